@@ -1,0 +1,1 @@
+"""The ``kdns`` command."""

@@ -1,0 +1,1 @@
+"""What kdns knows of the cluster: objects, index, watch, manifests and snapshot; no DNS in here."""

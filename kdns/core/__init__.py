@@ -1,0 +1,1 @@
+"""What all plugins share: Request, Answer, stamps, the chain, and failures that know their rcode."""

@@ -1,0 +1,1 @@
+"""Answer table, UDP and TCP shells, and the service that owns them."""

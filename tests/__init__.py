@@ -1,0 +1,1 @@
+"""Tests of kdns; the folders mirror the package."""

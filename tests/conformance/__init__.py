@@ -1,0 +1,1 @@
+"""Golden cases: what a CoreDNS answered, as data, asked of kdns."""
