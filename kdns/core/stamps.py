@@ -1,0 +1,69 @@
+# -*- test-case-name: tests.core.test_stamps -*-
+"""
+Stamps: how an answer made from data notices that the data changed.
+
+A :class:`Stamp` is a cell with a version. Who makes an answer notes the stamps of what it looked at, with their versions; who changes the
+data bumps the stamp, and every answer that holds the old version is dead at once, without anybody searching for it. :class:`StampBook`
+hands out the stamps of things that have a key, absent things too: that a service does *not* exist is a fact answers depend on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import TypeAlias
+from weakref import WeakValueDictionary
+
+
+class Stamp:
+    """A cell with a version; compare the version that was noted with the one it has now."""
+
+    __slots__ = ("__weakref__", "version")
+
+    def __init__(self) -> None:
+        self.version = 0
+
+    def bump(self) -> None:
+        """What the stamp stands for changed: answers that noted the version until now are dead."""
+        self.version += 1
+
+    def noted(self) -> Noted:
+        """The stamp with its version of now."""
+        return (self, self.version)
+
+
+Noted: TypeAlias = tuple[Stamp, int]
+"""A stamp and the version it had when somebody looked."""
+
+
+def stand(noted: tuple[Noted, ...]) -> bool:
+    """Whether none of the stamps moved since they were noted."""
+    return all(stamp.version == version for stamp, version in noted)
+
+
+class StampBook:
+    """
+    Stamps by key, made when first asked for and forgotten when no answer refers to them any more.
+
+    The book is bounded by the answers that are held elsewhere, so questions for names that do not exist leave nothing behind.
+    """
+
+    __slots__ = ("_stamps",)
+
+    def __init__(self) -> None:
+        self._stamps: WeakValueDictionary[Hashable, Stamp] = WeakValueDictionary()
+
+    def __len__(self) -> int:
+        return len(self._stamps)
+
+    def note(self, key: Hashable) -> Noted:
+        """The stamp of *key* and its version of now; keep the pair as long as what was made from it."""
+        stamp = self._stamps.get(key)
+        if stamp is None:
+            stamp = self._stamps[key] = Stamp()
+        return (stamp, stamp.version)
+
+    def bump(self, key: Hashable) -> None:
+        """*key* changed, appeared or went; nothing happens when no answer depends on it."""
+        stamp = self._stamps.get(key)
+        if stamp is not None:
+            stamp.version += 1
