@@ -253,12 +253,7 @@ def address_of_reverse(name: bytes) -> bytes | None:
     if len(labels) == 6 and labels[4:] == [b"in-addr", b"arpa"]:
         octets = bytearray()
         for label in reversed(labels[:4]):
-            if (
-                not label.isdigit()
-                or (len(label) > 1 and label[0] == 0x30)
-                or len(label) > 3
-                or int(label) > 255
-            ):
+            if not label.isdigit() or (len(label) > 1 and label[0] == 0x30) or len(label) > 3 or int(label) > 255:
                 return None
             octets.append(int(label))
         return bytes(octets)

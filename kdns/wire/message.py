@@ -1,0 +1,181 @@
+# -*- test-case-name: tests.wire.test_message -*-
+"""
+A reply from elsewhere, kept as the octets it came in and only patched.
+
+:class:`Relayed` is a scanned message: where its records stand, and what a resolver must know of them. It is never decoded and encoded
+again; identifier, question, flags, TTLs and OPT are exchanged in place. Only a reply that must be made smaller is taken apart
+(:meth:`Relayed.sections`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from struct import Struct
+from struct import error as StructError
+from typing import NamedTuple
+
+from kdns.wire.constants import OPT, QR, RCODE_MASK
+from kdns.wire.names import MalformedName, read_name, skip_name
+from kdns.wire.query import HEADER, RECORD_HEAD, options_of
+from kdns.wire.records import MAX_TTL, Record, expand_rdata
+
+_TTL = Struct("!I")
+
+ANSWER, AUTHORITY, ADDITIONAL = 0, 1, 2
+
+
+class MalformedMessage(ValueError):
+    """Octets that are no whole DNS message."""
+
+
+class Slot(NamedTuple):
+    """Where one record stands in a message; offsets in octets."""
+
+    section: int
+    start: int
+    rtype: int
+    ttl_at: int
+    rdata: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Relayed:
+    """A scanned reply; make one with :func:`scan`."""
+
+    message: bytes
+    flags: int
+    """The second word of its header."""
+
+    counts: tuple[int, int, int]
+    """Records in answer, authority and additional, the OPT left out."""
+
+    question: tuple[bytes, int, int] | None
+    """Name as the sender spelled it, type and class; None when it has no question."""
+
+    body: int
+    """Offset of the first record."""
+
+    slots: tuple[Slot, ...]
+    """The records without the OPT."""
+
+    opt: Slot | None
+
+    @property
+    def rcode(self) -> int:
+        """The response code with the upper bits that an OPT holds (RFC 6891 section 6.1.3)."""
+        low = self.flags & RCODE_MASK
+        return low if self.opt is None else low | self.message[self.opt.ttl_at] << 4
+
+    @property
+    def options(self) -> list[tuple[int, bytes]] | None:
+        """The EDNS options of the reply; None when it has no OPT."""
+        return None if self.opt is None else options_of(self.message[self.opt.rdata : self.opt.end])
+
+    def ttl(self, slot: Slot) -> int:
+        """Whole seconds; one with the top bit set is zero (RFC 2181 section 8)."""
+        ttl: int = _TTL.unpack_from(self.message, slot.ttl_at)[0]
+        return ttl if ttl <= MAX_TTL else 0
+
+    def lowest_ttl(self) -> int | None:
+        """The lowest TTL of all records; None when there are none."""
+        return min((self.ttl(slot) for slot in self.slots), default=None)
+
+    def types(self, section: int) -> list[int]:
+        """Record types of a section, in its order."""
+        return [slot.rtype for slot in self.slots if slot.section == section]
+
+    def record(self, slot: Slot, ttl: int | None = None) -> Record:
+        """
+        Take one record out, names expanded.
+
+        :param ttl: the TTL to give it in place of its own.
+        :raises MalformedName: its rdata does not fit its type.
+        """
+        owner, _ = read_name(self.message, slot.start)
+        rclass = self.message[slot.ttl_at - 2] << 8 | self.message[slot.ttl_at - 1]
+        rdata = expand_rdata(self.message, slot.rdata, slot.end, slot.rtype)
+        return Record(owner, slot.rtype, rclass, self.ttl(slot) if ttl is None else ttl, rdata)
+
+    def sections(self, ttl: int | None = None) -> tuple[list[Record], list[Record], list[Record]]:
+        """Answer, authority and additional as records; see :meth:`record`."""
+        parts: tuple[list[Record], list[Record], list[Record]] = ([], [], [])
+        for slot in self.slots:
+            parts[slot.section].append(self.record(slot, ttl))
+        return parts
+
+    def patched(self, question: bytes, ttl: int | None) -> bytes | None:
+        """
+        Question and records with *question* in place of the sender's spelling, TTLs exchanged and the OPT left out.
+
+        :param question: the question section to show: a name of the same length as the message's own, type and class.
+        :param ttl: the TTL of all records; None keeps each its own.
+        :return: None when that cannot be done in place: the question differs in length, or records stand behind the OPT that may point
+            at what moves.
+        """
+        if len(question) != self.body - 12 or (self.opt is not None and self.opt.end != len(self.message)):
+            return None
+        end = len(self.message) if self.opt is None else self.opt.start
+        if ttl is None:
+            return question + self.message[self.body : end]
+        octets = bytearray(self.message[:end])
+        for slot in self.slots:
+            _TTL.pack_into(octets, slot.ttl_at, ttl)
+        return question + bytes(octets[self.body :])
+
+    def uncompressed_size(self) -> int:
+        """
+        Octets of the whole message without any name compression and without its OPT.
+
+        :raises MalformedName: some rdata does not fit its type.
+        """
+        size = self.body
+        for slot in self.slots:
+            owner, _ = read_name(self.message, slot.start)
+            size += len(owner) + 10 + len(expand_rdata(self.message, slot.rdata, slot.end, slot.rtype))
+        return size
+
+
+def scan(message: bytes) -> Relayed:
+    """
+    Find the records of a reply. Octets behind the last record are cut off.
+
+    :raises MalformedMessage: not a reply, more than one question, or records that run over the end.
+    """
+    if len(message) < 12:
+        raise MalformedMessage(f"{len(message)} octets are no message")
+    _, flags, questions, answers, authorities, additionals = HEADER.unpack_from(message)
+    if not flags & QR:
+        raise MalformedMessage("a query where a reply was awaited")
+    if questions > 1:
+        raise MalformedMessage(f"{questions} questions")
+    try:
+        question = None
+        offset = 12
+        if questions:
+            name, offset = read_name(message, 12)
+            qtype, qclass = message[offset] << 8 | message[offset + 1], message[offset + 2] << 8 | message[offset + 3]
+            question = (name, qtype, qclass)
+            offset += 4
+        body = offset
+        slots: list[Slot] = []
+        opt = None
+        counts = [0, 0, 0]
+        size = len(message)
+        for section, count in enumerate((answers, authorities, additionals)):
+            for _ in range(count):
+                start = offset
+                offset = skip_name(message, offset)
+                rtype, _, _, length = RECORD_HEAD.unpack_from(message, offset)
+                slot = Slot(section, start, rtype, offset + 4, offset + 10, offset + 10 + length)
+                offset = slot.end
+                if offset > size:
+                    raise MalformedMessage("record runs over the end")
+                if rtype == OPT:
+                    opt = slot
+                else:
+                    slots.append(slot)
+                    counts[section] += 1
+    except (MalformedName, StructError, IndexError) as error:
+        raise MalformedMessage(str(error)) from None
+    return Relayed(message[:offset], flags, (counts[0], counts[1], counts[2]), question, body, tuple(slots), opt)

@@ -1,0 +1,141 @@
+# -*- test-case-name: tests.wire.test_records -*-
+"""
+Resource records as values, and the inner names of their rdata.
+
+A record's rdata is always uncompressed wire form, so rendering is joining. Where names stand inside rdata matters only in two places: a
+message from elsewhere may have them compressed (:func:`expand_rdata`), and a reply that must be made smaller may compress those that
+RFC 1035 defined (RFC 3597 section 4 forbids the others).
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import NamedTuple
+
+from kdns.wire.constants import AAAA, CNAME, IN, NAPTR, NS, PTR, SOA, SRV, TXT, A
+from kdns.wire.names import MalformedName, read_name
+
+_SRV = Struct("!HHH")
+_SOA = Struct("!IIIII")
+
+MAX_TTL = 0x7FFFFFFF
+"""A TTL with the top bit set counts as zero (RFC 2181 section 8)."""
+
+
+class Record(NamedTuple):
+    """One resource record (RFC 1035 section 3.2.1)."""
+
+    owner: bytes
+    """In wire form, spelled as it shall be sent."""
+
+    rtype: int
+    rclass: int
+    ttl: int
+    """Whole seconds."""
+
+    rdata: bytes
+    """Uncompressed wire form."""
+
+
+class Layout(NamedTuple):
+    """Where domain names stand in the rdata of a type."""
+
+    before: int
+    """Octets in front of the first name."""
+
+    names: int
+    """How many names follow one another."""
+
+    compressible: bool
+    """Whether a sender may compress them (RFC 3597 section 4: only types of RFC 1035)."""
+
+
+LAYOUTS = {
+    NS: Layout(0, 1, True),
+    3: Layout(0, 1, True),  # MD
+    4: Layout(0, 1, True),  # MF
+    CNAME: Layout(0, 1, True),
+    SOA: Layout(0, 2, True),
+    7: Layout(0, 1, True),  # MB
+    8: Layout(0, 1, True),  # MG
+    9: Layout(0, 1, True),  # MR
+    PTR: Layout(0, 1, True),
+    14: Layout(0, 2, True),  # MINFO
+    15: Layout(2, 1, True),  # MX
+    17: Layout(0, 2, False),  # RP
+    18: Layout(2, 1, False),  # AFSDB
+    21: Layout(2, 1, False),  # RT
+    26: Layout(2, 2, False),  # PX
+    SRV: Layout(6, 1, False),
+    36: Layout(2, 1, False),  # KX
+    39: Layout(0, 1, False),  # DNAME
+}
+
+
+def expand_rdata(message: bytes, start: int, end: int, rtype: int) -> bytes:
+    """
+    The rdata between two offsets of a message, with the names inside it uncompressed.
+
+    Types that are not known to hold names are taken as they stand (RFC 3597 section 3).
+
+    :raises MalformedName: the rdata does not fit its type.
+    """
+    layout = LAYOUTS.get(rtype)
+    if layout is None:
+        if rtype != NAPTR:
+            return message[start:end]
+        layout = Layout(_naptr_strings(message, start, end) - start, 1, False)
+    offset = start + layout.before
+    parts = [message[start:offset]]
+    for _ in range(layout.names):
+        name, offset = read_name(message, offset)
+        parts.append(name)
+    if offset > end:
+        raise MalformedName("a name runs over the end of its record")
+    parts.append(message[offset:end])
+    return b"".join(parts)
+
+
+def _naptr_strings(message: bytes, start: int, end: int) -> int:
+    """Offset of the name in a NAPTR's rdata: behind order, preference and three character strings (RFC 3403 section 4.1)."""
+    offset = start + 4
+    for _ in range(3):
+        if offset >= end:
+            raise MalformedName("NAPTR record cut short")
+        offset += 1 + message[offset]
+    return offset
+
+
+def a_or_aaaa(owner: bytes, ttl: int, address: bytes) -> Record:
+    """The address record of a packed address of 4 or 16 octets."""
+    return Record(owner, A if len(address) == 4 else AAAA, IN, ttl, address)
+
+
+def cname(owner: bytes, ttl: int, target: bytes) -> Record:
+    """A CNAME record."""
+    return Record(owner, CNAME, IN, ttl, target)
+
+
+def ptr(owner: bytes, ttl: int, target: bytes) -> Record:
+    """A PTR record."""
+    return Record(owner, PTR, IN, ttl, target)
+
+
+def ns(owner: bytes, ttl: int, target: bytes) -> Record:
+    """An NS record."""
+    return Record(owner, NS, IN, ttl, target)
+
+
+def srv(owner: bytes, ttl: int, priority: int, weight: int, port: int, target: bytes) -> Record:
+    """An SRV record (RFC 2782)."""
+    return Record(owner, SRV, IN, ttl, _SRV.pack(priority, weight, port) + target)
+
+
+def txt(owner: bytes, ttl: int, *strings: bytes) -> Record:
+    """A TXT record of character strings of at most 255 octets each."""
+    return Record(owner, TXT, IN, ttl, b"".join(bytes((len(string),)) + string for string in strings))
+
+
+def soa(owner: bytes, ttl: int, mname: bytes, rname: bytes, numbers: tuple[int, int, int, int, int]) -> Record:
+    """An SOA record; *numbers* are serial, refresh, retry, expire and minimum (RFC 1035 section 3.3.13)."""
+    return Record(owner, SOA, IN, ttl, mname + rname + _SOA.pack(*numbers))
