@@ -1,0 +1,221 @@
+# -*- test-case-name: tests.core.test_answer -*-
+"""
+An answer: what a plugin says, for how long and for whom it holds, and what the reply made of it looks like.
+
+The body of an answer is either sections of records that kdns made, or an upstream's message that is only patched
+(:class:`kdns.wire.message.Relayed`). Plugins pass changed copies on (:func:`dataclasses.replace`), never a changed answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from enum import Enum, IntEnum
+from math import inf
+from typing import Any
+
+from kdns.core.stamps import Noted
+from kdns.core.tally import Charge
+from kdns.wire.constants import ANY, CNAME, DNAME, NOERROR, NS, NXDOMAIN, SOA
+from kdns.wire.message import ANSWER, AUTHORITY, Relayed
+from kdns.wire.records import Record
+from kdns.wire.render import uncompressed_size
+
+
+class Scope(IntEnum):
+    """For whom an answer holds; a lower value is narrower."""
+
+    NOBODY = 0
+    """Not even for the same client a second time: an error, or something counted."""
+
+    CLIENT = 1
+    """For this client only: what a plugin that says nothing means."""
+
+    TRANSPORT = 2
+    """For all who ask the same question over the same listener and transport."""
+
+    EVERYBODY = 3
+    """For all who ask the same question."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holds:
+    """For whom, until when and on what an answer depends."""
+
+    scope: Scope = Scope.CLIENT
+    until: float = inf
+    """Seconds of the server's clock."""
+
+    stamps: tuple[Noted, ...] = ()
+
+    def narrowed(self, scope: Scope = Scope.EVERYBODY, until: float = inf, stamps: tuple[Noted, ...] = ()) -> Holds:
+        """What holds when this and something else must hold."""
+        return Holds(
+            self.scope if self.scope < scope else scope,
+            self.until if self.until < until else until,
+            self.stamps + stamps if stamps else self.stamps,
+        )
+
+    def both(self, other: Holds) -> Holds:
+        """What holds when both must."""
+        return self.narrowed(other.scope, other.until, other.stamps)
+
+
+FOR_CLIENT = Holds()
+FOR_NOBODY = Holds(Scope.NOBODY)
+FOR_EVERYBODY = Holds(Scope.EVERYBODY)
+
+
+class Kind(Enum):
+    """What an answer is to a cache and to the log's classes (RFC 2308 sections 2.1 and 2.2)."""
+
+    SUCCESS = "success"
+    """Records of the type asked for."""
+
+    DELEGATION = "delegation"
+    """A referral: name servers and neither answer nor SOA."""
+
+    NODATA = "nodata"
+    """The name exists, the type does not: NOERROR, with an SOA."""
+
+    NXDOMAIN = "nxdomain"
+    """The name does not exist, with an SOA."""
+
+    ERROR = "error"
+    """Everything else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a plugin says to a request."""
+
+    rcode: int = NOERROR
+    flags: int = 0
+    """AA, TC, RA, AD and Z bits for the header; RD and CD are the client's."""
+
+    answer: tuple[Record, ...] = ()
+    authority: tuple[Record, ...] = ()
+    additional: tuple[Record, ...] = ()
+    relayed: Relayed | None = None
+    """An upstream's message in place of the three sections."""
+
+    ttl: int | None = None
+    """Whole seconds that every record gets in place of its own TTL."""
+
+    options: tuple[tuple[int, bytes], ...] | None = None
+    """EDNS options of the reply as (code, data); None means that the reply has no OPT of its own."""
+
+    ede: tuple[tuple[int, str], ...] = ()
+    """Extended DNS Errors to add for clients that sent an OPT, as (info code, extra text) (RFC 8914)."""
+
+    holds: Holds = FOR_CLIENT
+    source: str = ""
+    """The plugin that made it."""
+
+    charges: tuple[Charge, ...] = ()
+    """What to count when the same answer is given again without asking the plugins."""
+
+    turns: tuple[Answer, ...] = ()
+    """Other forms of the same answer, such as other orders of its records, that take turns with it when it is given again."""
+
+    silent: bool = False
+    """No reply is to be sent at all."""
+
+    def __await__(self) -> Generator[Any, Any, Answer]:
+        """An answer that is there need not be waited for: ``await next(request)`` serves this and a Deferred."""
+        return self
+        yield  # an unreached yield makes this a generator, as the protocol wants
+
+    def sections(self) -> tuple[tuple[Record, ...], tuple[Record, ...], tuple[Record, ...]]:
+        """
+        Answer, authority and additional as records, with the TTLs they shall have.
+
+        :raises kdns.wire.names.MalformedName: a relayed record's rdata does not fit its type.
+        """
+        if self.relayed is not None:
+            answer, authority, additional = self.relayed.sections(self.ttl)
+            return tuple(answer), tuple(authority), tuple(additional)
+        if self.ttl is None:
+            return self.answer, self.authority, self.additional
+        return (
+            with_ttl(self.answer, self.ttl),
+            with_ttl(self.authority, self.ttl),
+            with_ttl(self.additional, self.ttl),
+        )
+
+    def answer_count(self) -> int:
+        """Records in the answer section."""
+        return len(self.answer) if self.relayed is None else self.relayed.counts[ANSWER]
+
+    def answer_types(self) -> list[int]:
+        """Record types of the answer section, in its order."""
+        if self.relayed is not None:
+            return self.relayed.types(ANSWER)
+        return [record.rtype for record in self.answer]
+
+    def authority_types(self) -> list[int]:
+        """Record types of the authority section, in its order."""
+        if self.relayed is not None:
+            return self.relayed.types(AUTHORITY)
+        return [record.rtype for record in self.authority]
+
+    def lowest_ttl(self) -> int | None:
+        """The lowest TTL of all records; None when there are none."""
+        if self.ttl is not None:
+            return self.ttl
+        if self.relayed is not None:
+            return self.relayed.lowest_ttl()
+        ttls = [record.ttl for section in (self.answer, self.authority, self.additional) for record in section]
+        return min(ttls, default=None)
+
+    def kind(self, qtype: int) -> Kind:
+        """What it is as an answer to a question of *qtype*."""
+        answers = self.answer_types()
+        if self.rcode == NXDOMAIN:
+            return Kind.NXDOMAIN if not answers and SOA in self.authority_types() else Kind.ERROR
+        if self.rcode != NOERROR:
+            return Kind.ERROR
+        if qtype in answers or (qtype == ANY and answers):
+            return Kind.SUCCESS
+        authorities = self.authority_types()
+        if SOA in authorities:
+            return Kind.NODATA
+        if not answers and NS in authorities:
+            return Kind.DELEGATION
+        return Kind.SUCCESS
+
+    def reaches(self, qtype: int) -> bool:
+        """Whether the answer section holds more than a chain of aliases that does not come to *qtype*."""
+        answers = self.answer_types()
+        return qtype in answers or qtype == ANY or any(rtype not in (CNAME, DNAME) for rtype in answers)
+
+    def uncompressed_size(self, question: bytes) -> int:
+        """Octets of the reply without compression and without an OPT, before anything is left out."""
+        if self.relayed is not None:
+            return self.relayed.uncompressed_size()
+        return uncompressed_size(question, (self.answer, self.authority, self.additional))
+
+    def held(self, holds: Holds) -> Answer:
+        """A copy that holds as long as *holds* says."""
+        return replace(self, holds=holds)
+
+
+def with_ttl(records: tuple[Record, ...], ttl: int) -> tuple[Record, ...]:
+    """Copies of records with another TTL."""
+    return tuple(record._replace(ttl=ttl) for record in records)
+
+
+NO_REPLY = Answer(silent=True, holds=FOR_NOBODY)
+"""Say nothing at all."""
+
+__all__ = [
+    "FOR_CLIENT",
+    "FOR_EVERYBODY",
+    "FOR_NOBODY",
+    "NO_REPLY",
+    "Answer",
+    "Holds",
+    "Kind",
+    "Scope",
+    "with_ttl",
+]

@@ -1,0 +1,86 @@
+# -*- test-case-name: tests.core.test_chain -*-
+"""
+The chain: plugins in their order, each knowing those after it only as "next".
+
+What a plugin has in memory it returns as an :class:`~kdns.core.answer.Answer`; only what must wait is a Deferred. A plugin may be written
+with ``async def`` too. Failures travel as :class:`~kdns.core.failure.ResolutionFailed`, raised or in the Deferred.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any, Protocol, TypeAlias
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from kdns.core.answer import Answer
+from kdns.core.failure import NoNextPlugin
+from kdns.core.request import Request
+
+Reply: TypeAlias = Answer | Deferred[Answer]
+"""An answer, or a Deferred that fires with one or fails."""
+
+Next: TypeAlias = Callable[[Request], Reply]
+"""The rest of the chain."""
+
+
+class Plugin(Protocol):
+    """A link of the chain."""
+
+    name: str
+    """As it is written in a Corefile."""
+
+    def answer(self, request: Request, next: Next) -> Reply | Coroutine[Any, Any, Answer]:
+        """
+        Answer the request, or pass it on with ``next(request)`` and return what comes of it, changed or not.
+
+        ``await next(request)`` works too, in an ``async def``.
+
+        :raises ResolutionFailed: there is no answer, and this is the response code.
+        """
+
+
+def chain(plugins: Sequence[Plugin]) -> Next:
+    """Link plugins, the first being the outermost, to one function; past the last one nothing is found."""
+
+    def exhausted(request: Request, name: str = plugins[-1].name if plugins else "") -> Reply:
+        raise NoNextPlugin(name)
+
+    following: Next = exhausted
+    for plugin in reversed(plugins):
+        following = partial(_ask, plugin.answer, following)
+    return following
+
+
+def _ask(
+    answer: Callable[[Request, Next], Reply | Coroutine[Any, Any, Answer]], following: Next, request: Request
+) -> Reply:
+    reply = answer(request, following)
+    if isinstance(reply, (Answer, Deferred)):
+        return reply
+    return Deferred.fromCoroutine(reply)
+
+
+def then(reply: Reply, change: Callable[[Answer], Answer]) -> Reply:
+    """Apply *change* to the answer, now if it is there already, else when it comes."""
+    if isinstance(reply, Answer):
+        return change(reply)
+    return reply.addCallback(change)
+
+
+def then_reply(reply: Reply, follow: Callable[[Answer], Reply]) -> Reply:
+    """As :func:`then`, for a change that may itself have to wait."""
+    if isinstance(reply, Answer):
+        return follow(reply)
+    waiting: Deferred[Answer] = reply.addCallback(follow)
+    return waiting
+
+
+def attempt(ask: Next, request: Request) -> Answer | Deferred[Answer] | Failure:
+    """Ask, and turn an exception that is raised at once into a Failure, so that the caller has one place to look."""
+    try:
+        return ask(request)
+    except Exception:
+        return Failure()

@@ -1,0 +1,210 @@
+# -*- test-case-name: tests.core.test_metrics -*-
+"""
+Counters in plain numbers, and the text that a scraper reads.
+
+A library's counter costs ten times a plain addition and its page a long turn of the reactor, so kdns counts in its own cells on the hot
+path (``docs/design.md`` has the figures). Names, labels and bounds are those that dashboards already know.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from math import isinf
+
+TIME_BUCKETS = tuple(0.00025 * 2**n for n in range(16))
+"""Seconds: 0.00025 to 8.192, each twice the one before."""
+
+SIZE_BUCKETS = (0, 100, 200, 300, 400, 511, 1023, 2047, 4095, 8291, 16000, 32000, 48000, 64000)
+"""Octets of a message."""
+
+
+class Counter:
+    """A number that grows; it is a :class:`~kdns.core.tally.Charge`."""
+
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value: float = 0
+
+    def inc(self, by: float = 1) -> None:
+        """Count *by* more."""
+        self.value += by
+
+    def charge(self, times: int) -> None:
+        """Count *times* more."""
+        self.value += times
+
+
+class Gauge(Counter):
+    """A number that goes up and down; with *read* it is asked for when somebody scrapes."""
+
+    __slots__ = ("read",)
+
+    def __init__(self, read: Callable[[], float] | None = None) -> None:
+        super().__init__()
+        self.read = read
+
+    def set(self, value: float) -> None:
+        """The number is now *value*."""
+        self.value = value
+
+
+class Histogram:
+    """Counts by upper bound, with the sum of what was observed."""
+
+    __slots__ = ("_charges", "bounds", "counts", "sum")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = tuple(bounds)
+        self.counts = [0] * (len(self.bounds) + 1)
+        self.sum: float = 0.0
+        self._charges: dict[float, ObservedAgain] = {}
+
+    def observe(self, value: float, times: int = 1) -> None:
+        """Count *times* events of *value* each."""
+        self.counts[bisect_left(self.bounds, value)] += times
+        self.sum += value * times
+
+    def again(self, value: float) -> ObservedAgain:
+        """A charge that observes *value*; the same one for the same value."""
+        charge = self._charges.get(value)
+        if charge is None:
+            if len(self._charges) > 4096:
+                self._charges.clear()
+            charge = self._charges[value] = ObservedAgain(self, value)
+        return charge
+
+
+class ObservedAgain:
+    """A charge that observes one value of one histogram."""
+
+    __slots__ = ("_histogram", "_value")
+
+    def __init__(self, histogram: Histogram, value: float) -> None:
+        self._histogram = histogram
+        self._value = value
+
+    def charge(self, times: int) -> None:
+        """Observe the value *times* times."""
+        self._histogram.observe(self._value, times)
+
+
+class Family:
+    """All cells of one metric name, by their label values; cells are made when first asked for."""
+
+    def __init__(self, name: str, text: str, kind: str, labels: Sequence[str], bounds: Sequence[float] = ()) -> None:
+        self.name = name
+        self.text = text
+        self.kind = kind
+        self.labels = tuple(labels)
+        self.bounds = tuple(bounds)
+        self.cells: dict[tuple[str, ...], Counter | Histogram] = {}
+
+    def counter(self, *values: str) -> Counter:
+        """The counter or gauge with these label values."""
+        cell = self.cells.get(values)
+        if cell is None:
+            self._check(values)
+            cell = self.cells[values] = Gauge() if self.kind == "gauge" else Counter()
+        assert isinstance(cell, Counter)
+        return cell
+
+    def gauge(self, *values: str, read: Callable[[], float] | None = None) -> Gauge:
+        """The gauge with these label values; *read* replaces the function that it is asked with."""
+        cell = self.counter(*values)
+        assert isinstance(cell, Gauge)
+        if read is not None:
+            cell.read = read
+        return cell
+
+    def histogram(self, *values: str) -> Histogram:
+        """The histogram with these label values."""
+        cell = self.cells.get(values)
+        if cell is None:
+            self._check(values)
+            cell = self.cells[values] = Histogram(self.bounds)
+        assert isinstance(cell, Histogram)
+        return cell
+
+    def forget(self, *values: str) -> None:
+        """Drop the cell with these label values."""
+        self.cells.pop(values, None)
+
+    def _check(self, values: tuple[str, ...]) -> None:
+        if len(values) != len(self.labels):
+            raise ValueError(f"{self.name} has labels {self.labels}, not {values}")
+
+    def lines(self) -> Iterator[str]:
+        """The family in the text format of Prometheus, a line at a time without line ends."""
+        yield f"# HELP {self.name} {self.text}"
+        yield f"# TYPE {self.name} {self.kind}"
+        for values, cell in list(self.cells.items()):
+            pairs = [f'{label}="{_escaped(value)}"' for label, value in zip(self.labels, values, strict=True)]
+            if isinstance(cell, Histogram):
+                yield from self._histogram_lines(pairs, cell)
+            else:
+                value = cell.read() if isinstance(cell, Gauge) and cell.read is not None else cell.value
+                yield f"{self.name}{_braced(pairs)} {_number(value)}"
+
+    def _histogram_lines(self, pairs: list[str], cell: Histogram) -> Iterator[str]:
+        total = 0
+        for bound, count in zip((*cell.bounds, float("inf")), cell.counts, strict=True):
+            total += count
+            le = 'le="+Inf"' if isinf(bound) else f'le="{_number(bound)}"'
+            yield f"{self.name}_bucket{_braced([*pairs, le])} {total}"
+        yield f"{self.name}_sum{_braced(pairs)} {_number(cell.sum)}"
+        yield f"{self.name}_count{_braced(pairs)} {total}"
+
+
+class Registry:
+    """The metric families of a process; asking for one a second time gives the same."""
+
+    def __init__(self) -> None:
+        self._families: dict[str, Family] = {}
+
+    def counter(self, name: str, text: str, labels: Sequence[str] = ()) -> Family:
+        """A family of counters; one without labels is exposed from the start."""
+        return self._family(name, text, "counter", labels, ())
+
+    def gauge(self, name: str, text: str, labels: Sequence[str] = ()) -> Family:
+        """A family of gauges; one without labels is exposed from the start."""
+        return self._family(name, text, "gauge", labels, ())
+
+    def histogram(self, name: str, text: str, bounds: Sequence[float], labels: Sequence[str] = ()) -> Family:
+        """A family of histograms with upper *bounds*; one without labels is exposed from the start."""
+        return self._family(name, text, "histogram", labels, bounds)
+
+    def _family(self, name: str, text: str, kind: str, labels: Sequence[str], bounds: Sequence[float]) -> Family:
+        family = self._families.get(name)
+        if family is None:
+            family = self._families[name] = Family(name, text, kind, labels, bounds)
+            if not labels:
+                family.histogram() if kind == "histogram" else family.counter()
+        elif (family.kind, family.labels) != (kind, tuple(labels)):
+            raise ValueError(f"{name} is already a {family.kind} with labels {family.labels}")
+        return family
+
+    def families(self) -> list[Family]:
+        """All families, by name."""
+        return [self._families[name] for name in sorted(self._families)]
+
+    def lines(self) -> Iterator[str]:
+        """All families that have cells, in the text format of Prometheus."""
+        for family in self.families():
+            if family.cells:
+                yield from family.lines()
+
+
+def _number(value: float) -> str:
+    if value == int(value) and abs(value) < 1e15:
+        return str(int(value))
+    return repr(float(value))
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def _braced(pairs: list[str]) -> str:
+    return "{" + ",".join(pairs) + "}" if pairs else ""
