@@ -1,0 +1,162 @@
+# -*- test-case-name: tests.cluster.test_relist -*-
+"""
+Comparing what is stored with what the server lists, page by page: mark and sweep after a new list, and the check for drift.
+
+Both remember which of the *stored* objects were listed, by their own names, so that neither holds a second copy of anything. What is
+stored serves all the time; nothing goes before :meth:`Relist.sweep`, so a list that breaks off has taken nothing away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+from kdns.cluster.changes import Change, Delete, Keep, Upsert
+from kdns.cluster.objects import ClusterObject, Kind, Version
+from kdns.cluster.tables import ByName
+
+
+class Marks:
+    """Which stored objects were listed: names by namespace, each the very bytes object that the store holds anyway."""
+
+    __slots__ = ("_names", "_table")
+
+    def __init__(self, table: ByName[ClusterObject]) -> None:
+        self._table = table
+        self._names: dict[bytes, set[bytes]] = {}
+
+    def mark(self, namespace: bytes, name: bytes) -> None:
+        """An object was listed."""
+        item = self._table.get(namespace, name)
+        if item is not None:
+            self._names.setdefault(item.namespace, set()).add(item.name)
+
+    def unmark(self, namespace: bytes, name: bytes) -> None:
+        """An object is gone after it was listed."""
+        self._names.get(namespace, set()).discard(name)
+
+    def __contains__(self, item: ClusterObject) -> bool:
+        return item.name in self._names.get(item.namespace, ())
+
+    def unmarked(self) -> Iterator[ClusterObject | None]:
+        """Each stored object that was not listed, and None for each that was, so that a caller can count its steps."""
+        for item in self._table.walk():
+            yield None if item in self else item
+
+
+class Relist:
+    """
+    A new list of one kind, entered while the old data serves.
+
+    Give each item to :meth:`seen`, then call :meth:`sweep` until it says that it is done. To give up, forget the object
+    (:meth:`abort`): what was listed has been entered, what was not is still there.
+    """
+
+    __slots__ = ("_apply", "_closed", "_marks", "_rest", "kind")
+
+    def __init__(self, kind: Kind, table: ByName[ClusterObject], apply: Callable[[Change, float], bool]) -> None:
+        self.kind = kind
+        self._marks = Marks(table)
+        self._apply = apply
+        self._rest: Iterator[ClusterObject | None] | None = None
+        self._closed = False
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is swept to the end or aborted."""
+        return self._closed
+
+    def seen(self, change: Change, now: float) -> bool:
+        """
+        An item of the list, as the projection put it: Upsert enters it, Keep leaves what is stored as it is, Delete (an item DNS has no
+        use for) lets it be swept.
+
+        :return: whether anything changed for DNS.
+        """
+        if change.kind is not self.kind or self._closed:
+            raise ValueError(f"{change.kind.value} in a list of {self.kind.value}, closed: {self._closed}")
+        if isinstance(change, Delete):
+            return False
+        changed = self._apply(change, now)
+        self.noticed(change)
+        return changed
+
+    def noticed(self, change: Change) -> None:
+        """A change of this kind came past the list; the index calls this, so that an event during a list is not swept away."""
+        if isinstance(change, Upsert | Keep):
+            self._marks.mark(change.namespace, change.name)
+        else:
+            self._marks.unmark(change.namespace, change.name)
+
+    def sweep(self, limit: int, now: float) -> bool:
+        """
+        Look at up to *limit* stored objects and delete those that were not listed; to be called when the list is complete.
+
+        :return: whether all are done.
+        """
+        if self._closed:
+            return True
+        if self._rest is None:
+            self._rest = self._marks.unmarked()
+        looked = 0
+        for item in islice(self._rest, limit):
+            looked += 1
+            # Listed or entered since the walk began: then it stays.
+            if item is not None and item not in self._marks:
+                self._apply(Delete(self.kind, item.namespace, item.name), now)
+        if looked < limit:
+            self.abort()
+        return self._closed
+
+    def finish(self, now: float) -> None:
+        """Sweep everything at once."""
+        while not self.sweep(10_000, now):
+            pass
+
+    def abort(self) -> None:
+        """Give up: nothing more is deleted."""
+        self._closed = True
+        self._rest = None
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """An object whose stored version is not the listed one."""
+
+    namespace: bytes
+    name: bytes
+    listed: Version | None
+    """None: the server does not list it any more."""
+    stored: Version | None
+    """None: nothing of it is stored, maybe because DNS has no use for it."""
+
+
+class DriftCheck:
+    """
+    Compare a list of versions with what is stored.
+
+    A suspect need not be a fault: it may have changed since, or be something DNS has no use for. Fetch it and apply what the projection
+    makes of it (Delete when it is not found); if that changes anything, the store had drifted.
+    """
+
+    __slots__ = ("_marks", "_table")
+
+    def __init__(self, table: ByName[ClusterObject]) -> None:
+        self._table = table
+        self._marks = Marks(table)
+
+    def page(self, listed: Iterable[tuple[bytes, bytes, Version]]) -> list[Suspect]:
+        """Compare a page of (namespace, name, version)."""
+        suspects = []
+        for namespace, name, version in listed:
+            item = self._table.get(namespace, name)
+            self._marks.mark(namespace, name)
+            if item is None or item.version != version:
+                suspects.append(Suspect(namespace, name, version, None if item is None else item.version))
+        return suspects
+
+    def missed(self) -> Iterator[Suspect | None]:
+        """After the last page: stored objects that were not listed; None for each that was, so that a caller can count its steps."""
+        for item in self._marks.unmarked():
+            yield None if item is None else Suspect(item.namespace, item.name, None, item.version)
