@@ -92,6 +92,24 @@ class Block:
         return tuple(dict.fromkeys(key.zone for key in self.keys))
 
 
+class Keeper:
+    """Resources by key, carried over from one configuration to the next."""
+
+    def __init__(self, running: Mapping[Hashable, tuple[Hashable, Resource]] | None = None) -> None:
+        self._running = dict(running or {})
+        self.taken: dict[Hashable, tuple[Hashable, Resource]] = {}
+
+    def take(self, key: Hashable, config: Hashable, make: Callable[[], Resource]) -> Resource:
+        """See :meth:`Site.keep`."""
+        for known in (self.taken, self._running):
+            if key in known and known[key][0] == config:
+                self.taken[key] = known[key]
+                return known[key][1]
+        resource = make()
+        self.taken[key] = (config, resource)
+        return resource
+
+
 ResourceT = TypeVar("ResourceT", bound=Resource)
 
 MetadataSource = Callable[[Request], None]
@@ -125,7 +143,7 @@ class Site:
 
     view: str = ""
     debug: bool = False
-    kept: Keeper = field(default_factory=lambda: Keeper())  # Keeper is defined below
+    kept: Keeper = field(default_factory=Keeper)
 
     def link(self, plugin: Plugin) -> None:
         """Add a link behind those that are there."""
@@ -162,24 +180,6 @@ class Site:
     def linked(self, name: str) -> Plugin | None:
         """The plugin of that name that stands in the chain already, built before the one that asks."""
         return next((plugin for plugin in self.links if plugin.name == name), None)
-
-
-class Keeper:
-    """Resources by key, carried over from one configuration to the next."""
-
-    def __init__(self, running: Mapping[Hashable, tuple[Hashable, Resource]] | None = None) -> None:
-        self._running = dict(running or {})
-        self.taken: dict[Hashable, tuple[Hashable, Resource]] = {}
-
-    def take(self, key: Hashable, config: Hashable, make: Callable[[], Resource]) -> Resource:
-        """See :meth:`Site.keep`."""
-        for known in (self.taken, self._running):
-            if key in known and known[key][0] == config:
-                self.taken[key] = known[key]
-                return known[key][1]
-        resource = make()
-        self.taken[key] = (config, resource)
-        return resource
 
 
 class Directive(Protocol):
