@@ -1,0 +1,374 @@
+# -*- test-case-name: tests.cluster.test_index -*-
+"""
+What kdns knows of the cluster, and what a change to it changes: look-ups, stamps and serials. No DNS in here.
+
+A change is visible when :meth:`ClusterIndex.apply` returns, and the stamps of what it changed are bumped; what it did not change keeps its
+stamps, so that answers made from it live on. Look-ups give what an index built from the same objects in any other order would give.
+
+There is one exception to "at once". A slice that is replaced by another may be deleted before its successor arrives (the controller
+promises no order, and a watch may deliver a burst in several turns), and for that moment the service would have no endpoints: NXDOMAIN,
+for a headless one. So when a deletion would take the *last ready endpoints* of a service that still exists, the slice is held for a grace
+of half a second, and really goes when a slice with ready endpoints arrives for that service, when the service itself goes, or when the
+grace is over. The price: a service whose last slice really goes is answered that much longer. Nobody else waits: endpoints that become
+unready or are taken out of a slice, slices that others stand beside, and whole services go at once. A grace of 0 turns it off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar, cast
+
+from kdns.cluster.changes import Change, Delete, Keep, Upsert
+from kdns.cluster.effects import effects
+from kdns.cluster.keys import Serial
+from kdns.cluster.objects import (
+    Address,
+    ClusterObject,
+    EndpointSlice,
+    Kind,
+    Namespace,
+    Pod,
+    Service,
+    ServiceImport,
+    weight,
+)
+from kdns.cluster.relist import DriftCheck, Relist
+from kdns.cluster.tables import ByName, Named, Shared
+from kdns.core.stamps import StampBook
+
+GRACE = 0.5
+"""Seconds. A replacement comes within some tens of milliseconds of the deletion; half a second covers a busy API server as well."""
+
+T = TypeVar("T", bound=Named)
+
+
+class ClusterIndex:
+    """
+    The objects of a cluster, by everything that DNS looks them up by.
+
+    :param stamps: where what changed is bumped; look-ups note nothing, whoever makes an answer does, by the keys of keys.py.
+    :param grace: seconds that the last ready endpoints of a service outlive the slice that held them, see above.
+    """
+
+    def __init__(self, stamps: StampBook | None = None, grace: float = GRACE) -> None:
+        self.stamps = StampBook() if stamps is None else stamps
+        self.grace = grace
+        self._serials = dict.fromkeys(Serial, 0)
+        self._weight = 0
+        self._namespaces: ByName[Namespace] = ByName()
+        self._services: ByName[Service] = ByName()
+        self._slices: ByName[EndpointSlice] = ByName()
+        self._pods: ByName[Pod] = ByName()
+        self._imports: ByName[ServiceImport] = ByName()
+        # Any: a table of one kind is none of all kinds, and each of these is only given objects of its own kind.
+        self._tables: dict[Kind, ByName[Any]] = {
+            Kind.NAMESPACE: self._namespaces,
+            Kind.SERVICE: self._services,
+            Kind.ENDPOINT_SLICE: self._slices,
+            Kind.POD: self._pods,
+            Kind.SERVICE_IMPORT: self._imports,
+        }
+        self._service_addresses: Shared[Service] = Shared()
+        self._external_addresses: Shared[Service] = Shared()
+        self._endpoint_addresses: Shared[EndpointSlice] = Shared()
+        self._pod_addresses: Shared[Pod] = Shared()
+        # Slices by service, one table for each namespace.
+        self._of_service: dict[bytes, Shared[EndpointSlice]] = {}
+        self._of_import: dict[bytes, Shared[EndpointSlice]] = {}
+        # Until when a deleted slice is held, by namespace and name.
+        self._held: dict[tuple[bytes, bytes], float] = {}
+        self._relists: dict[Kind, Relist] = {}
+
+    # Look-ups.
+
+    def has_namespace(self, namespace: bytes) -> bool:
+        """Whether the namespace exists among those watched."""
+        return self._namespaces.get(b"", namespace) is not None
+
+    def service(self, namespace: bytes, name: bytes) -> Service | None:
+        """The service of that name."""
+        return self._services.get(namespace, name)
+
+    def slices_of(self, namespace: bytes, service: bytes) -> tuple[EndpointSlice, ...]:
+        """The slices of a service, which need not exist, in the order of their names."""
+        table = self._of_service.get(namespace)
+        return () if table is None else table.get(service)
+
+    def service_import(self, namespace: bytes, name: bytes) -> ServiceImport | None:
+        """The service of several clusters of that name."""
+        return self._imports.get(namespace, name)
+
+    def imported_slices_of(self, namespace: bytes, service: bytes) -> tuple[EndpointSlice, ...]:
+        """The slices imported for a service of several clusters, in the order of their names."""
+        table = self._of_import.get(namespace)
+        return () if table is None else table.get(service)
+
+    def services_by_address(self, address: bytes) -> tuple[Service, ...]:
+        """The services with that cluster IP, in the order of namespace and name; more than one only for a moment."""
+        return self._service_addresses.get(address)
+
+    def services_by_external_address(self, address: bytes) -> tuple[Service, ...]:
+        """The services with that external address, in the order of namespace and name."""
+        return self._external_addresses.get(address)
+
+    def slices_by_address(self, address: bytes) -> tuple[EndpointSlice, ...]:
+        """The slices of services of this cluster with that ready address, the service known or not, in the order of namespace and name."""
+        return self._endpoint_addresses.get(address)
+
+    def pods_by_address(self, address: bytes) -> tuple[Pod, ...]:
+        """The pods with that address, in the order of namespace and name; those on the network of a node share its address."""
+        return self._pod_addresses.get(address)
+
+    def pod_at(self, namespace: bytes, address: bytes) -> Pod | None:
+        """The first pod of a namespace with that address."""
+        for pod in self._pod_addresses.get(address):
+            if pod.namespace == namespace:
+                return pod
+        return None
+
+    def pod(self, namespace: bytes, name: bytes) -> Pod | None:
+        """The pod of that name."""
+        return self._pods.get(namespace, name)
+
+    def services(self) -> list[Service]:
+        """All services, by their own names and then namespaces, as a zone transfer lists them."""
+        return sorted(self._services, key=lambda service: (service.name, service.namespace))
+
+    def service_imports(self) -> list[ServiceImport]:
+        """All services of several clusters, in the same order."""
+        return sorted(self._imports, key=lambda service: (service.name, service.namespace))
+
+    def serial(self, which: Serial = Serial.CLUSTER) -> int:
+        """Unix time of the last change that matters to zones of that sort; 0 before any."""
+        return self._serials[which]
+
+    # Changes.
+
+    def apply(self, change: Change, now: float) -> bool:
+        """
+        Enter a change.
+
+        :param now: Unix seconds, for the serials and the grace.
+        :return: whether anything changed that DNS can see; not, for one, when a deletion is held.
+        """
+        kind = change.kind
+        relist = self._relists.get(kind)
+        if relist is not None:
+            if relist.closed:
+                del self._relists[kind]
+            else:
+                relist.noticed(change)
+        if isinstance(change, Upsert):
+            return self._put(kind, change.item, now)
+        place = (change.namespace, change.name)
+        if isinstance(change, Keep):
+            if kind is Kind.ENDPOINT_SLICE:
+                self._held.pop(place, None)
+            return False
+        if kind is Kind.ENDPOINT_SLICE:
+            return self._delete_slice(change, now)
+        old = self._tables[kind].pop(*place)
+        if old is None:
+            return False
+        return self._turn(kind, old, None, now)
+
+    def next_deadline(self) -> float | None:
+        """When :meth:`expire` has something to do."""
+        return min(self._held.values(), default=None)
+
+    def expire(self, now: float) -> bool:
+        """Let go of the slices whose grace is over; whether that changed anything DNS can see."""
+        changed = False
+        for place in [place for place, until in self._held.items() if until <= now]:
+            # One may have gone with another before it.
+            if place in self._held:
+                changed |= self._let_go(*place, now)
+        return changed
+
+    def relist(self, kind: Kind) -> Relist:
+        """Begin to enter a new list of a kind; one that is under way for it is given up."""
+        before = self._relists.get(kind)
+        if before is not None:
+            before.abort()
+        relist = self._relists[kind] = Relist(kind, self._tables[kind], self.apply)
+        return relist
+
+    def drift(self, kind: Kind) -> DriftCheck:
+        """Begin to compare a list of versions with what is stored."""
+        return DriftCheck(self._tables[kind])
+
+    # Figures and copies.
+
+    def counts(self) -> dict[Kind, int]:
+        """How many objects of each kind there are."""
+        counts = {kind: len(table) for kind, table in self._tables.items()}
+        counts[Kind.ENDPOINT_SLICE] -= len(self._held)
+        return counts
+
+    def approximate_bytes(self) -> int:
+        """About how much memory the objects take."""
+        return self._weight
+
+    def walk(self, kind: Kind) -> Iterator[ClusterObject]:
+        """Every object of a kind, in any order, while changes may come between two of them; held slices are left out."""
+        held = self._held
+        for item in self._tables[kind].walk():
+            if not held or kind is not Kind.ENDPOINT_SLICE or (item.namespace, item.name) not in held:
+                yield item
+
+    def dump(self) -> dict[Kind, list[ClusterObject]]:
+        """All objects in the order of namespace and name: equal when two indices hold the same."""
+        return {kind: sorted(self.walk(kind), key=lambda item: (item.namespace, item.name)) for kind in Kind}
+
+    def same_as(self, other: ClusterIndex) -> bool:
+        """Whether both hold the same objects of the same versions."""
+        return self.dump() == other.dump()
+
+    # The tables behind the look-ups.
+
+    def _put(self, kind: Kind, item: ClusterObject, now: float) -> bool:
+        # A slice that comes back under its own name never went.
+        if self._held and kind is Kind.ENDPOINT_SLICE:
+            self._held.pop((item.namespace, item.name), None)
+        table = self._tables[kind]
+        old = table.get(item.namespace, item.name)
+        if old == item:
+            return False
+        table.put(item)
+        return self._turn(kind, old, item, now)
+
+    def _turn(self, kind: Kind, old: ClusterObject | None, new: ClusterObject | None, now: float) -> bool:
+        """*old* became *new* in its table: bring everything else to it."""
+        self._weight += (weight(new) if new else 0) - (weight(old) if old else 0)
+        if kind is Kind.ENDPOINT_SLICE:
+            self._move_slice(cast("EndpointSlice | None", old), cast("EndpointSlice | None", new))
+        elif kind is Kind.POD:
+            _move(self._pod_addresses, cast("Pod | None", old), cast("Pod | None", new), _addresses)
+        elif kind is Kind.SERVICE:
+            before, after = cast("Service | None", old), cast("Service | None", new)
+            _move(self._service_addresses, before, after, _addresses)
+            _move(self._external_addresses, before, after, _external_addresses)
+        keys, serials = effects(kind, old, new)
+        for key in keys:
+            self.stamps.bump(key)
+        for which in serials:
+            self._advance(which, now)
+        changed = bool(keys or serials)
+        one = new or old
+        if self._held and one is not None:
+            changed |= self._let_go_with(one, now)
+        return changed
+
+    def _advance(self, which: Serial, now: float) -> None:
+        serial = int(now) & 0xFFFFFFFF
+        before = self._serials[which]
+        if serial < before:
+            # The clock was put back. A serial must not be (RFC 1982), and it must show the change.
+            serial = before + 1 & 0xFFFFFFFF
+        if serial != before:
+            self._serials[which] = serial
+            self.stamps.bump(which)
+
+    def _move_slice(self, old: EndpointSlice | None, new: EndpointSlice | None) -> None:
+        _move(self._endpoint_addresses, old, new, _endpoint_addresses)
+        one = new or old
+        assert one is not None
+        for tables, owner in ((self._of_service, _service_of), (self._of_import, _import_of)):
+            table = tables.get(one.namespace)
+            if table is None:
+                if not (new and owner(new)):
+                    continue
+                table = tables[one.namespace] = Shared()
+            _move(table, old, new, owner)
+            if not table:
+                del tables[one.namespace]
+
+    # Slices that are held.
+
+    def _delete_slice(self, change: Delete, now: float) -> bool:
+        place = (change.namespace, change.name)
+        old = self._slices.get(*place)
+        if old is None or place in self._held:
+            return False
+        if self.grace > 0 and self._leaves_a_gap(old):
+            self._held[place] = now + self.grace
+            return False
+        return self._let_go(*place, now)
+
+    def _let_go(self, namespace: bytes, name: bytes, now: float) -> bool:
+        self._held.pop((namespace, name), None)
+        old = self._slices.pop(namespace, name)
+        return old is not None and self._turn(Kind.ENDPOINT_SLICE, old, None, now)
+
+    def _leaves_a_gap(self, part: EndpointSlice) -> bool:
+        """Whether a service that exists would have no ready endpoint without this slice."""
+        if not part.addresses:
+            return False
+        place = (part.namespace, part.service or b"")
+        if self.service(*place) is not None and not self._others(part, self.slices_of(*place)):
+            return True
+        place = (part.namespace, part.imported or b"")
+        return self.service_import(*place) is not None and not self._others(part, self.imported_slices_of(*place))
+
+    def _others(self, part: EndpointSlice, slices: Iterable[EndpointSlice]) -> bool:
+        """Whether any other of the slices has ready endpoints and is not held itself."""
+        return any(
+            other.addresses and other.name != part.name and (other.namespace, other.name) not in self._held
+            for other in slices
+        )
+
+    def _let_go_with(self, one: ClusterObject, now: float) -> bool:
+        """After *one* came, changed or went: let go of the slices that need not be held any more because of that."""
+        slices: tuple[EndpointSlice, ...] = ()
+        if isinstance(one, EndpointSlice):
+            slices = self.slices_of(one.namespace, one.service or b"")
+            slices += self.imported_slices_of(one.namespace, one.imported or b"")
+        elif isinstance(one, Service):
+            slices = self.slices_of(one.namespace, one.name)
+        elif isinstance(one, ServiceImport):
+            slices = self.imported_slices_of(one.namespace, one.name)
+        changed = False
+        for part in slices:
+            place = (part.namespace, part.name)
+            if place in self._held and not self._leaves_a_gap(part):
+                changed |= self._let_go(*place, now)
+        return changed
+
+
+def _addresses(item: Service | Pod) -> tuple[Address, ...]:
+    return item.addresses
+
+
+def _external_addresses(service: Service) -> tuple[Address, ...]:
+    return service.external_addresses
+
+
+def _endpoint_addresses(part: EndpointSlice) -> tuple[Address, ...]:
+    # Those that are only imported have no reverse names.
+    return () if part.service is None else part.addresses
+
+
+def _service_of(part: EndpointSlice) -> tuple[bytes, ...]:
+    return () if part.service is None else (part.service,)
+
+
+def _import_of(part: EndpointSlice) -> tuple[bytes, ...]:
+    return () if part.imported is None else (part.imported,)
+
+
+def _move(table: Shared[T], old: T | None, new: T | None, keys_of: Callable[[T], tuple[bytes, ...]]) -> None:
+    """Bring a table by shared keys from *old* to *new*."""
+    before: set[bytes] = set()
+    after = () if new is None else keys_of(new)
+    if old is not None:
+        before.update(keys_of(old))
+        for key in before.difference(after):
+            table.remove(key, old)
+    if new is not None:
+        for key in after:
+            if key in before:
+                table.replace(key, new)
+            else:
+                # Only once, should an object have it twice.
+                before.add(key)
+                table.add(key, new)
