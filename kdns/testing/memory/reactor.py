@@ -1,0 +1,389 @@
+# -*- test-case-name: tests.testing.test_memory_reactor -*-
+"""
+A Twisted reactor whose sockets live in memory and whose time moves when the test says so.
+
+Everything above the socket is Twisted's own: the UDP and TCP transports, producers, half close, TLS, delayed calls, system events. Only
+sockets, waiting and the clock are replaced, so a program behaves here as it does on a real reactor, but the same in every run. One turn
+is what one pass of a real reactor does: calls from threads, delayed calls that are due, then each descriptor that was ready when the
+turn's input began; what is sent in a turn is read in the next one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket as system
+from collections.abc import Iterable, Sequence
+from typing import Literal, Protocol, cast
+
+from twisted.internet import tcp, udp
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.base import DelayedCall
+from twisted.internet.interfaces import (
+    Binding,
+    IAddress,
+    IConnector,
+    IHostnameResolver,
+    IHostResolution,
+    IProtocolFactory,
+    IReadDescriptor,
+    IResolutionReceiver,
+    IWriteDescriptor,
+)
+from twisted.internet.main import CONNECTION_DONE
+from twisted.internet.posixbase import PosixReactorBase
+from twisted.internet.protocol import AbstractDatagramProtocol, ClientFactory, P
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from kdns.testing.memory.network import Network, addresses, canonical
+from kdns.testing.memory.paths import Address, Datagram, Path, Rule
+from kdns.testing.memory.sockets import DatagramSocket, StreamSocket
+
+MAX_TURNS = 20_000
+"""Turns at one moment after which the work due now is taken for endless."""
+
+_log = Logger()
+
+
+class _Receiver(Protocol):
+    """IResolutionReceiver, in a form that the type checker understands."""
+
+    def resolutionBegan(self, resolution: IHostResolution) -> None: ...
+    def addressResolved(self, address: IPv4Address | IPv6Address) -> None: ...
+    def resolutionComplete(self) -> None: ...
+
+
+class _Descriptor(Protocol):
+    """IReadDescriptor and IWriteDescriptor together, likewise."""
+
+    def fileno(self) -> int: ...
+    def doRead(self) -> object: ...
+    def doWrite(self) -> object: ...
+
+
+class NeverSettles(RuntimeError):
+    """There was still work due at the same moment after very many turns."""
+
+
+class MemoryUDPPort(udp.Port):
+    """Twisted's UDP port on a socket in memory."""
+
+    def createInternetSocket(self) -> system.socket:
+        """Make the socket, as the name that Twisted calls says."""
+        return cast(system.socket, DatagramSocket(self.reactor.network, self.addressFamily))
+
+
+class MemoryTCPPort(tcp.Port):
+    """Twisted's TCP port on a socket in memory."""
+
+    def createInternetSocket(self) -> system.socket:
+        """Make the listening socket."""
+        return cast(system.socket, StreamSocket(self.reactor.network, self.addressFamily))
+
+
+class MemoryClient(tcp.Client):
+    """Twisted's TCP client on a socket in memory."""
+
+    def createInternetSocket(self) -> system.socket:
+        """Make the connecting socket."""
+        return cast(system.socket, StreamSocket(self.connector.reactor.network, self.addressFamily))
+
+
+class MemoryConnector(tcp.Connector):
+    """Twisted's connector, making clients in memory."""
+
+    def _makeTransport(self) -> tcp.Client:
+        return MemoryClient(self.host, self.port, self.bindAddress, self, self.reactor)
+
+
+@implementer(IHostResolution)
+class _Resolution:
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def cancel(self) -> None:
+        """There is nothing to cancel: names are looked up at once."""
+
+
+@implementer(IHostnameResolver)
+class MemoryHosts:
+    """Names of hosts, as ``/etc/hosts`` would have them: a mapping from the name to its addresses; addresses stand for themselves."""
+
+    def __init__(self) -> None:
+        self.table: dict[str, Sequence[str]] = {"localhost": ("127.0.0.1", "::1")}
+
+    def resolveHostName(
+        self,
+        resolutionReceiver: IResolutionReceiver,
+        hostName: str,
+        portNumber: int = 0,
+        addressTypes: Sequence[type[IAddress]] | None = None,
+        transportSemantics: str = "TCP",
+    ) -> IHostResolution:
+        """Tell *resolutionReceiver* the addresses of a host, before this returns."""
+        resolution = cast(IHostResolution, _Resolution(hostName))
+        receiver = cast(_Receiver, resolutionReceiver)
+        kind: Literal["TCP", "UDP"] = "UDP" if transportSemantics == "UDP" else "TCP"
+        receiver.resolutionBegan(resolution)
+        hosts = self.table.get(hostName, ())
+        with contextlib.suppress(ValueError):
+            hosts = hosts or (canonical(hostName),)
+        for host in hosts:
+            made = IPv6Address if ":" in host else IPv4Address
+            if not addressTypes or made in addressTypes:
+                receiver.addressResolved(made(kind, host, portNumber))
+        receiver.resolutionComplete()
+        return resolution
+
+
+class MemoryReactor(PosixReactorBase):
+    """
+    Run Twisted programs without system calls and without waiting.
+
+    :param interface_addresses: the addresses of this host; without them every address is one. An address that is not listed is somewhere
+        else: nothing can listen on it, and nobody there ever answers.
+    :param polling: whose pass over the descriptors is copied. It matters where an error and nothing else waits at a descriptor, as at a
+        connected UDP port after a refusal. Twisted's epoll reactor, Linux's default, takes that for the end: it **closes the port**, and
+        the protocol gets ``stopProtocol`` and no ``connectionRefused``. Its select reactor reads, and ``connectionRefused`` is called. On
+        both it is called when a write or a read meets the error first.
+    :ivar network: who is bound where, and what is under way.
+    :ivar hosts: the table of host names, for programs that connect to names.
+    """
+
+    _registerAsIOThread = False  # the test's real reactor has this thread already
+
+    def __init__(
+        self,
+        interface_addresses: Iterable[str] | None = None,
+        *,
+        polling: Literal["epoll", "select"] = "epoll",
+    ) -> None:
+        self._polling = polling
+        self.network = Network(addresses(interface_addresses))
+        self._now = 0.0
+        self._readers: dict[IReadDescriptor, None] = {}
+        self._writers: dict[IWriteDescriptor, None] = {}
+        super().__init__()
+        names = MemoryHosts()
+        self.hosts = names.table
+        self.installNameResolver(cast(IHostnameResolver, names))
+        self.startRunning(installSignalHandlers=False)
+
+    # Time
+
+    def seconds(self) -> float:
+        """The time of this reactor: 0 at first, then what the test has advanced it by."""
+        return self._now
+
+    @property
+    def rightNow(self) -> float:
+        """The same, by the name that ``task.Clock`` has for it."""
+        return self._now
+
+    def turn(self) -> bool:
+        """Do what one pass of a reactor does, without moving the time; whether there was anything to do."""
+        if not self._is_work_due():
+            return False
+        self.runUntilCurrent()
+        self.doIteration(0)
+        return True
+
+    def settle(self) -> int:
+        """
+        Take turns until nothing is left to do at this moment, and return how many that were.
+
+        :raises NeverSettles: the program makes new work for this moment all the time.
+        """
+        for turns in range(MAX_TURNS):
+            if not self.turn():
+                return turns
+        raise NeverSettles(f"still busy at {self._now} s after {MAX_TURNS} turns")
+
+    def advance(self, amount: float) -> None:
+        """Let *amount* seconds pass: all that happens in them happens at its own time and in its order."""
+        end = self._now + amount
+        self.settle()
+        while (then := self._next_event()) is not None and then <= end:
+            self._now = max(self._now, then)
+            self.settle()
+        self._now = end
+        self.settle()
+
+    def pump(self, timings: Iterable[float]) -> None:
+        """Advance by each of *timings* in turn, as ``task.Clock`` does."""
+        for amount in timings:
+            self.advance(amount)
+
+    def _next_event(self) -> float | None:
+        times = [cast(DelayedCall, call).getTime() for call in self.getDelayedCalls()]
+        if (arrival := self.network.next_arrival()) is not None:
+            times.append(arrival)
+        return min(times, default=None)
+
+    def _is_work_due(self) -> bool:
+        if self.threadCallQueue or self._justStopped:
+            return True
+        if (then := self._next_event()) is not None and then <= self._now:
+            return True
+        return bool(self._ready_readers() or self._ready_writers())
+
+    # What Twisted asks of a reactor
+
+    def installWaker(self) -> None:
+        """Nothing sleeps here, so nothing must be woken."""
+
+    def addReader(self, reader: IReadDescriptor) -> None:
+        """Look whether *reader* can read, from now on."""
+        self._readers[reader] = None
+
+    def addWriter(self, writer: IWriteDescriptor) -> None:
+        """Look whether *writer* can write, from now on."""
+        self._writers[writer] = None
+
+    def removeReader(self, reader: IReadDescriptor) -> None:
+        """Look no longer."""
+        self._readers.pop(reader, None)
+
+    def removeWriter(self, writer: IWriteDescriptor) -> None:
+        """Look no longer."""
+        self._writers.pop(writer, None)
+
+    def getReaders(self) -> list[IReadDescriptor]:
+        """All that wait to read."""
+        return list(self._readers)
+
+    def getWriters(self) -> list[IWriteDescriptor]:
+        """All that wait to write."""
+        return list(self._writers)
+
+    def removeAll(self) -> list[IReadDescriptor | IWriteDescriptor]:
+        """Forget all that wait, and return them."""
+        removed: dict[IReadDescriptor | IWriteDescriptor, None] = {**self._readers, **self._writers}
+        self._readers.clear()
+        self._writers.clear()
+        return list(removed)
+
+    def doIteration(self, delay: float | None) -> None:
+        """Let arrive what is due and serve the descriptors that are ready then; *delay* is not waited for."""
+        self.network.arrive(self._now)
+        readers, writers = self._ready_readers(), self._ready_writers()
+        for reader in readers:
+            if reader in self._readers:
+                self._serve(cast(_Descriptor, reader), reading=True)
+        for writer in writers:
+            if writer in self._writers:
+                self._serve(cast(_Descriptor, writer), reading=False)
+
+    def _ready_readers(self) -> list[IReadDescriptor]:
+        sockets = self.network.sockets
+        return [reader for reader in self._readers if sockets[cast(_Descriptor, reader).fileno()].readable()]
+
+    def _ready_writers(self) -> list[IWriteDescriptor]:
+        sockets = self.network.sockets
+        return [writer for writer in self._writers if sockets[cast(_Descriptor, writer).fileno()].writable()]
+
+    def _serve(self, descriptor: _Descriptor, *, reading: bool) -> None:
+        why: object
+        try:
+            if reading and self._polling == "epoll" and self.network.sockets[descriptor.fileno()].failed():
+                why = CONNECTION_DONE
+            else:
+                why = descriptor.doRead() if reading else descriptor.doWrite()
+        except Exception as problem:
+            _log.failure("a transport or its protocol failed")
+            why = problem
+        if why:
+            self._disconnectSelectable(descriptor, why, reading)
+
+    # Ports and connections
+
+    def listenUDP(
+        self, port: int, protocol: AbstractDatagramProtocol, interface: str = "", maxPacketSize: int = 8192
+    ) -> MemoryUDPPort:
+        """Bind *protocol* to a UDP address in memory."""
+        made = MemoryUDPPort(port, protocol, interface, maxPacketSize, self)
+        made.startListening()
+        return made
+
+    def listenTCP(self, port: int, factory: IProtocolFactory, backlog: int = 50, interface: str = "") -> MemoryTCPPort:
+        """Take TCP connections to an address in memory."""
+        made = MemoryTCPPort(port, factory, backlog, interface, self)
+        made.startListening()
+        return made
+
+    def connectTCP(
+        self,
+        host: str,
+        port: int,
+        factory: ClientFactory[P],
+        timeout: float = 30.0,
+        bindAddress: Binding | tuple[str, int] | None = None,
+    ) -> IConnector:
+        """Connect to an address, or a name of :attr:`hosts`, in memory."""
+        made = MemoryConnector(host, port, factory, timeout, bindAddress, self)
+        made.connect()
+        return cast(IConnector, made)
+
+    # What a test does to the network
+
+    @property
+    def window(self) -> int:
+        """Octets that each end of a stream holds unread, and as many unsent; a small number makes back-pressure come soon."""
+        return self.network.window
+
+    @window.setter
+    def window(self, octets: int) -> None:
+        self.network.window = octets
+
+    def shape(
+        self,
+        rule: Rule,
+        *,
+        source: tuple[str, int | None] | None = None,
+        destination: tuple[str, int | None] | None = None,
+    ) -> Path:
+        """Let *rule* decide about datagrams on a way, before all rules so far; see :mod:`kdns.testing.memory.paths`."""
+        path = Path(rule, source, destination)
+        self.network.paths.insert(0, path)
+        return path
+
+    def unshape(self, path: Path) -> None:
+        """Take back what :meth:`shape` returned."""
+        self.network.paths.remove(path)
+
+    def inject(self, data: bytes, source: Address, destination: Address) -> bool:
+        """Put a datagram that nobody here has sent before the socket at *destination*; whether one takes it."""
+        return self.network.inject(
+            Datagram(data, (canonical(source[0]), source[1]), (canonical(destination[0]), destination[1]))
+        )
+
+    def blackhole(self, host: str, port: int | None = None) -> None:
+        """Cut an address off: what is sent to or from it vanishes, connecting to it takes until its time-out, streams stand still."""
+        self.network.blackhole(host, port)
+
+    def lift(self, host: str, port: int | None = None) -> None:
+        """End a :meth:`blackhole`; streams and connection attempts go on, datagrams stay lost."""
+        self.network.lift(host, port)
+
+    def leftovers(self) -> list[str]:
+        """What a test has left open, a line each: sockets, then delayed calls."""
+        return [_describe(socket) for socket in self.network.sockets.values()] + [
+            f"delayed call {call}" for call in self.getDelayedCalls()
+        ]
+
+
+def _describe(socket: object) -> str:
+    def text(address: Address | None) -> str:
+        if address is None:
+            return "nowhere"
+        host, port = address
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    if isinstance(socket, StreamSocket):
+        if socket.listening:
+            return f"TCP port {text(socket.local)}"
+        if socket.peer is None:
+            return f"TCP connection attempt {text(socket.local)} -> {text(socket.remote)}"
+        return f"TCP connection {text(socket.local)} -> {text(socket.remote)}"
+    assert isinstance(socket, DatagramSocket), "there are two kinds of sockets"
+    return f"UDP port {text(socket.local)}"
