@@ -25,13 +25,14 @@ from twisted.internet.interfaces import (
     IHostnameResolver,
     IHostResolution,
     IProtocolFactory,
+    IReactorFDSet,
     IReadDescriptor,
     IResolutionReceiver,
     IWriteDescriptor,
 )
 from twisted.internet.main import CONNECTION_DONE
 from twisted.internet.posixbase import PosixReactorBase
-from twisted.internet.protocol import AbstractDatagramProtocol, ClientFactory, P
+from twisted.internet.protocol import AbstractDatagramProtocol, ClientFactory, Factory, P
 from twisted.logger import Logger
 from zope.interface import implementer
 
@@ -136,6 +137,7 @@ class MemoryHosts:
         return resolution
 
 
+@implementer(IReactorFDSet)
 class MemoryReactor(PosixReactorBase):
     """
     Run Twisted programs without system calls and without waiting.
@@ -305,9 +307,11 @@ class MemoryReactor(PosixReactorBase):
         made.startListening()
         return made
 
-    def listenTCP(self, port: int, factory: IProtocolFactory, backlog: int = 50, interface: str = "") -> MemoryTCPPort:
+    def listenTCP(
+        self, port: int, factory: Factory[P] | IProtocolFactory, backlog: int = 50, interface: str = ""
+    ) -> MemoryTCPPort:
         """Take TCP connections to an address in memory."""
-        made = MemoryTCPPort(port, factory, backlog, interface, self)
+        made = MemoryTCPPort(port, cast(IProtocolFactory, factory), backlog, interface, self)
         made.startListening()
         return made
 
