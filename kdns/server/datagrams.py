@@ -1,0 +1,67 @@
+# -*- test-case-name: tests.server.test_datagrams -*-
+"""
+DNS over UDP on any Twisted reactor: one datagram at a time through :meth:`IReactorUDP.listenUDP`.
+
+Linux has a faster way (:mod:`kdns.server.mmsg`); this one serves where that is not to be had, and in tests.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from twisted.internet.protocol import DatagramProtocol
+
+from kdns.core.request import Transport
+from kdns.server.addresses import plain_address
+from kdns.server.listener import Listener
+from kdns.server.table import AnswerTable
+
+MAX_QUERY = 4096
+"""Octets of a datagram that are read; a longer query is cut and answered FORMERR."""
+
+
+class DatagramShell(DatagramProtocol):
+    """Look in the answer table, else ask the listener."""
+
+    transport: Any  # Twisted's own annotation of IUDPTransport cannot be called
+
+    def __init__(self, listener: Listener, table: AnswerTable) -> None:
+        self._listener = listener
+        self._table = table
+        self._local = "::"
+
+    def startProtocol(self) -> None:
+        """Remember the address that queries are sent to, as far as it is known."""
+        host = self.transport.getHost().host if self.transport is not None else ""
+        self._local = "::" if host in ("", "0.0.0.0", "::") else host
+
+    def datagramReceived(self, data: bytes, addr: Any) -> None:
+        """One query."""
+        listener = self._listener
+        now = listener.house.clock()
+        key = data[2:]
+        entry = self._table.get(key, now)
+        if entry is None:
+            client = plain_address(addr[0])
+            send = partial(self._send, addr)
+            listener.receive(data, Transport.UDP, client, addr[1], self._local, send, self._table, key)
+            return
+        if entry.exchange is not None:
+            listener.prepare(entry)
+        reply = entry.next_reply() if entry.replies else entry.reply
+        self._send(addr, data[:2] + reply)
+        tally = entry.tally
+        assert tally is not None
+        if not tally.hits:
+            listener.house.tallies.touched.append(tally)
+        tally.hits += 1
+        seconds = listener.house.clock() - now
+        for durations in entry.durations:
+            durations.observe(seconds)
+        for each in entry.each:
+            each(plain_address(addr[0]), addr[1], data[0] << 8 | data[1], seconds)
+
+    def _send(self, addr: Any, reply: bytes) -> None:
+        if self.transport is not None:
+            self.transport.write(reply, addr)

@@ -1,0 +1,326 @@
+# -*- test-case-name: tests.server.test_listener -*-
+"""
+A listener: admission, block selection, the chain, and the end of every query, whichever transport brought it.
+
+Transports hand octets in (:meth:`Listener.receive`) and get octets back, at once or later, exactly once or never. Everything a client
+is told passes through here, so everything is counted, logged and entered into the answer table here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from kdns.core.answer import FOR_NOBODY, Answer
+from kdns.core.chain import Reply, attempt
+from kdns.core.failure import Refused, ResolutionFailed
+from kdns.core.metrics import Counter
+from kdns.core.observe import Exchange, Observer
+from kdns.core.reply import badvers_reply, error_reply, render_reply
+from kdns.core.request import Request, Transport, request_from
+from kdns.plugins.seam import House
+from kdns.server.blocks import ServedBlock, Zones
+from kdns.server.pending import Waiting
+from kdns.server.table import AnswerTable, Entry
+from kdns.wire.constants import EDE_NO_REACHABLE_AUTHORITY, EDE_OTHER, IN, REFUSED, SERVFAIL, TC
+from kdns.wire.names import to_text
+from kdns.wire.query import read_query
+
+log = Logger(namespace="kdns.server")
+
+Respond = Callable[[bytes], None]
+"""Sends one message back to the client that asked."""
+
+DROPPED = "dropped"
+"""The zone that metrics show for a query that no block took."""
+
+MOST_WAITING = 8192
+"""Queries of one listener that may wait at a time; one is about 4 KiB with its exchange with an upstream."""
+
+
+class Open:
+    """A query that waits for its answer."""
+
+    __slots__ = ("block", "key", "request", "respond", "table", "ticket", "waiting", "zone")
+
+    def __init__(
+        self,
+        request: Request,
+        zone: str,
+        block: ServedBlock,
+        respond: Respond,
+        table: AnswerTable | None,
+        key: bytes,
+    ) -> None:
+        self.request = request
+        self.zone = zone
+        self.block = block
+        self.respond = respond
+        self.table = table
+        self.key = key
+        self.ticket = 0
+        self.waiting: Deferred[Answer] | None = None
+
+
+class Listener:
+    """What answers on one address and port, over all its transports; a :class:`kdns.core.request.Server`."""
+
+    def __init__(self, house: House, label: str, zones: Zones, most_waiting: int = MOST_WAITING) -> None:
+        self.house = house
+        self.label = label
+        self.waiting: Waiting[Open] = Waiting(most_waiting)
+        self._timer: Any = None
+        registry = house.registry
+        self._malformed = registry.counter(
+            "kdns_malformed_queries_total",
+            "Messages that were answered or dropped before a plugin saw them.",
+            ["action"],
+        )
+        self._panics = registry.counter("coredns_panics_total", "Exceptions that no plugin foresaw.").counter()
+        self._late = registry.counter(
+            "kdns_deadline_exceeded_total", "Queries answered SERVFAIL because no answer came in time."
+        ).counter()
+        self._crowded = registry.counter(
+            "kdns_waiting_rejects_total", "Queries answered SERVFAIL because too many were waiting already."
+        ).counter()
+        self._ignored: Counter = self._malformed.counter("ignored")
+        self._answered: Counter = self._malformed.counter("answered")
+        self.serve(zones)
+
+    def serve(self, zones: Zones) -> None:
+        """Answer from *zones* from now on; queries that wait go on with the blocks they came to."""
+        self.zones = zones
+        blocks = zones.all_blocks()
+        self._any_class = any(block.any_class for block in blocks)
+        observers: dict[int, Observer] = {}
+        for block in blocks:
+            for observer in block.observers:
+                observers[id(observer)] = observer
+        self._all_observers = tuple(observers.values())
+
+    def receive(
+        self,
+        message: bytes,
+        transport: Transport,
+        client: str,
+        port: int,
+        local: str,
+        respond: Respond,
+        table: AnswerTable | None = None,
+        key: bytes = b"",
+    ) -> None:
+        """
+        Take one message from a client.
+
+        :param respond: called at most once with the reply, perhaps before this returns.
+        :param table: where to enter the reply, under *key*, if it may be given to others.
+        """
+        query = read_query(message)
+        if query is None:
+            self._ignored.value += 1
+            return
+        if isinstance(query, bytes):
+            self._answered.value += 1
+            respond(query)
+            return
+        now = self.house.clock()
+        request = request_from(query, transport, client, port, local, now, len(message), self)
+        if query.qclass != IN and not self._any_class:
+            self._refuse(request, respond)
+            return
+        if query.edns is not None and query.edns.version:
+            self._answered.value += 1
+            respond(badvers_reply(query.ident, query.flags, request.question))
+            return
+        chosen = self._choose(request)
+        if chosen is None:
+            self._refuse(request, respond)
+            return
+        zone, block, request = chosen
+        opened = Open(request, to_text(zone), block, respond, table, key)
+        if self.waiting.full:
+            self._crowded.value += 1
+            self._fail(opened, ResolutionFailed("too many queries wait already", SERVFAIL, (EDE_OTHER, "busy")))
+            return
+        reply = attempt(block.ask, request)
+        if isinstance(reply, Answer):
+            self._finish(opened, reply)
+        elif isinstance(reply, Failure):
+            self._fail(opened, reply)
+        else:
+            self._wait(opened, reply, now)
+
+    def _choose(self, request: Request) -> tuple[bytes, ServedBlock, Request] | None:
+        chosen = self.zones.choose(request)
+        if chosen is None:
+            return None
+        zone, block, asked = chosen
+        return zone, block, asked if zone == asked.zone else replace(asked, zone=zone)
+
+    # What a plugin asks of the server.
+
+    def resolve(self, request: Request) -> Reply:
+        """
+        Answer a request that a plugin makes in its client's name; it is logged and counted as the client's own would be.
+
+        The answer says what a client would see: failures are rcodes, and TC is set when the client could not take all of it.
+        """
+        chosen = self._choose(request)
+        if chosen is None:
+            answer = Answer(REFUSED, holds=FOR_NOBODY)
+            self._observe(self._all_observers, Exchange(request, answer, b"", DROPPED, "", 0.0, Refused()))
+            return answer
+        zone, block, request = chosen
+        request = replace(request, arrived=self.house.clock())
+        opened = Open(request, to_text(zone), block, _nowhere, None, b"")
+        reply = attempt(block.ask, request)
+        if isinstance(reply, Answer):
+            return self._finish_inside(opened, reply)
+        if isinstance(reply, Failure):
+            return self._fail(opened, reply)
+        return reply.addCallbacks(partial(self._finish_inside, opened), self._fail_inside, errbackArgs=(opened,))
+
+    def _finish_inside(self, opened: Open, answer: Answer) -> Answer:
+        reply = self._finish(opened, answer)
+        if reply is not None and reply[2] & TC >> 8 and not answer.flags & TC:
+            return replace(answer, flags=answer.flags | TC)
+        return answer
+
+    def _fail_inside(self, failure: Failure, opened: Open) -> Answer | Failure:
+        if failure.check(CancelledError):
+            return failure
+        return self._fail(opened, failure)
+
+    # The end of a query.
+
+    def _wait(self, opened: Open, reply: Deferred[Answer], now: float) -> None:
+        opened.waiting = reply
+        opened.ticket = self.waiting.add(opened, now)
+        if self._timer is None:
+            self._timer = self.house.reactor.callLater(self.waiting.patience, self._expire)
+        reply.addCallbacks(self._came, self._failed, callbackArgs=(opened,), errbackArgs=(opened,))
+
+    def _came(self, answer: Answer, opened: Open) -> None:
+        if self.waiting.end(opened.ticket):
+            self._finish(opened, answer)
+
+    def _failed(self, failure: Failure, opened: Open) -> None:
+        if self.waiting.end(opened.ticket):
+            self._fail(opened, failure)
+
+    def _expire(self) -> None:
+        self._timer = None
+        now = self.house.clock()
+        for opened in self.waiting.expire(now):
+            self._late.value += 1
+            text = f"no answer within {self.waiting.patience} s"
+            self._fail(opened, ResolutionFailed(text, SERVFAIL, (EDE_NO_REACHABLE_AUTHORITY, text)))
+            if opened.waiting is not None:
+                opened.waiting.cancel()
+        deadline = self.waiting.next_deadline()
+        if deadline is not None:
+            self._timer = self.house.reactor.callLater(max(0.0, deadline - now), self._expire)
+
+    def _refuse(self, request: Request, respond: Respond) -> None:
+        answer = Answer(REFUSED, holds=FOR_NOBODY)
+        reply = render_reply(request, answer)
+        respond(reply)
+        seconds = self.house.clock() - request.arrived
+        self._observe(self._all_observers, Exchange(request, answer, reply, DROPPED, "", seconds, Refused()))
+
+    def _fail(self, opened: Open, failure: Failure | ResolutionFailed) -> Answer:
+        """Answer a query that failed; what nobody foresaw is logged once, with where it happened."""
+        if isinstance(failure, Failure):
+            if isinstance(failure.value, ResolutionFailed):
+                error = failure.value
+            else:
+                self._panics.value += 1
+                log.failure(
+                    'Recovered from panic in server: "{label}" {error}',
+                    failure=failure,
+                    label=self.label,
+                    error=failure.getErrorMessage(),
+                )
+                error = ResolutionFailed(f"{type(failure.value).__name__}: {failure.getErrorMessage()}")
+        else:
+            error = failure
+        answer = Answer(error.rcode, ede=(error.ede,) if error.ede is not None else (), holds=FOR_NOBODY)
+        self._finish(opened, answer, error)
+        return answer
+
+    def _finish(self, opened: Open, answer: Answer, error: ResolutionFailed | None = None) -> bytes | None:
+        """Send the reply, tell the observers, and enter it into the table; the order is what the client feels."""
+        request = opened.request
+        reply: bytes | None = None
+        if not answer.silent:
+            try:
+                reply = render_reply(request, answer)
+            except Exception:
+                self._panics.value += 1
+                log.failure('Recovered from panic in server: "{label}" while rendering', label=self.label)
+                reply = error_reply(request.ident, request.flags, SERVFAIL, request.question)
+                answer = Answer(SERVFAIL, holds=FOR_NOBODY)
+            opened.respond(reply)
+        now = self.house.clock()
+        exchange = Exchange(request, answer, reply, opened.zone, opened.block.view, now - request.arrived, error)
+        self._observe(opened.block.observers, exchange)
+        if opened.table is not None and reply is not None and error is None:
+            opened.table.put(opened.key, reply, answer.holds, exchange, now)
+        return reply
+
+    def _observe(self, observers: tuple[Observer, ...], exchange: Exchange) -> None:
+        for observer in observers:
+            try:
+                observer.finished(exchange)
+            except Exception:
+                self._panics.value += 1
+                log.failure("An observer failed on a finished reply")
+
+    def prepare(self, entry: Entry) -> None:
+        """Get an entry of the table ready to be given again: what to count, whom to tell, which orders take turns."""
+        exchange = entry.exchange
+        assert exchange is not None
+        entry.exchange = None
+        charges = exchange.answer.charges
+        durations: tuple[Any, ...] = ()
+        each: tuple[Any, ...] = ()
+        block_observers = self._observers_of(exchange)
+        for observer in block_observers:
+            repeat = observer.repeat(exchange)
+            charges += repeat.charges
+            durations += repeat.durations
+            if repeat.each is not None:
+                each += (repeat.each,)
+        tally = self.house.tallies.tally(charges, durations)
+        entry.tally = tally
+        entry.durations = tally.durations
+        entry.each = each
+        if exchange.answer.turns:
+            others = tuple(render_reply(exchange.request, turn)[2:] for turn in exchange.answer.turns)
+            entry.replies = (entry.reply, *others)
+
+    def _observers_of(self, exchange: Exchange) -> tuple[Observer, ...]:
+        for block in self.zones.blocks.get(exchange.request.zone, ()):
+            if block.view == exchange.view:
+                return block.observers
+        return ()
+
+    def stop(self) -> None:
+        """Answer SERVFAIL to all that wait, and drop what they waited for."""
+        for opened in self.waiting.drain():
+            self._fail(opened, ResolutionFailed("the server ends", SERVFAIL, (EDE_OTHER, "shutting down")))
+            if opened.waiting is not None:
+                opened.waiting.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def _nowhere(message: bytes) -> None:
+    """Where the reply to an inner lookup goes: its asker gets the answer itself."""

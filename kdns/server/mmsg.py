@@ -1,0 +1,351 @@
+# -*- test-case-name: tests.server.test_mmsg -*-
+"""
+DNS over UDP on Linux: up to 64 datagrams a system call, in and out, with hardly a Python object in between.
+
+``recvmmsg`` fills fixed buffers; for each query the octets behind the identifier are looked up in the answer table, and the reply is sent
+from where it lies in memory, behind the two octets of the identifier where they lie in the buffer. What is not in the table goes to the
+listener; an answer that is there at once leaves in the same ``sendmmsg``, others leave later.
+
+A socket bound to the wildcard receives with each datagram the address it was sent to, and answers from that address: a host with
+several would otherwise answer from one that the client did not ask.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import socket
+import sys
+from struct import Struct
+from typing import Any
+
+from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from kdns.core.request import Transport
+from kdns.core.tally import Durations
+from kdns.server.addresses import unpack_sockaddr
+from kdns.server.listener import Listener
+from kdns.server.table import AnswerTable
+
+log = Logger(namespace="kdns.server")
+
+BATCH = 64
+"""Datagrams a system call."""
+
+MAX_QUERY = 4096
+"""Octets of a datagram that are read; a longer query is cut and answered FORMERR."""
+
+TURN_SECONDS = 0.004
+"""How long one turn of the reactor may go on reading when there is always more."""
+
+_NAME = 28  # sizeof(struct sockaddr_in6), the larger of the two
+_CONTROL = 64  # room for one in6_pktinfo or in_pktinfo with its head
+_HEAD = 64  # sizeof(struct mmsghdr) where pointers have 8 octets
+_IOVEC = 16
+_MSGHDR = Struct("=QI4xQQQQi4xI4x")  # name, namelen, iov, iovlen, control, controllen, flags; then msg_len
+_POINTER = Struct("=QQ")
+_BYTES_HEAD = bytes.__basicsize__ - 1
+"""Where the octets of a bytes object begin, behind its head (CPython)."""
+
+IP_PKTINFO = getattr(socket, "IP_PKTINFO", 8)
+IPV6_RECVPKTINFO = 49
+IPV6_PKTINFO = 50
+
+
+def _octets_lie_where_expected() -> bool:
+    probe = bytes(range(7, 27))
+    return ctypes.string_at(id(probe) + _BYTES_HEAD, len(probe)) == probe
+
+
+def available(reactor: Any) -> bool:
+    """Whether this way can be gone: Linux, 64 bits, CPython, and a reactor that watches file descriptors."""
+    return (
+        sys.platform == "linux"
+        and sys.implementation.name == "cpython"
+        and sys.byteorder == "little"
+        and ctypes.sizeof(ctypes.c_void_p) == 8
+        and IReactorFDSet.providedBy(reactor)
+        and _octets_lie_where_expected()
+    )
+
+
+def _address_of(buffer: bytearray) -> int:
+    return ctypes.addressof((ctypes.c_char * len(buffer)).from_buffer(buffer))
+
+
+class _Buffers:
+    """The fixed memory of one socket: datagrams, addresses, ancillary data, and the vectors that point at them."""
+
+    def __init__(self, wildcard: bool) -> None:
+        self.data = bytearray(BATCH * MAX_QUERY)
+        self.names = bytearray(BATCH * _NAME)
+        self.control = bytearray(BATCH * _CONTROL)
+        self.in_iov = bytearray(BATCH * _IOVEC)
+        self.out_iov = bytearray(BATCH * 2 * _IOVEC)
+        self.in_heads = bytearray(BATCH * _HEAD)
+        self.out_heads = bytearray(BATCH * _HEAD)
+        data, names, control = _address_of(self.data), _address_of(self.names), _address_of(self.control)
+        in_iov, out_iov = _address_of(self.in_iov), _address_of(self.out_iov)
+        for i in range(BATCH):
+            _POINTER.pack_into(self.in_iov, i * _IOVEC, data + i * MAX_QUERY, MAX_QUERY)
+            _POINTER.pack_into(self.out_iov, i * 2 * _IOVEC, data + i * MAX_QUERY, 2)
+            name, ancillary = names + i * _NAME, control + i * _CONTROL
+            _MSGHDR.pack_into(
+                self.in_heads,
+                i * _HEAD,
+                name,
+                _NAME,
+                in_iov + i * _IOVEC,
+                1,
+                ancillary if wildcard else 0,
+                _CONTROL if wildcard else 0,
+                0,
+                0,
+            )
+            _MSGHDR.pack_into(
+                self.out_heads, i * _HEAD, name, 0, out_iov + i * 2 * _IOVEC, 2, ancillary if wildcard else 0, 0, 0, 0
+            )
+        self.fresh_heads = bytes(self.in_heads)
+        self.in_vector = _address_of(self.in_heads)
+        self.out_vector = _address_of(self.out_heads)
+        # Views of 32 and 64 bit fields: msg_namelen is word 2, msg_controllen is quad 5, msg_len is word 14 of a head.
+        self.in_words = memoryview(self.in_heads).cast("I")
+        self.in_quads = memoryview(self.in_heads).cast("Q")
+        self.out_words = memoryview(self.out_heads).cast("I")
+        self.out_quads = memoryview(self.out_heads).cast("Q")
+        self.out_pointers = memoryview(self.out_iov).cast("Q")
+        self.control_words = memoryview(self.control).cast("I")
+
+
+@implementer(IReadDescriptor)
+class MmsgPort:
+    """One bound UDP socket that serves a listener; add it to a reactor as a reader."""
+
+    def __init__(self, reactor: Any, sock: socket.socket, listener: Listener, table: AnswerTable) -> None:
+        self._reactor = reactor
+        self._socket = sock
+        self._listener = listener
+        self._table = table
+        host = sock.getsockname()[0]
+        self._wildcard = host in ("0.0.0.0", "::")
+        self._local = "::" if self._wildcard else host
+        self._v6 = sock.family == socket.AF_INET6
+        if self._wildcard and self._v6:
+            sock.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVPKTINFO, 1)
+        elif self._wildcard:
+            sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
+        self._buffers = _Buffers(self._wildcard)
+        libc = ctypes.CDLL(None, use_errno=True)
+        arguments: list[Any] = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int]
+        self._recvmmsg = libc.recvmmsg
+        self._recvmmsg.argtypes = [*arguments, ctypes.c_void_p]
+        self._sendmmsg = libc.sendmmsg
+        self._sendmmsg.argtypes = arguments
+        self._in_batch = -1
+        self._lost = listener.house.registry.counter(
+            "kdns_udp_send_errors_total", "Replies over UDP that the kernel did not take."
+        ).counter()
+
+    # What a reactor wants of a reader.
+
+    def fileno(self) -> int:
+        """The socket's file descriptor; -1 when it is closed."""
+        return self._socket.fileno()
+
+    def logPrefix(self) -> str:
+        """How Twisted names the port in its own log."""
+        return "kdns UDP"
+
+    def connectionLost(self, reason: Any) -> None:
+        """The reactor gives the socket up."""
+        self._socket.close()
+
+    def startReading(self) -> None:
+        """Begin to serve."""
+        self._reactor.addReader(self)
+
+    def stopListening(self) -> None:
+        """Serve no more; what is still waiting is answered no more either."""
+        self._reactor.removeReader(self)
+        self._socket.close()
+
+    def getsockname(self) -> Any:
+        """Address and port that it is bound to."""
+        return self._socket.getsockname()
+
+    def serve(self, listener: Listener) -> None:
+        """Ask *listener* from now on."""
+        self._listener = listener
+
+    # The way of a datagram.
+
+    def doRead(self) -> None:
+        """Serve what has come, in batches, for a bounded time."""
+        clock = self._listener.house.clock
+        fd = self._socket.fileno()
+        buffers = self._buffers
+        started = clock()
+        while True:
+            buffers.in_heads[:] = buffers.fresh_heads
+            count = self._recvmmsg(fd, buffers.in_vector, BATCH, socket.MSG_DONTWAIT, None)
+            if count <= 0:
+                return
+            now = clock()
+            self._serve_batch(count, now)
+            if count < BATCH or now - started > TURN_SECONDS:
+                return
+
+    def _serve_batch(self, count: int, now: float) -> None:
+        buffers = self._buffers
+        data, in_words, pointers = buffers.data, buffers.in_words, buffers.out_pointers
+        get = self._table.get
+        house = self._listener.house
+        touched = house.tallies.touched
+        alive: list[bytes] = []
+        told: list[tuple[Any, int]] = []
+        durations: tuple[Durations, ...] = ()
+        same = 0
+        ready = 0  # replies [sent, ready) of the batch are to be sent together
+        first = 0
+        for i in range(count):
+            start = i * MAX_QUERY
+            key = bytes(data[start + 2 : start + in_words[i * 16 + 14]])
+            entry = get(key, now)
+            if entry is not None:
+                if entry.exchange is not None:
+                    self._listener.prepare(entry)
+                reply = entry.next_reply() if entry.replies else entry.reply
+                tally = entry.tally
+                if not tally.hits:  # type: ignore[union-attr]  # prepare() made one
+                    touched.append(tally)  # type: ignore[arg-type]  # as above
+                tally.hits += 1  # type: ignore[union-attr]  # as above
+                if entry.durations is durations:
+                    same += 1
+                else:
+                    self._observe(durations, same, now)
+                    durations, same = entry.durations, 1
+                if entry.each:
+                    told.append((entry.each, i))
+            else:
+                answered = self._miss(i, key)
+                if answered is None:
+                    # Nothing to send from this slot now: what stands before it goes first.
+                    if ready > first:
+                        self._send(first, ready)
+                    first = ready = i + 1
+                    continue
+                reply = answered
+            alive.append(reply)
+            pointers[i * 4 + 2] = id(reply) + _BYTES_HEAD
+            pointers[i * 4 + 3] = len(reply)
+            ready = i + 1
+        if ready > first:
+            self._send(first, ready)
+        self._observe(durations, same, now)
+        if told:
+            self._tell(told, now)
+
+    def _observe(self, durations: tuple[Durations, ...], times: int, since: float) -> None:
+        if times and durations:
+            seconds = self._listener.house.clock() - since
+            for histogram in durations:
+                histogram.observe(seconds, times)
+
+    def _tell(self, told: list[tuple[Any, int]], since: float) -> None:
+        seconds = self._listener.house.clock() - since
+        for each, i in told:
+            client, port = unpack_sockaddr(bytes(self._buffers.names[i * _NAME : (i + 1) * _NAME]))
+            ident = self._buffers.data[i * MAX_QUERY] << 8 | self._buffers.data[i * MAX_QUERY + 1]
+            for tell in each:
+                tell(client, port, ident, seconds)
+
+    def _miss(self, i: int, key: bytes) -> bytes | None:
+        """Ask the listener; the reply behind its identifier when it is there at once, else None."""
+        buffers = self._buffers
+        start = i * MAX_QUERY
+        message = bytes(buffers.data[start : start + 2]) + key
+        name = bytes(buffers.names[i * _NAME : i * _NAME + buffers.in_words[i * 16 + 2]])
+        try:
+            client, port = unpack_sockaddr(name)
+        except ValueError:
+            return None
+        control = b""
+        if self._wildcard:
+            control = bytes(buffers.control[i * _CONTROL : i * _CONTROL + buffers.in_quads[i * 8 + 5]])
+        immediate: list[bytes] = []
+        state = [True]
+
+        def respond(reply: bytes) -> None:
+            if state[0]:
+                immediate.append(reply)
+            else:
+                self._send_one(reply, (client, port), name, control)
+
+        self._listener.receive(message, Transport.UDP, client, port, self._local, respond, self._table, key)
+        state[0] = False
+        if not immediate:
+            return None
+        return immediate[0][2:]
+
+    def _send(self, first: int, end: int) -> None:
+        """Send the replies of the slots from *first* to before *end*."""
+        buffers = self._buffers
+        in_words, out_words = buffers.in_words, buffers.out_words
+        for i in range(first, end):
+            out_words[i * 16 + 2] = in_words[i * 16 + 2]
+        if self._wildcard:
+            self._answer_from_where_it_was_asked(first, end)
+        fd = self._socket.fileno()
+        while first < end:
+            sent = self._sendmmsg(fd, buffers.out_vector + first * _HEAD, end - first, socket.MSG_DONTWAIT)
+            if sent > 0:
+                first += sent
+                continue
+            error = ctypes.get_errno()
+            if error == errno.EINTR:
+                continue
+            # The kernel refuses the first of them (no route, no buffer left): that one is lost, the others go on.
+            self._lost.value += 1
+            first += 1
+
+    def _answer_from_where_it_was_asked(self, first: int, end: int) -> None:
+        buffers = self._buffers
+        in_quads, out_quads, words = buffers.in_quads, buffers.out_quads, buffers.control_words
+        # The interface is left to the routing table, except for link-local addresses, which mean nothing without it.
+        for i in range(first, end):
+            out_quads[i * 8 + 5] = in_quads[i * 8 + 5]
+            if not self._v6:
+                words[i * 16 + 4] = 0
+            elif words[i * 16 + 4] & 0xC0FF != 0x80FE:
+                words[i * 16 + 8] = 0
+
+    def _send_one(self, reply: bytes, client: tuple[str, int], name: bytes, control: bytes) -> None:
+        """Send a reply that came later."""
+        if self._socket.fileno() < 0:
+            return
+        address: tuple[Any, ...] = client
+        ancillary: list[tuple[int, int, bytes]] = []
+        if self._v6:
+            scope = int.from_bytes(name[24:28], "little")
+            address = (socket.inet_ntop(socket.AF_INET6, name[8:24]), client[1], 0, scope)
+        if control:
+            ancillary = [_ancillary(control, self._v6)]
+        try:
+            self._socket.sendmsg([reply], ancillary, socket.MSG_DONTWAIT, address)
+        except OSError:
+            self._lost.value += 1
+
+
+def _ancillary(control: bytes, v6: bool) -> tuple[int, int, bytes]:
+    """The packet information of a received datagram, made ready to send with: level, type, octets."""
+    octets = control[16:]
+    if not v6:
+        return socket.IPPROTO_IP, IP_PKTINFO, b"\x00\x00\x00\x00" + octets[4:12]
+    link_local = octets[0] == 0xFE and octets[1] & 0xC0 == 0x80
+    interface = octets[16:20] if link_local else b"\x00\x00\x00\x00"
+    return socket.IPPROTO_IPV6, IPV6_PKTINFO, octets[:16] + interface
+
+
+__all__ = ["BATCH", "MAX_QUERY", "MmsgPort", "available"]

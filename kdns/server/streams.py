@@ -1,0 +1,236 @@
+# -*- test-case-name: tests.server.test_streams -*-
+"""
+DNS over a stream: TCP, and TLS above it (RFC 7766).
+
+Queries on one connection are answered as they finish, not in the order they came. A connection costs little and not for long: it has a
+time for its first query, for the pause between queries and for taking its replies; one that asks faster than it is answered, or does not
+read, is not read from either.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from twisted.internet.interfaces import IPushProducer
+from twisted.internet.protocol import Protocol, ServerFactory
+from twisted.protocols.policies import TimeoutMixin
+from zope.interface import implementer
+
+from kdns.core.metrics import Counter, Gauge
+from kdns.core.request import Transport
+from kdns.server.addresses import plain_address
+from kdns.server.listener import Listener
+from kdns.server.table import AnswerTable
+
+FIRST_QUERY = 3.0
+"""Seconds until the first query must have come whole."""
+
+IDLE = 10.0
+"""Seconds between queries."""
+
+WRITE = 5.0
+"""Seconds in which a client must take what was sent, or at least some of it."""
+
+MOST_IN_FLIGHT = 64
+"""Queries of one connection that may wait for their answers."""
+
+MOST_CONNECTIONS = 2000
+"""Connections of one listener; the one that is idle longest gives way to a new one."""
+
+
+@implementer(IPushProducer)
+class StreamShell(Protocol, TimeoutMixin):
+    """One connection."""
+
+    factory: StreamFactory
+    transport: Any  # ITCPTransport or a TLS transport; both have what is used here
+
+    def connectionMade(self) -> None:
+        """Start the clock of the first query."""
+        self._buffer = bytearray()
+        self._in_flight = 0
+        self._blocked = False
+        self._ended = False
+        peer = self.transport.getPeer()
+        self._client = plain_address(getattr(peer, "host", ""))
+        self._port = getattr(peer, "port", 0)
+        self._local = plain_address(getattr(self.transport.getHost(), "host", "::"))
+        if not self.factory.joined(self):
+            self.transport.abortConnection()
+            return
+        self.transport.registerProducer(self, True)
+        self.setTimeout(self.factory.first_query)
+
+    def connectionLost(self, reason: Any = None) -> None:
+        """Answers that come now go nowhere."""
+        self._ended = True
+        self.setTimeout(None)
+        self._buffer.clear()
+        self.factory.left(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Take in some octets of queries, each behind its length (RFC 1035 section 4.2.2)."""
+        self._buffer += data
+        self._take_queries()
+
+    def _take_queries(self) -> None:
+        buffer = self._buffer
+        while len(buffer) >= 2 and not self._ended:
+            if self._in_flight >= self.factory.most_in_flight or self._blocked:
+                self._read(False)
+                return
+            length = buffer[0] << 8 | buffer[1]
+            if len(buffer) < 2 + length:
+                break
+            message = bytes(buffer[2 : 2 + length])
+            del buffer[: 2 + length]
+            self.factory.seen(self)
+            self.setTimeout(self.factory.idle)
+            self._ask(message)
+
+    def _ask(self, message: bytes) -> None:
+        factory = self.factory
+        listener = factory.listener
+        now = listener.house.clock()
+        key = message[2:]
+        entry = factory.table.get(key, now) if len(message) > 12 else None
+        if entry is None:
+            self._in_flight += 1
+            open_ = [True]
+            answered = partial(self._answered, open_)
+            listener.receive(
+                message, factory.transport, self._client, self._port, self._local, answered, factory.table, key
+            )
+            if len(message) < 12 or message[2] & 0x80:
+                # No reply will come: what cannot be a query ends the connection (RFC 7766 section 8).
+                self._in_flight -= 1
+                self.transport.loseConnection()
+            return
+        if entry.exchange is not None:
+            listener.prepare(entry)
+        reply = entry.next_reply() if entry.replies else entry.reply
+        self._write(message[:2] + reply)
+        tally = entry.tally
+        assert tally is not None
+        if not tally.hits:
+            listener.house.tallies.touched.append(tally)
+        tally.hits += 1
+        seconds = listener.house.clock() - now
+        for durations in entry.durations:
+            durations.observe(seconds)
+        for each in entry.each:
+            each(self._client, self._port, message[0] << 8 | message[1], seconds)
+
+    def _answered(self, open_: list[bool], reply: bytes) -> None:
+        if not open_[0]:
+            return
+        open_[0] = False
+        self._in_flight -= 1
+        if self._ended:
+            return
+        self._write(reply)
+        if not self._blocked and self._in_flight == self.factory.most_in_flight - 1:
+            self._read(True)
+
+    def _write(self, reply: bytes) -> None:
+        self.transport.write(len(reply).to_bytes(2, "big") + reply)
+
+    def _read(self, on: bool) -> None:
+        if on:
+            self.transport.resumeProducing()
+            if self._buffer:
+                self._take_queries()
+        else:
+            self.transport.pauseProducing()
+
+    # The connection as a producer of replies: the transport says when its client does not take them.
+
+    def pauseProducing(self) -> None:
+        """The client does not read: neither does kdns, and it has so long to go on."""
+        self._blocked = True
+        self.setTimeout(self.factory.write)
+        self.transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """The client reads again."""
+        self._blocked = False
+        self.setTimeout(self.factory.idle)
+        if self._in_flight < self.factory.most_in_flight:
+            self._read(True)
+
+    def stopProducing(self) -> None:
+        """The connection is gone."""
+        self._ended = True
+
+    def timeoutConnection(self) -> None:
+        """The time is up: queries that wait are still answered, unless the client does not read."""
+        if self._blocked or not self._in_flight:
+            self.transport.abortConnection() if self._blocked else self.transport.loseConnection()
+        else:
+            self.setTimeout(self.factory.idle)
+
+    def callLater(self, seconds: float, call: Any) -> Any:
+        """:class:`TimeoutMixin`'s way to the clock."""
+        return self.factory.listener.house.reactor.callLater(seconds, call)
+
+
+class StreamFactory(ServerFactory):
+    """All connections of one listener over one transport."""
+
+    protocol = StreamShell
+    noisy = False
+
+    def __init__(
+        self,
+        listener: Listener,
+        table: AnswerTable,
+        transport: Transport = Transport.TCP,
+        most_connections: int = MOST_CONNECTIONS,
+        most_in_flight: int = MOST_IN_FLIGHT,
+    ) -> None:
+        self.listener = listener
+        self.table = table
+        self.transport = transport
+        self.most_connections = most_connections
+        self.most_in_flight = most_in_flight
+        self.first_query = FIRST_QUERY
+        self.idle = IDLE
+        self.write = WRITE
+        self._connections: dict[StreamShell, None] = {}
+        registry = listener.house.registry
+        self._open: Gauge = registry.gauge(
+            "kdns_stream_connections", "Open connections of DNS clients.", ["server", "transport"]
+        ).gauge(listener.label, transport.value)
+        self._evicted: Counter = registry.counter(
+            "kdns_stream_evictions_total",
+            "Connections closed to make room for new ones, or refused for want of an idle one.",
+            ["server", "transport"],
+        ).counter(listener.label, transport.value)
+
+    def joined(self, connection: StreamShell) -> bool:
+        """Take a connection in; the one that asked least lately gives way when there are too many."""
+        if len(self._connections) >= self.most_connections:
+            self._evicted.value += 1
+            next(iter(self._connections)).transport.abortConnection()
+            if len(self._connections) >= self.most_connections:
+                return False
+        self._connections[connection] = None
+        self._open.value = len(self._connections)
+        return True
+
+    def seen(self, connection: StreamShell) -> None:
+        """The connection asked something."""
+        if connection in self._connections:
+            del self._connections[connection]
+            self._connections[connection] = None
+
+    def left(self, connection: StreamShell) -> None:
+        """The connection is closed."""
+        self._connections.pop(connection, None)
+        self._open.value = len(self._connections)
+
+    def close_all(self) -> None:
+        """End all connections once what was written has gone out."""
+        for connection in list(self._connections):
+            connection.transport.loseConnection()

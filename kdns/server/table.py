@@ -1,0 +1,161 @@
+# -*- test-case-name: tests.server.test_table -*-
+"""
+The answer table: from the octets of a query behind its identifier to the finished reply behind its identifier.
+
+A hit costs a look-up, a check of validity and one addition. Nothing is parsed and no plugin is asked. What holds for one client only never
+comes in here; see :class:`kdns.core.answer.Scope`.
+
+Room is bounded in octets. Entries live in two generations: new and used ones in the young, and when the young has filled half of the room
+it becomes the old one and the old one is dropped. So whatever is asked for keeps its place, and a flood of names that are asked once
+only ever drives out each other.
+"""
+
+from __future__ import annotations
+
+from kdns.core.answer import Holds, Scope
+from kdns.core.observe import EachRepeat, Exchange
+from kdns.core.stamps import Noted
+from kdns.core.tally import Durations, Tally
+
+ENTRY_OCTETS = 600
+"""What an entry costs beside its key and replies: entry, exchange, dict slot and object heads."""
+
+
+class Entry:
+    """A finished reply, as long as it holds."""
+
+    __slots__ = ("durations", "each", "exchange", "noted", "replies", "reply", "room", "tally", "turn", "until")
+
+    def __init__(self, reply: bytes, holds: Holds, exchange: Exchange, room: int) -> None:
+        self.reply = reply
+        """The reply behind its identifier."""
+
+        self.until = holds.until
+        self.noted: tuple[Noted, ...] = holds.stamps
+        self.exchange: Exchange | None = exchange
+        """What the entry was made from, until it is given for the first time."""
+
+        self.tally: Tally | None = None
+        self.durations: tuple[Durations, ...] = ()
+        self.each: tuple[EachRepeat, ...] = ()
+        self.replies: tuple[bytes, ...] = ()
+        """Replies that take turns; empty when there is only one."""
+
+        self.turn = 0
+        self.room = room
+
+    def next_reply(self) -> bytes:
+        """The reply whose turn it is; ask only when there are several."""
+        turn = self.turn + 1
+        if turn >= len(self.replies):
+            turn = 0
+        self.turn = turn
+        return self.replies[turn]
+
+
+class Room:
+    """Octets that some tables share."""
+
+    def __init__(self, octets: int) -> None:
+        self.octets = octets
+        self.young = 0
+        self.old = 0
+        self.turns = 0
+        """How often the generations changed."""
+
+        self._tables: list[AnswerTable] = []
+
+    def table(self) -> AnswerTable:
+        """A new table in this room."""
+        table = AnswerTable(self)
+        self._tables.append(table)
+        return table
+
+    def leave(self, table: AnswerTable) -> None:
+        """The table is not used any more."""
+        self._tables.remove(table)
+        table.clear()
+
+    def clear(self) -> None:
+        """Forget all answers: the configuration they came from is gone."""
+        for table in self._tables:
+            table.clear()
+        self.young = self.old = 0
+
+    def take(self, octets: int) -> None:
+        """An entry of the young generation takes *octets*; when half of the room is full the generations change."""
+        self.young += octets
+        if self.young * 2 > self.octets:
+            self.turns += 1
+            self.old, self.young = self.young, 0
+            for table in self._tables:
+                table.age()
+
+
+class AnswerTable:
+    """Finished replies for one listener and transport; made by :meth:`Room.table`."""
+
+    __slots__ = ("_old", "_room", "_young")
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self._young: dict[bytes, Entry] = {}
+        self._old: dict[bytes, Entry] = {}
+
+    def __len__(self) -> int:
+        return len(self._young) + len(self._old)
+
+    def get(self, key: bytes, now: float) -> Entry | None:
+        """
+        The entry for a query's octets behind its identifier, when it still holds.
+
+        :param now: seconds of the clock that :attr:`Holds.until` is in.
+        """
+        entry = self._young.get(key)
+        if entry is None:
+            entry = self._old.pop(key, None)
+            if entry is None:
+                return None
+            self._young[key] = entry
+            self._room.take(entry.room)
+        if now < entry.until:
+            for stamp, version in entry.noted:
+                if stamp.version != version:
+                    break
+            else:
+                return entry
+        # It may have moved to the old generation by taking its place in the young one.
+        if self._young.pop(key, None) is None:
+            self._old.pop(key, None)
+        else:
+            self._room.young -= entry.room
+        return None
+
+    def put(self, key: bytes, reply: bytes, holds: Holds, exchange: Exchange, now: float) -> bool:
+        """
+        Enter a reply if it may be given to others and still holds.
+
+        :param reply: the whole message.
+        :return: whether it was entered.
+        """
+        if holds.scope < Scope.TRANSPORT or holds.until <= now:
+            return False
+        turns = len(exchange.answer.turns) + 1
+        room = ENTRY_OCTETS + len(key) + len(reply) * turns
+        before = self._young.get(key)
+        if before is not None:
+            self._room.young -= before.room
+        self._old.pop(key, None)
+        self._young[key] = Entry(reply[2:], holds, exchange, room)
+        self._room.take(room)
+        return True
+
+    def age(self) -> None:
+        """The young generation becomes the old one, and the old one is dropped."""
+        self._old = self._young
+        self._young = {}
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._young = {}
+        self._old = {}
