@@ -1,0 +1,86 @@
+"""
+The golden cases as values: what a Corefile text leads to at the start.
+
+A check of a Corefile, whether of the language alone or of all plugins, takes a :class:`StartCase` and makes an :class:`Outcome`, which is
+compared with the one wanted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """
+    What becomes of a Corefile.
+
+    :ivar error: the text that the start ends with, or ``None``.
+    :ivar listeners: the lines that announce zones and listeners, sorted; empty after an error.
+    :ivar warnings: other lines; empty after an error.
+    """
+
+    error: str | None
+    listeners: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StartCase:
+    """
+    A Corefile and what kdns shall make of it.
+
+    ``{{PORT}}``, ``{{DIR}}`` and the like still stand in the texts; :meth:`filled` replaces them.
+    """
+
+    name: str
+    corefile: str
+    files: Mapping[str, str]
+    environment: Mapping[str, str]
+    wanted: Outcome
+
+    @property
+    def concerns_language_alone(self) -> bool:
+        """No plugin and no socket has a say in the outcome."""
+        error = self.wanted.error or ""
+        return not error.startswith(("plugin/", "Listen")) and "event" not in error
+
+    def filled(self, places: Mapping[str, str]) -> StartCase:
+        """The case with each ``{{NAME}}`` replaced, by names in capitals without braces."""
+
+        def fill(text: str) -> str:
+            for name, value in places.items():
+                text = text.replace("{{" + name + "}}", value)
+            return text
+
+        wanted = Outcome(
+            None if self.wanted.error is None else fill(self.wanted.error),
+            tuple(sorted(fill(line) for line in self.wanted.listeners)),
+            tuple(fill(line) for line in self.wanted.warnings),
+        )
+        files = {path: fill(text) for path, text in self.files.items()}
+        environment = {name: fill(text) for name, text in self.environment.items()}
+        return StartCase(self.name, fill(self.corefile), files, environment, wanted)
+
+    def write(self, folder: Path) -> None:
+        """Put the Corefile and its other files into *folder*."""
+        for path, text in {**self.files, "Corefile": self.corefile}.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_text(text, encoding="utf-8", newline="")
+
+
+def start_cases() -> list[StartCase]:
+    """All cases of ``corefile-errors.json``."""
+    document: Any = json.loads((HERE / "corefile-errors.json").read_text(encoding="utf-8"))
+    cases = []
+    for case in document["cases"]:
+        wanted = case.get("kdns_expect", case)
+        outcome = Outcome(wanted["error"], tuple(wanted.get("listeners", ())), tuple(wanted.get("warnings", ())))
+        cases.append(StartCase(case["id"], case["corefile"], case.get("files", {}), case.get("env", {}), outcome))
+    return cases
