@@ -24,8 +24,12 @@ from twisted.internet.interfaces import (
     IConnector,
     IHostnameResolver,
     IHostResolution,
+    IOpenSSLClientConnectionCreator,
+    IOpenSSLContextFactory,
+    IOpenSSLServerConnectionCreator,
     IProtocolFactory,
     IReactorFDSet,
+    IReactorTime,
     IReadDescriptor,
     IResolutionReceiver,
     IWriteDescriptor,
@@ -33,7 +37,9 @@ from twisted.internet.interfaces import (
 from twisted.internet.main import CONNECTION_DONE
 from twisted.internet.posixbase import PosixReactorBase
 from twisted.internet.protocol import AbstractDatagramProtocol, ClientFactory, Factory, P
+from twisted.internet.ssl import CertificateOptions
 from twisted.logger import Logger
+from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface import implementer
 
 from kdns.testing.memory.network import Network, addresses, canonical
@@ -327,6 +333,38 @@ class MemoryReactor(PosixReactorBase):
         made = MemoryConnector(host, port, factory, timeout, bindAddress, self)
         made.connect()
         return cast(IConnector, made)
+
+    def listenSSL(
+        self,
+        port: int,
+        factory: Factory[P] | IProtocolFactory,
+        contextFactory: IOpenSSLServerConnectionCreator | IOpenSSLContextFactory | CertificateOptions,
+        backlog: int = 50,
+        interface: str = "",
+    ) -> MemoryTCPPort:
+        """
+        Take TLS connections.
+
+        Twisted's TLS gathers small writes with delayed calls, which must be of this reactor and not of the global one.
+        """
+        context = cast(IOpenSSLContextFactory, contextFactory)
+        inner = cast(IProtocolFactory, factory)
+        secured = TLSMemoryBIOFactory(context, False, inner, cast(IReactorTime, self))
+        return self.listenTCP(port, cast(IProtocolFactory, secured), backlog, interface)
+
+    def connectSSL(
+        self,
+        host: str,
+        port: int,
+        factory: ClientFactory[P],
+        contextFactory: IOpenSSLClientConnectionCreator,
+        timeout: float = 30.0,
+        bindAddress: Binding | tuple[str, int] | None = None,
+    ) -> IConnector:
+        """Connect with TLS, likewise. Endpoints that wrap TLS themselves take the global reactor's clock, and do not work in memory."""
+        inner = cast(IProtocolFactory, factory)
+        secured = TLSMemoryBIOFactory(contextFactory, True, inner, cast(IReactorTime, self))
+        return self.connectTCP(host, port, cast(ClientFactory[P], secured), timeout, bindAddress)
 
     # What a test does to the network
 
