@@ -1,0 +1,39 @@
+"""
+A Kubernetes API server for tests: real HTTP over any reactor, an honest store, and every trouble a client can meet.
+
+    api = ApiServer(reactor)
+    api.start()                                # or start(tls=True)
+    self.addCleanup(api.stop)
+    api.load(manifests)                        # or api.apply(obj), api.populate()
+    api.inject(FaultKind.CUT, "services", "watch", after_lines=2, mid_line=True)
+
+``python -m kdns.testing.apiserver --help`` runs it as a program.
+"""
+
+from kdns.testing.apiserver.access import ADMIN, COREDNS, LIST_AND_WATCH, Access, User
+from kdns.testing.apiserver.certificates import Authority, KeyPair
+from kdns.testing.apiserver.credentials import InCluster, Login, write_exec_token
+from kdns.testing.apiserver.faults import Fault, FaultKind
+from kdns.testing.apiserver.rest import WatchListSupport
+from kdns.testing.apiserver.server import ApiServer, LoggedRequest, ServerOptions
+from kdns.testing.apiserver.status import ApiError
+
+__all__ = [
+    "ADMIN",
+    "COREDNS",
+    "LIST_AND_WATCH",
+    "Access",
+    "ApiError",
+    "ApiServer",
+    "Authority",
+    "Fault",
+    "FaultKind",
+    "InCluster",
+    "KeyPair",
+    "LoggedRequest",
+    "Login",
+    "ServerOptions",
+    "User",
+    "WatchListSupport",
+    "write_exec_token",
+]
