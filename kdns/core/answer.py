@@ -47,6 +47,18 @@ class Holds:
     """Seconds of the server's clock."""
 
     stamps: tuple[Noted, ...] = ()
+    cached: Scope | None = None
+    """
+    For whom a cache may keep it by its TTL, where that is not what *scope* says; None means as *scope* says.
+
+    An upstream is to be asked each time (NOBODY), and yet its TTL lets a cache keep what it said for all. *until* binds the finished
+    reply, TTLs and all, and no cache; *stamps* bind both.
+    """
+
+    @property
+    def cacheable(self) -> Scope:
+        """For whom a cache may keep the answer."""
+        return self.scope if self.cached is None else self.cached
 
     def narrowed(self, scope: Scope = Scope.EVERYBODY, until: float = inf, stamps: tuple[Noted, ...] = ()) -> Holds:
         """What holds when this and something else must hold."""
@@ -54,16 +66,20 @@ class Holds:
             self.scope if self.scope < scope else scope,
             self.until if self.until < until else until,
             self.stamps + stamps if stamps else self.stamps,
+            self.cached if self.cached is None or self.cached < scope else scope,
         )
 
     def both(self, other: Holds) -> Holds:
         """What holds when both must."""
-        return self.narrowed(other.scope, other.until, other.stamps)
+        cached = None if self.cached is None and other.cached is None else min(self.cacheable, other.cacheable)
+        return Holds(min(self.scope, other.scope), min(self.until, other.until), self.stamps + other.stamps, cached)
 
 
 FOR_CLIENT = Holds()
 FOR_NOBODY = Holds(Scope.NOBODY)
 FOR_EVERYBODY = Holds(Scope.EVERYBODY)
+FROM_UPSTREAM = Holds(Scope.NOBODY, cached=Scope.EVERYBODY)
+"""An answer that somebody else gave: it is asked for anew each time, unless a cache keeps it."""
 
 
 class Kind(Enum):
@@ -212,6 +228,7 @@ __all__ = [
     "FOR_CLIENT",
     "FOR_EVERYBODY",
     "FOR_NOBODY",
+    "FROM_UPSTREAM",
     "NO_REPLY",
     "Answer",
     "Holds",

@@ -86,6 +86,9 @@ class Block:
     root: str = ""
     """Base of relative paths (``root``); empty means the working directory."""
 
+    fingerprint: str = ""
+    """Equal for blocks whose keys and directives say the same; empty when it is not known."""
+
     @property
     def zones(self) -> tuple[bytes, ...]:
         """The zones of all keys, what a plugin without zones of its own is for."""
@@ -142,6 +145,9 @@ class Site:
     """Whether the block's listener takes classes other than IN."""
 
     view: str = ""
+    filters: list[Callable[[Request], bool]] = field(default_factory=list)
+    """All must let a request pass for the block to take it (``view``)."""
+
     debug: bool = False
     kept: Keeper = field(default_factory=Keeper)
 
