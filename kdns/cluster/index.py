@@ -179,7 +179,9 @@ class ClusterIndex:
     def expire(self, now: float) -> bool:
         """Let go of the slices whose grace is over; whether that changed anything DNS can see."""
         changed = False
-        for place in [place for place, until in self._held.items() if until <= now]:
+        # A deadline further off than the grace means that the clock was put back.
+        due = [place for place, until in self._held.items() if until <= now or until > now + self.grace]
+        for place in due:
             # One may have gone with another before it.
             if place in self._held:
                 changed |= self._let_go(*place, now)

@@ -1,0 +1,265 @@
+# -*- test-case-name: tests.cluster.test_snapshot -*-
+"""
+A file of the projected store, so that a restart without an API server can answer.
+
+The file is a line of text (name and version of the form), then frames, each a length, a CRC-32 and a MessagePack value: a header, batches
+of objects, and an end with the number of objects and the SHA-256 of all before it. The checks tell damage from a form this kdns does not
+know. Writing and reading both go in turns: :func:`chunks` and :class:`Reader` do a batch at a time and leave files and waiting to the
+caller; :class:`Writer` and :func:`read` are for those who have a file.
+
+What was kept depends on the options of the projection, so the header carries them, and a file that was written with others is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+import tempfile
+import zlib
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import msgspec
+
+from kdns.cluster.changes import Upsert
+from kdns.cluster.index import ClusterIndex
+from kdns.cluster.objects import ClusterObject, Kind
+from kdns.cluster.projection import Options
+
+NAME = b"kdns cluster snapshot "
+FORM = 1
+"""Version of the form; objects.py is part of it, since objects are written as arrays of their fields."""
+
+BATCH = 500
+"""Objects in a frame: some 1 ms of work for slices of a few endpoints."""
+
+MAX_FRAME = 64 << 20
+"""Octets. A slice has at most 1000 endpoints, so a batch stays far below; a length beyond it is damage."""
+
+_FRAME = struct.Struct(">II")
+_MAGIC = b"%s%d\n" % (NAME, FORM)
+
+
+class SnapshotError(Exception):
+    """A snapshot cannot be used: damaged, cut off, foreign, of a newer form, or written with other options."""
+
+
+class Header(msgspec.Struct, frozen=True):
+    """What a snapshot says of itself."""
+
+    written: float
+    """Unix seconds."""
+    versions: dict[str, str] = {}
+    """Where a watch would go on, by the name of the kind."""
+    kept: dict[str, bool] = {}
+    """The options of the projection that filled the store."""
+
+
+class _End(msgspec.Struct, frozen=True):
+    objects: int
+    digest: bytes
+
+
+_Batch = list[ClusterObject]
+
+_encode = msgspec.msgpack.Encoder().encode
+_header = msgspec.msgpack.Decoder(Header)
+_batch: msgspec.msgpack.Decoder[_Batch] = msgspec.msgpack.Decoder(_Batch)
+_end = msgspec.msgpack.Decoder(_End)
+
+
+def kept(options: Options) -> dict[str, bool]:
+    """The options of a projection as a header has them."""
+    return {name: getattr(options, name) for name in Options.__slots__}
+
+
+def chunks(index: ClusterIndex, header: Header, batch: int = BATCH) -> Iterator[bytes]:
+    """
+    The octets of a snapshot, piece by piece; the index may change between two pieces.
+
+    What changes meanwhile may be in it or not, which is as good: each object is one the cluster had, and the watch tells the rest.
+    """
+    digest = hashlib.sha256()
+    count = 0
+    for piece in (_MAGIC, _frame(_encode(header))):
+        digest.update(piece)
+        yield piece
+    for kind in Kind:
+        items: list[ClusterObject] = []
+        for item in index.walk(kind):
+            items.append(item)
+            if len(items) == batch:
+                count += len(items)
+                piece = _frame(_encode(items))
+                digest.update(piece)
+                yield piece
+                items = []
+        if items:
+            count += len(items)
+            piece = _frame(_encode(items))
+            digest.update(piece)
+            yield piece
+    # An empty batch tells that the end follows.
+    piece = _frame(_encode([]))
+    digest.update(piece)
+    yield piece + _frame(_encode(_End(count, digest.digest())))
+
+
+def _frame(octets: bytes) -> bytes:
+    return _FRAME.pack(len(octets), zlib.crc32(octets)) + octets
+
+
+class Reader:
+    """
+    Reads a snapshot from a file, a batch at a time.
+
+    :ivar header: what the snapshot says of itself.
+    :raises SnapshotError: from any method, when it cannot be used. Until :meth:`batches` has ended the checks are not complete.
+    """
+
+    def __init__(self, file: BinaryIO, options: Options | None = None) -> None:
+        self._file = file
+        self._digest = hashlib.sha256()
+        line = file.read(len(_MAGIC) + 8).split(b"\n", 1)[0] + b"\n"
+        if not line.startswith(NAME) or not line[len(NAME) : -1].isdigit():
+            raise SnapshotError("this is no kdns snapshot")
+        if line != _MAGIC:
+            raise SnapshotError(f"the snapshot has form {int(line[len(NAME) : -1])}, this kdns reads form {FORM}")
+        file.seek(len(_MAGIC))
+        self._digest.update(_MAGIC)
+        try:
+            self.header = _header.decode(self._read())
+        except msgspec.MsgspecError as problem:
+            raise SnapshotError(f"the header is damaged: {problem}") from None
+        if options is not None and self.header.kept != kept(options):
+            raise SnapshotError("the snapshot was written with other options of the kubernetes plugin")
+
+    def batches(self) -> Iterator[list[ClusterObject]]:
+        """The objects, some hundreds at a time."""
+        count = 0
+        try:
+            while items := _batch.decode(self._read()):
+                count += len(items)
+                yield items
+            digest = self._digest.digest()
+            end = _end.decode(self._read())
+        except (msgspec.MsgspecError, RecursionError) as problem:
+            raise SnapshotError(f"the snapshot is damaged: {problem}") from None
+        if end.objects != count or end.digest != digest:
+            raise SnapshotError(f"the snapshot is damaged: {count} of {end.objects} objects, or the wrong ones")
+        if self._file.read(1):
+            raise SnapshotError("the snapshot is damaged: something follows its end")
+
+    def _read(self) -> bytes:
+        head = self._file.read(_FRAME.size)
+        if len(head) != _FRAME.size:
+            raise SnapshotError("the snapshot is cut off")
+        length, crc = _FRAME.unpack(head)
+        if length > MAX_FRAME:
+            raise SnapshotError(f"the snapshot is damaged: a frame of {length} octets")
+        octets = self._file.read(length)
+        if len(octets) != length:
+            raise SnapshotError("the snapshot is cut off")
+        if zlib.crc32(octets) != crc:
+            raise SnapshotError("the snapshot is damaged: a checksum is wrong")
+        self._digest.update(head + octets)
+        return octets
+
+
+def load(reader: Reader, index: ClusterIndex, now: float) -> Iterator[int]:
+    """
+    Enter the objects of a snapshot into an index, a batch for each step; each step yields how many there are so far.
+
+    When it breaks off with :class:`SnapshotError`, what was entered stays: it passed its own checksums. Put it into an index of its own if
+    all or nothing is wanted.
+    """
+    count = 0
+    for items in reader.batches():
+        for item in items:
+            index.apply(Upsert(item), now)
+        count += len(items)
+        yield count
+
+
+def verify(path: str, options: Options | None = None) -> Header:
+    """
+    Check a file from beginning to end, and return its header.
+
+    :raises SnapshotError: it cannot be used.
+    """
+    try:
+        with open(path, "rb") as file:
+            reader = Reader(file, options)
+            for _ in reader.batches():
+                pass
+            return reader.header
+    except OSError as problem:
+        raise SnapshotError(f"{path}: {problem.strerror}") from None
+
+
+class Writer:
+    """
+    Writes a snapshot in turns: call :meth:`step` until it returns True. The file appears under its name complete or not at all.
+
+    The last step waits for the disk (fsync); who cannot afford that calls it in a thread, nothing of the index is touched then:
+    :attr:`encoded` tells when it is next.
+    """
+
+    def __init__(self, path: str, index: ClusterIndex, header: Header) -> None:
+        self._path = path
+        self._chunks: Iterator[bytes] | None = chunks(index, header)
+        # In the same folder, so that the rename is one step; 0600, since it names everything in the cluster.
+        descriptor, self._temporary = tempfile.mkstemp(prefix=".snapshot-", dir=os.path.dirname(os.path.abspath(path)))
+        self._file = os.fdopen(descriptor, "wb", buffering=0)
+
+    @property
+    def encoded(self) -> bool:
+        """Whether only the last step is left."""
+        return self._chunks is None
+
+    def step(self) -> bool:
+        """
+        Do some milliseconds of work; whether the file stands under its name.
+
+        :raises OSError: it cannot be written; nothing is left behind.
+        """
+        try:
+            if self._chunks is not None:
+                chunk = next(self._chunks, None)
+                if chunk is None:
+                    self._chunks = None
+                else:
+                    self._write(chunk)
+                return False
+            os.fsync(self._file.fileno())
+            self._file.close()
+            os.replace(self._temporary, self._path)
+            return True
+        except BaseException:
+            self.abort()
+            raise
+
+    def _write(self, octets: bytes) -> None:
+        rest = memoryview(octets)
+        while rest:
+            rest = rest[self._file.write(rest) :]
+
+    def abort(self) -> None:
+        """Give up and leave nothing behind but the file that was there before."""
+        self._file.close()
+        try:
+            os.unlink(self._temporary)
+        except FileNotFoundError:
+            pass
+
+
+def write(path: str, index: ClusterIndex, header: Header) -> None:
+    """
+    Write a snapshot at once, for those who may take their time.
+
+    :raises OSError: it cannot be written.
+    """
+    writer = Writer(path, index, header)
+    while not writer.step():
+        pass
