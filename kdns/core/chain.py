@@ -42,10 +42,15 @@ class Plugin(Protocol):
         """
 
 
-def chain(plugins: Sequence[Plugin]) -> Next:
-    """Link plugins, the first being the outermost, to one function; past the last one nothing is found."""
+def chain(plugins: Sequence[Plugin], last: str = "") -> Next:
+    """
+    Link plugins, the first being the outermost, to one function; past the last one nothing is found.
 
-    def exhausted(request: Request, name: str = plugins[-1].name if plugins else "") -> Reply:
+    :param last: whom the failure names then; the last plugin when it is not given.
+    """
+    name = last or (plugins[-1].name if plugins else "")
+
+    def exhausted(request: Request) -> Reply:
         raise NoNextPlugin(name)
 
     following: Next = exhausted

@@ -73,6 +73,8 @@ class House:
 
     environ: Mapping[str, str] = field(default_factory=dict)
     dns_port: int = 53
+    check_reload: Callable[[], None] = lambda: None
+    """Looks whether the Corefile changed; the service sets it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,9 +56,7 @@ class StreamShell(Protocol, TimeoutMixin):
         self._client = plain_address(getattr(peer, "host", ""))
         self._port = getattr(peer, "port", 0)
         self._local = plain_address(getattr(self.transport.getHost(), "host", "::"))
-        if not self.factory.joined(self):
-            self.transport.abortConnection()
-            return
+        self.factory.joined(self)
         self.transport.registerProducer(self, True)
         self.setTimeout(self.factory.first_query)
 
@@ -178,7 +176,7 @@ class StreamShell(Protocol, TimeoutMixin):
 class StreamFactory(ServerFactory):
     """All connections of one listener over one transport."""
 
-    protocol = StreamShell
+    protocol: Any = StreamShell
     noisy = False
 
     def __init__(
@@ -204,20 +202,19 @@ class StreamFactory(ServerFactory):
         ).gauge(listener.label, transport.value)
         self._evicted: Counter = registry.counter(
             "kdns_stream_evictions_total",
-            "Connections closed to make room for new ones, or refused for want of an idle one.",
+            "Connections closed to make room for new ones.",
             ["server", "transport"],
         ).counter(listener.label, transport.value)
 
-    def joined(self, connection: StreamShell) -> bool:
+    def joined(self, connection: StreamShell) -> None:
         """Take a connection in; the one that asked least lately gives way when there are too many."""
         if len(self._connections) >= self.most_connections:
             self._evicted.value += 1
-            next(iter(self._connections)).transport.abortConnection()
-            if len(self._connections) >= self.most_connections:
-                return False
+            oldest = next(iter(self._connections))
+            del self._connections[oldest]
+            oldest.transport.abortConnection()
         self._connections[connection] = None
         self._open.value = len(self._connections)
-        return True
 
     def seen(self, connection: StreamShell) -> None:
         """The connection asked something."""

@@ -1,0 +1,115 @@
+# -*- test-case-name: tests.plugins.test_registry -*-
+"""
+Which directives there are, where they are implemented, and in which order they stand.
+
+A plugin's module is imported when a Corefile first uses it, so a small configuration stays a small process. A directive that is not
+kdns's own is looked for among the entry points of installed packages (group ``kdns.plugins``), and then as a dotted name.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+from kdns.corefile.errors import Place, SetupError
+from kdns.corefile.order import DIRECTIVE_ORDER, rank
+from kdns.plugins.seam import Directive
+
+ENTRY_POINTS = "kdns.plugins"
+"""The group of entry points that makes a plugin known by a short name."""
+
+BUILT_IN = {
+    "root": "kdns.plugins.root",
+    "metadata": "kdns.plugins.metadata",
+    "reload": "kdns.plugins.reload",
+    "bind": "kdns.plugins.bind",
+    "debug": "kdns.plugins.debug",
+    "ready": "kdns.plugins.ready",
+    "health": "kdns.plugins.health",
+    "prometheus": "kdns.plugins.prometheus",
+    "errors": "kdns.plugins.errors",
+    "log": "kdns.plugins.log",
+    "loadbalance": "kdns.plugins.loadbalance",
+    "cache": "kdns.plugins.cache",
+    "hosts": "kdns.plugins.hosts",
+    "kubernetes": "kdns.plugins.kubernetes",
+    "loop": "kdns.plugins.loop",
+    "forward": "kdns.plugins.forward",
+    "whoami": "kdns.plugins.whoami",
+}
+"""Module of each directive that kdns has; it holds the :class:`~kdns.plugins.seam.Directive` as ``directive``."""
+
+DEFAULT_PLACE = "loop"
+"""A foreign plugin that names no place stands before this one: behind cache and cluster, before the upstreams."""
+
+
+def known(name: str) -> bool:
+    """Whether CoreDNS or kdns has a directive of that name."""
+    return name in DIRECTIVE_ORDER
+
+
+def accept(name: str) -> bool:
+    """Whether *name*, which is no directive of CoreDNS's, is a plugin that can be found."""
+    return _entry_point(name) is not None or _dotted(name) is not None
+
+
+def find(name: str, place: Place) -> Directive:
+    """
+    The directive of that name.
+
+    :param place: where it is used, for the error.
+    :raises SetupError: CoreDNS has it and kdns does not, or it cannot be imported.
+    """
+    module = BUILT_IN.get(name)
+    if module is not None:
+        directive: Directive = import_module(module).directive
+        return directive
+    if name in DIRECTIVE_ORDER:
+        text = f"kdns does not have this plugin of CoreDNS yet; those it has: {', '.join(BUILT_IN)}"
+        raise SetupError(text, plugin=name, place=place)
+    foreign = _entry_point(name) or _dotted(name)
+    if foreign is None:
+        raise SetupError("no such plugin can be imported", plugin=name, place=place)
+    if isinstance(foreign, type):
+        foreign = foreign()
+    missing = [method for method in ("parse", "build") if not callable(getattr(foreign, method, None))]
+    if missing:
+        raise SetupError(f"{foreign!r} is no plugin: it has no {' and no '.join(missing)}", plugin=name, place=place)
+    found: Directive = foreign
+    return found
+
+
+def order_of(name: str, directive: Any) -> tuple[int, int, str]:
+    """
+    A key that sorts directives into their order; lower is further out.
+
+    A foreign plugin names its place with an attribute ``before`` or ``after`` that holds the name of a directive.
+    """
+    if name in DIRECTIVE_ORDER:
+        return (rank(name), 0, name)
+    before, after = getattr(directive, "before", None), getattr(directive, "after", None)
+    if after is not None:
+        return (rank(after), 1, name)
+    return (rank(before or DEFAULT_PLACE), -1, name)
+
+
+def _entry_point(name: str) -> Any:
+    for point in entry_points(group=ENTRY_POINTS, name=name):
+        return point.load()
+    return None
+
+
+def _dotted(name: str) -> Any:
+    """The object of a dotted name: ``package.module`` with a ``directive`` in it, or ``package.module.Thing``."""
+    parts = name.split(".")
+    if len(parts) < 2 or not all(part.isidentifier() for part in parts):
+        return None
+    try:
+        return import_module(name).directive
+    except (ImportError, AttributeError):
+        pass
+    try:
+        return getattr(import_module(".".join(parts[:-1])), parts[-1], None)
+    except ImportError:
+        return None

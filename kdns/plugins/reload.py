@@ -1,0 +1,74 @@
+# -*- test-case-name: tests.plugins.test_reload -*-
+"""``reload``: look at the Corefile from time to time; reading it and taking it over is the service's business."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from kdns.corefile.dispenser import Dispenser
+from kdns.corefile.values import parse_duration
+from kdns.plugins.seam import Block, House, Resource, Site
+
+INTERVAL, JITTER = 30.0, 15.0
+"""Seconds between checks, and of their spread."""
+
+LEAST_INTERVAL, LEAST_JITTER = 2.0, 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Times in seconds."""
+
+    interval: float = INTERVAL
+    jitter: float = JITTER
+
+
+class ReloadTimer(Resource):
+    """Checks after each interval, give or take half the jitter, which is drawn once."""
+
+    def __init__(self, house: House, config: Config) -> None:
+        self._house = house
+        self._every = config.interval + config.jitter * (house.random.random() - 0.5)
+        self._timer: Any = None
+
+    def start(self) -> None:
+        """Begin to check."""
+        self._timer = self._house.reactor.callLater(self._every, self._check)
+
+    def stop(self) -> None:
+        """Check no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _check(self) -> None:
+        self._timer = self._house.reactor.callLater(self._every, self._check)
+        self._house.check_reload()
+
+
+class ReloadDirective:
+    """``reload [INTERVAL] [JITTER]``."""
+
+    name = "reload"
+
+    def parse(self, tokens: Dispenser, block: Block) -> Config:
+        """Both are durations; the jitter is at most half the interval."""
+        config = Config()
+        for _ in tokens.invocations(once=True):
+            words = tokens.args(0, 2)
+            interval = tokens.convert(parse_duration, words[0]) if words else INTERVAL
+            if interval < LEAST_INTERVAL:
+                raise tokens.plain_error("interval value must be greater or equal to 2s")
+            jitter = tokens.convert(parse_duration, words[1]) if len(words) > 1 else JITTER
+            if jitter != 0 and jitter < LEAST_JITTER:
+                raise tokens.plain_error("jitter value must be 0 or greater or equal to 1s")
+            config = Config(interval, min(jitter, interval / 2))
+        return config
+
+    def build(self, config: Config, site: Site) -> None:
+        """One timer for the process: the last block's times count."""
+        site.keep("reload", config, lambda: ReloadTimer(site.house, config))
+
+
+directive = ReloadDirective()

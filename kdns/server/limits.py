@@ -1,0 +1,35 @@
+# -*- test-case-name: tests.server.test_limits -*-
+"""Bounds that follow from the memory the process may use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+CGROUP = Path("/sys/fs/cgroup/memory.max")
+CGROUP_V1 = Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")
+UNLIMITED = 1024**3
+"""Octets that are taken for the limit where there is none."""
+
+TABLE_SHARE = 0.1
+"""Share of the memory that finished replies may take."""
+
+TABLE_LEAST, TABLE_MOST = 4 * 1024**2, 64 * 1024**2
+"""Octets that the answer tables have in any case, and at most: 64 MiB are about 50,000 replies."""
+
+
+def memory_limit(files: tuple[Path, ...] = (CGROUP, CGROUP_V1)) -> int | None:
+    """Octets of memory that the control group allows; None without a limit."""
+    for file in files:
+        try:
+            text = file.read_text().strip()
+        except OSError:
+            continue
+        if text.isdigit() and int(text) < 1 << 60:
+            return int(text)
+    return None
+
+
+def table_octets(limit: int | None = None) -> int:
+    """Octets for the answer tables, by default from :func:`memory_limit`."""
+    memory = limit or memory_limit() or UNLIMITED
+    return int(min(TABLE_MOST, max(TABLE_LEAST, memory * TABLE_SHARE)))

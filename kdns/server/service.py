@@ -1,0 +1,284 @@
+# -*- test-case-name: tests.server.test_service -*-
+"""
+The service that owns everything: it starts a configuration, swaps in another, and ends.
+
+The way of a configuration: the Corefile is read and assembled beside what runs; resources that are new start; sockets that are new open;
+then, in one turn of the reactor, the new blocks answer. What the new configuration does not use any more stops afterwards. Whatever
+fails before the swap changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, gatherResults, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from kdns.corefile.errors import CorefileError
+from kdns.corefile.loader import Corefile
+from kdns.plugins.seam import House, Output, Resource
+from kdns.server.assembly import Configuration, Endpoint, assemble
+from kdns.server.limits import table_octets
+from kdns.server.listener import Listener
+from kdns.server.sockets import CannotListen, OpenEndpoint, open_endpoint
+from kdns.server.table import Room
+
+log = Logger(namespace="kdns.server")
+reload_log = Logger(namespace="plugin/reload")
+
+FOLD_INTERVAL = 1.0
+"""Seconds between two foldings of what the answer tables counted."""
+
+FOLD_AT_ONCE = 1000
+"""Tallies that are folded in one turn: about 3 ms."""
+
+
+class KdnsService(Service):
+    """
+    A kdns server as a part of a Twisted application.
+
+    :param house: the world it lives in.
+    :param load: reads the Corefile; called at the start and for each reload, and may raise :class:`CorefileError`.
+    :param announce: takes the lines that a start shows: a zone and address each.
+    """
+
+    def __init__(self, house: House, load: Callable[[], Corefile], announce: Output | None = None) -> None:
+        self.house = house
+        self._load = load
+        self._announce = announce
+        self.room = Room(table_octets())
+        self.configuration: Configuration | None = None
+        self.endpoints: dict[Endpoint, OpenEndpoint] = {}
+        self._running: list[Resource] = []
+        self._busy: Deferred[None] | None = None
+        self._waiting: list[Deferred[None]] = []
+        self._outcome: Failure | None = None
+        self._timer: Any = None
+        self._refused = ""
+        house.check_reload = self.check_reload
+        registry = house.registry
+        self._reload_failures = registry.counter("coredns_reload_failed_total", "Reloads that failed.").counter()
+        self._version = registry.gauge(
+            "coredns_reload_version_info", "The configuration that was loaded last.", ["hash", "value"]
+        )
+        registry.gauge("kdns_answer_table_entries", "Finished replies held to be given again.").gauge(
+            read=lambda: float(sum(len(table) for opened in self.endpoints.values() for table in opened.tables))
+        )
+        registry.gauge("kdns_answer_table_bytes", "Octets that those replies take.").gauge(
+            read=lambda: float(self.room.young + self.room.old)
+        )
+
+    # Life
+
+    def startService(self) -> None:
+        """Begin; :meth:`when_running` tells when queries are answered."""
+        super().startService()
+        self._outcome = None
+        self._busy = Deferred.fromCoroutine(self._start())
+        self._busy.addBoth(self._started)
+
+    def when_running(self) -> Deferred[None]:
+        """A Deferred of the caller's own: it fires when queries are answered, and fails with what prevents that."""
+        if self.configuration is not None:
+            return succeed(None)
+        waiting: Deferred[None] = Deferred(self._waiting.remove)
+        if self._outcome is not None:
+            waiting.errback(self._outcome)
+        else:
+            self._waiting.append(waiting)
+        return waiting
+
+    async def _start(self) -> None:
+        configuration = assemble(self._load(), self.house)
+        for warning in configuration.warnings:
+            (self._announce or _log_line)(warning)
+        await self._start_resources(configuration.resources, configuration)
+        self._swap(configuration)
+        self._fold()
+        for line in configuration.announcements:
+            if self._announce is not None:
+                self._announce(line)
+
+    def _started(self, outcome: Failure | None) -> None:
+        self._busy = None
+        self._outcome = outcome
+        waiting, self._waiting = self._waiting, []
+        for one in waiting:
+            one.errback(outcome) if isinstance(outcome, Failure) else one.callback(None)
+
+    async def _stop(self) -> None:
+        if self._busy is not None:
+            self._busy.cancel()
+        for resource in self._running:
+            left = resource.leave()
+            if left is not None:
+                await left
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for opened in self.endpoints.values():
+            opened.close(self.room)
+        self.endpoints.clear()
+        await self._stop_resources(self._running)
+        self._running = []
+        self.configuration = None
+        self.house.tallies.fold()
+
+    def stopService(self) -> Deferred[None]:
+        """End: what takes part says so (``lameduck``), sockets close, and nothing is left behind when the Deferred fires."""
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    # Change
+
+    def check_reload(self) -> None:
+        """Read the Corefile again and take it over if it says something else."""
+        if self._busy is not None or self.configuration is None:
+            return
+        try:
+            corefile = self._load()
+        except CorefileError as error:
+            self._reload_failures.inc()
+            reload_log.warn("Corefile parse failed: {error}", error=error.advice())
+            return
+        if corefile.fingerprint in (self.configuration.corefile.fingerprint, self._refused):
+            return
+        self.reload(corefile)
+
+    def reload(self, corefile: Corefile | None = None) -> Deferred[bool]:
+        """
+        Take over *corefile*, or what the file says now.
+
+        :return: fires with whether it was taken over; a configuration that cannot be is logged and counted, and changes nothing.
+        """
+        if self._busy is not None or self.configuration is None:
+            return succeed(False)
+        log.info("Reloading")
+        self._busy = Deferred.fromCoroutine(self._reload(corefile))
+        done: Deferred[bool] = Deferred()
+        self._busy.addCallbacks(self._reloaded, self._not_reloaded, callbackArgs=(done,), errbackArgs=(done, corefile))
+        return done
+
+    async def _reload(self, corefile: Corefile | None) -> None:
+        assert self.configuration is not None
+        if corefile is None:
+            corefile = self._load()
+        configuration = assemble(corefile, self.house, self.configuration.kept)
+        fresh = [resource for resource in configuration.resources if resource not in self._running]
+        await self._start_resources(fresh, configuration)
+        try:
+            old = self._swap(configuration)
+        except CannotListen:
+            await self._stop_resources(fresh)
+            raise
+        await self._stop_resources(old)
+
+    def _reloaded(self, _: None, done: Deferred[bool]) -> None:
+        self._busy = None
+        self._refused = ""
+        assert self.configuration is not None
+        reload_log.info("Running configuration SHA512 = {hash}", hash=self.configuration.corefile.fingerprint)
+        self._shows(self.configuration.corefile.fingerprint)
+        log.info("Reloading complete")
+        done.callback(True)
+
+    def _not_reloaded(self, failure: Failure, done: Deferred[bool], corefile: Corefile | None) -> None:
+        self._busy = None
+        error = failure.value
+        text = error.advice() if isinstance(error, CorefileError) else str(error)
+        if not isinstance(error, (CorefileError, CannotListen)):
+            log.failure("Reload failed on something unforeseen", failure=failure)
+        self._reload_failures.inc()
+        log.error("Restart failed: {text}", text=text)
+        if corefile is not None:
+            self._refused = corefile.fingerprint
+            self._shows(corefile.fingerprint)
+            reload_log.error(
+                "Corefile changed but reload failed: starting with listener file descriptors: {text}", text=text
+            )
+        done.callback(False)
+
+    def _shows(self, fingerprint: str) -> None:
+        self._version.cells.clear()
+        self._version.gauge("sha512", fingerprint).set(1)
+
+    async def _start_resources(self, resources: Iterable[Resource], configuration: Configuration) -> None:
+        """
+        Start all, and wait for those that take time; when one fails, those that were started stop again.
+
+        Who reports readiness knows the new plugins from the beginning, so that it can say what the start still waits for.
+        """
+        started: list[Resource] = []
+        waiting = []
+        try:
+            for resource in resources:
+                begun = resource.start()
+                started.append(resource)
+                if begun is not None:
+                    waiting.append(begun)
+            self._tell_checks(configuration)
+            await gatherResults(waiting, consumeErrors=True)
+        except BaseException:
+            await self._stop_resources(started)
+            raise
+        if self.configuration is None:
+            self._running = started
+
+    def _tell_checks(self, configuration: Configuration) -> None:
+        for resource in configuration.resources:
+            set_checks = getattr(resource, "set_checks", None)
+            if set_checks is not None:
+                set_checks(configuration.checks)
+
+    async def _stop_resources(self, resources: Iterable[Resource]) -> None:
+        for resource in resources:
+            try:
+                stopped = resource.stop()
+                if stopped is not None:
+                    await stopped
+            except Exception:
+                log.failure("{resource} did not stop cleanly", resource=resource)
+
+    def _swap(self, configuration: Configuration) -> list[Resource]:
+        """
+        Serve *configuration* from now on.
+
+        :return: the resources that it does not use any more.
+        :raises CannotListen: a new socket cannot be opened; everything is as it was then.
+        """
+        opened: dict[Endpoint, OpenEndpoint] = {}
+        try:
+            for endpoint, zones in configuration.endpoints.items():
+                if endpoint not in self.endpoints:
+                    listener = Listener(self.house, endpoint.label, zones)
+                    opened[endpoint] = open_endpoint(
+                        self.house.reactor, listener, endpoint.address, endpoint.port, self.room
+                    )
+        except CannotListen:
+            for one in opened.values():
+                one.close(self.room)
+            raise
+        self.room.clear()
+        for endpoint in list(self.endpoints):
+            zones_now = configuration.endpoints.get(endpoint)
+            if zones_now is None:
+                self.endpoints.pop(endpoint).close(self.room)
+            else:
+                self.endpoints[endpoint].listener.serve(zones_now)
+        self.endpoints.update(opened)
+        old = [resource for resource in self._running if resource not in configuration.resources]
+        self._running = list(configuration.resources)
+        self.configuration = configuration
+        return old
+
+    def _fold(self) -> None:
+        """Charge what the tables counted, a part at a time."""
+        more = self.house.tallies.fold(FOLD_AT_ONCE)
+        self._timer = self.house.reactor.callLater(0 if more else FOLD_INTERVAL, self._fold)
+
+
+def _log_line(line: str) -> None:
+    log.warn("{line}", line=line)
