@@ -1,0 +1,312 @@
+# -*- test-case-name: tests.cluster.test_credentials -*-
+"""
+Where the API is and how kdns proves who it is: the values, and those credentials that are plain files.
+
+What is missing at first is a :class:`CredentialsError` with the text that an operator reads. Later trouble changes nothing: a file that
+cannot be read any more counts with its last content. Which credentials a configuration means is decided in finding.py; kubeconfig files are
+read by kubeconfig.py, programs that print credentials are run by exec_credentials.py, contexts for TLS are made by tls.py.
+"""
+
+from __future__ import annotations
+
+import os
+from base64 import b64encode
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from twisted.internet.defer import Deferred
+
+SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
+"""Where a pod finds its token and the authority to trust."""
+
+REREAD = 60.0
+"""Seconds after which files are read again. Tokens live an hour at least and the kubelet replaces them long before they end."""
+
+MAX_FILE = 1 << 20
+"""Octets. Nothing that belongs here is longer, and a device or a log file given by mistake must not fill the memory."""
+
+
+class CredentialsError(Exception):
+    """No credentials, told as the operator is to read it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where the API is."""
+
+    scheme: str
+    host: str
+    port: int
+    prefix: str = ""
+    """Path before ``/api``, without a slash at its end."""
+
+    @property
+    def authority(self) -> str:
+        """Host and port as the label of metrics and the Host header have them."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """The whole, without a slash at its end."""
+        return f"{self.scheme}://{self.authority}{self.prefix}"
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What TLS needs: whom to trust and, with a certificate, who we are."""
+
+    authority: bytes | None = None
+    """PEM of the authorities to trust; None: those of the system."""
+    certificate: bytes = b""
+    key: bytes = b""
+    server_name: str = ""
+    """The name to verify, when it is not the host."""
+    verify: bool = True
+    authority_from: str = ""
+    """Where the authority came from, for error texts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Everything a request needs besides its own content."""
+
+    server: Server
+    authorization: bytes = b""
+    """Value of the Authorization header; empty: none."""
+    trust: Trust = Trust()
+
+
+class Credentials(Protocol):
+    """Access that may change as time goes on."""
+
+    def current(self, now: float) -> Access | Deferred[Access]:
+        """
+        What to use for a request at *now*.
+
+        :raises CredentialsError: there is nothing to use; a Deferred may fail with it, too.
+        """
+        ...
+
+    def refused(self, access: Access) -> None:
+        """The server did not accept *access*, or we did not accept the server: read everything anew before the next request."""
+        ...
+
+    def stop(self) -> None:
+        """Nothing more is wanted: give up what is under way."""
+        ...
+
+
+def parse_server(url: str) -> Server:
+    """
+    Read the URL of an API server; without a scheme it is HTTP, as ``endpoint`` has it.
+
+    :raises CredentialsError: it is no such URL.
+    """
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        port = parts.port
+    except ValueError:
+        raise CredentialsError(f'"{url}" is not the URL of an API server') from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise CredentialsError(f'"{url}" is not the URL of an API server')
+    port = port or (443 if parts.scheme == "https" else 80)
+    return Server(parts.scheme, parts.hostname, port, parts.path.rstrip("/"))
+
+
+def bearer(token: bytes) -> bytes:
+    """The header value for a token; empty for an empty one."""
+    token = token.strip()
+    # What a header cannot carry must not reach the HTTP client.
+    if any(octet < 0x21 or octet > 0x7E for octet in token):
+        raise CredentialsError("the token holds characters that a token cannot have")
+    return b"Bearer " + token if token else b""
+
+
+def basic(username: str, password: str) -> bytes:
+    """The header value for a user name with a password."""
+    return b"Basic " + b64encode(f"{username}:{password}".encode())
+
+
+def read_file(path: str) -> bytes:
+    """
+    The content of a small file.
+
+    :raises CredentialsError: with the text that operators know.
+    """
+    try:
+        with open(path, "rb") as file:
+            content = file.read(MAX_FILE + 1)
+    except OSError as problem:
+        raise CredentialsError(f"open {path}: {(problem.strerror or str(problem)).lower()}") from None
+    if len(content) > MAX_FILE:
+        raise CredentialsError(f"open {path}: longer than {MAX_FILE} octets")
+    return content
+
+
+@dataclass(slots=True)
+class Source:
+    """A value that is given, or a file that holds it and may change."""
+
+    path: str = ""
+    value: bytes = b""
+    """What is given, or what was read last."""
+
+    def read(self) -> str:
+        """
+        Read the file again, if it is one.
+
+        :return: why it could not be read; the value is then the one before.
+        """
+        if self.path:
+            try:
+                self.value = read_file(self.path)
+            except CredentialsError as problem:
+                return str(problem)
+        return ""
+
+    def load(self) -> Source:
+        """
+        Read for the first time.
+
+        :raises CredentialsError: it cannot be read.
+        """
+        if self.path:
+            self.value = read_file(self.path)
+        return self
+
+
+@dataclass(slots=True)
+class FileCredentials:
+    """
+    Credentials that are given, or stand in files that are read again every minute, and at once after a refusal.
+
+    :param complain: is told when a file that was there cannot be read any more.
+    """
+
+    server: Server
+    token: Source = field(default_factory=Source)
+    password: bytes = b""
+    """A whole header value; only used without a token."""
+    authority: Source | None = None
+    certificate: Source = field(default_factory=Source)
+    key: Source = field(default_factory=Source)
+    server_name: str = ""
+    verify: bool = True
+    complain: Callable[[str], None] = lambda text: None
+    _read_at: float | None = field(default=None, init=False)
+    _access: Access | None = field(default=None, init=False)
+
+    def load(self) -> FileCredentials:
+        """
+        Read all files for the first time.
+
+        :raises CredentialsError: one cannot be read.
+        """
+        for source in self._sources():
+            source.load()
+        self._access = self._put_together()
+        return self
+
+    def current(self, now: float) -> Access:
+        """See :class:`Credentials`; this one never waits."""
+        if self._access is None:
+            self.load()
+        assert self._access is not None, "load() has just set it"
+        if self._read_at is None:
+            self._read_at = now
+        elif now - self._read_at >= REREAD:
+            self._reread()
+            self._read_at = now
+        return self._access
+
+    def refused(self, access: Access) -> None:
+        """See :class:`Credentials`."""
+        if access == self._access:
+            self._reread()
+
+    def stop(self) -> None:
+        """There is nothing under way."""
+
+    def _sources(self) -> list[Source]:
+        found = [self.token, self.certificate, self.key]
+        return found if self.authority is None else [*found, self.authority]
+
+    def _reread(self) -> None:
+        problems = [problem for source in self._sources() if (problem := source.read())]
+        for problem in problems:
+            self.complain(problem)
+        try:
+            self._access = self._put_together()
+        except CredentialsError as problem:
+            self.complain(str(problem))
+
+    def _put_together(self) -> Access:
+        authority = self.authority
+        trust = Trust(
+            None if authority is None else authority.value,
+            self.certificate.value,
+            self.key.value,
+            self.server_name,
+            self.verify,
+            "" if authority is None else authority.path or "the kubeconfig",
+        )
+        return Access(self.server, bearer(self.token.value) or self.password, trust)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the Corefile says about access; all empty: that of the pod."""
+
+    endpoint: str = ""
+    tls: tuple[str, str, str] | None = None
+    """Files: certificate, key, authority."""
+    kubeconfig: str = ""
+    context: str = ""
+
+
+def in_cluster(environ: Mapping[str, str], folder: str = SERVICE_ACCOUNT) -> FileCredentials:
+    """
+    The credentials that a pod finds in its file system, not yet read.
+
+    :raises CredentialsError: this is no pod.
+    """
+    host, port = environ.get("KUBERNETES_SERVICE_HOST", ""), environ.get("KUBERNETES_SERVICE_PORT", "")
+    if not host or not port:
+        raise CredentialsError(
+            "unable to load in-cluster configuration, KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT must be defined"
+        )
+    server = parse_server(f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}")
+    return FileCredentials(
+        server,
+        token=Source(os.path.join(folder, "token")),
+        authority=Source(os.path.join(folder, "ca.crt")),
+    )
+
+
+def at_endpoint(endpoint: str, tls: tuple[str, str, str] | None) -> FileCredentials:
+    """
+    The credentials of ``endpoint`` and ``tls``, not yet read.
+
+    :raises CredentialsError: the endpoint is no URL.
+    """
+    server = parse_server(endpoint)
+    if tls is None:
+        return FileCredentials(server)
+    certificate, key, authority = tls
+    return FileCredentials(server, authority=Source(authority), certificate=Source(certificate), key=Source(key))
+
+
+def stat(path: str) -> None:
+    """
+    See that a file is there.
+
+    :raises CredentialsError: it is not.
+    """
+    try:
+        Path(path).stat()
+    except OSError as problem:
+        raise CredentialsError(f"stat {path}: {(problem.strerror or str(problem)).lower()}") from None
