@@ -29,6 +29,7 @@ from twisted.internet.interfaces import (
     IOpenSSLServerConnectionCreator,
     IProtocolFactory,
     IReactorFDSet,
+    IReactorSocket,
     IReactorTime,
     IReadDescriptor,
     IResolutionReceiver,
@@ -40,7 +41,7 @@ from twisted.internet.protocol import AbstractDatagramProtocol, ClientFactory, F
 from twisted.internet.ssl import CertificateOptions
 from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
-from zope.interface import implementer
+from zope.interface import classImplementsOnly, implementedBy, implementer
 
 from kdns.testing.memory.network import Network, addresses, canonical
 from kdns.testing.memory.paths import Address, Datagram, Path, Rule
@@ -412,6 +413,10 @@ class MemoryReactor(PosixReactorBase):
         return [_describe(socket) for socket in self.network.sockets.values()] + [
             f"delayed call {call}" for call in self.getDelayedCalls()
         ]
+
+
+# Its sockets are its own: it cannot adopt one of the system's, which its base class could.
+classImplementsOnly(MemoryReactor, implementedBy(MemoryReactor) - IReactorSocket)
 
 
 def _describe(socket: object) -> str:
