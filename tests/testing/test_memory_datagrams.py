@@ -305,6 +305,16 @@ class PathTests(SynchronousTestCase):
         self.assertEqual(self.heard(), [b"one"])
         self.assertEqual(self.client.received, [(b"re:one", ("10.244.0.2", 53))])
 
+    def test_late_after_a_while(self) -> None:
+        """The delay counts from the moment of sending, also when nothing has happened for long."""
+        self.reactor.shape(late(0.5))
+        self.reactor.advance(100)
+        self.ask(b"one")
+        self.reactor.advance(0.4)
+        self.assertEqual(self.heard(), [])
+        self.reactor.advance(0.1)
+        self.assertEqual(self.heard(), [b"one"])
+
     def test_twice(self) -> None:
         """A datagram can arrive twice."""
         self.reactor.shape(twice(1.0))

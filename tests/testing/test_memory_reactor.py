@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any, cast
 
+from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.interfaces import IReactorCore, IReactorFDSet, IReactorThreads, IReactorTime
@@ -153,6 +154,14 @@ class TimeTests(SynchronousTestCase):
         self.reactor.stop()
         self.reactor.settle()
         self.assertEqual((seen, port.connected, self.reactor.leftovers()), (["running"], 0, []))
+
+    def test_foreign_descriptors(self) -> None:
+        """What is no socket of this network cannot be waited for."""
+        foreign = cast(Any, FileDescriptor(cast(IReactorFDSet, self.reactor)))
+        for add in (self.reactor.addReader, self.reactor.addWriter):
+            with self.assertRaises(ValueError):
+                add(foreign)
+        self.assertEqual((self.reactor.getReaders(), self.reactor.getWriters()), ([], []))
 
     def test_names(self) -> None:
         """Host names are what the test's table says."""

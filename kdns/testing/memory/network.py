@@ -64,16 +64,17 @@ class Network:
     """
     The addresses of one host, what is bound to them, and what is under way between them.
 
+    :ivar seconds: the time.
     :ivar interface_addresses: canonical addresses of this host; None: every address is one. At others nobody is at home.
     :ivar window: octets each end of each stream holds unread, and as many unsent; it may be changed at any time.
     :ivar paths: the first one that holds for a datagram decides.
     """
 
+    seconds: Callable[[], float]
     interface_addresses: frozenset[str] | None = None
     window: int = WINDOW
     paths: list[Path] = field(default_factory=list)
     sockets: dict[int, MemorySocket] = field(default_factory=dict)
-    _now: float = field(default=0.0, init=False)
     _descriptors: itertools.count[int] = field(default_factory=lambda: itertools.count(1000), init=False)
     _bound: dict[tuple[str, str, int], MemorySocket] = field(default_factory=dict, init=False)
     _next_port: itertools.cycle[int] = field(default_factory=lambda: itertools.cycle(EPHEMERAL), init=False)
@@ -170,14 +171,11 @@ class Network:
         """When the next datagram that is under way arrives."""
         return self._under_way[0][0] if self._under_way else None
 
-    def arrive(self, now: float) -> bool:
-        """Let everything arrive that is due at *now*; whether there was any."""
-        self._now = now
-        due = False
+    def arrive(self) -> None:
+        """Let everything arrive that is due."""
+        now = self.seconds()
         while self._under_way and self._under_way[0][0] <= now:
-            due = True
             heapq.heappop(self._under_way)[2]()
-        return due
 
     def send(self, datagram: Datagram, sender: DatagramSocket) -> None:
         """Send *datagram* on its way, as the first path that holds for it says."""
@@ -191,7 +189,7 @@ class Network:
                 self._later(delay, lambda: self._deliver(datagram, sender))
 
     def _later(self, delay: float, call: Callable[[], None]) -> None:
-        heapq.heappush(self._under_way, (self._now + delay, next(self._order), call))
+        heapq.heappush(self._under_way, (self.seconds() + delay, next(self._order), call))
 
     def _deliver(self, datagram: Datagram, sender: DatagramSocket) -> None:
         if not self.inject(datagram):

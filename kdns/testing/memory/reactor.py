@@ -168,8 +168,8 @@ class MemoryReactor(PosixReactorBase):
         polling: Literal["epoll", "select"] = "epoll",
     ) -> None:
         self._polling = polling
-        self.network = Network(addresses(interface_addresses))
         self._now = 0.0
+        self.network = Network(self.seconds, addresses(interface_addresses))
         self._readers: dict[IReadDescriptor, None] = {}
         self._writers: dict[IWriteDescriptor, None] = {}
         super().__init__()
@@ -242,12 +242,26 @@ class MemoryReactor(PosixReactorBase):
         """Nothing sleeps here, so nothing must be woken."""
 
     def addReader(self, reader: IReadDescriptor) -> None:
-        """Look whether *reader* can read, from now on."""
+        """
+        Look whether *reader* can read, from now on.
+
+        :raises ValueError: it is not of this network: real sockets and pipes cannot be waited for in a time that is not real.
+        """
+        self._check(reader)
         self._readers[reader] = None
 
     def addWriter(self, writer: IWriteDescriptor) -> None:
-        """Look whether *writer* can write, from now on."""
+        """
+        Look whether *writer* can write, from now on.
+
+        :raises ValueError: as for :meth:`addReader`.
+        """
+        self._check(writer)
         self._writers[writer] = None
+
+    def _check(self, descriptor: IReadDescriptor | IWriteDescriptor) -> None:
+        if cast(_Descriptor, descriptor).fileno() not in self.network.sockets:
+            raise ValueError(f"{descriptor!r} is no descriptor of this memory network")
 
     def removeReader(self, reader: IReadDescriptor) -> None:
         """Look no longer."""
@@ -274,7 +288,7 @@ class MemoryReactor(PosixReactorBase):
 
     def doIteration(self, delay: float | None) -> None:
         """Let arrive what is due and serve the descriptors that are ready then; *delay* is not waited for."""
-        self.network.arrive(self._now)
+        self.network.arrive()
         readers, writers = self._ready_readers(), self._ready_writers()
         for reader in readers:
             if reader in self._readers:
