@@ -151,13 +151,17 @@ class ClusterIndex:
         :param now: Unix seconds, for the serials and the grace.
         :return: whether anything changed that DNS can see; not, for one, when a deletion is held.
         """
-        kind = change.kind
-        relist = self._relists.get(kind)
+        changed = self._enter(change, now)
+        relist = self._relists.get(change.kind)
         if relist is not None:
             if relist.closed:
-                del self._relists[kind]
+                del self._relists[change.kind]
             else:
                 relist.noticed(change)
+        return changed
+
+    def _enter(self, change: Change, now: float) -> bool:
+        kind = change.kind
         if isinstance(change, Upsert):
             return self._put(kind, change.item, now)
         place = (change.namespace, change.name)

@@ -78,12 +78,13 @@ class Relist:
             raise ValueError(f"{change.kind.value} in a list of {self.kind.value}, closed: {self._closed}")
         if isinstance(change, Delete):
             return False
-        changed = self._apply(change, now)
-        self.noticed(change)
-        return changed
+        return self._apply(change, now)
 
     def noticed(self, change: Change) -> None:
-        """A change of this kind came past the list; the index calls this, so that an event during a list is not swept away."""
+        """
+        A change of this kind was entered; the index calls this, for items of the list and for events that come past it, so that those
+        are not swept away either.
+        """
         if isinstance(change, Upsert | Keep):
             self._marks.mark(change.namespace, change.name)
         else:
