@@ -72,6 +72,9 @@ class House:
     """Where query log lines go; everything else is logged through :class:`twisted.logger.Logger`."""
 
     environ: Mapping[str, str] = field(default_factory=dict)
+    kernel_sockets: bool = True
+    """Whether *reactor* watches this machine's descriptors; one whose network is in memory does not."""
+
     dns_port: int = 53
     check_reload: Callable[[], None] = lambda: None
     """Looks whether the Corefile changed; the service sets it."""

@@ -71,7 +71,7 @@ def open_endpoint(reactor: Any, listener: Listener, address: str, port: int, roo
     stream_table = room.table()
     opened = OpenEndpoint(listener, port, StreamFactory(listener, stream_table), tables=[stream_table])
     try:
-        if mmsg.available(reactor):
+        if listener.house.kernel_sockets and mmsg.available(reactor):
             _open_sockets(reactor, opened, address, room)
         else:
             _listen(reactor, opened, address, room)

@@ -1,0 +1,36 @@
+# Everything is made in .venv beside this file; nothing else on the machine is touched.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PORT ?= 1053
+READY := $(VENV)/.ready
+
+.PHONY: run test lint bench fuzz wheel clean
+
+run: $(READY)
+	@PORT=$(PORT) $(BIN)/python conf/demo/run.py
+
+test: $(READY)
+	@$(BIN)/python -m tests
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy kdns tests bench
+
+bench: $(READY)
+	$(BIN)/python -m bench
+
+fuzz: $(READY)
+	$(BIN)/python -m tests.fuzz
+
+wheel: $(READY)
+	$(BIN)/python -m build --wheel
+
+$(READY): setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	@touch $(READY)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info _trial_temp* .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,157 @@
+# -*- test-case-name: tests.plugins.kubernetes.test_names -*-
+"""
+What a name below a cluster zone means, as far as its labels tell; what is really there is :mod:`.lookup`'s business.
+
+The labels are read from the right: ``svc`` or ``pod``, namespace, service or address, and in front of a service an endpoint, or port and
+protocol (DNS-Based Service Discovery for Kubernetes, version 1.1.0, section 2).
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
+from typing import NamedTuple
+
+
+class Shape(Enum):
+    """What sort of thing a name could stand for."""
+
+    APEX = auto()
+    """The zone itself."""
+
+    STRUCTURE = auto()
+    """``svc`` or ``pod`` alone."""
+
+    NAMESPACE = auto()
+    """``NS.svc``."""
+
+    POD_NAMESPACE = auto()
+    """``NS.pod``."""
+
+    SERVICE = auto()
+    """A service, or something in front of one."""
+
+    POD = auto()
+    """``IP.NS.pod``."""
+
+    NAME_SERVER = auto()
+    """``ns.dns``."""
+
+    VERSION = auto()
+    """``dns-version``."""
+
+    INVALID = auto()
+    """Nothing that could be in a cluster."""
+
+
+class Topology(NamedTuple):
+    """``ZONE.pin._zone`` or ``ZONE.prefer._zone`` in front of a service."""
+
+    zone: bytes
+    prefer: bool
+
+
+class Parsed(NamedTuple):
+    """A name below a zone, taken apart; all labels in lower case."""
+
+    shape: Shape
+    namespace: bytes = b""
+    service: bytes = b""
+    endpoint: bytes | None = None
+    cluster: bytes | None = None
+    port: bytes | None = None
+    """Without its underscore; None when no port and protocol are asked for."""
+
+    protocol: bytes = b""
+    address: bytes = b""
+    """The label that spells the address of a pod."""
+
+    topology: Topology | None = None
+
+
+_INVALID = Parsed(Shape.INVALID)
+_FIXED = {
+    (): Parsed(Shape.APEX),
+    (b"svc",): Parsed(Shape.STRUCTURE),
+    (b"pod",): Parsed(Shape.STRUCTURE),
+    (b"ns", b"dns"): Parsed(Shape.NAME_SERVER),
+    (b"dns-version",): Parsed(Shape.VERSION),
+}
+
+
+def parse_name(labels: list[bytes], multicluster: bool, zonal: bool) -> Parsed:
+    """
+    Take the labels left of the zone apart, leftmost first and in lower case.
+
+    :param multicluster: whether the zone is one of several clusters.
+    :param zonal: whether zonal names are served.
+    """
+    if len(labels) <= 2:
+        fixed = _FIXED.get(tuple(labels))
+        if fixed is not None:
+            return fixed
+    if len(labels) < 2:
+        return _INVALID
+    kind, namespace = labels[-1], labels[-2]
+    if kind == b"svc":
+        if len(labels) == 2:
+            return Parsed(Shape.NAMESPACE, namespace)
+        return _parse_service(labels[:-3], namespace, labels[-3], multicluster, zonal)
+    if kind == b"pod":
+        if len(labels) == 2:
+            return Parsed(Shape.POD_NAMESPACE, namespace)
+        if len(labels) > 5:
+            return _INVALID
+        return Parsed(Shape.POD, namespace, address=labels[-3])
+    return _INVALID
+
+
+def _parse_service(front: list[bytes], namespace: bytes, service: bytes, multicluster: bool, zonal: bool) -> Parsed:
+    if not front:
+        return Parsed(Shape.SERVICE, namespace, service)
+    if len(front) == 1:
+        return Parsed(Shape.SERVICE, namespace, service, endpoint=front[0])
+    if len(front) == 2:
+        first, second = front
+        if multicluster and not first.startswith(b"_") and not second.startswith(b"_"):
+            return Parsed(Shape.SERVICE, namespace, service, endpoint=first, cluster=second)
+        return Parsed(Shape.SERVICE, namespace, service, port=_stripped(first), protocol=_stripped(second))
+    if zonal and not multicluster and front[-1] == b"_zone" and front[-2] in (b"pin", b"prefer"):
+        topology = Topology(b".".join(front[:-2]), front[-2] == b"prefer")
+        return Parsed(Shape.SERVICE, namespace, service, topology=topology)
+    return _INVALID
+
+
+def _stripped(label: bytes) -> bytes:
+    # An underscore is not asked for: "https.tcp" is understood like "_https._tcp".
+    return label[1:] if label.startswith(b"_") else label
+
+
+def pod_address(label: bytes) -> bytes | None:
+    """
+    The packed address that a pod's label spells: dashes for the dots of an IPv4 or the colons of an IPv6 address.
+
+    An IPv4-mapped IPv6 address is taken for the IPv4 address.
+
+    :return: None when it spells none.
+    """
+    try:
+        text = label.decode("ascii")
+    except UnicodeDecodeError:
+        return None
+    try:
+        if text.count("-") == 3 and "--" not in text:
+            return IPv4Address(text.replace("-", ".")).packed
+        address = IPv6Address(text.replace("-", ":"))
+    except (AddressValueError, ValueError):
+        return None
+    mapped = address.ipv4_mapped
+    return address.packed if mapped is None else mapped.packed
+
+
+def address_label(address: bytes) -> bytes:
+    """The label of an endpoint that has no name of its own: its address with dashes."""
+    if len(address) == 4:
+        return "-".join(map(str, address)).encode()
+    text = IPv6Address(address).compressed.replace(":", "-")
+    return (text + "0" if text.endswith("-") else text).encode()
