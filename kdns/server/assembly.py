@@ -16,6 +16,7 @@ from kdns.core.chain import chain
 from kdns.core.request import Request
 from kdns.corefile.dispenser import Dispenser
 from kdns.corefile.errors import SetupError
+from kdns.corefile.fingerprint import fingerprint
 from kdns.corefile.keys import Scheme, ServerKey, server_keys, syntax_warning
 from kdns.corefile.loader import Corefile, load_file, load_text
 from kdns.corefile.order import CONFIGURATION_ONLY, DIRECTIVE_ORDER
@@ -110,7 +111,7 @@ def assemble(corefile: Corefile, house: House, running: Keeper | None = None) ->
             warning = syntax_warning(key.zone_text)
             if warning is not None:
                 configuration.warnings.append(warning)
-        blocks.append(Block(keys, frozenset(tree.directives)))
+        blocks.append(Block(keys, frozenset(tree.directives), fingerprint=fingerprint((tree,))))
     for name, directive in _directives(corefile):
         for number, tree in enumerate(corefile.blocks):
             if name in tree.directives:

@@ -1,0 +1,33 @@
+# -*- test-case-name: tests.plugins.cache.test_build -*-
+"""
+The directive ``cache``: from its tokens to a link of the chain.
+
+The entries outlive a new configuration in which the whole server block says the same as before. If anything in the block changed,
+answers made under the old one may be wrong under the new one, so the cache begins empty.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from kdns.corefile.dispenser import Dispenser
+from kdns.plugins.cache.config import CacheConfig, parse
+from kdns.plugins.cache.resolver import CachePlugin
+from kdns.plugins.cache.shelves import Shelves
+from kdns.plugins.seam import Block, Site
+
+
+class CacheDirective:
+    """See :class:`kdns.plugins.seam.Directive`."""
+
+    name = "cache"
+
+    def parse(self, tokens: Dispenser, block: Block) -> CacheConfig:
+        """See :func:`kdns.plugins.cache.config.parse`."""
+        return parse(tokens, block)
+
+    def build(self, config: CacheConfig, site: Site) -> None:
+        """Add the cache to the chain."""
+        same = site.block.fingerprint or object()  # what is not known to be the same is not
+        shelves = site.keep(("cache", site.number), (config, site.block.keys, same), partial(Shelves, config))
+        site.link(CachePlugin(config, site, shelves))

@@ -1,0 +1,220 @@
+# -*- test-case-name: tests.plugins.cache.test_entries -*-
+"""
+Entries and the store that holds a bounded number of them: a core module of *cache*.
+
+Decides how much an entry weighs, whether it may still be served, and which one goes when there is no room. What is stored, and for how
+long, is :mod:`kdns.plugins.cache.policy`'s business.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
+
+from kdns.core.answer import Answer, Holds, Scope
+from kdns.core.request import Request
+from kdns.core.stamps import stand
+from kdns.wire.constants import CD, NOERROR, NXDOMAIN
+
+ENTRY_OCTETS = 1100
+"""What an entry weighs without its records: key, entry, answer, its place in the store (measured with tracemalloc)."""
+
+RELAYED_RECORD_OCTETS = 230
+"""What the place of one record in a relayed message weighs."""
+
+RECORD_OCTETS = 250
+"""What a record weighs without the octets of owner and rdata."""
+
+SECOND_CHANCES = 64
+"""Entries that are spared in one search for room because they were asked for; the search must end."""
+
+Key: TypeAlias = tuple[Hashable, ...]
+
+
+def key_of(request: Request) -> Key:
+    """What an entry for everybody is found by: name, type, class, DO and CD."""
+    return (request.qname, request.qtype, request.qclass, request.do, request.flags & CD)
+
+
+def key_for(request: Request, scope: Scope) -> Key:
+    """What an entry of *scope* is found by: narrow ones hold only for who asks the same way again."""
+    key = key_of(request)
+    if scope is Scope.EVERYBODY:
+        return key
+    whom = (request.server.label, request.transport)
+    return (*key, *whom) if scope is Scope.TRANSPORT else (*key, *whom, request.client)
+
+
+@dataclass(slots=True)
+class Entry:
+    """An answer in the cache."""
+
+    answer: Answer
+    """Without options, charges and turns; its records' own TTLs do not count any more."""
+
+    stored: float
+    """When, in seconds of the server's clock."""
+
+    ttl: int
+    """Whole seconds for which it was stored."""
+
+    scope: Scope
+    """For whom."""
+
+    denial: bool
+    """In which of the two stores."""
+
+    wildcard: str | None = None
+    """Metadata ``zone/wildcard`` that came with it."""
+
+    hits: int = 0
+    """For prefetching: hits without too long a gap."""
+
+    last_hit: float = 0.0
+    refreshing: bool = False
+    retry_at: float = 0.0
+    """No refresh before this."""
+
+    asked: bool = False
+    """Somebody asked for it since the store last looked for room."""
+
+    size: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.size = weight(self.answer)
+
+    @property
+    def failure(self) -> bool:
+        """Whether it says that the upstream could not, which is never served beyond its time."""
+        return self.answer.rcode not in (NOERROR, NXDOMAIN)
+
+    def left(self, now: float) -> int:
+        """Whole seconds until it expires; zero and less once it has."""
+        return self.ttl - int(now - self.stored)
+
+    def servable(self, now: float, most_age: int) -> bool:
+        """
+        Whether it may be served at *now*, fresh or up to *most_age* seconds stale.
+
+        What depends on data that changed since is never served, however young it is.
+        """
+        left = self.left(now)
+        if left <= 0 and (self.failure or -left >= most_age):
+            return False
+        return stand(self.answer.holds.stamps)
+
+    def hit(self, now: float, gap: float) -> None:
+        """Count a hit; the count begins anew after *gap* seconds without one."""
+        self.hits = self.hits + 1 if now - self.last_hit <= gap else 1
+        self.last_hit = now
+
+
+def stripped(answer: Answer) -> Answer:
+    """What of an answer is kept: its records. An OPT belongs to one exchange (RFC 6891 section 6.2.1), and so do its options."""
+    relayed = answer.relayed
+    if relayed is not None and relayed.opt is not None and relayed.opt.end == len(relayed.message):
+        relayed = replace(relayed, message=relayed.message[: relayed.opt.start], opt=None)
+    holds = Holds(stamps=answer.holds.stamps)
+    return replace(answer, relayed=relayed, options=None, ede=(), holds=holds, charges=(), turns=())
+
+
+def weight(answer: Answer) -> int:
+    """Octets of memory that an entry with *answer* takes, about."""
+    relayed = answer.relayed
+    if relayed is not None:
+        return ENTRY_OCTETS + len(relayed.message) + RELAYED_RECORD_OCTETS * len(relayed.slots)
+    size = ENTRY_OCTETS
+    for section in (answer.answer, answer.authority, answer.additional):
+        for record in section:
+            size += RECORD_OCTETS + len(record.owner) + len(record.rdata)
+    return size
+
+
+class Store:
+    """
+    Entries by key, as many as fit.
+
+    When room is needed the oldest goes, unless somebody asked for it since it was last considered; then it is spared once.
+    """
+
+    def __init__(self, most: int, octets: int) -> None:
+        self._most = most
+        self._most_octets = octets
+        self._entries: OrderedDict[Key, Entry] = OrderedDict()
+        self._octets = 0
+        self._narrow = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def octets(self) -> int:
+        """What the entries weigh."""
+        return self._octets
+
+    def find(self, request: Request, now: float, most_age: int) -> Entry | None:
+        """The entry that may be served for a request; one that died because its data changed is dropped."""
+        key = key_of(request)
+        entry = self._servable(key, now, most_age)
+        if entry is None and self._narrow:
+            for scope in (Scope.TRANSPORT, Scope.CLIENT):
+                entry = self._servable(key_for(request, scope), now, most_age)
+                if entry is not None:
+                    break
+        return entry
+
+    def _servable(self, key: Key, now: float, most_age: int) -> Entry | None:
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        if entry.servable(now, most_age):
+            entry.asked = True
+            return entry
+        if not stand(entry.answer.holds.stamps):
+            self.drop(key)
+        return None
+
+    def fits(self, entry: Entry) -> bool:
+        """Whether there is room for the entry at all: one answer may take an eighth of the store."""
+        return entry.size <= self._most_octets // 8
+
+    def put(self, key: Key, entry: Entry) -> int:
+        """
+        Store an entry that fits, in place of the one with the same key.
+
+        :return: how many others had to go.
+        """
+        self.drop(key)
+        evicted = 0
+        while self._entries and (len(self._entries) >= self._most or self._octets + entry.size > self._most_octets):
+            self._evict()
+            evicted += 1
+        self._entries[key] = entry
+        self._octets += entry.size
+        if entry.scope is not Scope.EVERYBODY:
+            self._narrow += 1
+        return evicted
+
+    def drop(self, key: Key) -> None:
+        """Forget an entry if it is there."""
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            self._forgotten(entry)
+
+    def _evict(self) -> None:
+        for _ in range(SECOND_CHANCES):
+            key, entry = self._entries.popitem(last=False)
+            if not entry.asked:
+                self._forgotten(entry)
+                return
+            entry.asked = False
+            self._entries[key] = entry
+        _, entry = self._entries.popitem(last=False)
+        self._forgotten(entry)
+
+    def _forgotten(self, entry: Entry) -> None:
+        self._octets -= entry.size
+        if entry.scope is not Scope.EVERYBODY:
+            self._narrow -= 1

@@ -1,0 +1,112 @@
+# -*- test-case-name: tests.plugins.cache.test_policy -*-
+"""
+What is kept, in which store, and for how long: a core module of *cache*.
+
+Follows RFC 2308 for what does not exist, and CoreDNS in what it adds: one TTL for all records of a reply, with a floor and a ceiling.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import NamedTuple
+
+from kdns.core.answer import Answer, Kind, Scope
+from kdns.core.request import Request
+from kdns.plugins.cache.config import CacheConfig, Limits
+from kdns.wire.constants import ANY, AXFR, CNAME, DNAME, IXFR, NOTIMP, OPCODE_MASK, RRSIG, SERVFAIL, TC
+from kdns.wire.names import longest_zone
+
+DEFAULT_TTL = 5
+"""Seconds for answers without a TTL of their own that counts: no records, referrals, errors."""
+
+
+class Place(Enum):
+    """Where an answer goes."""
+
+    SUCCESS = "success"
+    DENIAL = "denial"
+    NOWHERE = "nowhere"
+
+
+class Verdict(NamedTuple):
+    """What becomes of an answer."""
+
+    place: Place
+    ttl: int
+    """Whole seconds that all its records get, kept or not."""
+
+
+def passed_by(request: Request) -> bool:
+    """Whether the request is none of the cache's business: a transfer, or no query at all."""
+    return request.qtype in (AXFR, IXFR) or bool(request.flags & OPCODE_MASK)
+
+
+def judge(answer: Answer, request: Request, config: CacheConfig, wall: float) -> Verdict:
+    """
+    Decide what becomes of an answer to a request.
+
+    :param wall: seconds since 1970, for the validity of signatures.
+    """
+    place, ttl = _by_kind(answer, request, config, wall)
+    if place is not Place.NOWHERE and (
+        answer.flags & TC
+        or ttl <= 0
+        or answer.holds.cacheable is Scope.NOBODY
+        or longest_zone(request.qname, config.no_success if place is Place.SUCCESS else config.no_denial) is not None
+    ):
+        place = Place.NOWHERE
+    return Verdict(place, ttl)
+
+
+def _by_kind(answer: Answer, request: Request, config: CacheConfig, wall: float) -> Verdict:
+    if answer.rcode in (SERVFAIL, NOTIMP):
+        # RFC 2308 section 7: a failure may be kept for a short time.
+        return Verdict(Place.DENIAL, config.servfail)
+    kind = answer.kind(request.qtype)
+    if kind is not Kind.ERROR and request.do and _expired_signatures(answer, wall):
+        kind = Kind.ERROR
+    match kind:
+        case Kind.NXDOMAIN | Kind.NODATA:
+            # RFC 2308 section 5: no longer than the SOA's TTL; the lowest of all TTLs is never above it.
+            return Verdict(Place.DENIAL, _clamped(answer.lowest_ttl(), config.denial))
+        case Kind.SUCCESS if answer.answer_count():
+            place = Place.SUCCESS if _complete(answer, request.qtype) else Place.NOWHERE
+            return Verdict(place, _clamped(answer.lowest_ttl(), config.success))
+        case Kind.SUCCESS | Kind.DELEGATION:
+            return Verdict(Place.SUCCESS, _clamped(DEFAULT_TTL, config.success))
+        case _:
+            return Verdict(Place.NOWHERE, _clamped(DEFAULT_TTL, config.success))
+
+
+def positive(answer: Answer, qtype: int) -> bool:
+    """Whether an answer holds what was asked for."""
+    return answer.kind(qtype) is Kind.SUCCESS and _complete(answer, qtype)
+
+
+def _complete(answer: Answer, qtype: int) -> bool:
+    """Whether the answer section is more than aliases that do not come to the type asked for."""
+    types = answer.answer_types()
+    return qtype in types or (qtype == ANY and bool(types)) or any(t not in (CNAME, DNAME, RRSIG) for t in types)
+
+
+def _clamped(ttl: int | None, limits: Limits) -> int:
+    """The floor first, then the ceiling: ``cache 3`` keeps nothing longer than 3 seconds."""
+    return min(max(DEFAULT_TTL if ttl is None else ttl, limits.least_ttl), limits.most_ttl)
+
+
+def _expired_signatures(answer: Answer, wall: float) -> bool:
+    """Whether some signature is not valid at *wall*, by serial number arithmetic (RFC 4034 section 3.1.5)."""
+    relayed = answer.relayed
+    if relayed is not None:
+        validities = [
+            relayed.message[slot.rdata + 8 : slot.rdata + 16] for slot in relayed.slots if slot.rtype == RRSIG
+        ]
+    else:
+        sections = (answer.answer, answer.authority, answer.additional)
+        validities = [record.rdata[8:16] for section in sections for record in section if record.rtype == RRSIG]
+    now = int(wall)
+    for validity in validities:
+        expiration, inception = int.from_bytes(validity[:4], "big"), int.from_bytes(validity[4:], "big")
+        if (expiration - now) & 0xFFFFFFFF >= 0x80000000 or (now - inception) & 0xFFFFFFFF >= 0x80000000:
+            return True
+    return False

@@ -1,0 +1,293 @@
+# -*- test-case-name: tests.plugins.cache.test_resolver -*-
+"""
+The cache as a link of the chain: answers from its entries, or asks on and keeps what it is told.
+
+What is kept is decided in :mod:`~kdns.plugins.cache.policy`, which entry goes in :mod:`~kdns.plugins.cache.entries`. Here an entry turns
+into an answer, and what has run out or is about to is asked for again:
+
+* a miss asks on, and the client waits;
+* *immediate*: an entry that expired is served at once, and refreshed in the background;
+* *verify*: an entry that expired is served when asking brings nothing in time;
+* *prefetch*: an entry that is asked for often is refreshed in the background before it expires.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from math import inf
+
+from twisted.internet.base import DelayedCall
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from kdns.core.answer import FOR_NOBODY, Answer, Holds, Scope
+from kdns.core.chain import Next, Reply, attempt, then
+from kdns.core.failure import ResolutionFailed
+from kdns.core.request import Request, Transport
+from kdns.core.tally import Charge
+from kdns.plugins.cache.config import CacheConfig
+from kdns.plugins.cache.entries import Entry, stripped
+from kdns.plugins.cache.metrics import Cells, cells
+from kdns.plugins.cache.policy import Place, judge, passed_by, positive
+from kdns.plugins.cache.shelves import Shelves
+from kdns.plugins.seam import Site
+from kdns.wire.constants import AA, AD, EDE_STALE_ANSWER, EDE_STALE_NXDOMAIN, NOERROR, NXDOMAIN, RA
+from kdns.wire.names import ROOT, MalformedName, longest_zone
+
+log = Logger(namespace="plugin/cache")
+
+WILDCARD = "zone/wildcard"
+"""Metadata that plugins with zone data leave behind, and that comes back with a cached answer."""
+
+
+class CachePlugin:
+    """One ``cache`` of a server block."""
+
+    name = "cache"
+
+    def __init__(self, config: CacheConfig, site: Site, shelves: Shelves) -> None:
+        self._config = config
+        self._site = site
+        self._shelves = shelves
+        self._clock = site.house.clock
+        self._zones = frozenset(zone.name for zone in config.zones)
+        self._zones_text = ",".join(zone.text for zone in config.zones)
+        self._cells: dict[str, Cells] = {}
+
+    def answer(self, request: Request, next: Next) -> Reply:
+        """See :class:`kdns.core.chain.Plugin`."""
+        if ROOT not in self._zones and longest_zone(request.qname, self._zones) is None:
+            return next(request)
+        counts = self._cells.get(request.server.label) or self._cells_for(request.server.label)
+        counts.requests.value += 1
+        now = self._clock()
+        entry = None if passed_by(request) else self._shelves.find(request, now)
+        if entry is None:
+            counts.misses.value += 1
+            return then(next(passed_on(request)), partial(self._learned, request, counts))
+        counts.hits[entry.denial].value += 1
+        if entry.wildcard is not None and request.metadata is not None:
+            request.metadata[WILDCARD] = entry.wildcard
+        left = entry.left(now)
+        if left > 0:
+            return self._fresh(entry, request, next, counts, now, left)
+        stale = self._config.stale
+        if stale is not None and stale.verify and now >= entry.retry_at:
+            return self._verified(entry, request, next, counts, stale.timeout)
+        if now >= entry.retry_at:
+            self._refresh(entry, request, next, counts)
+        return self._stale(entry, request, counts)
+
+    def _cells_for(self, server: str) -> Cells:
+        made = self._cells[server] = cells(
+            self._site.house.registry,
+            server,
+            self._zones_text,
+            self._site.view,
+            self._shelves.success,
+            self._shelves.denial,
+        )
+        return made
+
+    # From an entry to an answer
+
+    def _fresh(self, entry: Entry, request: Request, next: Next, counts: Cells, now: float, left: int) -> Answer:
+        """The reply of an entry that has time left, held until it would show another TTL."""
+        scope = entry.scope
+        until = entry.stored + entry.ttl
+        if not self._config.keep_ttl:
+            until -= left - 1
+        prefetch = self._config.prefetch
+        if prefetch is not None:
+            entry.hit(now, prefetch.gap)
+            window = entry.stored + entry.ttl - prefetch.threshold(entry.ttl)
+            if entry.hits < prefetch.amount or now >= window:
+                # Each hit must be seen here: it may be the one that makes the entry worth refreshing.
+                scope = Scope.NOBODY
+            else:
+                until = min(until, window)
+                entry.last_hit = until  # the answer table sees those in between
+            if entry.hits >= prefetch.amount and left <= prefetch.threshold(entry.ttl):
+                self._refresh(entry, request, next, counts)
+        ttl = entry.ttl if self._config.keep_ttl else left
+        return _reply(
+            entry,
+            request,
+            ttl,
+            Holds(scope, until, entry.answer.holds.stamps, entry.scope),
+            counts.on_hit[entry.denial],
+        )
+
+    def _stale(self, entry: Entry, request: Request, counts: Cells) -> Answer:
+        """The reply of an entry that expired (RFC 8767); EDE tells so (RFC 8914 sections 4.4 and 4.20)."""
+        stale = self._config.stale
+        assert stale is not None
+        counts.served_stale.value += 1
+        code = EDE_STALE_NXDOMAIN if entry.answer.rcode == NXDOMAIN else EDE_STALE_ANSWER
+        holds = FOR_NOBODY
+        if entry.retry_at > self._clock() and not entry.refreshing:
+            # Nothing will be tried before then, so there is nothing that each query had to set off.
+            until = min(entry.retry_at, entry.stored + entry.ttl + stale.most_age)
+            holds = Holds(entry.scope, until, entry.answer.holds.stamps, Scope.NOBODY)
+        return _reply(entry, request, stale.ttl, holds, counts.on_stale[entry.denial], ((code, ""),))
+
+    # Asking on
+
+    def _learned(self, request: Request, counts: Cells, answer: Answer) -> Answer:
+        """
+        Keep an answer that came from the plugins behind, and turn it into the reply to who asked for it.
+
+        The answer shows the TTL that it would be kept for, kept or not. One that is kept is given once: from then on the entry answers,
+        with AA set. One that is not kept may be given again as the plugin behind said.
+        """
+        if answer.silent:
+            return answer
+        entry, ttl = self._keep(request, counts, answer)
+        flags = answer.flags if request.do or request.flags & AD else answer.flags & ~AD
+        charges: tuple[Charge, ...] = ()
+        holds = answer.holds
+        if entry is None:
+            charges = counts.on_miss
+        else:
+            holds = Holds(Scope.NOBODY, inf, holds.stamps, holds.cacheable)
+        turns = tuple(replace(turn, ttl=ttl, flags=flags) for turn in answer.turns)
+        return replace(answer, flags=flags, ttl=ttl, holds=holds, charges=answer.charges + charges, turns=turns)
+
+    def _keep(self, request: Request, counts: Cells, answer: Answer) -> tuple[Entry | None, int]:
+        """Store an answer if it is to be stored; the entry or None, and the TTL to show."""
+        place, ttl = judge(answer, request, self._config, self._site.house.wall())
+        if place is Place.NOWHERE or passed_by(request):
+            return None, ttl
+        asked = answer.relayed.question if answer.relayed is not None else None
+        if asked is not None and (asked[0].lower(), *asked[1:]) != (request.qname, request.qtype, request.qclass):
+            counts.drops.value += 1
+            return None, ttl
+        wildcard = request.metadata.get(WILDCARD) if request.metadata is not None else None
+        entry = Entry(
+            stripped(answer),
+            self._clock(),
+            ttl,
+            answer.holds.cacheable,
+            place is Place.DENIAL,
+            wildcard() if callable(wildcard) else wildcard,
+        )
+        stored = self._shelves.put(request, entry)
+        counts.evictions[entry.denial].value += stored.evicted
+        return stored.entry, ttl
+
+    def _refreshed(self, old: Entry, request: Request, counts: Cells, answer: Answer) -> Answer | None:
+        """What became of a refresh: the reply to who waits for it, or None when the entry is still the best there is."""
+        old.refreshing = False
+        stale = self._config.stale
+        now = self._clock()
+        useful = answer.rcode in (NOERROR, NXDOMAIN) and not answer.silent
+        if useful and stale is not None and stale.prefer_positive and not old.denial:
+            useful = positive(answer, request.qtype)
+        if not useful:
+            if stale is not None:
+                old.retry_at = now + stale.recheck
+            return None
+        reply = self._learned(request, counts, answer)
+        fresh = self._shelves.find(request, now)
+        if fresh is not None:
+            fresh.hits, fresh.last_hit = old.hits, old.last_hit
+        return reply
+
+    def _failed(self, old: Entry, failure: Failure) -> None:
+        """A refresh ended in a failure."""
+        old.refreshing = False
+        if self._config.stale is not None:
+            old.retry_at = self._clock() + self._config.stale.recheck
+        if failure.check(ResolutionFailed, CancelledError) is None:
+            log.failure("refreshing an entry failed", failure)
+
+    def _refresh(self, entry: Entry, request: Request, next: Next, counts: Cells) -> None:
+        """Ask in the background, as if over TCP so that the answer is a whole one; one at a time for each entry."""
+        if entry.refreshing:
+            return
+        entry.refreshing = True
+        counts.prefetches.value += 1
+        metadata = None if request.metadata is None else dict[str, str | Callable[[], str]]()
+        asking = replace(passed_on(request), transport=Transport.TCP, metadata=metadata)
+        outcome = attempt(next, asking)
+        if isinstance(outcome, Answer):
+            self._refreshed(entry, asking, counts, outcome)
+        elif isinstance(outcome, Failure):
+            self._failed(entry, outcome)
+        else:
+            self._shelves.watch(outcome)
+            outcome.addCallback(partial(self._refreshed, entry, asking, counts))
+            outcome.addErrback(partial(self._failed, entry))
+
+    def _verified(self, entry: Entry, request: Request, next: Next, counts: Cells, timeout: float) -> Reply:
+        """
+        Ask, and fall back on an expired entry when that fails or takes longer than *timeout* seconds (0: as long as it takes).
+
+        What comes too late for the client is kept all the same. Cancelling stops asking.
+        """
+        outcome = attempt(next, passed_on(request))
+        if isinstance(outcome, Answer):
+            return self._refreshed(entry, request, counts, outcome) or self._stale(entry, request, counts)
+        if isinstance(outcome, Failure):
+            self._failed(entry, outcome)
+            return self._stale(entry, request, counts)
+        asking = outcome
+        waiting: Deferred[Answer] = Deferred(lambda _: asking.cancel())
+        timer: DelayedCall | None = None
+
+        def settle(reply: Answer | None) -> None:
+            if timer is not None and timer.active():
+                timer.cancel()
+            if not waiting.called:
+                waiting.callback(reply or self._stale(entry, request, counts))
+
+        if timeout > 0:
+            timer = self._site.house.reactor.callLater(timeout, settle, None)
+        self._shelves.watch(asking)
+        asking.addCallback(partial(self._refreshed, entry, request, counts))
+        asking.addErrback(partial(self._failed, entry))
+        asking.addCallback(settle)
+        return waiting
+
+
+def passed_on(request: Request) -> Request:
+    """The request with AD set: whoever answers shall say whether the data is authentic (RFC 6840 section 5.7)."""
+    return request if request.flags & AD else replace(request, flags=request.flags | AD)
+
+
+def _reply(
+    entry: Entry,
+    request: Request,
+    ttl: int,
+    holds: Holds,
+    charges: tuple[Charge, ...],
+    ede: tuple[tuple[int, str], ...] = (),
+) -> Answer:
+    """The answer of an entry: owner names as stored, AA always set, AD for those who understand it."""
+    kept = entry.answer
+    flags = AA | kept.flags & (RA | AD if request.do or request.flags & AD else RA)
+    answer, authority, additional = kept.answer, kept.authority, kept.additional
+    relayed = kept.relayed
+    if relayed is not None and relayed.question is not None and relayed.question[0] != request.spelled:
+        # Patching in another spelling of the question would change the owner names that point at it.
+        try:
+            answer, authority, additional = kept.sections()
+            relayed = None
+        except MalformedName:
+            pass  # what cannot be taken apart is better spelled otherwise than not said
+    return Answer(
+        kept.rcode,
+        flags,
+        answer,
+        authority,
+        additional,
+        relayed,
+        ttl,
+        ede=ede,
+        holds=holds,
+        source="cache",
+        charges=charges,
+    )
