@@ -11,7 +11,6 @@ A Kubernetes API server for tests: real HTTP over any reactor, an honest store, 
 """
 
 from kdns.testing.apiserver.access import ADMIN, COREDNS, LIST_AND_WATCH, Access, User
-from kdns.testing.apiserver.certificates import Authority, KeyPair
 from kdns.testing.apiserver.credentials import InCluster, Login, write_exec_token
 from kdns.testing.apiserver.faults import Fault, FaultKind
 from kdns.testing.apiserver.rest import WatchListSupport
@@ -25,11 +24,9 @@ __all__ = [
     "Access",
     "ApiError",
     "ApiServer",
-    "Authority",
     "Fault",
     "FaultKind",
     "InCluster",
-    "KeyPair",
     "LoggedRequest",
     "Login",
     "ServerOptions",

@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
-from kdns.testing.apiserver.certificates import KeyPair
 from kdns.testing.apiserver.resources import Json
+from kdns.testing.certificates import Identity
 
 _EXEC_SCRIPT = """#!/bin/sh
 echo call >> '{calls}'
@@ -25,7 +26,7 @@ class Login:
 
     token: str = ""
     token_file: Path | None = None
-    certificate: KeyPair | None = None
+    certificate: Identity | None = None
     basic: tuple[str, str] | None = None
     exec_token: str = ""  # a program prints it
 
@@ -45,8 +46,8 @@ def _user(login: Login, folder: Path) -> Json:
         return {"tokenFile": str(login.token_file)}
     if login.certificate is not None:
         return {
-            "client-certificate-data": base64.b64encode(login.certificate.certificate).decode(),
-            "client-key-data": base64.b64encode(login.certificate.key).decode(),
+            "client-certificate-data": base64.b64encode(login.certificate.certificate_pem).decode(),
+            "client-key-data": base64.b64encode(login.certificate.key_pem).decode(),
         }
     if login.basic is not None:
         return {"username": login.basic[0], "password": login.basic[1]}
@@ -76,7 +77,7 @@ def write_exec_token(folder: Path, token: str) -> None:
         "apiVersion": "client.authentication.k8s.io/v1",
         "status": {"token": token},
     }
-    replace_file(folder / "exec-answer.json", yaml.safe_dump(answer, default_flow_style=True, width=10**6).encode())
+    replace_file(folder / "exec-answer.json", json.dumps(answer).encode())
 
 
 def write_kubeconfig(path: Path, server: str, authority: bytes | None, login: Login) -> Path:

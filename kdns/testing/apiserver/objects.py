@@ -112,10 +112,11 @@ class Defaults:
             meta["namespace"] = old["namespace"]
         done = {**obj, "metadata": meta}
         self.complete(resource, done, before.get("spec") or {})
-        if _content(done) != _content(before):
-            meta["managedFields"] = managed_fields(done, resource.api_version, manager, timestamp(now))
-            if resource.custom and done.get("spec") != before.get("spec"):
-                meta["generation"] = old.get("generation", 1) + 1
+        if _content(done) == _content(before):
+            return before
+        meta["managedFields"] = managed_fields(done, resource.api_version, manager, timestamp(now))
+        if resource.custom and done.get("spec") != before.get("spec"):
+            meta["generation"] = old.get("generation", 1) + 1
         return done
 
     def complete(self, resource: Resource, obj: Json, old_spec: Json | None = None) -> None:

@@ -19,7 +19,6 @@ from twisted.logger import Logger
 
 from kdns.testing.apiserver.access import Access, check_path, check_resource
 from kdns.testing.apiserver.bulk import Bulk, churn, populate
-from kdns.testing.apiserver.certificates import SERVER_NAMES, Authority, KeyPair, ServerContext
 from kdns.testing.apiserver.cluster import Cluster
 from kdns.testing.apiserver.credentials import InCluster, Login, write_kubeconfig
 from kdns.testing.apiserver.faults import BREAKING, Fault, FaultKind, FaultPlan, corrupted
@@ -38,6 +37,8 @@ from kdns.testing.apiserver.status import ApiError, bad_request, too_large_versi
 from kdns.testing.apiserver.store import DEFAULT_WINDOW, Store
 from kdns.testing.apiserver.streams import WatchStream
 from kdns.testing.apiserver.timing import ListeningReactor
+from kdns.testing.apiserver.tls import SERVER_NAMES, ServerContext
+from kdns.testing.certificates import Authority, Identity
 
 LOG_LENGTH = 10_000  # requests remembered
 _HEADERS_OF_INTEREST = ("accept", "authorization", "content-type", "user-agent")
@@ -216,6 +217,10 @@ class ApiServer:
         """How many watches are open, of one resource (plural) or of all."""
         return len(self._watches(resource))
 
+    def lag(self, resource: str = "") -> int:
+        """How many versions the slowest open watch is behind the store."""
+        return max((self.version - stream.watch.position for stream in self._watches(resource)), default=0)
+
     def requests_for(self, verb: str, resource: str) -> list[LoggedRequest]:
         """The requests remembered for a verb and a resource (plural), oldest first."""
         return [request for request in self.requests if (request.verb, request.resource) == (verb, resource)]
@@ -230,31 +235,36 @@ class ApiServer:
         """The certificate authority; the server must have been started with TLS."""
         return self._tls_context().authority
 
-    def rotate_certificate(self, names: tuple[str, ...] = SERVER_NAMES, days: float = 365.0) -> None:
-        """Show a new certificate of the same authority; negative *days*: one that is out of date."""
-        self._tls_context().use(self.authority.server(names, days))
+    def rotate_certificate(self, names: tuple[str, ...] = SERVER_NAMES) -> None:
+        """Show a new certificate of the same authority."""
+        self._tls_context().use(self.authority.server(*names))
 
-    def rotate_authority(self) -> Authority:
-        """Replace the authority and the certificate; whoever trusts the old one is locked out. Returns the old."""
+    def rotate_authority(self, new: Authority | None = None) -> Authority:
+        """
+        Replace the authority and the certificate; whoever trusts the old one is locked out.
+
+        :param new: for instance one that has expired; None: a fresh one.
+        :return: the old one.
+        """
         context = self._tls_context()
-        old, context.authority = context.authority, Authority()
-        context.use(context.authority.server())
+        old, context.authority = context.authority, new or Authority()
+        context.use(context.authority.server(*SERVER_NAMES))
         return old
 
-    def client_certificate(self, user: str, groups: tuple[str, ...] = ()) -> KeyPair:
+    def client_certificate(self, user: str, groups: tuple[str, ...] = ()) -> Identity:
         """A client certificate; admit the user in ``access.certificates`` for it to be of use."""
         return self.authority.client(user, groups)
 
     def kubeconfig(self, path: Path, login: Login | None = None, trust: bytes | None = None) -> Path:
         """Write a kubeconfig for this server; *trust* is the PEM of another authority than its own."""
         if trust is None and self._tls is not None:
-            trust = self._tls.authority.certificate
+            trust = self._tls.authority.certificate_pem
         return write_kubeconfig(path, self.url, trust, login or Login())
 
     def in_cluster(self, folder: Path, token: str, namespace: str = "kube-system") -> InCluster:
         """Write the files a pod would find; pods speak TLS, so the server must."""
         files = InCluster(folder, self._interface, self.port)
-        files.write(token, self.authority.certificate, namespace)
+        files.write(token, self.authority.certificate_pem, namespace)
         return files
 
     def _tls_context(self) -> ServerContext:

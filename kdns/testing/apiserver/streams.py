@@ -14,7 +14,7 @@ from kdns.testing.apiserver.status import ApiError
 from kdns.testing.apiserver.timing import Clock, Timer
 from kdns.testing.apiserver.watching import Line, Watch, error_line
 
-BATCH = 100  # lines taken at once: small enough that a pause of the client is soon heeded
+BATCH = 32  # lines taken at once: few enough that a pause of the client is soon heeded
 
 
 class WatchStream:
