@@ -23,6 +23,9 @@ from kdns.wire.names import from_text
 MAX_ZONE_TEXT = 255
 """Octets of a zone as it is written, escapes included."""
 
+MAX_ZONES = 100_000
+"""Zones of one server block. A network may stand for 128 of them, so a short text could name millions."""
+
 _CIDR = re.compile(r"[0-9A-Fa-f:.]+/[0-9]{1,3}")
 _PREFERRED_LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?")
 _FINAL_DOT = re.compile(r"(?<!\\)(?:\\\\)*\.\Z")  # one that no backslash makes part of a label
@@ -104,7 +107,7 @@ def server_keys(block: ServerBlock, dns_port: int = 53) -> tuple[ServerKey, ...]
     The keys of a block, networks expanded.
 
     :param dns_port: the port of keys that name neither a port nor a scheme other than ``dns``.
-    :raises BadKey: a zone is none.
+    :raises BadKey: a zone is none, or there are too many.
     :raises BadPort: a port is too large.
     """
     found: list[ServerKey] = []
@@ -119,6 +122,8 @@ def server_keys(block: ServerBlock, dns_port: int = 53) -> tuple[ServerKey, ...]
             port = dns_port if scheme is Scheme.DNS else scheme.default_port
         if not 0 <= port <= 65535:
             raise BadPort(str(port), place=key.place)
+        if len(found) + len(zones) > MAX_ZONES:
+            raise BadKey(f"more than {MAX_ZONES} zones in one server block", place=key.place)
         found += [ServerKey(scheme, zone.name, zone.text, port, key.place) for zone in zones]
     return tuple(found)
 

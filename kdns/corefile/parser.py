@@ -25,7 +25,7 @@ from kdns.corefile.lexer import Token, tokens_of
 from kdns.corefile.tree import Directive, ServerBlock
 
 MAX_TOKENS = 500_000
-"""Tokens of one configuration, imports included: what a ConfigMap (1 MiB) can hold, and about a second of work."""
+"""Tokens of one configuration, imports included: what a ConfigMap (1 MiB) can hold, and a second or two of work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +114,15 @@ class _Parser:
         self._ahead.extend(reversed(tokens))
 
     def _expanded(self, token: Token) -> Token:
-        text = expand(token.text, self._surroundings.environment)
-        return token if text == token.text else replace(token, text=text)
+        try:
+            text = expand(token.text, self._surroundings.environment)
+        except ValueError as error:
+            raise ParseError(str(error), place=token.place) from error
+        if text == token.text:
+            return token
+        if text in ("{", "}"):  # plugins would take it for the brace of an option block
+            raise ParseError(f"environment value in {token.text} is a lone '{text}'", place=token.place)
+        return replace(token, text=text)
 
     def _refusal(self, text: str, *, hint: str | None = None) -> ParseError:
         return ParseError(text, place=self._current.place, hint=hint)

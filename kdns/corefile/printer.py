@@ -35,6 +35,8 @@ def format_block(block: ServerBlock) -> str:
 
     :raises ValueError: a word cannot be written.
     """
+    if block.keys[0].text == "import":
+        raise ValueError("a first key that reads 'import' would be read as an import")
     keys = [*(_word(key.text + ",") for key in block.keys[:-1]), _word(block.keys[-1].text)]
     body = "".join(_directive(directive) for directive in block.directives.values())
     return f"{' '.join(keys)} {{\n{body}}}\n"
@@ -44,6 +46,8 @@ def _directive(directive: Directive) -> str:
     out: list[str] = []
     depth = 1
     for token in directive.tokens:
+        if token.text == "import" and token.starts_line:
+            raise ValueError("an option that reads 'import' would be read as an import")
         if token.text == "}":
             depth -= 1
         out.append("\n" + _INDENT * depth if token.starts_line else " ")

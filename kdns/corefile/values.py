@@ -8,6 +8,7 @@ whether a value is in range for its option, is left to the plugins.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -74,9 +75,7 @@ def parse_duration(text: str) -> float:
             raise BadValue(f"time: missing unit in duration {quote(text)}")
         if unit not in _NANOSECONDS:
             raise BadValue(f"time: unknown unit {quote(unit)} in duration {quote(text)}")
-        if len(whole) > 19:
-            raise invalid
-        total += int(whole) * _NANOSECONDS[unit]
+        total += _bounded(whole) * _NANOSECONDS[unit]
         if fraction:
             digits = fraction[:18]
             total += int(digits) * _NANOSECONDS[unit] // 10 ** len(digits)
@@ -88,9 +87,9 @@ def parse_duration(text: str) -> float:
 
 def format_duration(seconds: float) -> str:
     """*seconds* as Go prints a duration: ``5s``, ``1m0s``, ``1.5s``, ``300ms``, ``-1s``, ``0s``."""
-    nanoseconds = round(seconds * 1_000_000_000)
-    sign = "-" if nanoseconds < 0 else ""
-    nanoseconds = abs(nanoseconds)
+    fraction, whole = math.modf(abs(seconds))  # apart, because their product with 10**9 would be rounded twice
+    nanoseconds = int(whole) * 1_000_000_000 + round(fraction * 1_000_000_000)
+    sign = "-" if seconds < 0 and nanoseconds else ""
     if nanoseconds == 0:
         return "0s"
     for unit, size in (("ns", 1_000), ("µs", 1_000_000), ("ms", 1_000_000_000)):
