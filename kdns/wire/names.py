@@ -77,7 +77,7 @@ def _unescaped_labels(data: bytes) -> list[bytes]:
         else:
             label.append(data[position])
             position += 1
-    if label or data.endswith(b"\\."):
+    if label:
         labels.append(bytes(label))
     return labels
 
