@@ -71,7 +71,8 @@ class ProjectionError(Exception):
         self.name = name
         self.reason = reason
         where = b"/".join(filter(None, (namespace, name))).decode("utf-8", "replace") or "without a name"
-        super().__init__(f"{kind.value} {where}: {reason}")
+        text = f"{kind.value} {where}: {reason}"
+        super().__init__("".join(letter if letter.isprintable() else "?" for letter in text))
 
     def keep(self) -> Keep | None:
         """The change that leaves what is known of the object as it is; None when the object is not known."""

@@ -440,7 +440,7 @@ class HistoryTests(SynchronousTestCase):
         else:
             world.pop((change.kind, change.namespace, change.name), None)
 
-    @settings(max_examples=120, deadline=None)
+    @settings(max_examples=120, deadline=None, derandomize=True)
     @given(st.lists(steps, max_size=12))
     def test_equal_to_one_built_from_scratch(self, history: list[tuple[str, object]]) -> None:
         """
@@ -468,7 +468,7 @@ class HistoryTests(SynchronousTestCase):
             if not isinstance(key, Serial):
                 self.assertEqual(view(index), view(fresh), key)
 
-    @settings(max_examples=80, deadline=None)
+    @settings(max_examples=80, deadline=None, derandomize=True)
     @given(st.lists(steps, max_size=12))
     def test_with_slices_held(self, history: list[tuple[str, object]]) -> None:
         """With a grace, copies are exact at any time and look-ups when it is over; no stamp is forgotten on the way."""
