@@ -328,6 +328,10 @@ class MemoryReactor(PosixReactorBase):
         made.startListening()
         return made
 
+    def datagram_socket(self, family: int) -> DatagramSocket:
+        """A bare UDP socket, for programs that read descriptors of their own rather than ports."""
+        return DatagramSocket(self.network, family)
+
     def listenTCP(
         self, port: int, factory: Factory[P] | IProtocolFactory, backlog: int = 50, interface: str = ""
     ) -> MemoryTCPPort:

@@ -1,0 +1,112 @@
+# -*- test-case-name: tests.plugins.forward.test_plugin -*-
+"""The ``forward`` link of a chain, and how it gets there from a Corefile."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Any
+
+from kdns.core.answer import Answer
+from kdns.core.chain import Next, Reply
+from kdns.core.request import Request
+from kdns.corefile.dispenser import Dispenser
+from kdns.corefile.errors import SetupError
+from kdns.plugins.forward.config import parse
+from kdns.plugins.forward.forwarder import Forwarder
+from kdns.plugins.forward.sources import Sources
+from kdns.plugins.forward.stanza import Stanza
+from kdns.plugins.forward.targets import Elsewhere
+from kdns.plugins.seam import Block, Site
+
+
+class Forward:
+    """
+    The stanzas of one block; the first that takes a name forwards it, and what no stanza takes goes to the next plugin.
+
+    :param forwarders: one for each stanza, in file order. Who makes them starts and stops them.
+    """
+
+    name = "forward"
+
+    def __init__(self, forwarders: list[Forwarder]) -> None:
+        self.forwarders = forwarders
+
+    def answer(self, request: Request, next: Next) -> Reply:
+        """Forward, or pass on."""
+        taker = self._following(-1, request)
+        return next(request) if taker is None else self._ask(taker, request)
+
+    def _following(self, index: int, request: Request) -> int | None:
+        """The first stanza behind *index* that takes the request's name."""
+        for number in range(index + 1, len(self.forwarders)):
+            if self.forwarders[number].stanza.takes(request.qname):
+                return number
+        return None
+
+    def _ask(self, number: int, request: Request) -> Reply:
+        forwarder = self.forwarders[number]
+        waiting: Reply = forwarder.ask(request)
+        stanza = forwarder.stanza
+        if isinstance(waiting, Answer) or not (stanza.next_rcodes or stanza.next_on_nodata):
+            return waiting
+        following = self._following(number, request)
+        if following is None:
+            return waiting
+        after = following
+
+        def perhaps_next(answer: Answer) -> Any:
+            return self._ask(after, request) if forwarder.goes_on(answer) else answer
+
+        return waiting.addCallback(perhaps_next)
+
+
+class ForwardDirective:
+    """``forward FROM TO...``, any number of times in a block."""
+
+    name = "forward"
+
+    def parse(self, tokens: Dispenser, block: Block) -> tuple[Stanza, ...]:
+        """See :func:`kdns.plugins.forward.config.parse`."""
+        return parse(tokens, block)
+
+    def build(self, config: tuple[Stanza, ...], site: Site) -> None:
+        """
+        Add the link. Forwarders of stanzas that did not change are carried over with all they know.
+
+        :raises CorefileError: a file cannot be read or names no server.
+        """
+        site.any_class = True
+        forwarders = []
+        for index, stanza in enumerate(config):
+            try:
+                forwarders.append(_forwarder(stanza, index, site))
+            except OSError as error:
+                text = f"open {error.filename}: {(error.strerror or str(error)).lower()}"
+                raise SetupError(text, plugin="forward", located=False) from error
+            except ValueError as error:
+                raise SetupError(str(error), plugin="forward", located=False) from error
+        site.link(Forward(forwarders))
+
+
+def _forwarder(stanza: Stanza, index: int, site: Site) -> Forwarder:
+    house = site.house
+
+    def make() -> Forwarder:
+        return Forwarder(stanza, house.reactor, chance=house.random, registry=house.registry)
+
+    if any(isinstance(to, Elsewhere) for to in stanza.to) and Sources(stanza.to, stanza.root).hosts:
+        return site.run(make())  # host names are looked up anew with each configuration
+    key = ("forward", site.block.keys, site.view, index)
+    return site.keep(key, (stanza, _digests(stanza)), make)
+
+
+def _digests(stanza: Stanza) -> tuple[str, ...]:
+    """What stands in the certificate files now: a renewed one makes a new forwarder at the next reload."""
+    found = []
+    for path in stanza.tls.paths:
+        with open(path, "rb") as file:
+            found.append(sha256(file.read()).hexdigest())
+    return tuple(found)
+
+
+directive = ForwardDirective()

@@ -1,0 +1,222 @@
+# -*- test-case-name: tests.plugins.forward.test_sources -*-
+"""
+From the TOs of a stanza to the addresses they stand for now: files are read and re-read, host names looked up once.
+
+Which addresses are asked, and in which order, is left to forwarder.py.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from ipaddress import ip_address
+from random import Random
+from typing import Any
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IResolutionReceiver
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from kdns.corefile.values import BadValue, quote
+from kdns.plugins.forward import udp
+from kdns.plugins.forward.failures import ExchangeFailed
+from kdns.plugins.forward.reply import Asked, Verdict
+from kdns.plugins.forward.targets import Elsewhere, Target, To, each_once, nameservers, with_carrier
+from kdns.wire.constants import AAAA, IN, RD, A
+from kdns.wire.message import ANSWER, Relayed
+from kdns.wire.names import BadName, from_text
+from kdns.wire.query import HEADER
+
+RESOLVER_PATIENCE = 2.0
+"""Seconds that a resolver has for the address of a host."""
+
+_log = Logger(namespace="plugin/forward")
+
+
+class _File:
+    """A resolv.conf and what it said last."""
+
+    def __init__(self, path: str, source: Elsewhere) -> None:
+        self.path = path
+        self.source = source
+        self.targets: list[Target] = []
+        self._seen: tuple[int, int, int] | None = None
+        self._complained = False
+
+    def read(self) -> bool:
+        """
+        Read it if it changed.
+
+        :return: whether it names other servers than before.
+        :raises OSError: it cannot be read.
+        """
+        status = os.stat(self.path)
+        seen = (status.st_mtime_ns, status.st_size, status.st_ino)
+        if seen == self._seen:
+            return False
+        with open(self.path, encoding="utf-8", errors="replace") as file:
+            found = [with_carrier(target, self.source) for target in nameservers(file.read())]
+        self._seen = seen
+        if found == self.targets:
+            return False
+        if not found and self.targets:
+            _log.warn("{path} names no server any more, those it named stay in use", path=self.path)
+            return False
+        self.targets = found
+        return True
+
+    def read_again(self) -> bool:
+        """As :meth:`read`; a file that cannot be read changes nothing, and is complained of once."""
+        try:
+            changed = self.read()
+        except OSError as error:
+            if not self._complained:
+                _log.warn("cannot read {path}: {error}", path=self.path, error=str(error))
+            self._complained = True
+            return False
+        self._complained = False
+        return changed
+
+
+class Sources:
+    """
+    The TOs of one stanza.
+
+    :param root: the folder that relative paths start at; empty is the working directory.
+    :raises BadValue: a TO is neither address, file nor host name; or there is nobody to ask and no host name that may help.
+    :ivar hosts: the host names, with the addresses found for each.
+    """
+
+    def __init__(self, to: Sequence[To], root: str = "") -> None:
+        self._to = to
+        self._files: dict[Elsewhere, _File] = {}
+        self.hosts: dict[Elsewhere, list[Target]] = {}
+        for source in to:
+            if isinstance(source, Elsewhere):
+                self._look_at(source, os.path.join(root, source.name))
+        if not self.hosts:
+            self.targets()
+
+    def _look_at(self, source: Elsewhere, path: str) -> None:
+        file = _File(path, source)
+        try:
+            file.read()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+            if "/" in source.name:
+                reason = (error.strerror or "").lower()
+                raise BadValue(f"failed to resolve {quote(source.name)}: {reason}") from None
+            try:
+                from_text(source.name)
+            except BadName:
+                raise BadValue(f"not an IP address or file: {quote(source.name)}") from None
+            self.hosts[source] = []
+        except OSError as error:
+            raise BadValue(f"cannot read {quote(source.name)}: {(error.strerror or '').lower()}") from None
+        else:
+            self._files[source] = file
+
+    @property
+    def has_files(self) -> bool:
+        """Whether there is anything to re-read."""
+        return bool(self._files)
+
+    def targets(self) -> tuple[Target, ...]:
+        """
+        The addresses that the TOs stand for now, in their order, each once.
+
+        :raises BadValue: none, or too many.
+        """
+        found: list[Target] = []
+        for source in self._to:
+            if isinstance(source, Target):
+                found.append(source)
+            elif source in self._files:
+                found += self._files[source].targets
+            else:
+                found += self.hosts[source]
+        return each_once(found)
+
+    def read_again(self) -> bool:
+        """Read the files that changed; whether the addresses are others now."""
+        changes = [file.read_again() for file in self._files.values()]  # each of them, whatever the first says
+        return any(changes)
+
+    async def look_up(self, reactor: Any, resolvers: Sequence[Target], chance: Random) -> None:
+        """
+        Look the host names up, with *resolvers*, or with the system's when there are none.
+
+        :raises BadValue: one has no address, or nobody knows it.
+        """
+        for source, found in self.hosts.items():
+            if resolvers:
+                addresses = await _ask_resolvers(reactor, source.name, resolvers, chance)
+            else:
+                addresses = await _ask_system(reactor, source.name)
+            if not addresses:
+                raise BadValue(f"failed to resolve {quote(source.name)}: no such host")
+            found[:] = [source.at(address) for address in addresses]
+
+
+@implementer(IResolutionReceiver)
+class _Addresses:
+    """Collects what the reactor's resolver finds."""
+
+    def __init__(self, done: Deferred[list[str]]) -> None:
+        self._done = done
+        self._found: list[str] = []
+
+    def resolutionBegan(self, resolution: object) -> None:
+        """It has begun."""
+
+    def addressResolved(self, address: object) -> None:
+        """One address was found."""
+        if isinstance(address, (IPv4Address, IPv6Address)):
+            self._found.append(address.host)
+
+    def resolutionComplete(self) -> None:
+        """These are all."""
+        if not self._done.called:
+            self._done.callback(list(dict.fromkeys(self._found)))
+
+
+async def _ask_system(reactor: Any, name: str) -> list[str]:
+    done: Deferred[list[str]] = Deferred()
+    reactor.nameResolver.resolveHostName(_Addresses(done), name, 0)
+    return await done
+
+
+async def _ask_resolvers(reactor: Any, name: str, resolvers: Sequence[Target], chance: Random) -> list[str]:
+    trouble = "no such host"
+    for resolver in resolvers:
+        try:
+            return [
+                *await _addresses(reactor, name, A, resolver, chance),
+                *await _addresses(reactor, name, AAAA, resolver, chance),
+            ]
+        except ExchangeFailed as failure:
+            trouble = failure.text
+    raise BadValue(f"failed to resolve {quote(name)}: {trouble}")
+
+
+async def _addresses(reactor: Any, name: str, qtype: int, resolver: Target, chance: Random) -> list[str]:
+    qname = from_text(name)
+    asked = Asked(chance.getrandbits(16), qname, qtype, IN)
+    question = qname + qtype.to_bytes(2, "big") + IN.to_bytes(2, "big")
+    replies: list[Relayed] = []
+
+    def take(message: bytes) -> bool:
+        verdict, relayed = asked.judge(message)
+        if verdict is not Verdict.REPLY or relayed is None:
+            return False
+        replies.append(relayed)
+        return True
+
+    message = HEADER.pack(asked.ident, RD, 1, 0, 0, 0) + question
+    await udp.ask(reactor, resolver, message, take, RESOLVER_PATIENCE)
+    reply = replies[0]
+    packed = [
+        reply.message[slot.rdata : slot.end] for slot in reply.slots if (slot.section, slot.rtype) == (ANSWER, qtype)
+    ]
+    return [str(ip_address(address)) for address in packed if len(address) in (4, 16)]

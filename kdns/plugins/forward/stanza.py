@@ -1,0 +1,73 @@
+# -*- test-case-name: tests.plugins.forward.test_config -*-
+"""What one ``forward`` of a Corefile says, as a value with every default filled in. A core module."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kdns.plugins.forward.doh import DohMethod
+from kdns.plugins.forward.policy import Policy
+from kdns.plugins.forward.targets import Target, To
+from kdns.plugins.forward.tls import NO_FILES, TlsFiles
+from kdns.wire.names import ROOT, is_subdomain
+
+
+@dataclass(frozen=True, slots=True)
+class HealthCheck:
+    """
+    How an upstream is checked after a query to it failed.
+
+    :ivar interval: seconds from a failed check to the next.
+    :ivar recursion: the RD bit of the check.
+    :ivar domain: the name asked for, in wire form.
+    """
+
+    interval: float = 0.5
+    recursion: bool = True
+    domain: bytes = ROOT
+
+
+@dataclass(frozen=True, slots=True)
+class Stanza:
+    """
+    One ``forward``; names are lower-case wire form, times are seconds.
+
+    :ivar excepted: names that are not forwarded, nor what is below them.
+    :ivar max_age: 0 means that connections live as long as they are used.
+    :ivar max_fails: 0 means that an upstream is never down.
+    :ivar max_connect_attempts: None means two for each upstream, 0 as many as there is time for.
+    :ivar max_concurrent: 0 means any number.
+    :ivar resolver: who is asked for the addresses of host names in *to*; nobody means the system.
+    :ivar root: the folder that relative paths start at; empty is the working directory.
+    """
+
+    to: tuple[To, ...]
+    origin: bytes = ROOT
+    excepted: tuple[bytes, ...] = ()
+    force_tcp: bool = False
+    prefer_udp: bool = False
+    expire: float = 10.0
+    max_age: float = 0.0
+    max_idle_conns: int = 0
+    read_timeout: float = 2.0
+    max_fails: int = 2
+    max_connect_attempts: int | None = None
+    health_check: HealthCheck = HealthCheck()
+    policy: Policy = Policy.RANDOM
+    max_concurrent: int = 0
+    next_rcodes: frozenset[int] = frozenset()
+    next_on_nodata: bool = False
+    failover: frozenset[int] = frozenset()
+    failfast: bool = False
+    tls: TlsFiles = NO_FILES
+    tls_servername: str = ""
+    doh_method: DohMethod = DohMethod.POST
+    source_address: str = ""
+    resolver: tuple[Target, ...] = ()
+    root: str = ""
+
+    def takes(self, qname: bytes) -> bool:
+        """Whether queries for *qname*, in lower case, are forwarded. The origin itself is never excepted."""
+        if not is_subdomain(qname, self.origin):
+            return False
+        return qname == self.origin or not any(is_subdomain(qname, name) for name in self.excepted)

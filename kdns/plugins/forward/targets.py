@@ -1,0 +1,176 @@
+# -*- test-case-name: tests.plugins.forward.test_targets -*-
+"""
+Where queries may be sent: what a TO of *forward* says, and what a resolv.conf says. A core module.
+
+A TO that is no address is a file or a host name; which of the two, and what comes of it, is decided by who may look
+(:mod:`kdns.plugins.forward.service`).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from kdns.corefile.values import BadValue, parse_uint, split_host_port
+
+MOST_TARGETS = 15
+"""Upstreams of one stanza."""
+
+
+class Carrier(Enum):
+    """How queries travel to an upstream; the value is the scheme of a TO."""
+
+    DNS = "dns"
+    """UDP or TCP, as the client asked."""
+
+    TLS = "tls"
+    """DNS over TLS (RFC 7858)."""
+
+    HTTPS = "https"
+    """DNS over HTTPS (RFC 8484)."""
+
+    @property
+    def port(self) -> int:
+        """The port of a TO without one."""
+        return {Carrier.DNS: 53, Carrier.TLS: 853, Carrier.HTTPS: 443}[self]
+
+
+_UNSUPPORTED = {"grpc": 443, "quic": 853, "https3": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """
+    An upstream's address.
+
+    :ivar host: an IP address, without brackets and without an interface.
+    :ivar server_name: the name its certificate must have; empty means the address, or what the stanza says.
+    """
+
+    host: str
+    port: int = 53
+    carrier: Carrier = Carrier.DNS
+    server_name: str = ""
+
+    @property
+    def text(self) -> str:
+        """Address and port as metrics and errors show them."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """The address with its scheme."""
+        return f"{self.carrier.value}://{self.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """A TO that is no address: a file with name servers, or the name of a host."""
+
+    name: str
+    port: int
+    carrier: Carrier = Carrier.DNS
+    server_name: str = ""
+
+    def at(self, host: str) -> Target:
+        """The target when the host has this address."""
+        return Target(host, self.port, self.carrier, self.server_name)
+
+
+To = Target | Elsewhere
+
+
+def parse_to(text: str) -> To:
+    """
+    Read one TO: ``[SCHEME://]IP[%NAME][:PORT]``, a path, or a host name.
+
+    :raises BadValue: a scheme that cannot be spoken, a path behind an address, a bad port.
+    """
+    scheme, mark, rest = text.partition("://")
+    if not mark:
+        scheme, rest = "dns", text
+    if scheme in _UNSUPPORTED:
+        host, port, _ = _host_and_port(rest, _UNSUPPORTED[scheme])
+        shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        raise BadValue(f"'{scheme}' is not supported as a destination protocol in forward: {scheme}://{shown}")
+    try:
+        carrier = Carrier(scheme)
+    except ValueError:
+        raise BadValue(f"unknown scheme in upstream: {text}") from None
+    if carrier is Carrier.HTTPS and "/" in rest:
+        raise BadValue(f"a DoH upstream has no path of its own, /dns-query is always asked: {text}")
+    host, port, name = _host_and_port(rest, carrier.port)
+    address = canonical_address(host)
+    if address is None:
+        if not host:
+            raise BadValue(f'not an IP address or file: "{text}"')
+        return Elsewhere(host if "/" not in host else rest, port, carrier, name)
+    return Target(address, port, carrier, name if carrier is not Carrier.DNS else "")
+
+
+def _host_and_port(text: str, default: int) -> tuple[str, int, str]:
+    """Host, port, and what stands behind a ``%``: a server name, or an interface that nobody needs."""
+    bare, _, name = text.strip("[]").partition("%")
+    if canonical_address(bare) is not None and ":" not in name:
+        return bare, default, name
+    try:
+        host, port = split_host_port(text)
+        number = parse_uint(port, 16)
+    except BadValue:
+        if ":" in text and "/" not in text:
+            raise BadValue(f"bad address or port in upstream: {text}") from None
+        return text, default, ""
+    host, _, name = host.partition("%")
+    return host, number, name
+
+
+def canonical_address(text: str) -> str | None:
+    """One spelling of an IP address; None when it is none."""
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        return None
+
+
+def nameservers(text: str) -> list[Target]:
+    """
+    The name servers of a resolv.conf in their order; ``search``, ``options`` and what cannot be read are left out.
+
+    A line may hold several addresses. An interface (``fe80::1%eth0``) is dropped; a port (``10.0.0.1:5353``) is taken.
+    """
+    found = []
+    for line in text.splitlines():
+        words = line.split("#")[0].split(";")[0].split()
+        if words[:1] == ["nameserver"]:
+            for word in words[1:]:
+                try:
+                    target = parse_to(word)
+                except BadValue:
+                    continue
+                if isinstance(target, Target) and target.carrier is Carrier.DNS:
+                    found.append(target)
+    return found
+
+
+def each_once(targets: Iterable[Target]) -> tuple[Target, ...]:
+    """
+    Without repetitions; each stands where it stood first.
+
+    :raises BadValue: none is left, or more than 15.
+    """
+    kept = tuple(dict.fromkeys(targets))
+    if not kept:
+        raise BadValue("no valid upstream addresses found")
+    if len(kept) > MOST_TARGETS:
+        raise BadValue(f"more than {MOST_TARGETS} TOs configured: {len(kept)}")
+    return kept
+
+
+def with_carrier(target: Target, source: Elsewhere) -> Target:
+    """A name server of a file as the TO that names the file wants it asked."""
+    if source.carrier is Carrier.DNS:
+        return target
+    port = source.carrier.port if target.port == Carrier.DNS.port else target.port
+    return replace(target, port=port, carrier=source.carrier, server_name=source.server_name)

@@ -1,0 +1,88 @@
+# -*- test-case-name: tests.plugins.forward.test_tls -*-
+"""
+What TLS with upstreams needs, made once for each stanza and server name. Certificates are always verified.
+
+Making a context loads all trusted certificates, which costs milliseconds and memory: never per query.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from OpenSSL.crypto import FILETYPE_PEM
+from OpenSSL.SSL import Error
+from twisted.internet import ssl
+
+_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n?", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """Paths of PEM files; empty where there is none."""
+
+    certificate: str = ""
+    key: str = ""
+    authority: str = ""
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Those that there are."""
+        return tuple(path for path in (self.certificate, self.key, self.authority) if path)
+
+
+NO_FILES = TlsFiles()
+"""The system's trust, and no certificate of our own."""
+
+
+class TlsMaker:
+    """
+    Makes the TLS side of connections.
+
+    :raises OSError: a file cannot be read.
+    :raises ValueError: a file holds no certificate or key.
+    """
+
+    def __init__(self, files: TlsFiles) -> None:
+        self._trust: Any = ssl.platformTrust()
+        self._client: Any = None
+        self._chain: list[Any] = []
+        self._creators: dict[str, Any] = {}
+        try:
+            if files.authority:
+                self._trust = ssl.trustRootFromCertificates(_certificates(files.authority))
+            if files.certificate:
+                first, *chain = _certificates(files.certificate)
+                with open(files.key, "rb") as key:
+                    pair = ssl.KeyPair.load(key.read(), FILETYPE_PEM)
+                self._client = ssl.PrivateCertificate.fromCertificateAndKeyPair(first, pair)
+                self._chain = [certificate.original for certificate in chain]
+        except Error as error:
+            raise ValueError(f"tls: {error}") from error
+        except Exception as error:
+            if isinstance(error, (OSError, ValueError)):
+                raise
+            raise ValueError(f"tls: no usable certificate or key: {error!r}") from error
+
+    def creator(self, name: str) -> Any:
+        """
+        The TLS side for upstreams that must show a certificate for *name*, a host name or an IP address; the same one each time.
+
+        It is an ``IOpenSSLClientConnectionCreator``.
+        """
+        made = self._creators.get(name)
+        if made is None:
+            extra = {"extraCertChain": self._chain} if self._chain else None
+            made = self._creators[name] = ssl.optionsForClientTLS(
+                name, trustRoot=self._trust, clientCertificate=self._client, extraCertificateOptions=extra
+            )
+        return made
+
+
+def _certificates(path: str) -> list[Any]:
+    with open(path, "rb") as file:
+        found = [ssl.Certificate.loadPEM(part) for part in _CERTIFICATE.findall(file.read())]
+    if not found:
+        raise ValueError(f"tls: no certificate in {path}")
+    return found
