@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import io
 import json
 import subprocess
 from pathlib import Path
@@ -10,7 +12,7 @@ from pathlib import Path
 import yaml
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.testing.apiserver.__main__ import parse, serve
+from kdns.testing.apiserver.__main__ import main, parse, serve
 from kdns.testing.apiserver.credentials import InCluster, Login, write_exec_token, write_kubeconfig
 from kdns.testing.certificates import Identity
 from kdns.testing.memory import MemoryReactor
@@ -67,6 +69,18 @@ class KubeconfigTests(SynchronousTestCase):
 
 class ProgramTests(SynchronousTestCase):
     """The program, short of running the reactor."""
+
+    def test_refused(self) -> None:
+        """What cannot be loaded is told in a line, and the exit code is 1."""
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        (folder / "bad.yaml").write_text("{kind: Secret, metadata: {name: a}}")
+        for name, wanted in (("absent.yaml", "No such file"), ("bad.yaml", "404 NotFound")):
+            said = io.StringIO()
+            with contextlib.redirect_stderr(said):
+                self.assertEqual(main(["--manifests", str(folder / name)]), 1)
+            self.assertIn(wanted, said.getvalue())
+            self.assertEqual(said.getvalue().count("\n"), 1)
 
     def test_serve(self) -> None:
         """Manifests are loaded, objects made, the token required, and the kubeconfig leads there."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import operator
 import unittest
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
@@ -364,6 +366,22 @@ class FaultSuite(_Suite):
         await raw.lost
         self.assertIsNone(raw.reason.check(type(connectionDone.value)))
         await api.stop()
+
+    @verified
+    async def test_lines_before_the_end(self) -> None:
+        """The lines that shall get through before a bad end do so, over TLS too."""
+        for tls in (False, True):
+            api, client = await self.started(tls)
+            for name in "abc":
+                api.apply(service(name))
+            for kind in (FaultKind.RESET, FaultKind.HALF_CLOSE, FaultKind.CUT):
+                api.inject(kind, "services", "watch", after_lines=2)
+                watch = await client.watch()
+                self.assertEqual(await watch.end(), "ResponseFailed")
+                self.assertEqual(watch.told, [("ADDED", "a"), ("ADDED", "b")])
+            connections = api.factory.connections
+            await until(self.reactor, partial(operator.not_, connections))
+            await api.stop()
 
     @verified
     async def test_half_close(self) -> None:

@@ -185,7 +185,7 @@ class ListTests(RestCase):
         past = self.apply("Service", "a")
         now = self.apply("Service", "b")
         self.assertEqual(self.names(SERVICES, resourceVersion=past), ["a", "b"])
-        match = {"resourceVersionMatch": "NotOlderThan"}
+        match: Any = {"resourceVersionMatch": "NotOlderThan"}
         self.assertEqual(self.names(SERVICES, resourceVersion=past, **match), ["a", "b"])
         self.assertEqual(self.names(SERVICES, resourceVersion=past, resourceVersionMatch="Exact"), ["a"])
         self.assertEqual(self.names(SERVICES, resourceVersion=past, limit=5), ["a"])
@@ -258,7 +258,7 @@ class WatchRequestTests(RestCase):
     def test_watch_list(self) -> None:
         """A streamed list has its end marked, if bookmarks are allowed."""
         self.apply("Service", "a")
-        asked = {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
+        asked: Any = {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
         self.assertEqual(self.told(self.watch(allowWatchBookmarks="true", **asked)), [("ADDED", "a"), ("BOOKMARK", "")])
         self.assertEqual(self.told(self.watch(**asked)), [("ADDED", "a")])
         later = self.cluster.store.version + 1

@@ -1,3 +1,4 @@
+# -*- test-case-name: tests.testing -*-
 """
 A Kubernetes API server for tests: real HTTP over any reactor, an honest store, and every trouble a client can meet.
 

@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.testing.test_apiserver_program -*-
+# -*- test-case-name: tests.testing.test_apiserver_credentials -*-
 """The fake API server as a program: the edge where arguments become objects."""
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from http import HTTPStatus
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IPushProducer, ITransport
+from twisted.internet.interfaces import IAddress, IPushProducer
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -212,6 +212,7 @@ class HttpConnection(Protocol):
         self._reader = RequestReader()
         self._exchange: Exchange | None = None
         self._reading_paused = False
+        self._soon: Timer | None = None
         self.closed: Deferred[None] = Deferred()
 
     @property
@@ -272,35 +273,38 @@ class HttpConnection(Protocol):
 
     def half_close(self) -> None:
         """Say that nothing more will come, and go on reading."""
-        raw = self._raw_transport()
-        lose = getattr(raw, "loseWriteConnection", None)
-        if lose is not None:
-            lose()
-        else:
-            self.transport_any.loseConnection()
+        # A TLS transport hands this on to the TCP transport below it.
+        lose = getattr(self.transport, "loseWriteConnection", self.transport_any.loseConnection)
+        self._in_two_turns(lose)
 
     def reset(self) -> None:
-        """Close with RST, and drop what is not sent yet."""
-        raw = self._raw_transport()
-        handle = getattr(raw, "socket", None)
+        """Close with RST."""
+        handle = getattr(self.transport, "socket", None)
         if isinstance(handle, socket.socket):
             # Lingering for zero seconds is how a socket is told to reset.
             handle.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        raw.abortConnection()
+        self._in_two_turns(self.transport_any.abortConnection)
+
+    def _in_two_turns(self, call: Callable[[], None]) -> None:
+        """Call when the reactor has sent what is written: TLS gathers writes for a turn, and TCP sends at the end of one."""
+        self._soon = self.clock.callLater(0, self._in_one_turn, call)
+
+    def _in_one_turn(self, call: Callable[[], None]) -> None:
+        self._soon = self.clock.callLater(0, self._now, call)
+
+    def _now(self, call: Callable[[], None]) -> None:
+        self._soon = None
+        call()
 
     def abort(self) -> None:
         """Close at once."""
         self.transport_any.abortConnection()
 
-    def _raw_transport(self) -> Any:
-        """The transport below TLS: half-closing and resetting are done by TCP."""
-        transport: Any = self.transport
-        while not hasattr(transport, "socket") and ITransport.providedBy(getattr(transport, "transport", None)):
-            transport = transport.transport
-        return transport
-
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._siblings.remove(self)
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon = None
         if self._exchange is not None:
             self._exchange.lost()
             self._exchange = None

@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.testing.test_apiserver_rest -*-
+# -*- test-case-name: tests.testing.test_apiserver_cluster -*-
 """What the API server adds to an object and checks of it before it is stored; storing it is store.py's business."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.testing.test_apiserver_server -*-
+# -*- test-case-name: tests.testing.test_apiserver_http -*-
 """
 The fake API server as a whole: listens, answers through rest.py, lets faults strike, keeps the request log.
 
