@@ -11,7 +11,7 @@ from __future__ import annotations
 import os.path
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import islice, pairwise
 
 from kdns.corefile.errors import ParseError, nearest_hint
 from kdns.corefile.files import Files, Kind
@@ -21,7 +21,13 @@ MAX_SNIPPET_IMPORTS = 10_000
 """Snippets expanded in one configuration, at most; CoreDNS's number."""
 
 MAX_FILE_IMPORTS = 100_000
-"""``import`` statements naming files, at most; CoreDNS's number."""
+"""Files expanded in one configuration, at most; CoreDNS's number."""
+
+MAX_IMPORTED_TEXT = 32 * 1024 * 1024
+"""Characters read from imported files, at most; a pattern may fit a folder full of anything."""
+
+MAX_TOKENS = 500_000
+"""Tokens of one configuration, imports included: what a ConfigMap (1 MiB) can hold, and a second or two of work."""
 
 
 class Imports:
@@ -42,6 +48,7 @@ class Imports:
         self._matches: dict[str, list[str]] = {}
         self._snippet_imports = 0
         self._file_imports = 0
+        self._text_size = 0
 
     def refuse_redefinition(self, name: str, key: Token) -> None:
         """
@@ -76,13 +83,18 @@ class Imports:
             if self._snippet_imports > MAX_SNIPPET_IMPORTS:
                 raise ParseError(_too_deep("snippet", MAX_SNIPPET_IMPORTS), place=pattern.place)
             return self._snippets[pattern.text]
-        self._file_imports += 1
+        paths = self._paths(pattern)
+        self._file_imports += len(paths) or 1
         if self._file_imports > MAX_FILE_IMPORTS:
             raise ParseError(_too_deep("file", MAX_FILE_IMPORTS), place=pattern.place)
-        paths = self._paths(pattern)
         if len(paths) == 1:
             return self._content(paths[0], pattern)
-        return [token for path in paths for token in self._content(path, pattern)]
+        brought: list[Token] = []
+        for path in paths:
+            brought += self._content(path, pattern)
+            if len(brought) > MAX_TOKENS:  # the parser will refuse them; there is no need to read on
+                break
+        return brought
 
     def _paths(self, pattern: Token) -> list[str]:
         absolute = self._absolute(pattern)
@@ -122,9 +134,17 @@ class Imports:
             text = self._files.read(path)
         except OSError as error:
             raise ParseError(f"Could not import {path}: {reason_of(error)}", place=pattern.place) from error
+        self._text_size += len(text)
+        if self._text_size > MAX_IMPORTED_TEXT:
+            raise ParseError(f"more than {MAX_IMPORTED_TEXT} characters in imported files", place=pattern.place)
         self.files_read.append(path)
-        tokens = self._contents[path] = list(tokens_of(text, path))
+        tokens = self._contents[path] = first_tokens(text, path)
         return tokens
+
+
+def first_tokens(text: str, file: str) -> list[Token]:
+    """The tokens of *text*, or one more than may be; the work stays within the limit."""
+    return list(islice(tokens_of(text, file), MAX_TOKENS + 1))
 
 
 def reason_of(error: OSError) -> str:

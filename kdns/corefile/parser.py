@@ -15,17 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
 
 from kdns.corefile.environment import expand
 from kdns.corefile.errors import ExpectedToken, ParseError, nearest_hint
 from kdns.corefile.files import DiskFiles, Files
-from kdns.corefile.imports import Imports
-from kdns.corefile.lexer import Token, tokens_of
+from kdns.corefile.imports import MAX_TOKENS, Imports, first_tokens
+from kdns.corefile.lexer import Token
 from kdns.corefile.tree import Directive, ServerBlock
-
-MAX_TOKENS = 500_000
-"""Tokens of one configuration, imports included: what a ConfigMap (1 MiB) can hold, and a second or two of work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +80,7 @@ class _Parser:
         self._imports = imports
         self._ahead: list[Token] = []  # the next token last
         self._total = 0
-        tokens = list(islice(tokens_of(text, file), MAX_TOKENS + 1))
+        tokens = first_tokens(text, file)
         self._current = tokens[-1] if tokens else Token("", file, 0)  # until one is read: where too many end
         self._put(tokens)
 

@@ -12,31 +12,27 @@ import re
 from collections.abc import Iterable
 
 from kdns.corefile.environment import has_reference
-from kdns.corefile.lexer import BLANKS
+from kdns.corefile.lexer import BLANKS, BYTE_ORDER_MARK
 from kdns.corefile.tree import Directive, ServerBlock
 
-_NEEDS_QUOTES = re.compile(rf'\A\Z|\A["\ufeff]|[{BLANKS}\r#]')
+_NEEDS_QUOTES = re.compile(rf'\A\Z|\A"|[{BLANKS}\r#]')
 _UNQUOTABLE = re.compile(r'(?<!\\)(?:\\\\)*\\(?:"|\Z)')
 _INDENT = "    "
 
 
 def format_blocks(blocks: Iterable[ServerBlock]) -> str:
     """
-    The text of *blocks*.
+    The text of *blocks*, keys separated by commas, a directive or option on each line.
 
     :raises ValueError: a word cannot be written.
     """
-    return "\n".join(format_block(block) for block in blocks)
+    text = "\n".join(_block(block) for block in blocks)
+    return BYTE_ORDER_MARK + text if text.startswith(BYTE_ORDER_MARK) else text  # the first one would be dropped
 
 
-def format_block(block: ServerBlock) -> str:
-    """
-    The text of one server block, keys separated by commas, a directive or option on each line.
-
-    :raises ValueError: a word cannot be written.
-    """
-    if block.keys[0].text == "import":
-        raise ValueError("a first key that reads 'import' would be read as an import")
+def _block(block: ServerBlock) -> str:
+    if block.key_texts == ("import",):
+        raise ValueError("a key alone that reads 'import' would be read as an import")
     keys = [*(_word(key.text + ",") for key in block.keys[:-1]), _word(block.keys[-1].text)]
     body = "".join(_directive(directive) for directive in block.directives.values())
     return f"{' '.join(keys)} {{\n{body}}}\n"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.corefile import CorefileError, Surroundings
-from kdns.corefile.parser import MAX_TOKENS, parse
+from kdns.corefile.imports import MAX_IMPORTED_TEXT, MAX_TOKENS
+from kdns.corefile.parser import parse
 from tests.corefile.support import KNOWN, MemoryFiles, error_of, outline, parsed
 
 LOC = "Corefile:{} - Error during parsing: "
@@ -126,3 +127,13 @@ class EndlessTests(SynchronousTestCase):
         """A file that imports itself among many words stops when there are too many of them."""
         error = error_of("x {\nimport f\n}", {"f": "log" + " x" * 20_000 + "\nimport f\nimport f\n"})
         self.assertEqual(error, f"/etc/f:2 - Error during parsing: more than {MAX_TOKENS} tokens, imports included")
+
+    def test_folder_full(self) -> None:
+        """A pattern that fits a folder full of words, or of comments, stops at a limit too."""
+        words = {f"d/{number}": "x " * 260_000 for number in range(9)}
+        self.assertEqual(
+            error_of("import d/*", words), LOC.format(1) + f"more than {MAX_TOKENS} tokens, imports included"
+        )
+        comments = {f"d/{number}": "#" * (MAX_IMPORTED_TEXT // 4) for number in range(9)}
+        wanted = LOC.format(1) + f"more than {MAX_IMPORTED_TEXT} characters in imported files"
+        self.assertEqual(error_of("import d/*", comments), wanted)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.corefile import CorefileError, Surroundings
-from kdns.corefile.parser import MAX_TOKENS, parse
+from kdns.corefile.imports import MAX_TOKENS
+from kdns.corefile.parser import parse
 from tests.corefile.support import KNOWN, MemoryFiles, error_of, outline, parsed
 
 LOC = "Corefile:{} - Error during parsing: "

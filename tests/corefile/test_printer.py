@@ -77,7 +77,7 @@ class FormatTests(SynchronousTestCase):
             ("a {\nlog {$V}\n}", '\\" x'),
             ("a {\nlog {$V}\n}", "x \\"),
             ("a {\nlog {\n{$V}\n}\n}", "import"),
-            ("{$V} b {\n}", "import"),
+            ("{$V} {\n}", "import"),
         ):
             found = parsed(text, env={"V": value})
             self.assertRaises(ValueError, format_blocks, found.blocks)
