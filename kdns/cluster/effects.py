@@ -78,31 +78,37 @@ def _differing(before: Iterable[bytes], after: Iterable[bytes]) -> set[bytes]:
 
 
 def _of_slice(old: EndpointSlice | None, new: EndpointSlice | None) -> Effects:
-    here = _of_slice_of(old, new, lambda part: part.service, service_key, Serial.CLUSTER)
-    there = _of_slice_of(old, new, lambda part: part.imported, import_key, Serial.MULTICLUSTER)
-    if old and new and old.cluster != new.cluster and new.imported is not None:
-        there.keys.append(import_key(new.namespace, new.imported))
-        there.serials.append(Serial.MULTICLUSTER)
+    here = _of_slice_of(old, new, _service, service_key, Serial.CLUSTER)
+    there = _of_slice_of(old, new, _import, import_key, Serial.MULTICLUSTER)
     before = _names(old) if old and old.service is not None else set()
     after = _names(new) if new and new.service is not None else set()
     addresses = {row[0] for row in before ^ after}
     return Effects([*here.keys, *there.keys, *map(address_key, addresses)], here.serials + there.serials)
 
 
+def _service(part: EndpointSlice) -> tuple[bytes | None, bytes | None]:
+    return (part.service, None)
+
+
+def _import(part: EndpointSlice) -> tuple[bytes | None, bytes | None]:
+    return (part.imported, part.cluster)
+
+
 def _of_slice_of(
     old: EndpointSlice | None,
     new: EndpointSlice | None,
-    owner: Callable[[EndpointSlice], bytes | None],
+    owner: Callable[[EndpointSlice], tuple[bytes | None, bytes | None]],
     key: Callable[[bytes, bytes], Hashable],
     serial: Serial,
 ) -> Effects:
-    """The effects on the service that *owner* tells, before and after, which may be two or none."""
-    before = owner(old) if old else None
-    after = owner(new) if new else None
+    """The effects on the service that *owner* tells, before and after, which may be two or none; with it the cluster that names show."""
+    before, old_cluster = owner(old) if old else (None, None)
+    after, new_cluster = owner(new) if new else (None, None)
     if old and new and before == after:
-        if before is None or _shown(old) == _shown(new):
+        moved = old_cluster != new_cluster
+        if before is None or (not moved and _shown(old) == _shown(new)):
             return Effects([], [])
-        serials = [serial] if _counted(old) != _counted(new) else []
+        serials = [serial] if moved or _counted(old) != _counted(new) else []
         return Effects([key(new.namespace, before)] if old.addresses or new.addresses else [], serials)
     keys = []
     # A slice without ready endpoints adds nothing to its service; that there is one more counts for the serial only.

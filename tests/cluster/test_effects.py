@@ -110,6 +110,20 @@ ROWS: list[Row] = [
     ("imported slice comes", None, IMPORTED, {import_key(b"mc", b"v")}, MULTI),
     ("imported from elsewhere", IMPORTED, replace(IMPORTED, cluster=b"west"), {import_key(b"mc", b"v")}, MULTI),
     (
+        "an empty one from elsewhere",
+        replace(IMPORTED, addresses=()),
+        replace(IMPORTED, addresses=(), cluster=b"w"),
+        set(),
+        MULTI,
+    ),
+    (
+        "an empty one becomes an import",
+        replace(SLICE, addresses=(), hostnames=()),
+        replace(SLICE, addresses=(), hostnames=(), service=None, imported=b"v"),
+        set(),
+        CLUSTER | MULTI,
+    ),
+    (
         "a slice of both sorts",
         None,
         replace(IMPORTED, service=b"w"),
