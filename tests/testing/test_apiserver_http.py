@@ -108,7 +108,7 @@ class AnswerSuite(_Suite):
         self.assertEqual((await client.ask(f"{path}/a", "PUT", made))[0], 409)
         code, found = await client.ask(SERVICES)
         self.assertEqual([item["metadata"]["labels"] for item in found["items"]], [{"x": "y"}])
-        self.assertEqual((await client.ask(f"{path}/a", "DELETE"))[1]["status"], "Success")
+        self.assertEqual((await client.ask(f"{path}/a", "DELETE"))[1]["kind"], "Service")
         self.assertEqual((await client.ask(f"{path}/a"))[0], 404)
         await api.stop()
 

@@ -364,13 +364,23 @@ class WriteTests(RestCase):
         self.reply(f"{IN_PROD}/none", "PATCH", 404, body={}, headers=merge)
 
     def test_delete(self) -> None:
-        """A deletion says what it deleted, and heeds the uid it is meant for."""
+        """A deletion gives the last state, and heeds the uid it is meant for."""
         self.apply("Service", "web")
         uid = self.reply(f"{IN_PROD}/web")["metadata"]["uid"]
         self.reply(f"{IN_PROD}/web", "DELETE", 409, body={"preconditions": {"uid": "another"}})
-        status = self.reply(f"{IN_PROD}/web", "DELETE", body={"preconditions": {"uid": uid}})
-        self.assertEqual(status["details"], {"name": "web", "kind": "services", "uid": uid})
+        last = self.reply(f"{IN_PROD}/web", "DELETE", body={"preconditions": {"uid": uid}})
+        self.assertEqual((last["kind"], last["metadata"]["uid"]), ("Service", uid))
         self.reply(f"{IN_PROD}/web", "DELETE", 404)
+
+    def test_delete_answered_with_status(self) -> None:
+        """Kinds other than Service and Pod are answered with a Status that says what is gone."""
+        self.apply("EndpointSlice", "web-1")
+        path = "/apis/discovery.k8s.io/v1/namespaces/prod/endpointslices/web-1"
+        uid = self.reply(path)["metadata"]["uid"]
+        status = self.reply(path, "DELETE")
+        self.assertEqual(status["status"], "Success")
+        details = {"name": "web-1", "group": "discovery.k8s.io", "kind": "endpointslices", "uid": uid}
+        self.assertEqual(status["details"], details)
 
     def test_delete_collection(self) -> None:
         """A collection is deleted as far as it is selected."""

@@ -22,6 +22,7 @@ class Resource:
     short_names: tuple[str, ...] = ()
     namespaced: bool = True
     has_status: bool = True
+    returns_deleted: bool = False  # a deletion is answered with the object, not with a Status
     custom: bool = False  # served from a CustomResourceDefinition: list items carry kind and apiVersion
 
     @property
@@ -41,8 +42,8 @@ class Resource:
 
 
 NAMESPACES = Resource("", "v1", "namespaces", "Namespace", ("ns",), namespaced=False)
-SERVICES = Resource("", "v1", "services", "Service", ("svc",))
-PODS = Resource("", "v1", "pods", "Pod", ("po",))
+SERVICES = Resource("", "v1", "services", "Service", ("svc",), returns_deleted=True)
+PODS = Resource("", "v1", "pods", "Pod", ("po",), returns_deleted=True)
 ENDPOINT_SLICES = Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", has_status=False)
 SERVICE_IMPORTS = Resource(
     "multicluster.x-k8s.io", "v1alpha1", "serviceimports", "ServiceImport", ("svcim",), custom=True

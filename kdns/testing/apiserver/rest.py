@@ -368,7 +368,9 @@ class Rest:
         for name, value in conditions.items():
             if value and before.get(name) != value:
                 raise conflict(resource, place.name)
-        self.cluster.delete(resource, key, now)
+        last = self.cluster.delete(resource, key, now)
+        if resource.returns_deleted:
+            return Reply(200, last.typed_body)
         details: Json = {"name": place.name, "kind": resource.plural, "uid": before["uid"]}
         if resource.group:
             details["group"] = resource.group
