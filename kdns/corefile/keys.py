@@ -12,7 +12,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from kdns.corefile.errors import BadKey, BadPort, Place
@@ -89,7 +89,7 @@ class ServerKey:
     zone: bytes
     zone_text: str
     port: int
-    place: Place
+    place: Place = field(compare=False)
 
     def __str__(self) -> str:
         """As it is announced at the start: ``.:53``, ``tls://.:853``."""

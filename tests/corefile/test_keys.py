@@ -62,6 +62,8 @@ class ServerKeysTests(SynchronousTestCase):
         """A key knows its zone in wire form, how it was written, and where."""
         wanted = ServerKey(Scheme.TLS, from_text("a.test"), "a.test.", 853, Place("F", 2))
         self.assertEqual(keys_of(".", "tls://A.test")[1], wanted)
+        self.assertEqual(len({*keys_of("a", "A.", "dns://a:53")}), 1)
+        self.assertEqual([key.place.line for key in keys_of("a", "a")], [1, 2])
         self.assertEqual(wanted.url, "tls://a.test.:853")
         self.assertEqual(keys_of(".")[0].url, "dns://.:53")
 
