@@ -1,0 +1,43 @@
+# -*- test-case-name: tests.plugins.test_metadata -*-
+"""``metadata``: collect what plugins know of a query under labels that ``log`` and others show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kdns.corefile.dispenser import Dispenser
+from kdns.corefile.keys import zones_or_keys
+from kdns.plugins.seam import Block, Site
+
+
+@dataclass(frozen=True, slots=True)
+class MetadataConfig:
+    """For which queries."""
+
+    zones: tuple[bytes, ...]
+
+
+class MetadataDirective:
+    """See :class:`kdns.plugins.seam.Directive`."""
+
+    name = "metadata"
+
+    def parse(self, tokens: Dispenser, block: Block) -> MetadataConfig:
+        """``metadata [ZONES...]``; without zones those of the block."""
+        config = MetadataConfig(())
+        for _ in tokens.invocations(once=True):
+            config = self._config(tokens, tokens.remaining_args(), block)
+            for _ in tokens.block():
+                raise tokens.arg_error()
+        return config
+
+    def _config(self, tokens: Dispenser, words: list[str], block: Block) -> MetadataConfig:
+        zones = tokens.convert(lambda _: zones_or_keys(words, block.keys), "")
+        return MetadataConfig(tuple(zone.name for zone in zones))
+
+    def build(self, config: MetadataConfig, site: Site) -> None:
+        """Have the server collect it; plugins that have something to say are its sources."""
+        site.collect_metadata = config.zones
+
+
+directive = MetadataDirective()

@@ -1,0 +1,46 @@
+# -*- test-case-name: tests.plugins.test_root -*-
+"""``root``: the folder that relative paths of the block begin in."""
+
+from __future__ import annotations
+
+import os
+
+from twisted.logger import Logger
+
+from kdns.corefile.dispenser import Dispenser
+from kdns.plugins.seam import Block, Site
+
+log = Logger(namespace="plugin/root")
+
+
+class RootDirective:
+    """
+    See :class:`kdns.plugins.seam.Directive`.
+
+    The other directives of the block need the folder while they parse, so the assembler reads this one first and puts what it makes into
+    :attr:`kdns.plugins.seam.Block.root`.
+    """
+
+    name = "root"
+
+    def parse(self, tokens: Dispenser, block: Block) -> str:
+        """``root PATH``; of several the last counts."""
+        path = ""
+        for _ in tokens.invocations():
+            path = tokens.expect_arg()
+            tokens.remaining_args()
+            for _ in tokens.block():
+                raise tokens.arg_error()
+        return path
+
+    def build(self, config: str, site: Site) -> None:
+        """Warn of a folder that is not there: it may come later."""
+        try:
+            os.stat(config)
+        except FileNotFoundError:
+            log.warn("Root path does not exist: {path}", path=config)
+        except OSError as error:
+            log.warn("Root path {path} cannot be read: {error}", path=config, error=error.strerror)
+
+
+directive = RootDirective()

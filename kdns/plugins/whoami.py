@@ -1,0 +1,60 @@
+# -*- test-case-name: tests.plugins.test_whoami -*-
+"""``whoami``: tell clients their own address, port and transport, whatever they ask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from kdns.core.answer import FOR_NOBODY, Answer
+from kdns.core.chain import Next
+from kdns.core.request import Request
+from kdns.corefile.dispenser import Dispenser
+from kdns.plugins.seam import Block, Site
+from kdns.wire.constants import AA
+from kdns.wire.names import MAX_NAME, ROOT
+from kdns.wire.records import a_or_aaaa, srv
+
+
+@dataclass(frozen=True, slots=True)
+class WhoamiConfig:
+    """There is nothing to set."""
+
+
+class WhoamiPlugin:
+    """The last link of a chain: it answers everything."""
+
+    name = "whoami"
+
+    def answer(self, request: Request, next: Next) -> Answer:
+        """
+        The client's address as A or AAAA, and its port as SRV below ``_udp`` or ``_tcp``, with TTL 0.
+
+        The port is another one with each query, so the answer holds for nobody else.
+        """
+        additional = [a_or_aaaa(request.spelled, 0, ip_address(request.client).packed)]
+        owner = b"\x04_" + request.transport.protocol.encode() + request.spelled
+        if len(owner) <= MAX_NAME:
+            additional.append(srv(owner, 0, 0, 0, request.client_port, ROOT))
+        return Answer(flags=AA, additional=tuple(additional), holds=FOR_NOBODY, source=self.name)
+
+
+class WhoamiDirective:
+    """See :class:`kdns.plugins.seam.Directive`."""
+
+    name = "whoami"
+
+    def parse(self, tokens: Dispenser, block: Block) -> WhoamiConfig:
+        """``whoami``, without arguments."""
+        for _ in tokens.invocations(once=True):
+            tokens.args(0)
+            for _ in tokens.block():
+                raise tokens.arg_error()
+        return WhoamiConfig()
+
+    def build(self, config: WhoamiConfig, site: Site) -> None:
+        """Add the link."""
+        site.link(WhoamiPlugin())
+
+
+directive = WhoamiDirective()
