@@ -7,11 +7,11 @@ an object points at are in wire form. Whoever fills these values in (projection.
 of a DNS name is 1 to 63 octets without a dot.
 
 These are msgspec Structs and not dataclasses, as values are elsewhere in kdns. Measured on CPython 3.11 (``bench/cluster_memory.py``
-repeats it): 10,000 services take 2.3 MB, 10,000 slices of five endpoints 9.5 MB and 30,000 pods 9.1 MB of resident memory, look-ups included. A
-Struct without garbage collector header takes 16 octets plus 8 for each field, 16 less than a dataclass with slots and 24 less than a tuple; it
-compares, hashes and encodes itself in C; and 50,000 objects that the collector does not look at keep its full passes short. The endpoints
-of a slice are kept in columns, since most have an address only: that saves 56 octets for each of 50,000 endpoints against one object for
-each.
+repeats it): 10,000 services take 2.3 MB, 10,000 slices of five endpoints 9.5 MB and 30,000 pods 9.1 MB of resident memory, look-ups
+included. A Struct without garbage collector header takes 16 octets plus 8 for each field, 16 less than a dataclass with slots and 24 less
+than a tuple; it compares, hashes and encodes itself in C; and 50,000 objects that the collector does not look at keep its full passes
+short. The endpoints of a slice are kept in columns, since most have an address only: that saves 56 octets for each of 50,000 endpoints
+against one object for each.
 """
 
 from __future__ import annotations

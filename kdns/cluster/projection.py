@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from ipaddress import IPv4Address, IPv6Address
 from typing import TypeVar
 
 import msgspec
@@ -34,10 +33,8 @@ from kdns.cluster.objects import (
     Version,
     pack_version,
 )
+from kdns.cluster.texts import MAX_OBJECT_NAME, label_of, must_be_label, must_be_name, octets_of, packed
 from kdns.wire.names import MAX_LABEL, ROOT, BadName, from_text
-
-MAX_OBJECT_NAME = 253
-"""Octets of the name of a Kubernetes object."""
 
 INTERNED = 4096
 """
@@ -232,7 +229,7 @@ class Projector:
 
     def _namespace(self, it: apijson.Named) -> Change:
         metadata = it.metadata or apijson.Name()
-        return Upsert(Namespace(self._intern(_must_be_label(metadata.name)), _version(metadata)))
+        return Upsert(Namespace(self._intern(must_be_label(metadata.name)), _version(metadata)))
 
     def _service(self, it: apijson.Service) -> Change:
         metadata, spec = it.metadata or apijson.Name(), it.spec or apijson.ServiceSpec()
@@ -253,8 +250,8 @@ class Projector:
         targets = (self._target(entry.hostname) for entry in ingress if entry and entry.hostname)
         return Upsert(
             Service(
-                self._intern(_must_be_label(metadata.namespace)),
-                _must_be_label(metadata.name),
+                self._intern(must_be_label(metadata.namespace)),
+                must_be_label(metadata.name),
                 kind,
                 addresses,
                 external_name,
@@ -268,7 +265,7 @@ class Projector:
     def _endpoint_slice(self, it: apijson.EndpointSlice) -> Change:
         metadata = it.metadata or apijson.SliceMetadata()
         labels = metadata.labels or apijson.SliceLabels()
-        namespace, name = self._intern(_must_be_label(metadata.namespace)), _must_be_name(metadata.name)
+        namespace, name = self._intern(must_be_label(metadata.namespace)), must_be_name(metadata.name)
         triggered = _trigger_time(metadata)
         service = self._label(labels.service)
         imported = self._label(labels.imported) if self.options.multicluster else None
@@ -305,15 +302,19 @@ class Projector:
                 hostname = self._intern(self._label(endpoint.hostname))
             if self.options.endpoint_pod_names and endpoint.targetRef and endpoint.targetRef.name:
                 # A longer one is no fault, it just cannot be a name.
-                pod = _label(endpoint.targetRef.name)
+                pod = label_of(endpoint.targetRef.name)
             if self.options.zonal and endpoint.zone:
-                zone = self._intern(_octets(endpoint.zone))
-            for address in self._addresses(endpoint.addresses or []):
-                yield address, hostname, pod, zone
+                zone = self._intern(octets_of(endpoint.zone))
+            for text in endpoint.addresses or []:
+                address = packed(text or "")
+                if address is None:
+                    self.skipped += 1
+                else:
+                    yield address, hostname, pod, zone
 
     def _pod(self, it: apijson.Pod | apijson.LabelledPod) -> Change:
         metadata, status = it.metadata or apijson.PodMetadata(), it.status or apijson.PodStatus()
-        namespace, name = self._intern(_must_be_label(metadata.namespace)), _must_be_name(metadata.name)
+        namespace, name = self._intern(must_be_label(metadata.namespace)), must_be_name(metadata.name)
         if (status.phase or "").lower() in FINISHED:
             return Delete(Kind.POD, namespace, name)
         if metadata.deletionTimestamp:
@@ -333,8 +334,8 @@ class Projector:
         headless = (spec.type or "").lower() == "headless"
         return Upsert(
             ServiceImport(
-                self._intern(_must_be_label(metadata.namespace)),
-                _must_be_label(metadata.name),
+                self._intern(must_be_label(metadata.namespace)),
+                must_be_label(metadata.name),
                 ImportKind.HEADLESS if headless else ImportKind.CLUSTER_SET_IP,
                 () if headless else self._addresses(spec.ips or []),
                 self._ports(spec.ports, numberless=False),
@@ -357,7 +358,7 @@ class Projector:
     def _label(self, text: str | None) -> bytes | None:
         if not text:
             return None
-        label = _label(text)
+        label = label_of(text)
         self.skipped += label is None
         return label
 
@@ -381,8 +382,8 @@ class Projector:
         found: dict[Port, None] = {}
         for port in ports or []:
             number = (port and port.port) or 0
-            name = _octets((port and port.name) or "")
-            protocol = _octets((port and port.protocol) or "tcp")
+            name = octets_of((port and port.name) or "")
+            protocol = octets_of((port and port.protocol) or "tcp")
             in_range = (0 if numberless else 1) <= number <= 0xFFFF
             if port is None or not in_range or len(name) > MAX_LABEL or len(protocol) > MAX_LABEL:
                 self.skipped += 1
@@ -422,22 +423,6 @@ def versions(items: Iterable[bytes | msgspec.Raw]) -> Iterator[tuple[bytes, byte
             yield namespace, name, pack_version(_version_in(item))
 
 
-def packed(text: str) -> Address | None:
-    """An address from its text, an IPv4-mapped one as IPv4; None when it is none."""
-    try:
-        if ":" not in text:
-            return IPv4Address(text).packed
-        # An address with a zone means something on one host only.
-        if "%" in text:
-            return None
-        octets = IPv6Address(text).packed
-    except ValueError:
-        return None
-    return octets[12:] if octets.startswith(_MAPPED) else octets
-
-
-_MAPPED = bytes(10) + b"\xff\xff"
-
 _named = json.Decoder(apijson.Named)
 _slice_metadata = json.Decoder(apijson.EndpointSlice)
 _event = json.Decoder(apijson.Event)
@@ -467,7 +452,7 @@ def _place_in(octets: bytes | msgspec.Raw) -> tuple[bytes, bytes]:
     """Namespace and name of an object of which nothing else may be right; empty when they are not there."""
     try:
         metadata = _named.decode(octets).metadata or apijson.Name()
-        namespace, name = _octets(metadata.namespace or ""), _octets(metadata.name or "")
+        namespace, name = octets_of(metadata.namespace or ""), octets_of(metadata.name or "")
     except _UNDECODABLE:
         return b"", b""
     if len(namespace) > MAX_LABEL or len(name) > MAX_OBJECT_NAME:
@@ -485,29 +470,6 @@ def _version_in(octets: bytes | msgspec.Raw) -> str:
 
 def _version(metadata: apijson.Name) -> Version:
     return pack_version(metadata.resourceVersion or "")
-
-
-def _octets(text: str) -> bytes:
-    return text.encode("utf-8").lower()
-
-
-def _label(text: str) -> bytes | None:
-    label = _octets(text)
-    return label if 0 < len(label) <= MAX_LABEL and b"." not in label else None
-
-
-def _must_be_label(text: str | None) -> bytes:
-    label = _label(text or "")
-    if label is None:
-        raise ValueError(f"{(text or '')[:80]!r} cannot be a label of a name")
-    return label
-
-
-def _must_be_name(text: str | None) -> bytes:
-    name = _octets(text or "")
-    if not 0 < len(name) <= MAX_OBJECT_NAME:
-        raise ValueError(f"a name of {len(name)} octets")
-    return name
 
 
 def _trigger_time(metadata: apijson.SliceMetadata | None) -> float | None:

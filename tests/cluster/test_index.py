@@ -338,7 +338,7 @@ steps = st.one_of(
 
 def rows(parts: Iterable[EndpointSlice]) -> list[object]:
     """What slices with endpoints show."""
-    return [(part.endpoints, part.ports, part.cluster) for part in parts if part.addresses]
+    return [(part.endpoints, part.ports) for part in parts if part.addresses]
 
 
 def of_service(index: ClusterIndex, namespace: bytes, name: bytes) -> object:
@@ -357,7 +357,9 @@ def of_external(index: ClusterIndex, namespace: bytes, name: bytes) -> object:
 def of_import(index: ClusterIndex, namespace: bytes, name: bytes) -> object:
     """What multicluster zones show of a service."""
     it = index.service_import(namespace, name)
-    return (it and replace(it, version=0), rows(index.imported_slices_of(namespace, name)))
+    parts = index.imported_slices_of(namespace, name)
+    clusters = [part.cluster for part in parts if part.addresses]
+    return (it and replace(it, version=0), clusters, rows(parts))
 
 
 def by_external_address(index: ClusterIndex, address: bytes) -> object:

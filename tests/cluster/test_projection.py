@@ -31,9 +31,9 @@ from kdns.cluster.projection import (
     ProjectionError,
     Projector,
     failure,
-    packed,
     versions,
 )
+from kdns.cluster.texts import packed
 
 ALL = Options(endpoint_pod_names=True, zonal=True, multicluster=True, pod_labels=True)
 HTTP = Port(b"http", 80, b"tcp")
