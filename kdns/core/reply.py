@@ -10,7 +10,20 @@ from __future__ import annotations
 
 from kdns.core.answer import Answer
 from kdns.core.request import Request, Transport
-from kdns.wire.constants import CD, COOKIE, EDE, EXPIRE, NSID, OPCODE_MASK, PADDING, QR, RCODE_MASK, RD, TCP_KEEPALIVE
+from kdns.wire.constants import (
+    CD,
+    COOKIE,
+    DO,
+    EDE,
+    EXPIRE,
+    NSID,
+    OPCODE_MASK,
+    PADDING,
+    QR,
+    RCODE_MASK,
+    RD,
+    TCP_KEEPALIVE,
+)
 from kdns.wire.names import MalformedName
 from kdns.wire.query import HEADER, options_of, pack_options
 from kdns.wire.render import render
@@ -21,6 +34,10 @@ PLAIN_LIMIT_IPV6 = 1220
 
 ECHOED_OPTIONS = frozenset((NSID, EXPIRE, COOKIE, TCP_KEEPALIVE, PADDING))
 """Options of the query that come back in a reply that has no OPT of its own."""
+
+
+KEPT_FLAGS = 0xFF00
+"""DO and the upper of the Z bits, which come back in a reply that has no OPT of its own."""
 
 
 def render_reply(request: Request, answer: Answer) -> bytes:
@@ -76,11 +93,10 @@ def _opt(request: Request, answer: Answer) -> bytes:
     flags = edns.flags
     if answer.options is not None:
         options = list(answer.options)
-        flags &= 0x8000
-    elif edns.options:
-        options = [option for option in options_of(edns.options) if option[0] in ECHOED_OPTIONS]
+        flags &= DO
     else:
-        options = []
+        options = [option for option in options_of(edns.options) if option[0] in ECHOED_OPTIONS]
+        flags &= KEPT_FLAGS
     for code, text in answer.ede:
         options.append((EDE, code.to_bytes(2, "big") + text.encode()))
     rdata = pack_options(options)

@@ -12,13 +12,15 @@ nothing, and :meth:`Site.keep` can hand a new configuration the very watch or ca
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from random import Random, SystemRandom
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 
 from kdns.core.chain import Plugin
 from kdns.core.metrics import Registry
@@ -52,6 +54,11 @@ Output = Callable[[str], None]
 """Takes one line for the operator, without its line end."""
 
 
+def log_fatal(text: str) -> None:
+    """What ``House.fatal`` does where nobody ends the process: an embedding program lives on."""
+    Logger(namespace="kdns").critical("{text}", text=text)
+
+
 @dataclass(slots=True)
 class House:
     """What all blocks and all configurations of one service share."""
@@ -72,10 +79,16 @@ class House:
     """Where query log lines go; everything else is logged through :class:`twisted.logger.Logger`."""
 
     environ: Mapping[str, str] = field(default_factory=dict)
+    own_addresses: Callable[[], Sequence[str]] = tuple
+    """The machine's addresses without those of the loopback, asked for at the start of a configuration."""
+
     kernel_sockets: bool = True
     """Whether *reactor* watches this machine's descriptors; one whose network is in memory does not."""
 
     dns_port: int = 53
+    fatal: Callable[[str], None] = log_fatal
+    """Ends the process with status 1 after printing the text, which begins with ``plugin/NAME: ``, behind ``[FATAL] ``."""
+
     check_reload: Callable[[], None] = lambda: None
     """Looks whether the Corefile changed; the service sets it."""
 
@@ -187,6 +200,10 @@ class Site:
     def metadata_from(self, source: MetadataSource) -> None:
         """Ask *source* for values when the block collects metadata."""
         self.metadata_sources.append(source)
+
+    def own_addresses(self) -> tuple[bytes, ...]:
+        """The addresses that clients reach this block at, packed: those it is bound to, else all of the machine."""
+        return tuple(ip_address(text).packed for text in self.binds or self.house.own_addresses())
 
     def linked(self, name: str) -> Plugin | None:
         """The plugin of that name that stands in the chain already, built before the one that asks."""

@@ -49,6 +49,8 @@ class KdnsService(Service):
         self.house = house
         self._load = load
         self._announce = announce
+        self.taken_over: Callable[[Configuration], None] = lambda configuration: None
+        """Told of each configuration that is being served from now on."""
         self.room = Room(table_octets())
         self.configuration: Configuration | None = None
         self.endpoints: dict[Endpoint, OpenEndpoint] = {}
@@ -101,6 +103,9 @@ class KdnsService(Service):
         for line in configuration.announcements:
             if self._announce is not None:
                 self._announce(line)
+        if any("reload" in block.directives for block in configuration.corefile.blocks):
+            reload_log.info("Running configuration SHA512 = {hash}", hash=configuration.corefile.fingerprint)
+            self._shows(configuration.corefile.fingerprint)
 
     def _started(self, outcome: Failure | None) -> None:
         self._busy = None
@@ -272,6 +277,7 @@ class KdnsService(Service):
         old = [resource for resource in self._running if resource not in configuration.resources]
         self._running = list(configuration.resources)
         self.configuration = configuration
+        self.taken_over(configuration)
         return old
 
     def _fold(self) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from kdns.wire.constants import TC
 from kdns.wire.query import HEADER, RECORD_HEAD
-from kdns.wire.records import LAYOUTS, Record
+from kdns.wire.records import LAYOUTS, Layout, Record
 
 MAX_POINTER = 0x3FFF
 """The highest offset that a compression pointer can name (RFC 1035 section 4.1.4)."""
@@ -105,38 +105,40 @@ class _Writer:
         head = len(self.octets)
         self.octets += RECORD_HEAD.pack(record.rtype, record.rclass, record.ttl, 0)
         layout = LAYOUTS.get(record.rtype)
-        if layout is None or not layout.compressible:
+        if layout is None:
             self.octets += record.rdata
         else:
-            self._rdata(record.rdata, layout.before, layout.names)
+            self._rdata(record.rdata, layout)
         if len(self.octets) > self._limit:
             del self.octets[before:]
             raise Overflow
         length = len(self.octets) - head - 10
         self.octets[head + 8 : head + 10] = length.to_bytes(2, "big")
 
-    def _rdata(self, rdata: bytes, before: int, names: int) -> None:
-        self.octets += rdata[:before]
-        position = before
-        for _ in range(names):
+    def _rdata(self, rdata: bytes, layout: Layout) -> None:
+        self.octets += rdata[: layout.before]
+        position = layout.before
+        for _ in range(layout.names):
             start = position
             while length := rdata[position]:
                 position += 1 + length
             position += 1
-            self._name(rdata[start:position])
+            self._name(rdata[start:position], layout.compressible)
         self.octets += rdata[position:]
 
-    def _name(self, name: bytes) -> None:
+    def _name(self, name: bytes, compress: bool = True) -> None:
+        """Write a name; one that may not be compressed itself still serves those after it."""
         position = 0
         while length := name[position]:
             rest = name[position:]
             pointer = self._seen.get(rest)
-            if pointer is not None:
+            if pointer is None:
+                # A record that is taken back leaves offsets behind that nothing after it will use: writing ends there.
+                if len(self.octets) <= MAX_POINTER:
+                    self._seen[rest] = len(self.octets)
+            elif compress:
                 self.octets += (0xC000 | pointer).to_bytes(2, "big")
                 return
-            # A record that is taken back leaves offsets behind that nothing after it will use: writing ends there.
-            if len(self.octets) <= MAX_POINTER:
-                self._seen[rest] = len(self.octets)
             self.octets += name[position : position + 1 + length]
             position += 1 + length
         self.octets.append(0)

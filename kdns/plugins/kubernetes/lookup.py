@@ -16,7 +16,7 @@ from kdns.cluster.keys import address_key, import_key, namespace_key, pod_key, s
 from kdns.cluster.objects import Endpoint, EndpointSlice, ImportKind, Port, ServiceKind
 from kdns.core.stamps import Noted
 from kdns.plugins.kubernetes.config import PODS_DISABLED, PODS_VERIFIED, Config
-from kdns.plugins.kubernetes.names import Parsed, Shape, address_label, pod_address
+from kdns.plugins.kubernetes.names import Parsed, Shape, address_label, pod_address, pod_labels
 
 _SVC, _POD = b"\x03svc", b"\x03pod"
 
@@ -92,7 +92,8 @@ class Lookup:
             return
         if self._config.pods == PODS_VERIFIED:
             self._note(found, pod_key(address))
-            if self._index.pod_at(parsed.namespace, address) is None:
+            # Only one spelling of an address is the name of a pod.
+            if parsed.address not in pod_labels(address) or self._index.pod_at(parsed.namespace, address) is None:
                 return
         found.exists = True
         target = _labels(parsed.address, parsed.namespace) + _POD
@@ -251,11 +252,11 @@ def _matching(ports: tuple[Port, ...], parsed: Parsed) -> list[int | None] | Non
     """
     if parsed.port is None:
         return [port.number or None for port in ports] or [None]
-    # An empty port name stands for any.
+    # An empty port name or protocol stands for any.
     numbers: list[int | None] = [
         port.number or None
         for port in ports
-        if (not parsed.port or port.name == parsed.port) and port.protocol == parsed.protocol
+        if parsed.port in (b"", port.name) and parsed.protocol in (b"", port.protocol)
     ]
     return numbers or None
 

@@ -149,6 +149,12 @@ def pod_address(label: bytes) -> bytes | None:
     return address.packed if mapped is None else mapped.packed
 
 
+def pod_labels(address: bytes) -> tuple[bytes, bytes]:
+    """The labels that spell an address in its canonical form (RFC 5952): with dashes as it is, and as an endpoint's label."""
+    text = IPv6Address(address).compressed if len(address) == 16 else str(IPv4Address(address))
+    return text.replace(":", "-").replace(".", "-").encode(), address_label(address)
+
+
 def address_label(address: bytes) -> bytes:
     """The label of an endpoint that has no name of its own: its address with dashes."""
     if len(address) == 4:

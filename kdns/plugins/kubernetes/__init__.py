@@ -1,0 +1,35 @@
+"""``kubernetes``: names of Services and Pods out of a live picture of the cluster."""
+
+from __future__ import annotations
+
+from kdns.corefile.dispenser import Dispenser
+from kdns.plugins.kubernetes.cluster import LiveCluster
+from kdns.plugins.kubernetes.config import Config, parse
+from kdns.plugins.kubernetes.metadata import KubernetesMetadata
+from kdns.plugins.kubernetes.plugin import ClusterZone
+from kdns.plugins.seam import Block, Site
+
+
+class KubernetesDirective:
+    """``kubernetes [ZONES...] { options }``."""
+
+    name = "kubernetes"
+
+    def parse(self, tokens: Dispenser, block: Block) -> Config:
+        """See :func:`kdns.plugins.kubernetes.config.parse`."""
+        return parse(tokens, block)
+
+    def build(self, config: Config, site: Site) -> None:
+        """A link, and the cluster behind it: blocks that read the same cluster in the same way share one."""
+        source = config.source
+        timeout = config.startup_timeout
+        cluster = site.keep(("kubernetes", source), source, lambda: LiveCluster(site.house, source, timeout))
+        zone = ClusterZone(config, cluster, site.house.clock, site.own_addresses)
+        site.link(zone)
+        site.ready_when(self.name, lambda: cluster.synced, cluster.why_not_ready)
+        site.metadata_from(KubernetesMetadata(config, cluster.index).collect)
+
+
+directive = KubernetesDirective()
+
+__all__ = ["ClusterZone", "Config", "LiveCluster", "directive"]

@@ -1,0 +1,245 @@
+# -*- test-case-name: tests.plugins.kubernetes.test_plugin -*-
+"""
+``kubernetes`` as a link of the chain: which zone, which name, which answer, and what is left to the next plugin.
+
+Only an external name that points out of the zone has to wait for anybody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Protocol
+
+from kdns.cluster.index import ClusterIndex
+from kdns.cluster.keys import Serial
+from kdns.core.answer import FOR_EVERYBODY, FOR_NOBODY, Answer, Holds, Scope
+from kdns.core.chain import Next, Reply, then
+from kdns.core.request import Request
+from kdns.core.stamps import Noted
+from kdns.plugins.kubernetes.config import Config, is_reverse
+from kdns.plugins.kubernetes.lookup import Found, Item, Lookup
+from kdns.plugins.kubernetes.names import Parsed, Shape, parse_name
+from kdns.plugins.kubernetes.zone import SOURCE, Zone
+from kdns.wire.constants import AA, AAAA, AXFR, CNAME, EDE_NOT_READY, IXFR, NS, PTR, REFUSED, SOA, SRV, TC, TXT, A
+from kdns.wire.names import MalformedName, address_of_reverse, is_subdomain, labels_of, longest_zone
+from kdns.wire.records import Record, cname
+
+MOST_ALIASES = 10
+"""External names that are followed inside the zone for one query."""
+
+
+class Cluster(Protocol):
+    """What the link asks of whatever keeps the index up to date."""
+
+    index: ClusterIndex
+
+    @property
+    def synced(self) -> bool:
+        """Whether everything that is watched has been seen whole."""
+
+    def why_not_ready(self) -> str:
+        """What is still missing, in words."""
+
+
+class ClusterZone:
+    """Answers for the zones of one configuration out of one index."""
+
+    name = SOURCE
+
+    def __init__(
+        self,
+        config: Config,
+        cluster: Cluster,
+        clock: Callable[[], float],
+        own_addresses: Callable[[], Sequence[bytes]] = tuple,
+    ) -> None:
+        """
+        :param clock: seconds of the clock that answers' validity is in.
+        :param own_addresses: the server's own addresses, packed.
+        """
+        self.config = config
+        self.cluster = cluster
+        self._clock = clock
+        self._own_addresses = own_addresses
+        self._zones = frozenset(zone.name for zone in config.zones)
+        self._lookup = Lookup(cluster.index, config)
+
+    def answer(self, request: Request, next: Next) -> Reply:
+        """Answer for names in the zones; others are the next plugin's."""
+        zone_name = longest_zone(request.qname, self._zones)
+        if zone_name is None:
+            return next(request)
+        if request.qtype in (AXFR, IXFR):
+            return Answer(REFUSED, holds=FOR_NOBODY)
+        which = Serial.MULTICLUSTER if zone_name in self.config.multicluster else Serial.CLUSTER
+        spelled = request.spelled[len(request.spelled) - len(zone_name) :]
+        zone = Zone(spelled, self.config.ttl, self.cluster.index.serial(which))
+        if request.qname == zone_name:
+            return self._apex(request, zone, which)
+        if request.qtype == SOA:
+            return zone.nodata((), self._clock())
+        found: Found
+        answer: Reply | None
+        if is_reverse(zone_name):
+            found, answer = self._reverse(request, zone)
+        else:
+            parsed = parse_name(
+                self._labels(request, zone_name), which is Serial.MULTICLUSTER, self.config.source.zones
+            )
+            found, answer = self._forward(request, zone, zone_name, parsed)
+        if found.exists:
+            assert answer is not None
+            return answer
+        return self._missing(request, zone, found, next)
+
+    def _labels(self, request: Request, zone_name: bytes) -> list[bytes]:
+        return labels_of(request.qname[: len(request.qname) - len(zone_name)] + b"\x00")
+
+    def _missing(self, request: Request, zone: Zone, found: Found, next: Next) -> Reply:
+        """A name that does not exist: the next plugin's, not known yet, or NXDOMAIN."""
+        if self.config.falls_through(request.qname):
+            # What the next plugin says holds only as long as the cluster has nothing to say.
+            return then(next(request), partial(_dependent, tuple(found.stamps)))
+        if not self.cluster.synced:
+            return zone.not_ready((EDE_NOT_READY, self.cluster.why_not_ready()))
+        return zone.nxdomain(found.stamps, self._clock())
+
+    # The zone itself, and names that are in no cluster.
+
+    def _apex(self, request: Request, zone: Zone, which: Serial) -> Answer:
+        if request.qtype == SOA:
+            return zone.answer([zone.soa_record()], (), [self.cluster.index.stamps.note(which)])
+        if request.qtype == NS:
+            own = self._own_addresses()
+            found, items = self._lookup.name_servers(own)
+            records, glue = zone.name_servers(request.spelled, items, own)
+            if records:
+                return zone.answer(records, glue, found.stamps)
+        return zone.nodata((), self._clock())
+
+    def _name_server(self, request: Request, zone: Zone) -> tuple[Found, Answer]:
+        own = self._own_addresses()
+        found, items = self._lookup.name_servers(own)
+        found.exists = True
+        found.items = items or [Item(address, b"", None) for address in own]
+        records = zone.addresses(request.spelled, request.qtype, found) if request.qtype in (A, AAAA) else []
+        if records:
+            return found, zone.answer(records, (), found.stamps)
+        return found, zone.nodata(found.stamps, self._clock())
+
+    # Names of services and pods.
+
+    def _forward(self, request: Request, zone: Zone, zone_name: bytes, parsed: Parsed) -> tuple[Found, Reply | None]:
+        if parsed.shape is Shape.INVALID:
+            return Found(), None
+        if parsed.shape is Shape.STRUCTURE:
+            return Found(exists=True), zone.nodata((), self._clock())
+        if parsed.shape is Shape.NAME_SERVER:
+            return self._name_server(request, zone)
+        if parsed.shape is Shape.VERSION:
+            if request.qtype != TXT:
+                return Found(), None
+            return Found(exists=True), replace(
+                zone.answer([zone.version(request.spelled)], (), ()), holds=FOR_EVERYBODY
+            )
+        found = self._lookup.find(parsed, zone_name in self.config.multicluster)
+        if not found.exists:
+            return found, None
+        if found.alias is not None:
+            return found, self._alias(request, zone, zone_name, found)
+        return found, self._existing(request.spelled, request.qtype, zone, found)
+
+    def _existing(self, owner: bytes, qtype: int, zone: Zone, found: Found) -> Answer:
+        records: list[Record] = []
+        additional: list[Record] = []
+        if qtype in (A, AAAA):
+            records = zone.addresses(owner, qtype, found)
+        elif qtype == SRV:
+            records, additional = zone.services(owner, found)
+        if records:
+            return zone.answer(records, additional, found.stamps)
+        return zone.nodata(found.stamps, self._clock())
+
+    # External names.
+
+    def _alias(self, request: Request, zone: Zone, zone_name: bytes, found: Found) -> Reply:
+        """
+        An external name: the CNAME alone for those who ask for it, else the CNAME with what its target leads to.
+
+        Inside the zone the target is followed here, and a chain that leads to no record is no answer at all. Outside it the whole server
+        is asked, and whatever that says the CNAME stands.
+        """
+        assert found.alias is not None
+        if request.qtype == CNAME:
+            return zone.answer([cname(request.spelled, zone.ttl, found.alias)], (), found.stamps)
+        nothing = partial(zone.nodata, now=self._clock())
+        if request.qtype not in (A, AAAA):
+            return nothing(found.stamps)
+        records: list[Record] = []
+        stamps = list(found.stamps)
+        owner, target = request.spelled, found.alias
+        seen = {request.qname}
+        while True:
+            # A target that is the name itself or below it would never end.
+            if target in seen or is_subdomain(target, owner.lower()) or len(records) > MOST_ALIASES:
+                return nothing(stamps)
+            seen.add(target)
+            records.append(cname(owner, zone.ttl, target))
+            if longest_zone(target, self._zones) != zone_name:
+                inner = request.server.resolve(request.about(target))
+                return then(inner, partial(_followed, zone, records, tuple(stamps), nothing))
+            labels = labels_of(target[: len(target) - len(zone_name)] + b"\x00")
+            parsed = parse_name(labels, zone_name in self.config.multicluster, self.config.source.zones)
+            if parsed.shape not in (Shape.SERVICE, Shape.POD):
+                return nothing(stamps)
+            step = self._lookup.find(parsed, zone_name in self.config.multicluster)
+            stamps += step.stamps
+            if step.alias is not None:
+                owner, target = target, step.alias
+                continue
+            spelled = target[: len(target) - len(zone_name)] + zone.spelled
+            addresses = zone.addresses(spelled, request.qtype, step)
+            if not addresses:
+                return nothing(stamps)
+            return zone.answer(records + addresses, (), stamps)
+
+    # Names of addresses.
+
+    def _reverse(self, request: Request, zone: Zone) -> tuple[Found, Answer | None]:
+        address = address_of_reverse(request.qname)
+        if address is None or request.qtype != PTR:
+            return Found(), None
+        found, targets = self._lookup.reverse(address)
+        if not found.exists:
+            return found, None
+        records = zone.pointers(request.spelled, targets, self.config.primary)
+        return found, zone.answer(records, (), found.stamps)
+
+
+def _dependent(stamps: tuple[Noted, ...], answer: Answer) -> Answer:
+    return answer.held(answer.holds.narrowed(stamps=stamps))
+
+
+def _followed(
+    zone: Zone,
+    records: list[Record],
+    stamps: tuple[Noted, ...],
+    nothing: Callable[[tuple[Noted, ...]], Answer],
+    inner: Answer,
+) -> Answer:
+    """The CNAMEs with what the server says of the target, whatever its response code."""
+    if inner.silent:
+        return nothing(stamps)
+    try:
+        behind = inner.sections()[0]
+    except MalformedName:
+        behind = ()
+    return Answer(
+        flags=AA | inner.flags & TC,
+        answer=(*records, *behind),
+        # The look-up inside is logged and counted each time, so nobody is given the same reply again without it.
+        holds=Holds(Scope.NOBODY, stamps=inner.holds.stamps + stamps, cached=inner.holds.cacheable),
+        source=SOURCE,
+    )
