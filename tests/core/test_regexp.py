@@ -1,0 +1,129 @@
+"""Tests of :mod:`kdns.core.regexp`."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from kdns.core.regexp import MAX_LENGTH, BadRegexp, compile_regexp
+
+MEANINGS: list[tuple[str, list[str], list[str]]] = [
+    # expression, texts it finds itself in, texts it does not
+    ("", ["", "x"], []),
+    ("^read udp .* i/o timeout$", ["read udp 10.0.0.2:4->8.8.8.8:53: i/o timeout"], ["x read udp a i/o timeout", "timeout"]),
+    ("a.c", ["abc", "xacc!a\tc"], ["a\nc", "ac"]),
+    ("(?s)a.c", ["a\nc"], ["ac"]),
+    ("^b$", ["b"], ["b\n", "a\nb"]),
+    ("(?m)^b$", ["a\nb\nc"], ["ab"]),
+    ("(?i)web", ["WEB", "wEb"], ["wb"]),
+    ("a(?i)b|c", ["aB", "C"], ["AB"]),
+    ("(a(?i)b)c", ["aBc"], ["aBC"]),
+    ("(?i:a)b", ["Ab"], ["AB"]),
+    ("(?i)a(?-i)b", ["Ab"], ["AB"]),
+    ("x*?y", ["y", "xxy"], ["x"]),
+    ("^(?U)a+", ["aa"], ["b"]),
+    ("a{2}", ["aa"], ["aba"]),
+    ("^a{1,2}$", ["a", "aa"], ["aaa", ""]),
+    ("a{,2}", ["a{,2}"], ["aa"]),
+    ("a{x", ["a{x"], ["a"]),
+    (r"^\d+$", ["42"], ["٤٢", ""]),
+    (r"\D", ["a"], ["1"]),
+    (r"^\s$", [" ", "\t"], ["\v", "\u00a0"]),
+    (r"^\w$", ["a", "_"], ["é", "-"]),
+    (r"\bweb\b", ["a web b"], ["webs"]),
+    (r"\Aa\z", ["a"], ["a\n", "ba"]),
+    (r"\Qa.b*\E", ["a.b*"], ["axb"]),
+    (r"^\Qab\E+$", ["abbb"], ["abab"]),
+    (r"\Qa.b", ["a.b"], ["axb"]),
+    (r"\x41\x{42}\103\t", ["ABC\t"], ["ABC"]),
+    (r"\.\-\/", [".-/"], ["a-/"]),
+    ("[a-c]", ["b"], ["d", "-"]),
+    ("[^a-c]", ["d", "\n"], ["b"]),
+    ("[]a]", ["]", "a"], ["b"]),
+    ("[^]a]", ["b"], ["]"]),
+    ("[a-]", ["-"], ["b"]),
+    ("[[]", ["["], ["]"]),
+    ("[a&&b]", ["&"], ["c"]),
+    (r"[\d.]", ["7", "."], ["a"]),
+    (r"[^\D]", ["7"], ["a"]),
+    ("[[:alpha:]_]", ["x", "_"], ["1"]),
+    ("[[:^digit:]]", ["x"], ["1"]),
+    (r"(?i)[a-c]", ["B"], ["D"]),
+    ("(?P<first>a)(?<second>b)", ["ab"], ["a"]),
+    ("(?P<1st>a)", ["a"], ["b"]),
+    ("(?:ab)+c", ["ababc"], ["c"]),
+    ("(|a)b", ["b", "ab"], ["a"]),
+    ("(?:^)*a", ["a"], ["b"]),
+]  # fmt: skip
+
+ERRORS = [
+    ("[", "missing closing ]: `[`"),
+    ("a[bc", "missing closing ]: `[bc`"),
+    ("[b-a]", "invalid character class range: `b-a`"),
+    ("[[:frob:]]", "invalid character class range: `[:frob:]`"),
+    ("(", "missing closing ): `(`"),
+    ("a(b", "missing closing ): `a(b`"),
+    ("(?", "missing closing ): `(?`"),
+    ("a)", "unexpected ): `a)`"),
+    ("*", "missing argument to repetition operator: `*`"),
+    ("a|+", "missing argument to repetition operator: `+`"),
+    ("(?i)*", "missing argument to repetition operator: `*`"),
+    ("a**", "invalid nested repetition operator: `**`"),
+    ("a*+", "invalid nested repetition operator: `*+`"),
+    ("a{2}{3}", "invalid nested repetition operator: `{2}{3}`"),
+    ("a{1001}", "invalid repeat count: `{1001}`"),
+    ("a{2,1}", "invalid repeat count: `{2,1}`"),
+    ("\\", "trailing backslash at end of expression: ``"),
+    (r"(a)\1", r"invalid escape sequence: `\1`"),
+    (r"\q", r"invalid escape sequence: `\q`"),
+    (r"[\q]", r"invalid escape sequence: `\q`"),
+    (r"\x{110000}", r"invalid escape sequence: `\x{110000}`"),
+    ("a(?=b)", "invalid or unsupported Perl syntax: `(?=`"),
+    ("a(?!b)", "invalid or unsupported Perl syntax: `(?!`"),
+    ("(?<=a)b", "invalid named capture: `(?<=a)b`"),
+    ("(?>a)", "invalid or unsupported Perl syntax: `(?>`"),
+    ("(?P<a b>x)", "invalid named capture: `(?P<a b>`"),
+    ("(?P<a>x)(?P<a>y)", "duplicate capture group name: `a`"),
+]
+
+
+class CompileTests(SynchronousTestCase):
+    """What expressions find."""
+
+    def test_meaning(self) -> None:
+        """An expression means what RE2 says, where Python's own syntax differs too."""
+        for text, found, missed in MEANINGS:
+            pattern = compile_regexp(text)
+            for sample in found:
+                self.assertIsNotNone(pattern.search(sample), (text, pattern.pattern, sample))
+            for sample in missed:
+                self.assertIsNone(pattern.search(sample), (text, pattern.pattern, sample))
+
+    def test_groups(self) -> None:
+        """Groups keep their names and numbers."""
+        match = compile_regexp("(?P<a>x)(y)(?:z)(?<b>w)").search("xyzw")
+        assert match is not None
+        self.assertEqual(match.groups(), ("x", "y", "w"))
+        self.assertEqual(match.groupdict(), {"a": "x", "b": "w"})
+
+    def test_lazy(self) -> None:
+        """What is lazy and what is not is swapped by the flag U."""
+        for text, wanted in (("a+?", "a"), ("a+", "aaa"), ("(?U)a+", "a"), ("(?U)a+?", "aaa")):
+            match = compile_regexp(text).search("aaa")
+            assert match is not None
+            self.assertEqual(match[0], wanted, text)
+
+    def test_errors(self) -> None:
+        """What RE2 does not take is refused in Go's words."""
+        for text, wanted in ERRORS:
+            error = self.assertRaises(BadRegexp, compile_regexp, text)
+            self.assertEqual(str(error), f"error parsing regexp: {wanted}", text)
+
+    def test_unicode_classes(self) -> None:
+        """Unicode classes are refused, not misread."""
+        for text in (r"\pL", r"\p{Greek}", r"[\PL]"):
+            self.assertRaises(BadRegexp, compile_regexp, text)
+
+    def test_bounds(self) -> None:
+        """An expression that is too long is refused, and one that is nested too deeply fails cleanly."""
+        self.assertRaises(BadRegexp, compile_regexp, "a" * (MAX_LENGTH + 1))
+        self.assertRaises(BadRegexp, compile_regexp, "(" * 4000 + ")" * 4000)
