@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -12,11 +13,9 @@ from twisted.logger import Logger
 from kdns.corefile.dispenser import Dispenser
 from kdns.corefile.keys import zones_of
 from kdns.corefile.values import BadValue, format_duration, parse_duration, parse_int, parse_uint
-from kdns.plugins.forward.doh import DohMethod
 from kdns.plugins.forward.policy import Policy
-from kdns.plugins.forward.stanza import HealthCheck, Stanza
+from kdns.plugins.forward.stanza import DohMethod, HealthCheck, Stanza, TlsFiles
 from kdns.plugins.forward.targets import Carrier, Elsewhere, Target, canonical_address, each_once, parse_to
-from kdns.plugins.forward.tls import TlsFiles
 from kdns.plugins.seam import Block
 from kdns.wire.constants import NOERROR, rcode_number
 from kdns.wire.names import BadName, from_text
@@ -171,7 +170,7 @@ def _health_check(tokens: Dispenser, stanza: Stanza) -> _Fields:
 
 
 def _tls(tokens: Dispenser, stanza: Stanza) -> _Fields:
-    match tokens.args(0, 3):
+    match [os.path.join(stanza.root, word) for word in tokens.args(0, 3)]:
         case []:
             files = TlsFiles()
         case [authority]:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from base64 import urlsafe_b64encode
-from enum import Enum
 from io import BytesIO
 from typing import Any
 
@@ -18,22 +17,13 @@ from twisted.web.iweb import IPolicyForHTTPS
 from zope.interface import implementer
 
 from kdns.plugins.forward.failures import ExchangeFailed
+from kdns.plugins.forward.stanza import DohMethod
 from kdns.plugins.forward.targets import Target
 
 MEDIA_TYPE = b"application/dns-message"
 
 LONGEST = 65535
 """Octets of a message; a longer body is none."""
-
-
-class DohMethod(Enum):
-    """How a query is put into HTTP; the value is the word in a Corefile."""
-
-    GET = "GET"
-    """In the URL; shared caches may answer."""
-
-    POST = "POST"
-    """In the body."""
 
 
 @implementer(IPolicyForHTTPS)

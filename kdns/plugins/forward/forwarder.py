@@ -21,7 +21,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 
-from kdns.core.answer import FOR_NOBODY, Answer
+from kdns.core.answer import FOR_NOBODY, FROM_UPSTREAM, Answer
 from kdns.core.failure import ResolutionFailed
 from kdns.core.metrics import Registry
 from kdns.core.request import Request, Transport
@@ -36,7 +36,6 @@ from kdns.plugins.forward.policy import Order
 from kdns.plugins.forward.sources import Sources
 from kdns.plugins.forward.stanza import Stanza
 from kdns.plugins.forward.targets import Carrier
-from kdns.plugins.forward.tls import TlsMaker
 from kdns.plugins.forward.upstream import Means, Reply, Upstream
 from kdns.plugins.seam import Resource
 from kdns.wire.constants import AA, AD, FORMERR, RA, REFUSED, TC, Z
@@ -80,7 +79,11 @@ class Forwarder(Resource):
         self._flights: InFlight[Hashable, tuple[Answer, str]] = InFlight()
         self._under_way = 0
         self._poll: LoopingCall | None = None
-        tls = TlsMaker(stanza.tls) if any(to.carrier is not Carrier.DNS for to in stanza.to) else None
+        tls = None
+        if any(to.carrier is not Carrier.DNS for to in stanza.to):
+            from kdns.plugins.forward.tls import TlsMaker  # OpenSSL costs megabytes: only who needs it
+
+            tls = TlsMaker(stanza.tls)
         self._means = Means(reactor, self._chance, self._metrics, stanza, tls)
         self._sources = Sources(stanza.to, stanza.root)
         if not self._sources.hosts:
@@ -232,6 +235,6 @@ def _answer(reply: Reply, request: Request) -> Answer:
         flags=relayed.flags & RELAYED_FLAGS,
         relayed=relayed,
         options=None if options is None else tuple(options),
-        holds=FOR_NOBODY,
+        holds=FROM_UPSTREAM,
         source="forward",
     )

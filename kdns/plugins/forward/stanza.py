@@ -4,12 +4,39 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
-from kdns.plugins.forward.doh import DohMethod
 from kdns.plugins.forward.policy import Policy
 from kdns.plugins.forward.targets import Target, To
-from kdns.plugins.forward.tls import NO_FILES, TlsFiles
 from kdns.wire.names import ROOT, is_subdomain
+
+
+class DohMethod(Enum):
+    """How a query is put into HTTP; the value is the word in a Corefile."""
+
+    GET = "GET"
+    """In the URL; shared caches may answer."""
+
+    POST = "POST"
+    """In the body."""
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """Paths of PEM files; empty where there is none."""
+
+    certificate: str = ""
+    key: str = ""
+    authority: str = ""
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Those that there are."""
+        return tuple(path for path in (self.certificate, self.key, self.authority) if path)
+
+
+NO_FILES = TlsFiles()
+"""The system's trust, and no certificate of our own."""
 
 
 @dataclass(frozen=True, slots=True)

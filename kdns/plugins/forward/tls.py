@@ -8,32 +8,15 @@ Making a context loads all trusted certificates, which costs milliseconds and me
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Any
 
 from OpenSSL.crypto import FILETYPE_PEM
 from OpenSSL.SSL import Error
 from twisted.internet import ssl
 
+from kdns.plugins.forward.stanza import TlsFiles
+
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n?", re.DOTALL)
-
-
-@dataclass(frozen=True, slots=True)
-class TlsFiles:
-    """Paths of PEM files; empty where there is none."""
-
-    certificate: str = ""
-    key: str = ""
-    authority: str = ""
-
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """Those that there are."""
-        return tuple(path for path in (self.certificate, self.key, self.authority) if path)
-
-
-NO_FILES = TlsFiles()
-"""The system's trust, and no certificate of our own."""
 
 
 class TlsMaker:

@@ -10,14 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.logger import Logger
 
 from kdns.core.request import Request, Transport
 from kdns.plugins.forward import udp
-from kdns.plugins.forward.doh import HttpsUpstream
 from kdns.plugins.forward.failures import ExchangeFailed, PooledConnectionClosed
 from kdns.plugins.forward.health import Health, UpstreamHealth
 from kdns.plugins.forward.metrics import ForwardMetrics
@@ -25,9 +24,12 @@ from kdns.plugins.forward.pool import MOST_CONNECTIONS, ConnectionPool, PoolLimi
 from kdns.plugins.forward.reply import Asked, Verdict, answers_check, check_query
 from kdns.plugins.forward.stanza import Stanza
 from kdns.plugins.forward.targets import Carrier, Target
-from kdns.plugins.forward.tls import TlsMaker
 from kdns.wire.constants import TC
 from kdns.wire.message import Relayed
+
+if TYPE_CHECKING:
+    from kdns.plugins.forward.doh import HttpsUpstream
+    from kdns.plugins.forward.tls import TlsMaker
 
 CHECK_PATIENCE = 1.0
 """Seconds that a health check may take."""
@@ -83,6 +85,8 @@ class Upstream:
         self._stream: ConnectionPool | None = None
         name = target.server_name or stanza.tls_servername or target.host
         if target.carrier is Carrier.HTTPS:
+            from kdns.plugins.forward.doh import HttpsUpstream  # the HTTP client costs megabytes: only who needs it
+
             assert means.tls is not None, "whoever makes the means makes TLS for those who need it"
             self._https = HttpsUpstream(
                 means.reactor,

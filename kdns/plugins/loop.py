@@ -1,0 +1,270 @@
+# -*- test-case-name: tests.plugins.test_loop -*-
+"""
+``loop``: find upstreams that send queries back here.
+
+Each upstream of the block is sent a query for a name that nobody else knows. When that very query arrives here, the upstream forwards
+to us, and every query sent to it would go in circles. Because each upstream has a name of its own, it is known which one it is: that
+one is taken out of use, and the others serve on. It is probed again now and then, and taken back when the circle is broken.
+
+With ``loop exit`` the process ends instead, as CoreDNS does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
+from kdns.core.answer import FOR_NOBODY, Answer
+from kdns.core.chain import Next, Reply
+from kdns.core.request import Request
+from kdns.corefile.dispenser import Dispenser
+from kdns.corefile.values import quote
+from kdns.plugins.forward.failures import ExchangeFailed
+from kdns.plugins.forward.forwarder import Forwarder
+from kdns.plugins.forward.plugin import Forward
+from kdns.plugins.forward.reply import answers_check
+from kdns.plugins.forward.upstream import Upstream
+from kdns.plugins.seam import Block, Resource, Site
+from kdns.wire.constants import HINFO, IN, RD, REFUSED
+from kdns.wire.names import from_text, is_subdomain, to_text
+from kdns.wire.query import HEADER
+
+PATIENCE = 1.0
+"""Seconds until a probe without a reply is sent again."""
+
+TRIES = 30
+"""Probes sent before an upstream that says nothing is left in peace: whoever starts with us is up by then."""
+
+PROBE_AGAIN = 60.0
+"""Seconds between probes of an upstream that is out of use."""
+
+_log = Logger(namespace="plugin/loop")
+
+
+@dataclass(frozen=True, slots=True)
+class LoopConfig:
+    """
+    A ``loop`` directive.
+
+    :ivar exit: end the process when a loop is found.
+    """
+
+    exit: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class _Probe:
+    """A name under way, and whether it came back."""
+
+    upstream: Upstream
+    name: bytes
+    seen: bool = False
+
+
+class LoopGuard(Resource):
+    """
+    Probes the upstreams of one block.
+
+    :param site: the block; which forwarders it has is looked up at the start, when all its plugins are built.
+    """
+
+    def __init__(self, config: LoopConfig, site: Site) -> None:
+        key = site.block.keys[0]
+        self._config = config
+        self._site = site
+        self._house = site.house
+        self._zone = key.zone
+        self._zone_text = key.zone_text
+        self._probes: dict[bytes, _Probe] = {}
+        self._out: dict[Upstream, str] = {}
+        self._work: dict[Upstream, Deferred[None]] = {}
+        self._forwarders: list[Forwarder] = []
+        self._begin: Any = None
+        self._detected = site.house.registry.gauge(
+            "kdns_loop_detected", "1 while an upstream is out of use because it sends queries back.", ("zone", "to")
+        )
+
+    # Life
+
+    def start(self) -> None:
+        """Probe all upstreams, in the next turn: by then the listeners may be there."""
+        plugin = self._site.linked("forward")
+        if isinstance(plugin, Forward):
+            self._forwarders = plugin.forwarders
+        for forwarder in self._forwarders:
+            forwarder.changed.append(self._probe_all_of)
+        self._begin = self._house.reactor.callLater(0, self._probe_all)
+
+    def stop(self) -> Deferred[None] | None:
+        """Probe no more, and leave no upstream out of use that only this guard has taken out."""
+        if self._begin is not None and self._begin.active():
+            self._begin.cancel()
+        for forwarder in self._forwarders:
+            if self._probe_all_of in forwarder.changed:
+                forwarder.changed.remove(self._probe_all_of)
+        for work in list(self._work.values()):
+            work.cancel()
+        self._probes.clear()
+        for upstream, reason in self._out.items():
+            self._detected.forget(self._zone_text, upstream.text)
+            if upstream.reason == reason:  # a newer guard has a reason of its own
+                upstream.restore()
+        self._out.clear()
+        return None
+
+    def _probe_all(self) -> None:
+        for forwarder in self._forwarders:
+            self._probe_all_of(forwarder)
+
+    def _probe_all_of(self, forwarder: Forwarder) -> None:
+        base = self._base(forwarder)
+        for upstream in forwarder.upstreams if base is not None else ():
+            if upstream in self._work:
+                self._work[upstream].cancel()
+            work = Deferred.fromCoroutine(self._watch(upstream, base or b""))
+            if not work.called:
+                self._work[upstream] = work
+                work.addBoth(self._ended, upstream, work)
+        gone = {up for up in self._work if not any(up in one.upstreams for one in self._forwarders)}
+        for upstream in gone:
+            self._work[upstream].cancel()
+            self._out.pop(upstream, None)
+            self._detected.forget(self._zone_text, upstream.text)
+
+    def _base(self, forwarder: Forwarder) -> bytes | None:
+        """Below which name the probes of a stanza are: its zone and the block's; None when the two do not meet."""
+        origin = forwarder.stanza.origin
+        if is_subdomain(origin, self._zone):
+            return origin
+        return self._zone if is_subdomain(self._zone, origin) else None
+
+    def _ended(self, result: Any, upstream: Upstream, work: Deferred[None]) -> Any:
+        if self._work.get(upstream) is work:
+            del self._work[upstream]
+        if hasattr(result, "check") and not result.check(CancelledError):
+            _log.failure("probing {upstream} failed", result, upstream=upstream.text)
+
+    # Probes
+
+    async def _watch(self, upstream: Upstream, base: bytes) -> None:
+        """Probe one upstream until it is known to be good."""
+        while not await self._probe(upstream, base):
+            await deferLater(self._house.reactor, PROBE_AGAIN)
+
+    async def _probe(self, upstream: Upstream, base: bytes) -> bool:
+        """Whether there is nothing to fear from an upstream; False as long as it is out of use."""
+        chance = self._house.random
+        label = f"{chance.getrandbits(62)}.{chance.getrandbits(62)}."
+        probe = _Probe(upstream, from_text(label)[:-1] + base)
+        self._probes[probe.name] = probe
+        try:
+            for _ in range(TRIES):
+                if await self._send(probe) or probe.seen:
+                    break
+            else:
+                return upstream not in self._out
+        finally:
+            self._probes.pop(probe.name, None)
+        if probe.seen:
+            return False
+        if upstream in self._out:
+            _log.info("{upstream} does not send queries back any more, it is in use again", upstream=upstream.text)
+            del self._out[upstream]
+            self._detected.gauge(self._zone_text, upstream.text).set(0)
+            upstream.restore()
+        return True
+
+    async def _send(self, probe: _Probe) -> bool:
+        """Send it once; whether a reply came within a second, which is used up in any case if none did."""
+        reactor = self._house.reactor
+        began = reactor.seconds()
+        ident = self._house.random.getrandbits(16)
+        question = probe.name + HINFO.to_bytes(2, "big") + IN.to_bytes(2, "big")
+        message = HEADER.pack(ident, RD, 1, 0, 0, 0) + question
+        try:
+            await probe.upstream.send(message, lambda reply: answers_check(ident, reply), PATIENCE)
+        except ExchangeFailed:
+            left = PATIENCE - (reactor.seconds() - began)
+            if left > 0 and not probe.seen:
+                await deferLater(reactor, left)
+            return False
+        return True
+
+    # What comes back
+
+    def returned(self, request: Request) -> bool:
+        """Whether *request* is a probe that came back; if so, its upstream is out of use from now on."""
+        probe = self._probes.get(request.qname) if request.qtype == HINFO else None
+        if probe is None:
+            return False
+        if not probe.seen:
+            probe.seen = True
+            self._found(probe, request)
+        return True
+
+    def _found(self, probe: _Probe, request: Request) -> None:
+        source = _endpoint(request.client, str(request.client_port))
+        here = "" if request.local in ("::", "0.0.0.0") else request.local
+        destination = _endpoint(here, request.server.label.rpartition(":")[2])
+        text = (
+            f"Loop ({source} -> {destination}) detected for zone {quote(self._zone_text)}, "
+            f'see docs/plugins/loop.md. Query: "HINFO {to_text(probe.name)}"'
+        )
+        if self._config.exit:
+            self._house.fatal(f"plugin/loop: {text}")
+            return
+        upstream = probe.upstream
+        upstream.withdraw(text)
+        self._out[upstream] = text
+        self._detected.gauge(self._zone_text, upstream.text).set(1)
+        _log.error("{text}: upstream {upstream} is out of use", text=text, upstream=upstream.text)
+
+
+def _endpoint(host: str, port: str) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+class Loop:
+    """The link: a probe that comes back is answered here, and so goes round no further."""
+
+    name = "loop"
+
+    def __init__(self, guard: LoopGuard) -> None:
+        self._guard = guard
+
+    def answer(self, request: Request, next: Next) -> Reply:
+        """Pass on, unless it is a probe of our own."""
+        if request.qtype == HINFO and self._guard.returned(request):
+            return Answer(rcode=REFUSED, holds=FOR_NOBODY, source="loop")
+        return next(request)
+
+
+class LoopDirective:
+    """``loop [exit]``."""
+
+    name = "loop"
+
+    def parse(self, tokens: Dispenser, block: Block) -> LoopConfig:
+        """
+        Read it.
+
+        :raises CorefileError: another word than ``exit``, or a second use.
+        """
+        config = LoopConfig()
+        for _ in tokens.invocations(once=True):
+            word = tokens.next_arg()
+            if word not in (None, "exit") or tokens.next_arg() is not None:
+                raise tokens.arg_error()
+            config = LoopConfig(exit=word == "exit")
+        return config
+
+    def build(self, config: LoopConfig, site: Site) -> None:
+        """Add the link and the guard."""
+        site.link(Loop(site.run(LoopGuard(config, site))))
+
+
+directive = LoopDirective()
