@@ -1,0 +1,131 @@
+# -*- test-case-name: tests.cluster.test_api_source -*-
+"""
+The Kubernetes API as a source: one watch for each resource that the configuration needs, through one client.
+
+::
+
+    source = ApiSource(reactor, index, credentials, Needs(pods=True), registry=registry)
+    source.start()
+    await source.when_synced()
+    ...
+    await source.stop()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random, SystemRandom
+from time import time
+from typing import Any
+
+from twisted.internet.defer import Deferred, DeferredList, succeed
+
+from kdns.cluster.api import ApiClient
+from kdns.cluster.changes import Change
+from kdns.cluster.credentials import Credentials
+from kdns.cluster.entering import Entrance
+from kdns.cluster.freshness import Freshness, FreshnessMetrics
+from kdns.cluster.index import ClusterIndex
+from kdns.cluster.limiter import Limiter
+from kdns.cluster.projection import Options, Projector
+from kdns.cluster.reflector import Reflector, Surroundings
+from kdns.cluster.watched import Needs, watched_for
+from kdns.core.metrics import Registry
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many requests the API server gets; 0 is the default of each."""
+
+    qps: float = 0.0
+    burst: int = 0
+    max_inflight: int = 0
+
+
+class ApiSource:
+    """
+    A :class:`~kdns.cluster.source.ClusterSource` that watches the API.
+
+    :param options: what is kept of the objects.
+    :param wall: Unix seconds.
+    :param watch_change: is told of each change once it is entered, and whether DNS can see it.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        index: ClusterIndex,
+        credentials: Credentials,
+        needs: Needs,
+        options: Options | None = None,
+        *,
+        registry: Registry | None = None,
+        limits: Limits = Limits(),
+        wall: Callable[[], float] = time,
+        chance: Random | None = None,
+        watch_change: Callable[[Change, bool], None] = lambda change, changed: None,
+    ) -> None:
+        registry = Registry() if registry is None else registry
+        limiter = Limiter(reactor, limits.qps, limits.burst, limits.max_inflight)
+        self.index = index
+        self._reactor = reactor
+        self._api = ApiClient(reactor, credentials, limiter, registry)
+        self._entrance = Entrance(index, reactor, wall, watch_change)
+        around = Surroundings(
+            self._api,
+            Projector(options),
+            self._entrance,
+            reactor,
+            SystemRandom() if chance is None else chance,
+            FreshnessMetrics(registry, reactor.seconds),
+        )
+        self._reflectors = [Reflector(watched, around, self._a_watch_synced) for watched in watched_for(needs)]
+        self._waiting: list[Deferred[None]] = []
+
+    @property
+    def freshness(self) -> dict[str, Freshness]:
+        """How each watch is doing, by its resource (plural)."""
+        return {reflector.watched.plural: reflector.freshness for reflector in self._reflectors}
+
+    @property
+    def synced(self) -> bool:
+        """Whether the whole state of every resource has been entered once."""
+        return all(reflector.freshness.synced for reflector in self._reflectors)
+
+    def start(self) -> None:
+        """Begin all watches."""
+        for reflector in self._reflectors:
+            reflector.start()
+
+    def stop(self) -> Deferred[None]:
+        """End all watches; fires when nothing is left in the reactor. Who waits for :meth:`when_synced` is let go by cancelling."""
+        stopping: list[Deferred[Any]] = [reflector.stop() for reflector in self._reflectors]
+        self._entrance.stop()
+        for waiter in list(self._waiting):
+            waiter.cancel()
+        stopping.append(self._api.stop())
+        return DeferredList(stopping).addCallback(lambda _: None)
+
+    def when_synced(self) -> Deferred[None]:
+        """Fires when everything is entered; at once when it is. Each caller may cancel its own."""
+        if self.synced:
+            return succeed(None)
+        waiter: Deferred[None] = Deferred(self._waiting.remove)
+        self._waiting.append(waiter)
+        return waiter
+
+    def why_not_ready(self) -> str:
+        """What is waited for, resource by resource; empty when everything is there."""
+        return "; ".join(filter(None, (reflector.freshness.why_not_ready() for reflector in self._reflectors)))
+
+    def resync(self, reason: str = "asked") -> None:
+        """Ask for the whole state of everything again; what is stored serves meanwhile."""
+        for reflector in self._reflectors:
+            reflector.resync(reason)
+
+    def _a_watch_synced(self) -> None:
+        if self.synced:
+            waiting, self._waiting = self._waiting, []
+            for waiter in waiting:
+                waiter.callback(None)

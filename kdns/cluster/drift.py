@@ -1,0 +1,158 @@
+# -*- test-case-name: tests.cluster.test_drift -*-
+"""
+The periodic check that what is stored is what the server has: a list of names and versions only, compared page by page.
+
+A watch that works misses nothing, so this finds something only after a fault: of the server, of something between, or of kdns. What
+differs is looked at again after some seconds, since events are on their way all the time; what differs still is fetched and entered,
+and counted. It is fetched by a *list* with a field selector, because kdns is not granted more than list and watch. When very much
+differs, the whole state is asked for instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from kdns.cluster import projection
+from kdns.cluster.api import ApiClient
+from kdns.cluster.bodies import SLICE
+from kdns.cluster.changes import Change, Delete, Keep
+from kdns.cluster.entering import Entrance
+from kdns.cluster.objects import Version, pack_version
+from kdns.cluster.projection import ProjectionError, Projector
+from kdns.cluster.relist import Suspect
+from kdns.cluster.timing import Clock, pause
+from kdns.cluster.watched import LARGEST_PAGE, Watched, list_options
+
+SETTLE = 10.0
+"""Seconds that events on their way get to arrive."""
+
+MOST_FETCHED = 20
+"""Differing objects that are fetched one by one."""
+
+MOST_REMEMBERED = 10_000
+"""Listed objects that DNS has no use for, remembered so that they are not fetched at each check."""
+
+Place = tuple[bytes, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a check found."""
+
+    compared: int
+    """How many objects the server has."""
+    repaired: int = 0
+    """How many were put right one by one."""
+    too_many: int = 0
+    """How many differ, when they are too many for that: a new list is needed."""
+
+
+@dataclass(slots=True)
+class DriftChecker:
+    """Check one resource. A check that is cancelled has changed nothing but what it has repaired."""
+
+    watched: Watched
+    api: ApiClient
+    projector: Projector
+    entrance: Entrance
+    clock: Clock
+    complain: Callable[[ProjectionError], None] = lambda problem: None
+    _useless: dict[Place, Version] = field(default_factory=dict, init=False)
+
+    async def check(self) -> Found:
+        """
+        Compare everything.
+
+        :raises kdns.cluster.api_errors.WatchProblem: the server does not answer.
+        :raises ProjectionError: it does, but not with a list.
+        """
+        suspects, compared = await self._compare()
+        if suspects:
+            await pause(self.clock, SETTLE)
+            suspects = [suspect for suspect in suspects if self._stored(suspect) == suspect.stored]
+        if len(suspects) > MOST_FETCHED:
+            self._remember(suspects)
+            return Found(compared, too_many=len(suspects))
+        repaired = 0
+        for suspect in suspects:
+            repaired += await self._repair(suspect)
+        return Found(compared, repaired)
+
+    async def _compare(self) -> tuple[list[Suspect], int]:
+        """All that differs, and the number of objects listed."""
+        kind = self.watched.kind
+        check = self.entrance.index.drift(kind)
+        suspects: list[Suspect] = []
+        token, compared = "", 0
+        while True:
+            octets = await self.api.page(self.watched, list_options(LARGEST_PAGE, token), partial=True)
+            page = self.projector.page(kind, octets)
+            compared += len(page.items)
+            for start in range(0, len(page.items), 100):
+                rows = projection.versions(page.items[start : start + 100])
+                suspects += [suspect for suspect in check.page(rows) if self._is_suspect(suspect)]
+                await pause(self.clock, 0)
+            token = page.continue_token
+            if not token:
+                break
+        listed_at = pack_version(page.version)
+        began = self.clock.seconds()
+        for count, suspect in enumerate(check.missed()):
+            if suspect is not None and not _newer(suspect.stored, listed_at):
+                suspects.append(suspect)
+            if count % 50 == 49 and (count % 1000 == 999 or self.clock.seconds() - began >= SLICE):
+                await pause(self.clock, 0)
+                began = self.clock.seconds()
+        return suspects, compared
+
+    def _is_suspect(self, suspect: Suspect) -> bool:
+        if suspect.stored is None:
+            return self._useless.get((suspect.namespace, suspect.name)) != suspect.listed
+        # What is stored is ahead of the list: a change came while it was made.
+        return not _newer(suspect.stored, suspect.listed)
+
+    def _stored(self, suspect: Suspect) -> Version | None:
+        """The version stored now; that of the list when they agree."""
+        wanted = suspect.listed if suspect.listed is not None else ""
+        found = self.entrance.index.drift(self.watched.kind).page([(suspect.namespace, suspect.name, wanted)])
+        return found[0].stored if found else suspect.listed
+
+    async def _repair(self, suspect: Suspect) -> int:
+        """Fetch an object and enter it; 1 if that was a repair."""
+        fields = f"metadata.name={suspect.name.decode()}"
+        if suspect.namespace:
+            fields += f",metadata.namespace={suspect.namespace.decode()}"
+        kind = self.watched.kind
+        page = self.projector.page(kind, await self.api.page(self.watched, list_options(2), fields=fields))
+        change: Change = Delete(kind, suspect.namespace, suspect.name)
+        version: Version | None = None
+        for item in page.items:
+            version = next((row[2] for row in projection.versions([item])), None)
+            try:
+                change = self.projector.project(kind, item)
+            except ProjectionError as problem:
+                self.complain(problem)
+                return 0
+        if self._stored(suspect) != suspect.stored or (version is not None and version == suspect.stored):
+            # An event came while it was fetched, or nothing is wrong with it.
+            return 0
+        if isinstance(change, Keep):
+            return 0
+        if isinstance(change, Delete) and suspect.stored is None:
+            self._remember([suspect])
+            return 0
+        self.entrance.apply(change)
+        return 1
+
+    def _remember(self, suspects: list[Suspect]) -> None:
+        for suspect in suspects:
+            if suspect.stored is None and suspect.listed is not None:
+                if len(self._useless) >= MOST_REMEMBERED:
+                    self._useless.clear()
+                self._useless[suspect.namespace, suspect.name] = suspect.listed
+
+
+def _newer(one: Version | None, other: Version | None) -> bool:
+    """Whether both are numbers, and the first one is the greater; of other versions nobody can tell."""
+    return isinstance(one, int) and isinstance(other, int) and one > other

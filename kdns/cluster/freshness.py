@@ -1,0 +1,142 @@
+# -*- test-case-name: tests.cluster.test_freshness -*-
+"""How old what is known of one resource may be, and what went wrong with it: values, and the metrics made of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from kdns.cluster.watch_states import State
+from kdns.core.metrics import Gauge, Registry
+
+
+@dataclass(slots=True)
+class Freshness:
+    """One watch, as an operator wants to see it; times are seconds of the clock of the watch."""
+
+    resource: str
+    """Plural."""
+    started: float = 0.0
+    state: State = State.STOPPED
+    last_event: float | None = None
+    """When the server said something last: an event, a bookmark, or a page of a list."""
+    last_sync: float | None = None
+    """When the whole state was entered last."""
+    last_check: float | None = None
+    """When the whole state was compared last without finding anything amiss."""
+    entered: int = 0
+    """Objects of the list that is being entered."""
+    relists: Counter[str] = field(default_factory=Counter)
+    """How often the whole state was asked for, by reason."""
+    errors: Counter[str] = field(default_factory=Counter)
+    """Requests and streams that failed, by cause."""
+    bad_objects: int = 0
+    """Objects and lines that could not be read."""
+    drift_repaired: int = 0
+    """Objects that were not what the server said, though no event had been missed as far as anybody could tell."""
+    problem: str = ""
+    """What failed last, while nothing has worked since."""
+
+    @property
+    def synced(self) -> bool:
+        """Whether the whole state was entered once."""
+        return self.last_sync is not None
+
+    def event_age(self, now: float) -> float:
+        """Seconds since the server said something; since the start when it never did."""
+        return max(0.0, now - (self.started if self.last_event is None else self.last_event))
+
+    def sync_age(self, now: float) -> float:
+        """Seconds since the whole state was entered; since the start when it never was."""
+        return max(0.0, now - (self.started if self.last_sync is None else self.last_sync))
+
+    def why_not_ready(self) -> str:
+        """What is waited for; empty when nothing is."""
+        if self.synced:
+            return ""
+        if self.problem:
+            return f"{self.resource}: {self.problem}"
+        if self.entered:
+            return f"{self.resource}: {self.entered} objects so far"
+        return f"{self.resource}: no answer of the API server yet"
+
+
+class FreshnessMetrics:
+    """The metrics of all watches of a process."""
+
+    def __init__(self, registry: Registry, now: Callable[[], float]) -> None:
+        self._now = now
+        self._event_age = registry.gauge(
+            "kdns_kubernetes_last_event_age_seconds",
+            "Seconds since the API server last said something about a resource, bookmarks included.",
+            ("resource",),
+        )
+        self._sync_age = registry.gauge(
+            "kdns_kubernetes_last_sync_age_seconds",
+            "Seconds since the whole state of a resource was last entered.",
+            ("resource",),
+        )
+        self.relists = registry.counter(
+            "kdns_kubernetes_relists_total",
+            "How often the whole state of a resource was asked for, by reason.",
+            ("resource", "reason"),
+        )
+        self.errors = registry.counter(
+            "kdns_kubernetes_watch_errors_total",
+            "Lists and watches that failed, by resource and cause.",
+            ("resource", "cause"),
+        )
+        self.bad_objects = registry.counter(
+            "kdns_kubernetes_bad_objects_total",
+            "Objects and lines of the API that could not be read; what was known of them was kept.",
+            ("resource",),
+        )
+        self.drift_repaired = registry.counter(
+            "kdns_kubernetes_drift_repaired_total",
+            "Objects that the periodic comparison with the API server found to differ and put right.",
+            ("resource",),
+        )
+        self._gauges: dict[str, tuple[Gauge, Gauge]] = {}
+
+    def show(self, watch: Freshness) -> None:
+        """Make the cells of a watch; its gauges follow it from now on."""
+        resource = watch.resource
+        event_age = self._event_age.gauge(resource, read=lambda: watch.event_age(self._now()))
+        sync_age = self._sync_age.gauge(resource, read=lambda: watch.sync_age(self._now()))
+        self._gauges[resource] = (event_age, sync_age)
+        self.bad_objects.counter(resource)
+        self.drift_repaired.counter(resource)
+
+    def hide(self, watch: Freshness) -> None:
+        """A watch has ended: its ages mean nothing any more."""
+        for family, gauge in zip((self._event_age, self._sync_age), self._gauges.pop(watch.resource, ()), strict=False):
+            # Another configuration may watch the same resource by now, with the same cell or another.
+            if family.cells.get((watch.resource,)) is gauge:
+                family.forget(watch.resource)
+
+
+class Complaints:
+    """Says each complaint at once and then at most every so often, with how many times it was not said: a core, times are given."""
+
+    INTERVAL = 60.0
+    """Seconds."""
+
+    def __init__(self) -> None:
+        self._text = ""
+        self._said_at = 0.0
+        self._unsaid = 0
+
+    def hear(self, text: str, now: float) -> str:
+        """What to log; empty: nothing now."""
+        if text == self._text and now - self._said_at < self.INTERVAL:
+            self._unsaid += 1
+            return ""
+        unsaid, self._unsaid = self._unsaid, 0
+        again = f" ({unsaid} times more since)" if unsaid and text == self._text else ""
+        self._text, self._said_at = text, now
+        return text + again
+
+    def forget(self) -> None:
+        """It works again: the next complaint is a new one."""
+        self._text, self._unsaid = "", 0

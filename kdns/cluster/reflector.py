@@ -1,0 +1,505 @@
+# -*- test-case-name: tests.cluster.test_reflector -*-
+"""
+The watch of one resource: walks through the states of watch_states.py and keeps the index as the server says.
+
+Each state is a coroutine that does its work and returns the move that ends it. All data that was entered serves throughout; nothing is
+taken out but by an event, or by the sweep after a state that was complete. What goes wrong ends in BACKING_OFF and in :class:`Freshness`,
+never in the end of the watch.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+import msgspec
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
+from twisted.logger import Logger
+
+from kdns.cluster import projection
+from kdns.cluster.api import ApiClient
+from kdns.cluster.api_errors import ApiRefusal, Unreachable, WatchProblem
+from kdns.cluster.backoff import Backoff
+from kdns.cluster.bodies import Silence, StreamProblem
+from kdns.cluster.changes import Change
+from kdns.cluster.drift import DriftChecker
+from kdns.cluster.entering import Entrance
+from kdns.cluster.following import Following
+from kdns.cluster.freshness import Complaints, Freshness, FreshnessMetrics
+from kdns.cluster.lines import Overlong
+from kdns.cluster.objects import pack_version
+from kdns.cluster.projection import Bookmark, Event, ProjectionError, Projector
+from kdns.cluster.relist import Relist
+from kdns.cluster.timing import Clock, Timer, pause, stop_timer
+from kdns.cluster.watch_states import Move, State, after
+from kdns.cluster.watched import FIRST_PAGE, Watched, list_options, next_limit, stream_options, watch_options
+
+IDLE = (90.0, 120.0)
+"""Seconds without event or bookmark after which a connection is not trusted; the server sends a bookmark about once a minute."""
+
+DURATION = (240, 480)
+"""Seconds that a watch is asked to last: short enough that a server that is going away gets rid of us, drawn so that we do not return all
+at once."""
+
+INITIAL_PATIENCE = 3.0
+"""
+Seconds without a line in an initial stream. Servers from before WatchList may take it for an ordinary watch, whose initial part has
+no end; then the state is listed instead, which is always right.
+"""
+
+REMEMBER_REFUSAL = 3600.0
+"""Seconds before a server that could not stream its state is asked again whether it can."""
+
+TOO_SHORT = 1.0
+"""Seconds. A watch that ends so soon without a word is a failure, else a broken server would be asked without a pause."""
+
+RELIST_GAP = 10.0
+"""Seconds. A version that expires again so soon is a failure likewise."""
+
+RESYNC = (30.0, 3600.0)
+"""Seconds until the whole state is asked for again because something could not be read: at first, and at most; it doubles."""
+
+CHECK = (600.0, 900.0)
+"""Seconds between two checks for drift."""
+
+_NAME_IN_HEAD = re.compile(rb'"name":"([^"]{1,253})"')
+
+log = Logger(namespace="plugin/kubernetes")
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all watches of a source share."""
+
+    api: ApiClient
+    projector: Projector
+    entrance: Entrance
+    clock: Clock
+    chance: Random
+    metrics: FreshnessMetrics
+
+
+class Reflector:
+    """
+    Keep one kind of objects in the index as the server has them, from :meth:`start` to :meth:`stop`.
+
+    :param on_sync: is called each time the whole state has been entered.
+    """
+
+    def __init__(self, watched: Watched, around: Surroundings, on_sync: Callable[[], None] = lambda: None) -> None:
+        self.watched = watched
+        self.freshness = Freshness(watched.plural)
+        self.state = State.STOPPED
+        self._api = around.api
+        self._projector = around.projector
+        self._entrance = around.entrance
+        self._clock = around.clock
+        self._chance = around.chance
+        self._metrics = around.metrics
+        self._on_sync = on_sync
+        self._backoff = Backoff(around.chance)
+        self._complaints = Complaints()
+        self._drift = DriftChecker(
+            watched, around.api, around.projector, around.entrance, around.clock, self._bad_object
+        )
+        self._running: list[Deferred[None]] = []
+        self._stopped = True
+        self._following: Following | None = None
+        self._relist: Relist | None = None
+        # Where a watch would go on; empty when the whole state is needed.
+        self._version = ""
+        self._reason = "start"
+        self._retry_after: float | None = None
+        self._no_streams_until = 0.0
+        self._expired_at: float | None = None
+        self._too_large = 0
+        # Of the state that is being entered: whether its end was seen, and whether all of it could be read.
+        self._complete = False
+        self._unreadable = False
+        self._bad_before = 0
+        # A further relist that is wanted: why, its timer, and the pause before the next one.
+        self._wanted = ""
+        self._resync_timer: Timer | None = None
+        self._resync_pause = RESYNC[0]
+
+    # From outside
+
+    def start(self) -> None:
+        """Begin to watch."""
+        assert self.state is State.STOPPED, "started twice"
+        self.freshness.started = self._clock.seconds()
+        self._metrics.show(self.freshness)
+        self._move(Move.START)
+        self._stopped = False
+        self._running = [Deferred.fromCoroutine(self._run()), Deferred.fromCoroutine(self._check_now_and_then())]
+
+    def stop(self) -> Deferred[None]:
+        """Watch no more; what is in the index stays there."""
+        if self.state is not State.STOPPED:
+            self._metrics.hide(self.freshness)
+        self._move(Move.STOP)
+        self._stopped = True
+        running, self._running = self._running, []
+        for coroutine in running:
+            coroutine.cancel()
+        stop_timer(self._resync_timer)
+        self._resync_timer = None
+        self._close()
+        # A request that is cancelled may take a turn of the reactor to be gone.
+        return DeferredList(running).addCallback(lambda _: None)
+
+    def resync(self, reason: str) -> None:
+        """Ask for the whole state as soon as possible; what is stored serves meanwhile."""
+        self._wanted = self._wanted or reason
+        if self._following is not None and self.state is State.STREAMING:
+            self._following.notify()
+
+    # The loop
+
+    def _move(self, move: Move) -> None:
+        self.state = self.freshness.state = after(self.state, move)
+
+    async def _run(self) -> None:
+        steps: dict[State, Callable[[], Coroutine[Deferred[Any], Any, Move]]] = {
+            State.INITIAL_STREAM: self._initial_stream,
+            State.LISTING: self._list,
+            State.CONNECTING: self._connect,
+            State.STREAMING: self._stream,
+            State.BACKING_OFF: self._back_off,
+        }
+        while not self._stopped:
+            try:
+                move = await steps[self.state]()
+            except CancelledError:
+                return
+            except WatchProblem as problem:
+                move = self._judge(problem)
+            except Exception:
+                # A fault of kdns: it must not end the watch, and it must be seen.
+                log.failure("the watch of {resource} failed", resource=self.watched.plural)
+                self._note("internal", "internal error, see the log")
+                self._forget_version("failed")
+                move = Move.FAILED
+            if self._stopped:
+                break
+            if move not in (Move.SYNCED, Move.OPENED) or self.state is State.LISTING:
+                self._close()
+            self._move(move)
+
+    def _judge(self, problem: WatchProblem) -> Move:
+        """What a failure means for the next state."""
+        now = self._clock.seconds()
+        if isinstance(problem, ApiRefusal) and problem.expired:
+            before, self._expired_at = self._expired_at, now
+            self._forget_version("expired")
+            if before is None or now - before >= RELIST_GAP:
+                return Move.EXPIRED
+        elif isinstance(problem, ApiRefusal) and problem.too_large and self._version:
+            # It may be a replica that lags; but a server that was restored from a backup never reaches the version.
+            self._too_large += 1
+            if self._too_large >= 2:
+                self._forget_version("version_unknown")
+        self._retry_after = problem.retry_after
+        self._note(problem.cause, str(problem))
+        text = self._complaints.hear(str(problem), now)
+        if text:
+            log.error(
+                "Failed to watch: failed to {verb} {type}: {text}",
+                verb=problem.verb,
+                type=self.watched.type_name,
+                text=text,
+            )
+        return Move.FAILED
+
+    def _note(self, cause: str, text: str) -> None:
+        self.freshness.errors[cause] += 1
+        self._metrics.errors.counter(self.watched.plural, cause).inc()
+        self.freshness.problem = text
+
+    def _forget_version(self, reason: str) -> None:
+        self._version = ""
+        self._reason = self._reason or reason
+
+    def _works(self) -> None:
+        """The server answered as it should."""
+        self.freshness.problem = ""
+        self._complaints.forget()
+        self._too_large = 0
+
+    def _close(self) -> None:
+        """Give up the stream and the list under way."""
+        if self._following is not None:
+            self._following.close()
+            self._following = None
+        if self._relist is not None:
+            self._relist.abort()
+            self._relist = None
+
+    async def _back_off(self) -> Move:
+        delay = self._backoff.delay(self._clock.seconds(), self._retry_after)
+        self._retry_after = None
+        await pause(self._clock, delay)
+        return Move.RETRY_WATCH if self._version else Move.RETRY_SYNC
+
+    # The whole state
+
+    def _begin_state(self) -> None:
+        """The whole state is about to come."""
+        if self._wanted:
+            self._reason, self._wanted = self._reason or self._wanted, ""
+            stop_timer(self._resync_timer)
+            self._resync_timer = None
+        if self._reason:
+            self.freshness.relists[self._reason] += 1
+            self._metrics.relists.counter(self.watched.plural, self._reason).inc()
+            self._reason = ""
+        self._version = ""
+        self._complete = self._unreadable = False
+        self._bad_before = self.freshness.bad_objects
+        self.freshness.entered = 0
+        self._relist = self._entrance.index.relist(self.watched.kind)
+
+    async def _initial_stream(self) -> Move:
+        if self._clock.seconds() < self._no_streams_until:
+            return Move.REFUSED
+        try:
+            opened = await self._api.watch(self.watched, stream_options(self._chance.randint(*DURATION)))
+        except ApiRefusal as problem:
+            if not problem.not_understood:
+                raise
+            return self._no_streams()
+        self._begin_state()
+        following = self._following = Following(opened, self._clock, self._initial_line, INITIAL_PATIENCE)
+        following.begin()
+        while not self._complete:
+            await following.news()
+            if not following.ended:
+                continue
+            if isinstance(following.failure, Silence):
+                return self._no_streams()
+            raise self._broken(following.failure, "the stream of the whole state ended before its end")
+        await self._finish_state()
+        following.work = self._line
+        following.stream.expect(self._chance.uniform(*IDLE))
+        following.stream.release()
+        return Move.SYNCED
+
+    def _no_streams(self) -> Move:
+        self._no_streams_until = self._clock.seconds() + REMEMBER_REFUSAL
+        return Move.REFUSED
+
+    def _initial_line(self, line: bytes | Overlong) -> None:
+        event = self._read(line)
+        if isinstance(event, Event):
+            self.freshness.entered += 1
+            self._apply(event.change)
+        elif isinstance(event, Bookmark):
+            assert self._following is not None, "lines come from it"
+            if not event.ends_initial:
+                # An ordinary bookmark has no place here: the server took this for an ordinary watch.
+                self._following.stream.fail(Silence("the whole state has no end"))
+                return
+            self._version = event.version
+            self._complete = True
+            self._following.stream.hold()
+            self._following.notify()
+
+    async def _list(self) -> Move:
+        limit, token = FIRST_PAGE, ""
+        kind = self.watched.kind
+        begun = False
+        while True:
+            octets = await self._api.page(self.watched, list_options(limit, token))
+            try:
+                page = self._projector.page(kind, octets)
+            except ProjectionError as problem:
+                raise WatchProblem(self.watched, "list", problem.reason) from None
+            if not begun:
+                self._begin_state()
+                begun = True
+            self.freshness.last_event = self._clock.seconds()
+            await self._entrance.each(page.items, self._enter_item)
+            limit, token = next_limit(len(octets), len(page.items)), page.continue_token
+            if not token:
+                break
+        self._version = page.version
+        await self._finish_state()
+        if not self._version:
+            raise WatchProblem(self.watched, "list", "the list has no resourceVersion")
+        return Move.SYNCED
+
+    def _enter_item(self, item: msgspec.Raw) -> None:
+        self.freshness.entered += 1
+        try:
+            self._apply(self._projector.project(self.watched.kind, item))
+        except ProjectionError as problem:
+            self._bad_object(problem)
+
+    async def _finish_state(self) -> None:
+        """All of it is entered: sweep out what was not in it."""
+        relist, self._relist = self._relist, None
+        assert relist is not None, "begun before"
+        if self._unreadable:
+            # Something in it has no name, so nobody can tell what was not in it.
+            relist.abort()
+        else:
+            await self._entrance.sweep(relist)
+        self.freshness.last_sync = self._clock.seconds()
+        if self.freshness.bad_objects == self._bad_before:
+            self._resync_pause = RESYNC[0]
+        self._works()
+        self._on_sync()
+
+    # Changes as they happen
+
+    async def _connect(self) -> Move:
+        if self._wanted:
+            return Move.RESYNC
+        options = watch_options(self._version, self._chance.randint(*DURATION))
+        opened = await self._api.watch(self.watched, options)
+        self._following = Following(opened, self._clock, self._line, self._chance.uniform(*IDLE))
+        self._following.begin()
+        self.freshness.problem = ""
+        return Move.OPENED
+
+    async def _stream(self) -> Move:
+        following = self._following
+        assert following is not None, "OPENED and SYNCED leave one"
+        while not self._wanted:
+            await following.news()
+            if not following.ended:
+                continue
+            if isinstance(following.failure, Silence):
+                return Move.SILENT
+            if following.failure is not None:
+                raise self._broken(following.failure, "")
+            if self._clock.seconds() - following.began < TOO_SHORT and not following.stream.lines:
+                raise Unreachable(self.watched, "watch", "the server ends the watch at once")
+            return Move.ENDED
+        return Move.RESYNC
+
+    def _broken(self, failure: BaseException | None, otherwise: str) -> BaseException:
+        """What is raised for a stream that failed with *failure*."""
+        if failure is None or isinstance(failure, StreamProblem):
+            return Unreachable(self.watched, "watch", str(failure or otherwise))
+        return failure
+
+    def _line(self, line: bytes | Overlong) -> None:
+        event = self._read(line)
+        if event is None:
+            return
+        if isinstance(event, Event):
+            if self._in_order(event):
+                self._apply(event.change)
+        else:
+            self._advance(event.version)
+        self._works()
+
+    def _in_order(self, event: Event) -> bool:
+        """
+        Whether an event is to be entered, by its version.
+
+        Versions of one resource grow from event to event. One that was here already changes nothing; one that comes late may be
+        entered if what is stored of the object is older, but then something on the way is not in order, and the whole state is asked for.
+        """
+        change = event.change
+        if self._advance(event.version) or isinstance(change, ProjectionError):
+            return True
+        this = pack_version(event.version)
+        if event.version == self._version:
+            return False
+        self._resync_later("out_of_order")
+        stored = self._entrance.index.drift(change.kind).page([(change.namespace, change.name, "")])
+        version = stored[0].stored if stored else None
+        return isinstance(version, int) and isinstance(this, int) and version < this
+
+    def _advance(self, version: str) -> bool:
+        """Go on from *version*, unless it is one that has been passed."""
+        last, this = pack_version(self._version), pack_version(version)
+        if isinstance(last, int) and isinstance(this, int) and this <= last:
+            return False
+        self._version = version
+        return True
+
+    def _read(self, line: bytes | Overlong) -> Event | Bookmark | None:
+        """What a line says; None when it cannot be read. An ERROR ends the stream."""
+        self.freshness.last_event = self._clock.seconds()
+        kind = self.watched.kind
+        try:
+            if isinstance(line, Overlong):
+                name = _NAME_IN_HEAD.search(line.head)
+                text = f"a line of {line.octets} octets" + (f", {name[1].decode('latin-1')}" if name else "")
+                raise ProjectionError(kind, b"", b"", text)
+            event = self._projector.event(kind, line)
+        except ProjectionError as problem:
+            self._bad_object(problem)
+            return None
+        if isinstance(event, projection.Failure):
+            after_seconds = None if event.retry_after is None else float(event.retry_after)
+            raise ApiRefusal(self.watched, "watch", event.code, event.reason, event.message, after_seconds)
+        return event
+
+    def _apply(self, change: Change | ProjectionError) -> None:
+        if isinstance(change, ProjectionError):
+            self._bad_object(change)
+        else:
+            self._entrance.apply(change)
+
+    # What could not be read
+
+    def _bad_object(self, problem: ProjectionError) -> None:
+        """Count it, name it, keep what is known of it, and have another look later."""
+        self.freshness.bad_objects += 1
+        self._metrics.bad_objects.counter(self.watched.plural).inc()
+        log.warn("{problem}; what is known of it is kept", problem=str(problem))
+        keep = problem.keep()
+        if keep is not None:
+            self._entrance.apply(keep)
+        else:
+            self._unreadable = True
+        self._resync_later("bad_object")
+
+    def _resync_later(self, reason: str) -> None:
+        if self._resync_timer is not None and self._resync_timer.active():
+            return
+        delay = self._resync_pause * self._chance.uniform(1.0, 1.5)
+        self._resync_pause = min(self._resync_pause * 2, RESYNC[1])
+        self._resync_timer = self._clock.callLater(delay, self.resync, reason)
+
+    # Drift
+
+    async def _check_now_and_then(self) -> None:
+        while True:
+            try:
+                await pause(self._clock, self._chance.uniform(*CHECK))
+                if self.state is State.STREAMING:
+                    await self._check()
+            except CancelledError:
+                return
+            except (WatchProblem, ProjectionError) as problem:
+                cause = problem.cause if isinstance(problem, WatchProblem) else "broken"
+                self.freshness.errors[cause] += 1
+                self._metrics.errors.counter(self.watched.plural, cause).inc()
+                log.debug("no check of {resource}: {problem}", resource=self.watched.plural, problem=str(problem))
+            except Exception:
+                log.failure("the check of {resource} failed", resource=self.watched.plural)
+
+    async def _check(self) -> None:
+        found = await self._drift.check()
+        repaired = found.repaired + found.too_many
+        if not repaired:
+            self.freshness.last_check = self._clock.seconds()
+            return
+        self.freshness.drift_repaired += repaired
+        self._metrics.drift_repaired.counter(self.watched.plural).inc(repaired)
+        log.warn(
+            "{resource}: {count} of {total} objects were not what the API server has; put right",
+            resource=self.watched.plural,
+            count=repaired,
+            total=found.compared,
+        )
+        if found.too_many:
+            self.resync("drift")
