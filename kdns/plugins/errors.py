@@ -1,0 +1,207 @@
+# -*- test-case-name: tests.plugins.test_errors -*-
+"""
+*errors*: a line for each query that failed, or one line for many that failed alike.
+
+Decides what is printed of a failure and when. What a failure is, the chain says (:class:`~kdns.core.failure.ResolutionFailed`); a query
+that no block takes is none.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from twisted.logger import Logger, LogLevel
+
+from kdns.core.failure import Refused, ResolutionFailed
+from kdns.core.observe import Exchange, Repeat
+from kdns.core.regexp import compile_regexp
+from kdns.corefile.dispenser import Dispenser
+from kdns.corefile.values import format_duration, parse_duration
+from kdns.plugins.replies import DROPPED
+from kdns.plugins.seam import Block, Resource, Site
+from kdns.wire.constants import type_text
+from kdns.wire.names import to_text
+
+log = Logger(namespace="plugin/errors")
+
+MOST_MATCHED = 4096
+"""Characters of a failure's text that expressions see; Python's matching may take long on long texts."""
+
+LEVELS: dict[str, Any] = {
+    "warning": LogLevel.warn,
+    "error": LogLevel.error,
+    "info": LogLevel.info,
+    "debug": LogLevel.debug,
+}
+
+SHOW_FIRST = "show_first"
+
+
+@dataclass(frozen=True, slots=True)
+class Consolidation:
+    """Failures to be counted instead of printed."""
+
+    period: float
+    """Seconds from the first failure to the line that sums them up."""
+
+    expression: str
+    level: str = "error"
+    show_first: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """``errors [stdout] { stacktrace; consolidate DURATION REGEXP [LEVEL] [show_first] }``."""
+
+    consolidations: tuple[Consolidation, ...] = ()
+    stacktrace: bool = False
+    """Whether an exception that nobody foresaw is printed with where it happened; kdns always does that."""
+
+
+class ErrorsDirective:
+    """The directive of the Corefile."""
+
+    name = "errors"
+
+    def parse(self, tokens: Dispenser, block: Block) -> Config:
+        """Read the directive; once per server block."""
+        consolidations: list[Consolidation] = []
+        stacktrace = False
+        for _ in tokens.invocations(once=True):
+            for word in tokens.args(0, 1):
+                if word != "stdout":
+                    raise tokens.error(f"invalid log file: {word}")
+            for option in tokens.block():
+                match option:
+                    case "stacktrace":
+                        stacktrace = not tokens.args(0)
+                    case "consolidate":
+                        consolidations.append(_consolidation(tokens))
+                    case _:
+                        raise tokens.unknown_property("stacktrace", "consolidate")
+        return Config(tuple(consolidations), stacktrace)
+
+    def build(self, config: Config, site: Site) -> None:
+        """Watch the block's replies."""
+        summaries = tuple(Summary(each, site.house.reactor) for each in config.consolidations)
+        site.observe(Errors(summaries))
+        if summaries:
+            site.run(Summaries(summaries))
+
+
+directive = ErrorsDirective()
+
+
+def _consolidation(tokens: Dispenser) -> Consolidation:
+    words = tokens.args(2, 4)
+    try:
+        period = parse_duration(words[0])
+        compile_regexp(words[1])
+    except ValueError as error:
+        raise tokens.error(str(error)) from None
+    level, show_first = "error", False
+    options = words[2:]
+    if options and options[-1] == SHOW_FIRST:
+        show_first = True
+        options.pop()
+    if options:
+        level = options.pop(0)
+        if level not in LEVELS:
+            raise tokens.error(f"unknown log level argument in consolidate: {level}")
+    if options:
+        raise tokens.error(f"unknown option in consolidate: {options[0]}")
+    return Consolidation(period, words[1], level, show_first)
+
+
+class Errors:
+    """The observer of one server block."""
+
+    def __init__(self, summaries: tuple[Summary, ...] = ()) -> None:
+        self._summaries = summaries
+
+    def finished(self, exchange: Exchange) -> None:
+        """Print what failed, or count it where it is to be summed up: the first expression that fits decides."""
+        failure = exchange.failure
+        if failure is None or isinstance(failure, Refused) or exchange.zone == DROPPED:
+            return
+        for summary in self._summaries:
+            if summary.fits(failure.text):
+                summary.count(exchange, failure)
+                return
+        _print(LogLevel.error, exchange, failure)
+
+    def repeat(self, exchange: Exchange) -> Repeat:
+        """A failure is never given again without asking."""
+        return Repeat()
+
+
+def _print(level: Any, exchange: Exchange, failure: ResolutionFailed) -> None:
+    request = exchange.request
+    log.emit(
+        level,
+        "{rcode} {qname} {qtype}: {text}",
+        rcode=failure.rcode,
+        qname=to_text(request.qname),
+        qtype=type_text(request.qtype),
+        text=failure.text,
+    )
+
+
+@dataclass(slots=True)
+class Summary:
+    """Failures that match one expression, counted for a period that begins with the first."""
+
+    config: Consolidation
+    reactor: Any
+    _pattern: re.Pattern[str] = field(init=False)
+    _count: int = field(default=0, init=False)
+    _end: Any = field(default=None, init=False)
+    _stopped: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        self._pattern = compile_regexp(self.config.expression)
+
+    def fits(self, text: str) -> bool:
+        """Whether a failure with this text is one of them; none is after the end."""
+        return not self._stopped and self._pattern.search(text[:MOST_MATCHED]) is not None
+
+    def count(self, exchange: Exchange, failure: ResolutionFailed) -> None:
+        """Count one."""
+        self._count += 1
+        if self._end is None:
+            self._end = self.reactor.callLater(self.config.period, self._ended)
+            if self.config.show_first:
+                _print(LEVELS[self.config.level], exchange, failure)
+
+    def _ended(self) -> None:
+        self._end = None
+        count, self._count = self._count, 0
+        if count > (1 if self.config.show_first else 0):
+            log.emit(
+                LEVELS[self.config.level],
+                "{count} errors like '{expression}' occurred in last {period}",
+                count=count,
+                expression=self.config.expression,
+                period=format_duration(self.config.period),
+            )
+
+    def stop(self) -> None:
+        """Say what was counted until now; what comes after is printed one by one."""
+        self._stopped = True
+        if self._end is not None:
+            self._end.cancel()
+            self._ended()
+
+
+class Summaries(Resource):
+    """Ends the periods that run when the configuration ends."""
+
+    def __init__(self, summaries: tuple[Summary, ...]) -> None:
+        self._summaries = summaries
+
+    def stop(self) -> None:
+        """Print what was counted."""
+        for summary in self._summaries:
+            summary.stop()
