@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from kdns.cluster.credentials import CredentialsError
 from kdns.corefile.dispenser import Dispenser
+from kdns.corefile.errors import SetupError
 from kdns.plugins.kubernetes.cluster import LiveCluster
 from kdns.plugins.kubernetes.config import Config, parse
 from kdns.plugins.kubernetes.metadata import KubernetesMetadata
@@ -23,7 +25,10 @@ class KubernetesDirective:
         """A link, and the cluster behind it: blocks that read the same cluster in the same way share one."""
         source = config.source
         timeout = config.startup_timeout
-        cluster = site.keep(("kubernetes", source), source, lambda: LiveCluster(site.house, source, timeout))
+        try:
+            cluster = site.keep(("kubernetes", source), source, lambda: LiveCluster(site.house, source, timeout))
+        except CredentialsError as error:
+            raise SetupError(str(error), plugin=self.name, located=False) from error
         zone = ClusterZone(config, cluster, site.house.clock, site.own_addresses)
         site.link(zone)
         site.ready_when(self.name, lambda: cluster.synced, cluster.why_not_ready)

@@ -3,94 +3,172 @@
 The cluster as a resource of the service: one index, and the source that keeps it up to date.
 
 A start waits for the first sync, but not for ever: after the time-out the server answers what it can, and what it does not know yet is
-SERVFAIL, not NXDOMAIN.
+SERVFAIL, not NXDOMAIN. With a snapshot nobody waits: what it holds is served at once, marked as stale until the API has spoken.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, execute, succeed
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
-from kdns.cluster.follow import Follower
+from kdns.cluster.api_source import ApiSource, Limits
+from kdns.cluster.credentials import Wanted
+from kdns.cluster.finding import find_credentials
 from kdns.cluster.index import ClusterIndex
+from kdns.cluster.manifest_source import ManifestSource
 from kdns.cluster.manifests import Selection
 from kdns.cluster.projection import Options
 from kdns.cluster.selectors import parse as parse_selector
+from kdns.cluster.source import ClusterSource
+from kdns.cluster.watched import Needs
+from kdns.core.stamps import Noted, Stamp
 from kdns.plugins.kubernetes.config import Source
+from kdns.plugins.kubernetes.programming import ProgrammingLatency
+from kdns.plugins.kubernetes.snapshots import SnapshotKeeper
 from kdns.plugins.seam import House, Resource
 
 log = Logger(namespace="plugin/kubernetes")
 
-WAIT_STEP = 0.1
-"""Seconds between two looks whether everything is synced."""
-
 WAIT_NOTICE = 0.5
 """Seconds between two lines that say that the start still waits."""
 
-GRACE_STEP = 0.1
-"""Seconds between two looks for slices whose grace is over."""
 
+class LiveCluster(Resource):
+    """
+    The index of one source, shared by all blocks that read it.
 
-class ClusterSource(Protocol):
-    """Something that keeps an index up to date."""
+    :raises kdns.cluster.credentials.CredentialsError: from the constructor, when there is no way to the API.
+    """
 
-    @property
-    def synced(self) -> bool:
-        """Whether everything was seen whole at least once."""
-
-    def start(self) -> None:
-        """Begin."""
-
-    def stop(self) -> Deferred[None] | None:
-        """End, and leave nothing behind."""
-
-    def why_not_ready(self) -> str:
-        """What is still missing; empty when nothing is."""
-
-
-class ManifestSource:
-    """A folder of YAML in place of the API."""
-
-    def __init__(self, house: House, source: Source, index: ClusterIndex) -> None:
-        selection = Selection(
-            parse_selector(source.labels),
-            parse_selector(source.namespace_labels),
-        )
-        self._source = source
-        self._follower = Follower(
-            source.manifests, index, house.reactor, partial(_aside, house), projection_options(source), selection
-        )
+    def __init__(self, house: House, source: Source, startup_timeout: float) -> None:
+        self.index = ClusterIndex()
+        self._house = house
+        self._timeout = startup_timeout
+        self._source = source_for(house, source, self.index)
+        self._snapshot: SnapshotKeeper | None = None
+        if source.snapshot:
+            self._snapshot = SnapshotKeeper(
+                house, source.snapshot, self.index, projection_options(source), partial(aside, house)
+            )
+        self._fresh = Stamp()
+        self._timers: list[Any] = []
+        self._waiting: Deferred[None] | None = None
+        self._syncing: Deferred[None] | None = None
 
     @property
     def synced(self) -> bool:
-        """Whether the files were entered once."""
-        return self._follower.synced
+        """Whether what is not in the index does not exist, as far as can be known."""
+        return self._source.synced or (self._snapshot is not None and self._snapshot.written is not None)
 
-    def start(self) -> None:
-        """Read the files and follow them."""
-        self._follower.startService()
+    def staleness(self) -> tuple[str, Noted] | None:
+        """
+        While answers come from a snapshot: how old it is, in words, and a stamp that moves when they do no longer.
 
-    def stop(self) -> Deferred[None] | None:
-        """Follow them no more."""
-        return self._follower.stopService()
+        None as soon as the source has been seen whole.
+        """
+        if self._source.synced or self._snapshot is None or self._snapshot.written is None:
+            return None
+        age = max(0, int(self._house.wall() - self._snapshot.written))
+        return f"from a snapshot {age} s old", self._fresh.noted()
 
     def why_not_ready(self) -> str:
-        """Which files are still being read."""
-        return "" if self.synced else f"reading manifests: {', '.join(self._source.manifests)}"
+        """What is still missing, in words."""
+        return self._source.why_not_ready()
+
+    def start(self) -> Deferred[None]:
+        """Begin to read the cluster; fires when it is synced, or a snapshot is there, or the time-out is over."""
+        if self._snapshot is not None:
+            self._snapshot.read()
+            self._snapshot.start()
+        self._source.start()
+        self._syncing = self._source.when_synced()
+        self._syncing.addCallbacks(self._came_in_sync, lambda _: None)
+        if self.synced:
+            return succeed(None)
+        self._waiting = Deferred(lambda _: self._stop_waiting())
+        reactor = self._house.reactor
+        self._timers = [
+            reactor.callLater(self._timeout, self._give_up),
+            reactor.callLater(WAIT_NOTICE, self._notice),
+        ]
+        return self._waiting
+
+    def _came_in_sync(self, _: None) -> None:
+        self._syncing = None
+        self._fresh.bump()
+        self._go_on()
+
+    def _notice(self) -> None:
+        log.info("waiting for Kubernetes API before starting server")
+        self._timers[1] = self._house.reactor.callLater(WAIT_NOTICE, self._notice)
+
+    def _give_up(self) -> None:
+        log.warn("starting server with unsynced Kubernetes API")
+        self._go_on()
+
+    def _go_on(self) -> None:
+        waiting, self._waiting = self._waiting, None
+        self._stop_waiting()
+        if waiting is not None:
+            waiting.callback(None)
+
+    def _stop_waiting(self) -> None:
+        self._waiting = None
+        for timer in self._timers:
+            if timer.active():
+                timer.cancel()
+        self._timers = []
+
+    def stop(self) -> Deferred[None]:
+        """Read no more."""
+        self._stop_waiting()
+        if self._syncing is not None:
+            self._syncing.cancel()
+        if self._snapshot is not None:
+            self._snapshot.stop()
+        return self._source.stop()
 
 
-def _aside(house: House, work: Callable[[], Any]) -> Deferred[Any]:
-    """Run what blocks in a thread; on a reactor without threads, here and now."""
-    if not house.kernel_sockets:
-        from twisted.internet.defer import execute
+def source_for(house: House, source: Source, index: ClusterIndex) -> ClusterSource:
+    """
+    The source that a configuration names.
 
-        return execute(work)
-    return deferToThreadPool(house.reactor, house.reactor.getThreadPool(), work)
+    :raises kdns.cluster.credentials.CredentialsError: it names none that could be reached.
+    """
+    options = projection_options(source)
+    if source.manifests:
+        selection = Selection(parse_selector(source.labels), parse_selector(source.namespace_labels))
+        return ManifestSource(
+            house.reactor, index, source.manifests, partial(aside, house), needs_of(source), options, selection
+        )
+    wanted = Wanted(source.endpoint, source.tls, source.kubeconfig, source.context)
+    credentials = find_credentials(house.reactor, wanted, house.environ, complain=_complain, wall=house.wall)
+    return ApiSource(
+        house.reactor,
+        index,
+        credentials,
+        needs_of(source),
+        options,
+        registry=house.registry,
+        limits=Limits(source.qps, source.burst, source.max_inflight),
+        wall=house.wall,
+        chance=house.random,
+        watch_change=ProgrammingLatency(house.registry, index, house.wall),
+    )
+
+
+def _complain(text: str) -> None:
+    log.warn("{text}", text=text)
+
+
+def needs_of(source: Source) -> Needs:
+    """The resources that a configuration has to know."""
+    return Needs(source.labels, source.namespace_labels, source.endpoints, source.pods, source.multicluster)
 
 
 def projection_options(source: Source) -> Options:
@@ -103,77 +181,8 @@ def projection_options(source: Source) -> Options:
     )
 
 
-class LiveCluster(Resource):
-    """The index of one source, shared by all blocks that read it."""
-
-    def __init__(self, house: House, source: Source, startup_timeout: float) -> None:
-        self.index = ClusterIndex()
-        self._house = house
-        self._source = source_for(house, source, self.index)
-        self._timeout = startup_timeout
-        self._waiting: Deferred[None] | None = None
-        self._wait_timer: Any = None
-        self._grace_timer: Any = None
-
-    @property
-    def synced(self) -> bool:
-        """Whether everything that is watched has been seen whole."""
-        return self._source.synced
-
-    def why_not_ready(self) -> str:
-        """What is still missing, in words."""
-        return self._source.why_not_ready()
-
-    def start(self) -> Deferred[None]:
-        """Begin to read the cluster; fires when it is synced or the time-out is over."""
-        self._source.start()
-        self._tend()
-        self._waiting = Deferred(lambda _: self._stop_waiting())
-        reactor = self._house.reactor
-        self._wait(reactor.seconds() + self._timeout, reactor.seconds())
-        return self._waiting
-
-    def _wait(self, until: float, notice: float) -> None:
-        reactor = self._house.reactor
-        now = reactor.seconds()
-        self._wait_timer = None
-        if self.synced or now >= until:
-            if not self.synced:
-                log.warn("starting server with unsynced Kubernetes API")
-            waiting, self._waiting = self._waiting, None
-            if waiting is not None:
-                waiting.callback(None)
-            return
-        if now - notice >= WAIT_NOTICE:
-            notice = now
-            log.info("waiting for Kubernetes API before starting server")
-        self._wait_timer = reactor.callLater(min(WAIT_STEP, until - now), self._wait, until, notice)
-
-    def _stop_waiting(self) -> None:
-        if self._wait_timer is not None:
-            self._wait_timer.cancel()
-            self._wait_timer = None
-        self._waiting = None
-
-    def _tend(self) -> None:
-        """Let go of slices that were held while their replacement was awaited."""
-        deadline = self.index.next_deadline()
-        now = self._house.reactor.seconds()
-        if deadline is not None and deadline <= now:
-            self.index.expire(now)
-        self._grace_timer = self._house.reactor.callLater(GRACE_STEP, self._tend)
-
-    def stop(self) -> Deferred[None] | None:
-        """Read no more."""
-        self._stop_waiting()
-        if self._grace_timer is not None:
-            self._grace_timer.cancel()
-            self._grace_timer = None
-        return self._source.stop()
-
-
-def source_for(house: House, source: Source, index: ClusterIndex) -> ClusterSource:
-    """The source that a configuration names."""
-    if source.manifests:
-        return ManifestSource(house, source, index)
-    raise AssertionError("API source")
+def aside(house: House, work: Callable[[], Any]) -> Deferred[Any]:
+    """Run what blocks in a thread; where the network is in memory there are none, and it runs here and now."""
+    if not house.kernel_sockets:
+        return execute(work)
+    return deferToThreadPool(house.reactor, house.reactor.getThreadPool(), work)

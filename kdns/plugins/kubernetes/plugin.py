@@ -22,9 +22,30 @@ from kdns.plugins.kubernetes.config import Config, is_reverse
 from kdns.plugins.kubernetes.lookup import Found, Item, Lookup
 from kdns.plugins.kubernetes.names import Parsed, Shape, parse_name
 from kdns.plugins.kubernetes.zone import SOURCE, Zone
-from kdns.wire.constants import AA, AAAA, AXFR, CNAME, EDE_NOT_READY, IXFR, NS, PTR, REFUSED, SOA, SRV, TC, TXT, A
+from kdns.wire.constants import (
+    AA,
+    AAAA,
+    AXFR,
+    CNAME,
+    EDE_NOT_READY,
+    EDE_STALE_ANSWER,
+    EDE_STALE_NXDOMAIN,
+    IXFR,
+    NS,
+    NXDOMAIN,
+    PTR,
+    REFUSED,
+    SOA,
+    SRV,
+    TC,
+    TXT,
+    A,
+)
 from kdns.wire.names import MalformedName, address_of_reverse, is_subdomain, labels_of, longest_zone
 from kdns.wire.records import Record, cname
+
+STALE_SECONDS = 1.0
+"""How long a reply that tells the age of its data is given again as it is."""
 
 MOST_ALIASES = 10
 """External names that are followed inside the zone for one query."""
@@ -41,6 +62,9 @@ class Cluster(Protocol):
 
     def why_not_ready(self) -> str:
         """What is still missing, in words."""
+
+    def staleness(self) -> tuple[str, Noted] | None:
+        """While answers may be out of date: why, in words, and a stamp that moves when they are no longer; else None."""
 
 
 class ClusterZone:
@@ -71,6 +95,14 @@ class ClusterZone:
         zone_name = longest_zone(request.qname, self._zones)
         if zone_name is None:
             return next(request)
+        stale = self.cluster.staleness()
+        if stale is None:
+            return self._answer(request, next, zone_name)
+        return then(
+            self._answer(request, next, zone_name), partial(_marked_stale, *stale, self._clock() + STALE_SECONDS)
+        )
+
+    def _answer(self, request: Request, next: Next, zone_name: bytes) -> Reply:
         if request.qtype in (AXFR, IXFR):
             return Answer(REFUSED, holds=FOR_NOBODY)
         which = Serial.MULTICLUSTER if zone_name in self.config.multicluster else Serial.CLUSTER
@@ -216,6 +248,15 @@ class ClusterZone:
             return found, None
         records = zone.pointers(request.spelled, targets, self.config.primary)
         return found, zone.answer(records, (), found.stamps)
+
+
+def _marked_stale(text: str, noted: Noted, until: float, answer: Answer) -> Answer:
+    """Say that the answer comes from data that may be out of date (RFC 8914 sections 4.4 and 4.20)."""
+    if answer.source != SOURCE:
+        return answer
+    code = EDE_STALE_NXDOMAIN if answer.rcode == NXDOMAIN else EDE_STALE_ANSWER
+    holds = answer.holds.narrowed(until=until, stamps=(noted,))
+    return replace(answer, ede=(*answer.ede, (code, text)), holds=holds)
 
 
 def _dependent(stamps: tuple[Noted, ...], answer: Answer) -> Answer:
