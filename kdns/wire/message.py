@@ -9,12 +9,13 @@ again; identifier, question, flags, TTLs and OPT are exchanged in place. Only a 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from struct import Struct
 from struct import error as StructError
 from typing import NamedTuple
 
-from kdns.wire.constants import OPT, QR, RCODE_MASK
+from kdns.wire.constants import AAAA, OPT, QR, RCODE_MASK, A
 from kdns.wire.names import MalformedName, read_name, skip_name
 from kdns.wire.query import HEADER, RECORD_HEAD, options_of
 from kdns.wire.records import MAX_TTL, Record, expand_rdata
@@ -122,6 +123,33 @@ class Relayed:
         for slot in self.slots:
             _TTL.pack_into(octets, slot.ttl_at, ttl)
         return question + bytes(octets[self.body :])
+
+    def address_sets(self) -> list[list[Slot]]:
+        """
+        The A and AAAA records that stand beside others of their section, owner and type; sets of one are left out.
+
+        :raises MalformedName: an owner cannot be read.
+        """
+        sets: dict[tuple[int, int, bytes], list[Slot]] = {}
+        for slot in self.slots:
+            if slot.rtype in (A, AAAA) and slot.end - slot.rdata == (4 if slot.rtype == A else 16):
+                owner = self.message[slot.start : slot.ttl_at - 4]
+                if owner[0] < 0xC0:  # not just a pointer, so it may be spelled in several ways
+                    owner = read_name(self.message, slot.start)[0].lower()
+                sets.setdefault((slot.section, slot.rtype, owner), []).append(slot)
+        return [slots for slots in sets.values() if len(slots) > 1]
+
+    def rearranged(self, changes: Iterable[tuple[Sequence[Slot], Sequence[Slot]]]) -> Relayed:
+        """
+        A copy in which records have exchanged their rdata, where they stand.
+
+        :param changes: pairs of equally many slots: where to write, and whose rdata; the rdata of all of a pair is equally long.
+        """
+        octets = bytearray(self.message)
+        for places, sources in changes:
+            for place, source in zip(places, sources, strict=True):
+                octets[place.rdata : place.end] = self.message[source.rdata : source.end]
+        return replace(self, message=bytes(octets))
 
     def uncompressed_size(self) -> int:
         """

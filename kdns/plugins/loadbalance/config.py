@@ -1,0 +1,74 @@
+# -*- test-case-name: tests.plugins.loadbalance.test_config -*-
+"""What a Corefile says about the order of addresses, as one frozen value."""
+
+from __future__ import annotations
+
+import os.path
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
+
+from kdns.corefile.dispenser import Dispenser
+from kdns.corefile.values import BadValue
+from kdns.plugins.seam import Block
+
+Network = IPv4Network | IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class LoadbalanceConfig:
+    """``round_robin`` when there is no file of weights."""
+
+    weights: str = ""
+    """Path of the weight file."""
+
+    reload: float = 30.0
+    """Seconds between two looks at it; 0 is never."""
+
+    prefer: tuple[Network, ...] = ()
+    """Networks whose addresses come first."""
+
+
+def parse(tokens: Dispenser, block: Block) -> LoadbalanceConfig:
+    """See :meth:`kdns.plugins.seam.Directive.parse`."""
+    config = LoadbalanceConfig()
+    for _ in tokens.invocations():
+        config = _parse_one(tokens, block)
+    return config
+
+
+def _parse_one(tokens: Dispenser, block: Block) -> LoadbalanceConfig:
+    words = tokens.remaining_args() or ["round_robin"]
+    weights = ""
+    match words[0]:
+        case "round_robin":
+            if len(words) > 1:
+                raise tokens.error(f"unknown property for {words[0]}")
+        case "weighted":
+            if len(words) < 2:
+                raise tokens.error("missing weight file argument")
+            if len(words) > 2:
+                raise tokens.error("unexpected argument(s)")
+            weights = os.path.join(block.root, words[1])
+        case _:
+            raise tokens.plain_error(f"unknown policy: {words[0]}")
+    reload = 30.0
+    prefer: list[Network] = []
+    for option in tokens.block():
+        if option == "reload" and weights:
+            reload = tokens.duration()
+            if reload < 0:
+                raise tokens.error(f"invalid reload duration '{tokens.val}'")
+        elif option == "prefer":
+            prefer += [tokens.convert(_network, word) for word in tokens.args(1, None)]
+        else:
+            raise tokens.unknown_property("reload", "prefer")
+    return LoadbalanceConfig(weights, reload, tuple(prefer))
+
+
+def _network(text: str) -> Network:
+    try:
+        if "/" in text:
+            return ip_network(text, strict=False)
+    except ValueError:
+        pass
+    raise BadValue(f"invalid CIDR address: {text}")

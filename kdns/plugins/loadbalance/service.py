@@ -1,0 +1,72 @@
+# -*- test-case-name: tests.plugins.loadbalance.test_service -*-
+"""The weight file, read at the start and looked at from time to time."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from twisted.logger import Logger
+
+from kdns.core.stamps import Stamp
+from kdns.plugins.loadbalance.weights import BadWeights, Weights, parse_weights
+from kdns.plugins.seam import Resource
+
+log = Logger(namespace="plugin/loadbalance")
+
+
+class WeightFile(Resource):
+    """
+    The weights of one file.
+
+    A file that cannot be read, or holds no weights, fails the start; later the weights known stay as they are.
+    """
+
+    def __init__(self, path: str, every: float, reactor: Any) -> None:
+        self._path = path
+        self._every = every
+        self._reactor = reactor
+        self._timer: Any = None
+        self._seen: tuple[int, int] | None = None
+        self.weights: Weights = {}
+        self.stamp = Stamp()
+        """Moves when the weights change: orders given out under the old ones are dead."""
+
+    def start(self) -> None:
+        """
+        Read the file.
+
+        :raises OSError: it cannot be read.
+        :raises BadWeights: it holds something else.
+        """
+        self._look()
+        self._wait()
+
+    def stop(self) -> None:
+        """Look no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _wait(self) -> None:
+        if self._every > 0:
+            self._timer = self._reactor.callLater(self._every, self._again)
+
+    def _again(self) -> None:
+        self._wait()
+        try:
+            self._look()
+        except (OSError, BadWeights, UnicodeDecodeError) as error:
+            log.error("{path} is not read again: {error}", path=self._path, error=str(error))
+
+    def _look(self) -> None:
+        status = os.stat(self._path)
+        seen = (status.st_mtime_ns, status.st_size)
+        if seen == self._seen:
+            return
+        with open(self._path, encoding="utf-8") as file:
+            weights = parse_weights(file.read())
+        self._seen = seen
+        if weights != self.weights:
+            self.weights = weights
+            self.stamp.bump()

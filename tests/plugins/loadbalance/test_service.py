@@ -1,0 +1,153 @@
+"""The plugin in a chain, and its weight file."""
+
+from __future__ import annotations
+
+import os
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
+from twisted.trial.unittest import SynchronousTestCase
+
+from kdns.core.answer import FOR_EVERYBODY, Answer, Scope
+from kdns.core.chain import Next, Reply, chain
+from kdns.core.request import Request
+from kdns.core.stamps import stand
+from kdns.plugins.loadbalance import directive
+from kdns.plugins.loadbalance.service import WeightFile
+from kdns.plugins.loadbalance.weights import BadWeights
+from kdns.plugins.seam import Keeper, Site
+from kdns.wire.constants import AXFR, NXDOMAIN, TXT
+from kdns.wire.names import from_text
+from kdns.wire.records import a_or_aaaa
+from tests.plugins.cache.upstream import relayed
+from tests.support import a_house, a_request, built, now
+
+NAME = from_text("www.example.com")
+ADDRESSES = tuple(a_or_aaaa(NAME, 30, bytes((192, 0, 2, number))) for number in range(8))
+REQUEST = a_request("www.example.com")
+
+
+class Fixed:
+    """A link that always says the same."""
+
+    name = "fixed"
+
+    def __init__(self, answer: Reply) -> None:
+        self._answer = answer
+
+    def answer(self, request: Request, next: Next) -> Reply:
+        """Say it."""
+        return self._answer
+
+
+class LinkTests(SynchronousTestCase):
+    """What is put in order."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.house = a_house(self.clock)
+
+    def ask(self, site: Site, answer: Reply, request: Request = REQUEST) -> Reply:
+        """What the plugin makes of *answer*."""
+        return chain([*site.links, Fixed(answer)])(request)
+
+    def test_every_reply_is_shuffled(self) -> None:
+        """Addresses come in another order each time, now or later."""
+        site = built(directive, ".:53 {\n loadbalance\n}\n", self.house)
+        answer = Answer(answer=ADDRESSES)
+        seen = {now(self.ask(site, answer)).answer for _ in range(10)}
+        self.assertTrue(len(seen) > 5)
+        later = self.ask(site, succeed(answer))
+        assert isinstance(later, Deferred)
+        self.assertEqual(sorted(self.successResultOf(later).answer), list(ADDRESSES))
+
+    def test_what_is_left_alone(self) -> None:
+        """Errors, transfers and silence."""
+        site = built(directive, ".:53 {\n loadbalance\n}\n", self.house)
+        for answer, request in (
+            (Answer(NXDOMAIN, answer=ADDRESSES), REQUEST),
+            (Answer(answer=ADDRESSES), a_request("www.example.com", AXFR)),
+            (Answer(answer=ADDRESSES, silent=True), REQUEST),
+        ):
+            self.assertIs(self.ask(site, answer, request), answer)
+
+    def test_preferred_networks(self) -> None:
+        """``prefer`` decides who is first."""
+        site = built(directive, ".:53 {\n loadbalance {\n prefer 192.0.2.4/32\n}\n}\n", self.house)
+        for _ in range(5):
+            self.assertEqual(now(self.ask(site, Answer(answer=ADDRESSES))).answer[0], ADDRESSES[4])
+
+
+class WeightedTests(LinkTests):
+    """``weighted``."""
+
+    def weighted(self, text: str, kept: Keeper | None = None) -> Site:
+        """A block whose weight file says *text*."""
+        self.path = os.path.abspath("weights")
+        with open(self.path, "w") as file:
+            file.write(text)
+        corefile = f".:53 {{\n loadbalance weighted {self.path}\n}}\n"
+        site = built(directive, corefile, self.house, kept)
+        for resource in site.resources:
+            resource.start()
+            self.addCleanup(resource.stop)
+        return site
+
+    def test_weights_decide(self) -> None:
+        """An answer with a weighted address holds for nobody else, since each query draws anew."""
+        site = self.weighted("www.example.com\n192.0.2.3 255\n")
+        for answer in (
+            Answer(answer=ADDRESSES, holds=FOR_EVERYBODY),
+            relayed(REQUEST, ADDRESSES, holds=FOR_EVERYBODY),
+        ):
+            drawn = [now(self.ask(site, answer)) for _ in range(40)]
+            self.assertTrue(sum(form.answer[0] == ADDRESSES[3] for form in drawn) > 30)
+            self.assertTrue(all(form.holds.scope is Scope.NOBODY and not form.turns for form in drawn))
+
+    def test_other_names_take_turns(self) -> None:
+        """Names without weights are as with ``round_robin``, until the file changes."""
+        site = self.weighted("a.test\n192.0.2.3 255\n")
+        answer = now(self.ask(site, Answer(answer=ADDRESSES, holds=FOR_EVERYBODY)))
+        self.assertEqual((answer.holds.scope, len(answer.turns)), (Scope.EVERYBODY, 7))
+        self.assertTrue(stand(answer.holds.stamps))
+        with open(self.path, "w") as file:
+            file.write("www.example.com\n192.0.2.3 255\n")
+        self.clock.advance(30)
+        self.assertFalse(stand(answer.holds.stamps))
+        again = now(self.ask(site, Answer(answer=ADDRESSES, holds=FOR_EVERYBODY)))
+        self.assertEqual(again.holds.scope, Scope.NOBODY)
+
+    def test_other_types(self) -> None:
+        """Only A, AAAA and SRV are weighted."""
+        site = self.weighted("www.example.com\n192.0.2.3 255\n")
+        request = a_request("www.example.com", TXT)
+        answer = now(self.ask(site, Answer(additional=ADDRESSES, holds=FOR_EVERYBODY), request))
+        self.assertEqual(len(answer.turns), 7)
+
+    def test_a_file_that_went_bad(self) -> None:
+        """The weights known stay, and the operator is told; a file that did not change is not read."""
+        site = self.weighted("www.example.com\n192.0.2.3 255\n")
+        (file,) = site.resources
+        assert isinstance(file, WeightFile)
+        before = dict(file.weights)
+        self.clock.advance(30)
+        with open(self.path, "w") as bad:
+            bad.write("192.0.2.3 255\n")
+        with capturedLogs() as events:
+            self.clock.advance(30)
+        self.assertEqual(file.weights, before)
+        self.assertIn("line 1: an address before the first name", formatEvent(events[0]))
+
+    def test_a_file_that_is_bad_from_the_start(self) -> None:
+        """Nothing starts with it."""
+        self.assertRaises(BadWeights, self.weighted, "192.0.2.3 255\n")
+
+    def test_the_same_file_is_kept(self) -> None:
+        """A new configuration takes the weights over, so that stamps given out go on to count."""
+        kept = Keeper()
+        first = self.weighted("", kept)
+        second = built(
+            directive, f".:53 {{\n loadbalance weighted {self.path} {{\n prefer ::/0\n}}\n}}\n", self.house, kept
+        )
+        self.assertIs(first.resources[0], second.resources[0])
