@@ -1,1 +1,1 @@
-"""The ``kdns`` command."""
+"""The ``kdns`` command: CoreDNS's flags, its output and its exit codes."""

@@ -54,6 +54,11 @@ def accept(name: str) -> bool:
     return _entry_point(name) is not None or _dotted(name) is not None
 
 
+def foreign_names() -> list[str]:
+    """Names of plugins that installed packages offer."""
+    return [point.name for point in entry_points(group=ENTRY_POINTS) if point.name not in BUILT_IN]
+
+
 def find(name: str, place: Place) -> Directive:
     """
     The directive of that name.

@@ -1,0 +1,122 @@
+# -*- test-case-name: tests.cli.test_flags -*-
+"""
+Go's flag syntax: one or two dashes, ``-conf=X`` or ``-conf X``, and the first word that is no flag ends them.
+
+So a command line written for CoreDNS means the same to kdns. Decides what a command line says; doing it is :mod:`kdns.cli.main`'s business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+MOST_PORT = 65535
+
+_TRUE = frozenset(("1", "t", "T", "true", "TRUE", "True"))
+_FALSE = frozenset(("0", "f", "F", "false", "FALSE", "False"))
+
+TEXTS = {"conf": "conf", "dns.port": "port", "p": "port", "pidfile": "pidfile"}
+"""Flags with a value, and the field that it goes to."""
+
+SWITCHES = {"plugins": "plugins", "quiet": "quiet", "version": "version"}
+"""Flags that are on or off."""
+
+HELP = """\
+Usage of kdns:
+  -conf FILE
+    \tCorefile to load; "stdin" reads standard input (default "Corefile")
+  -dns.port PORT, -p PORT
+    \tport of server blocks that name none (default "53")
+  -pidfile FILE
+    \tfile to write the process id to
+  -plugins
+    \tlist the plugins there are
+  -quiet
+    \tsay nothing at the start
+  -version
+    \tshow the version
+"""
+
+
+class BadFlags(Exception):
+    """
+    A command line that cannot be understood.
+
+    :ivar usage: whether the usage should be shown with the text, and the exit status be Go's 2.
+    """
+
+    def __init__(self, text: str, *, usage: bool = True) -> None:
+        super().__init__(text)
+        self.usage = usage
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """What a command line says."""
+
+    conf: str | None = None
+    """The Corefile as it was named; None when it was not."""
+
+    port: int = 53
+    pidfile: str = ""
+    plugins: bool = False
+    quiet: bool = False
+    version: bool = False
+    help: bool = False
+
+
+def parse_flags(arguments: Sequence[str]) -> Flags:
+    """
+    Read a command line without the name of the program.
+
+    :raises BadFlags: an unknown flag, a value that is missing or none of its kind, or words behind the flags.
+    """
+    values: dict[str, str | bool] = {}
+    words = list(arguments)
+    while words and words[0].startswith("-") and words[0] != "-":
+        word = words.pop(0)
+        if word == "--":
+            break
+        name, equals, value = word.removeprefix("-").removeprefix("-").partition("=")
+        if not name or name.startswith("-"):
+            raise BadFlags(f"bad flag syntax: {word}")
+        if name in TEXTS:
+            if not equals:
+                if not words:
+                    raise BadFlags(f"flag needs an argument: -{name}")
+                value = words.pop(0)
+            values[TEXTS[name]] = value
+        elif name in SWITCHES:
+            values[SWITCHES[name]] = _switch(name, value) if equals else True
+        elif name in ("h", "help"):
+            return Flags(help=True)
+        else:
+            raise BadFlags(f"flag provided but not defined: -{name}")
+    if words:
+        raise BadFlags(f"extra command line arguments: [{' '.join(words)}]", usage=False)
+    port = parse_port(str(values.pop("port", "53")))
+    return Flags(
+        conf=str(values["conf"]) if "conf" in values else None,
+        port=port,
+        pidfile=str(values.get("pidfile", "")),
+        **{switch: bool(values.get(switch, False)) for switch in SWITCHES},
+    )
+
+
+def parse_port(text: str) -> int:
+    """
+    A port number from 0 (the system chooses one) to 65535.
+
+    :raises BadFlags: it is none.
+    """
+    if not (text.isascii() and text.isdigit()) or len(text) > 5 or int(text) > MOST_PORT:
+        raise BadFlags(f"address {text}: invalid port", usage=False)
+    return int(text)
+
+
+def _switch(name: str, value: str) -> bool:
+    if value in _TRUE:
+        return True
+    if value in _FALSE:
+        return False
+    raise BadFlags(f'invalid boolean value "{value}" for -{name}: parse error')

@@ -1,0 +1,102 @@
+# -*- test-case-name: tests.cli.test_main -*-
+"""
+``kdns``: the command. It does what CoreDNS's command does with the same flags, and ends with the same exit status.
+
+Everything that takes time to import is imported when it is known to be needed.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from kdns.cli.flags import HELP, BadFlags, Flags, parse_flags
+
+CANNOT_START, BAD_USAGE = 1, 2
+"""Exit status of a bad configuration or argument, and of a flag that there is not."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """
+    Run the command.
+
+    :param arguments: the words behind the program's name; the process's own by default.
+    :return: the exit status.
+    """
+    try:
+        flags = parse_flags(sys.argv[1:] if arguments is None else arguments)
+    except BadFlags as error:
+        print(error, file=sys.stderr)
+        if error.usage:
+            sys.stderr.write(HELP)
+        return BAD_USAGE if error.usage else CANNOT_START
+    if flags.help:
+        sys.stderr.write(HELP)
+        return 0
+    if flags.version:
+        from kdns.tap.daemon import version_lines
+
+        print(*version_lines(), sep="\n")
+        return 0
+    if flags.plugins:
+        sys.stdout.write(plugin_list())
+        return 0
+    return serve(flags)
+
+
+def plugin_list() -> str:
+    """The plugins, in CoreDNS's form, so that a script that looks for ``dns.cache`` finds it."""
+    from kdns.plugins.registry import BUILT_IN, foreign_names
+
+    names = sorted(f"dns.{name}" for name in (*BUILT_IN, *foreign_names()))
+    lines = ("Server types:", "  dns", "", "Other plugins:", *(f"  {name}" for name in names))
+    return "\n".join(lines) + "\n"
+
+
+def serve(flags: Flags) -> int:
+    """Serve until a signal ends it."""
+    from twisted.internet import reactor as running
+    from twisted.logger import globalLogBeginner
+
+    from kdns.tap.daemon import Daemon, loader
+
+    reactor: Any = running  # to mypy it is a module
+    daemon = Daemon(reactor, loader(flags.conf, os.environ), dns_port=flags.port, quiet=flags.quiet)
+    observers: list[Any] = [daemon.observer]
+    globalLogBeginner.beginLoggingTo(observers, discardBuffer=True, redirectStandardIO=False)
+    written = _write_pid(flags.pidfile)
+    try:
+        daemon.startService()
+        if not daemon.status:
+            reactor.addSystemEventTrigger("before", "shutdown", daemon.stopService)
+            reactor.run()
+    finally:
+        if written:
+            _remove(flags.pidfile)
+    return daemon.status
+
+
+def _write_pid(path: str) -> bool:
+    if not path:
+        return False
+    try:
+        with open(path, "w", encoding="ascii") as file:
+            file.write(f"{os.getpid()}\n")
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        print(f"[ERROR] Could not write pidfile: open {path}: {reason}", file=sys.stderr)
+        return False
+    return True
+
+
+def _remove(path: str) -> None:
+    try:
+        os.remove(path)
+    except OSError:
+        pass  # somebody else removed it; there is nothing to tell a process that ends
+
+
+if __name__ == "__main__":
+    sys.exit(main())

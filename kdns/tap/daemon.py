@@ -1,0 +1,224 @@
+# -*- test-case-name: tests.tap.test_daemon -*-
+"""
+The daemon: a kdns service that owns its process. It handles signals, writes lines to standard output, and knows its exit status.
+
+``kdns`` and ``twistd kdns`` run this same object. A program that only wants to serve DNS beside other things takes
+:class:`kdns.server.service.KdnsService` instead, which does none of this.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import platform
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ReactorNotRunning
+from twisted.logger import ILogObserver, Logger
+from twisted.python.components import Componentized
+from twisted.python.failure import Failure
+
+import twisted
+from kdns import __version__
+from kdns.corefile.errors import CorefileError
+from kdns.corefile.loader import Corefile
+from kdns.plugins.seam import House, Output
+from kdns.server.assembly import Configuration, read, read_text
+from kdns.server.logs import OperatorLog
+from kdns.server.output import LineWriter
+from kdns.server.service import KdnsService
+from kdns.server.sockets import CannotListen
+from kdns.tap.signals import Signals
+
+log = Logger(namespace="kdns")
+
+STDIN = "stdin"
+"""The name of a Corefile that stands for standard input."""
+
+FAILED, HOOK_FAILED = 1, 4
+"""Exit status when it cannot serve, and when something went wrong while it ended."""
+
+_MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+def version_lines() -> tuple[str, str]:
+    """Name and version, and what it runs on."""
+    machine = platform.machine()
+    on = f"{platform.system().lower()}/{_MACHINES.get(machine, machine)}"
+    return f"kdns-{__version__}", f"{on}, python{platform.python_version()}, twisted-{twisted.__version__}"
+
+
+def loader(conf: str | None, environment: Mapping[str, str]) -> Callable[[], Corefile]:
+    """
+    What reads the Corefile at the start and for each reload.
+
+    :param conf: a path, ``stdin``, or None for ``Corefile`` if there is one.
+    """
+    if conf != STDIN:
+        return lambda: read(conf or None, environment)
+    text: list[str] = []
+
+    def read_stdin() -> Corefile:
+        if not text:  # it can be read once; a reload sees the same again
+            text.append(sys.stdin.read())
+        return read_text(text[0], environment, STDIN)
+
+    return read_stdin
+
+
+def exit_with(status: int) -> None:
+    """
+    Have the process end with *status* when everything else is done.
+
+    twistd ends with 0 whatever its services say, and what it still does after the reactor stopped (its pid file) must be done, so this is
+    the last thing that the interpreter does.
+    """
+
+    def leave() -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+    if status:
+        atexit.register(leave)
+
+
+class Daemon(Service):
+    """
+    A kdns server that is a process.
+
+    :param load: reads the Corefile.
+    :param quiet: leave out the lines that a start shows.
+    :param own_log: write the log to standard output as CoreDNS does; otherwise it goes where the application's log goes.
+    :param ended: told the exit status when everything has stopped.
+    """
+
+    name = "kdns"
+
+    def __init__(
+        self,
+        reactor: Any,
+        load: Callable[[], Corefile],
+        *,
+        dns_port: int = 53,
+        quiet: bool = False,
+        own_log: bool = True,
+        ended: Callable[[int], None] = lambda status: None,
+        house: House | None = None,
+        output: Output | None = None,
+        complain: Output | None = None,
+    ) -> None:
+        self.status = 0
+        self.house = house or House(reactor, environ=os.environ, dns_port=dns_port)
+        self.observer: OperatorLog | None = None
+        self._reactor = reactor
+        self._quiet = quiet
+        self._ended = ended
+        self._writer: LineWriter | None = None
+        self._complain = complain or _to_stderr
+        if own_log and output is None:
+            output = self._writer = LineWriter(1, self.house.registry)
+        if own_log and output is not None:
+            self.observer = OperatorLog(output, reactor)
+        self._output = output or _to_log
+        self.house.output = self._output
+        self.server = KdnsService(self.house, load, None if quiet else self._output)
+        self.server.taken_over = self._taken_over
+        self.signals = Signals(reactor, self)
+        self._ending = False
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Join an application; its log is the daemon's unless it has one already."""
+        takes_logs = self.observer is not None and isinstance(parent, Componentized)
+        if takes_logs and parent.getComponent(ILogObserver, None) is None:
+            parent.setComponent(ILogObserver, self.observer)
+        super().setServiceParent(parent)
+
+    def startService(self) -> None:
+        """Begin. What prevents it is said on standard error in one line, and ends the process."""
+        super().startService()
+        self.signals.install()
+        self._reactor.callWhenRunning(self.signals.install)  # the reactor replaces some when it begins to run
+        self.server.startService()
+        self.server.when_running().addCallbacks(self._serving, self._cannot_serve)
+
+    def _taken_over(self, configuration: Configuration) -> None:
+        if self.observer is not None:
+            self.observer.debug = any(site.debug for site in configuration.sites)
+
+    def _serving(self, _: None) -> None:
+        if not self._quiet:
+            for line in version_lines():
+                self._output(line)
+        if self._writer is not None:
+            self._writer.batch(self._reactor)
+
+    def _cannot_serve(self, failure: Failure) -> None:
+        if self._ending:
+            return  # cancelled by a signal that came during the start
+        error = failure.value
+        if isinstance(error, CorefileError):
+            self._complain(error.advice())
+        elif isinstance(error, CannotListen):
+            self._complain(str(error))
+        else:
+            log.failure("The start failed on something unforeseen", failure=failure)
+            self._complain(f"{type(error).__name__}: {error}")
+        self.status = FAILED
+        self.end()
+
+    def stopService(self) -> Deferred[None]:
+        """End in good order; the Deferred never fails, what goes wrong is logged and shows in the exit status."""
+        super().stopService()
+        self._ending = True
+        return self.server.stopService().addErrback(self._hook_failed).addCallback(self._stopped)
+
+    def _hook_failed(self, failure: Failure) -> None:
+        log.failure("Something did not end well", failure=failure)
+        self.status = HOOK_FAILED
+
+    def _stopped(self, _: None) -> None:
+        if self.observer is not None:
+            self.observer.close()
+        if self._writer is not None:
+            self._writer.close()
+        self.signals.restore()
+        self._ended(self.status)
+
+    # What signals ask for
+
+    def end(self) -> None:
+        """Stop the reactor, which stops the application, which stops this."""
+        if self._ending:
+            return
+        self._ending = True
+        self._reactor.callWhenRunning(self._stop_reactor)
+
+    def _stop_reactor(self) -> None:
+        try:
+            self._reactor.stop()
+        except ReactorNotRunning:
+            pass  # somebody else stopped it in the same turn
+
+    def end_at_once(self, status: int) -> None:
+        """Leave the process without stopping anything."""
+        if self._writer is not None:
+            self._writer.close()
+        os._exit(status)
+
+    def reload(self) -> None:
+        """Take over what the Corefile says now."""
+        self.server.reload()
+
+
+def _to_stderr(line: str) -> None:
+    # Not sys.stderr: twistd has put its log in that place.
+    os.write(2, line.encode("utf-8", errors="backslashreplace") + b"\n")
+
+
+def _to_log(line: str) -> None:
+    log.info("{line}", line=line)

@@ -1,0 +1,65 @@
+# -*- test-case-name: tests.tap.test_options -*-
+"""The command line of ``twistd kdns`` and the service made from it."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from twisted.python import usage
+
+from kdns.tap.daemon import Daemon, exit_with, loader
+
+MOST_PORT = 65535
+
+ELSEWHERE = ("logfile", "logger", "syslog")
+"""Options of twistd that say where its log goes."""
+
+
+def port_number(text: str) -> int:
+    """
+    A port, 0 for one that the system chooses.
+
+    :raises ValueError: it is none.
+    """
+    port = int(text)
+    if not 0 <= port <= MOST_PORT:
+        raise ValueError(f"a port is a number from 0 to {MOST_PORT}")
+    return port
+
+
+class Options(usage.Options):
+    """What ``twistd kdns --help`` shows."""
+
+    synopsis = "[options]"
+    longdesc = "Cluster DNS for Kubernetes, configured by a Corefile."
+    optParameters = [
+        ["conf", "c", None, "Corefile to load; 'stdin' reads standard input. [default: Corefile]"],
+        ["dns-port", "p", 53, "Port of server blocks that name none.", port_number],
+    ]
+    optFlags = [["quiet", "q", "Say nothing at the start."]]
+
+
+def makeService(options: Options) -> Daemon:
+    """
+    The daemon as a service: it reads the Corefile when it starts, handles signals, and ends the process when it cannot serve.
+
+    In the foreground it writes its log to standard output as ``kdns`` does, unless twistd is told to put it elsewhere.
+    """
+    from twisted.internet import reactor  # an edge: whoever asks for the service has chosen the reactor
+
+    return Daemon(
+        reactor,
+        loader(options["conf"], os.environ),
+        dns_port=options["dns-port"],
+        quiet=bool(options["quiet"]),
+        own_log=_in_foreground(options.parent),
+        ended=exit_with,
+    )
+
+
+def _in_foreground(twistd: Any) -> bool:
+    """Whether standard output is where the log belongs; *twistd* holds its options, None for an application file."""
+    if twistd is None:
+        return True
+    return bool(twistd.get("nodaemon")) and not any(twistd.get(option) for option in ELSEWHERE)

@@ -1,0 +1,102 @@
+# -*- test-case-name: tests.tap.test_signals -*-
+"""
+What signals mean to the daemon, in the words operators know.
+
+The reactor has handlers of its own, which end the process without a word, so these take their place once it runs. What can wait is done in
+the reactor's turn; what ends the process at once is done where the signal is caught, for a loop that is stuck has no next turn.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from twisted.logger import Logger
+
+log = Logger(namespace="kdns")
+
+FORCED = 2
+"""Exit status after a second SIGINT."""
+
+
+class Signalled(Protocol):
+    """Who is told of signals."""
+
+    def end(self) -> None:
+        """Shut down in good order."""
+
+    def end_at_once(self, status: int) -> None:
+        """Leave the process now."""
+
+    def reload(self) -> None:
+        """Take over what the Corefile says now."""
+
+
+class Signals:
+    """
+    The handlers of one daemon.
+
+    :param reactor: runs what can wait.
+    """
+
+    def __init__(self, reactor: Any, daemon: Signalled) -> None:
+        self._reactor = reactor
+        self._daemon = daemon
+        self._interrupts = 0
+        self._before: dict[signal.Signals, Any] = {}
+
+    def install(self) -> None:
+        """Take the place of whatever handles the signals now; a second time, the reactor may have put itself there in between."""
+        handlers: dict[signal.Signals, Any] = {
+            signal.SIGTERM: self._later(self.terminate),
+            signal.SIGINT: lambda number, frame: self.interrupt(),
+            signal.SIGQUIT: lambda number, frame: self.quit(),
+            signal.SIGUSR1: self._later(self.reload),
+            signal.SIGUSR2: self._later(self.upgrade),
+            signal.SIGHUP: signal.SIG_IGN,
+        }
+        for number, handler in handlers.items():
+            found = signal.signal(number, handler)
+            self._before.setdefault(number, found)
+
+    def restore(self) -> None:
+        """Put back what :meth:`install` found."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+        self._before.clear()
+
+    def _later(self, action: Callable[[], None]) -> Callable[[int, Any], None]:
+        return lambda number, frame: self._reactor.callFromThread(action)
+
+    def terminate(self) -> None:
+        """SIGTERM."""
+        log.info("SIGTERM: Shutting down servers then terminating")
+        self._daemon.end()
+
+    def interrupt(self) -> None:
+        """SIGINT: the first ends in good order, the second at once."""
+        self._interrupts += 1
+        if self._interrupts > 1:
+            log.info("SIGINT: Force quit")
+            self._daemon.end_at_once(FORCED)
+        else:
+            self._reactor.callFromThread(self._interrupted)
+
+    def _interrupted(self) -> None:
+        log.info("SIGINT: Shutting down")
+        self._daemon.end()
+
+    def quit(self) -> None:
+        """SIGQUIT."""
+        log.info("SIGQUIT: Quitting process immediately")
+        self._daemon.end_at_once(0)
+
+    def reload(self) -> None:
+        """SIGUSR1."""
+        log.info("SIGUSR1: Reloading")
+        self._daemon.reload()
+
+    def upgrade(self) -> None:
+        """SIGUSR2, which has CoreDNS replace its own program."""
+        log.warn("SIGUSR2: kdns does not replace its own program, start a new process beside it")
