@@ -98,13 +98,13 @@ class ApiWorld(SynchronousTestCase):
         self.reactor.advance(0.1)
         self.assertTrue(self.source.synced, self.source.why_not_ready())
 
-    def until(self, condition: Callable[[], object], seconds: float = 120.0) -> float:
-        """Let time pass in steps of 0.1 s until a condition holds; returns how much it was."""
+    def until(self, condition: Callable[[], object], seconds: float = 120.0, step: float = 0.1) -> float:
+        """Let time pass in steps until a condition holds; returns how much it was."""
         began = self.reactor.seconds()
         while not condition():
             if self.reactor.seconds() - began > seconds:
                 self.fail(f"not within {seconds} s: {self.states()} {self.source.why_not_ready()}")
-            self.reactor.advance(0.1)
+            self.reactor.advance(step)
         return self.reactor.seconds() - began
 
     # Looking
