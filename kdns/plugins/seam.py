@@ -50,6 +50,12 @@ class Resource:
         """End; what was in flight is cancelled, and nothing is left behind when the Deferred fires."""
 
 
+def _machine_addresses() -> Sequence[str]:
+    from kdns.plugins.bind.interfaces import machine_addresses  # bind needs this module
+
+    return machine_addresses()
+
+
 Output = Callable[[str], None]
 """Takes one line for the operator, without its line end."""
 
@@ -79,7 +85,7 @@ class House:
     """Where query log lines go; everything else is logged through :class:`twisted.logger.Logger`."""
 
     environ: Mapping[str, str] = field(default_factory=dict)
-    own_addresses: Callable[[], Sequence[str]] = tuple
+    own_addresses: Callable[[], Sequence[str]] = _machine_addresses
     """The machine's addresses without those of the loopback, asked for at the start of a configuration."""
 
     kernel_sockets: bool = True

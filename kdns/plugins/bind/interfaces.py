@@ -12,6 +12,7 @@ import ctypes
 import os
 import socket
 from collections.abc import Callable
+from ipaddress import ip_address
 from typing import ClassVar
 
 
@@ -56,6 +57,16 @@ def interfaces() -> Interfaces:
     finally:
         libc.freeifaddrs(first)
     return {name: tuple(dict.fromkeys(addresses)) for name, addresses in found.items()}
+
+
+def machine_addresses() -> tuple[str, ...]:
+    """The addresses that others may reach this machine at: all but those of the loopback, link-local ones without their zone."""
+    try:
+        known = interfaces()
+    except OSError:
+        return ()
+    plain = (address.partition("%")[0] for addresses in known.values() for address in addresses)
+    return tuple(dict.fromkeys(address for address in plain if not ip_address(address).is_loopback))
 
 
 def _address(at: int | None, interface: str) -> str | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from kdns.cluster.credentials import CredentialsError
 from kdns.corefile.dispenser import Dispenser
 from kdns.corefile.errors import SetupError
@@ -29,7 +31,7 @@ class KubernetesDirective:
             cluster = site.keep(("kubernetes", source), source, lambda: LiveCluster(site.house, source, timeout))
         except CredentialsError as error:
             raise SetupError(str(error), plugin=self.name, located=False) from error
-        zone = ClusterZone(config, cluster, site.house.clock, site.own_addresses)
+        zone = ClusterZone(config, cluster, site.house.clock, cache(site.own_addresses))
         site.link(zone)
         site.ready_when(self.name, lambda: cluster.synced, cluster.why_not_ready)
         site.metadata_from(KubernetesMetadata(config, cluster.index).collect)
