@@ -122,7 +122,7 @@ def _line(event: LogEvent, level: Any, namespace: str, own: bool) -> str:
             name = "ERROR"  # Logger.failure() says critical of any exception; FATAL is what ends the process
         if not own:
             text = f"{text} {type(failure.value).__name__}: {failure.getErrorMessage()}".strip()
-    if namespace.startswith("plugin/") or not own:
+    if namespace and (namespace.startswith("plugin/") or not own):
         return f"[{name}] {namespace}: {text}"
     return f"[{name}] {text}"
 

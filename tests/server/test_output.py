@@ -1,0 +1,185 @@
+"""Tests of :mod:`kdns.server.output`."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from kdns.core.metrics import Registry
+from kdns.server.output import MOST_PER_TURN, MOST_WAITING, RETRY, LineWriter, takes_octets
+from kdns.testing.memory import MemoryReactor
+
+
+class Pipe:
+    """What the writer writes to: takes as much as it is told to."""
+
+    def __init__(self) -> None:
+        self.written = b""
+        self.writes: list[int] = []
+        self.room = 1 << 30
+        self.error: OSError | None = None
+
+    def ready(self, descriptor: int) -> bool:
+        """Whether there is room."""
+        return self.room > 0
+
+    def write(self, descriptor: int, octets: bytes) -> int:
+        """Take some."""
+        if self.error is not None:
+            raise self.error
+        taken = octets[: self.room]
+        self.room -= len(taken)
+        self.written += taken
+        self.writes.append(len(taken))
+        return len(taken)
+
+
+class WriterTests(SynchronousTestCase):
+    """When lines are written, and which are not."""
+
+    def setUp(self) -> None:
+        self.pipe = Pipe()
+        self.clock = Clock()
+        self.registry = Registry()
+        self.writer = LineWriter(-1, self.registry, ready=self.pipe.ready, write=self.pipe.write)
+
+    def dropped(self) -> float:
+        """The metric."""
+        return self.registry.counter("kdns_log_dropped_lines_total", "").counter().value
+
+    def test_before_the_reactor_runs(self) -> None:
+        """Each line is written when it comes."""
+        self.writer("one")
+        self.assertEqual(self.pipe.written, b"one\n")
+
+    def test_batch(self) -> None:
+        """While the reactor runs all lines of a turn are one write."""
+        self.writer.batch(self.clock)
+        for line in ("one", "two", "drei \N{LATIN SMALL LETTER SHARP S} \udcff"):
+            self.writer(line)
+        self.assertEqual(self.pipe.written, b"")
+        self.clock.advance(0)
+        self.assertEqual(self.pipe.written, "one\ntwo\ndrei ß \\udcff\n".encode())
+        self.assertEqual(len(self.pipe.writes), 1)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_slow_reader(self) -> None:
+        """A reader that takes nothing holds nobody up; what waits is written in order when it takes some again."""
+        self.writer.batch(self.clock)
+        self.pipe.room = 5
+        self.writer("one")
+        self.writer("two")
+        self.clock.advance(0)
+        self.assertEqual(self.pipe.written, b"one\nt")
+        self.writer("three")
+        self.clock.advance(RETRY)
+        self.assertEqual(self.pipe.written, b"one\nt")
+        self.pipe.room = 1000
+        self.clock.advance(RETRY)
+        self.assertEqual(self.pipe.written, b"one\ntwo\nthree\n")
+
+    def test_bounded(self) -> None:
+        """What does not fit is dropped and counted, and a line says so when there is room again."""
+        self.writer.batch(self.clock)
+        self.pipe.room = 0
+        line = "x" * 1023
+        for _ in range(MOST_WAITING // 1024 + 7):
+            self.writer(line)
+        self.assertEqual(self.dropped(), 7)
+        self.clock.advance(0)
+        self.writer(line)
+        self.assertEqual(self.dropped(), 8)
+        self.pipe.room = 1 << 30
+        for _ in range(20):
+            self.clock.advance(RETRY)
+        self.assertEqual(self.pipe.written.count(line.encode() + b"\n"), MOST_WAITING // 1024)
+        self.assertTrue(
+            self.pipe.written.endswith(b"\n[WARNING] 8 log lines dropped: the output takes them too slowly\n")
+        )
+        self.assertEqual(self.dropped(), 8)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_a_turn_is_short(self) -> None:
+        """One turn writes no more than is good, and the next one goes on."""
+        reactor = MemoryReactor()
+        self.writer.batch(reactor)
+        for _ in range(MOST_PER_TURN // 1024 + 10):
+            self.writer("x" * 1023)
+        reactor.turn()
+        self.assertEqual(len(self.pipe.written), MOST_PER_TURN)
+        reactor.turn()
+        self.assertEqual(len(self.pipe.written), MOST_PER_TURN + 10 * 1024)
+
+    def test_broken_pipe(self) -> None:
+        """A reader that is gone does no harm; what nobody reads is counted."""
+        self.writer.batch(self.clock)
+        self.pipe.error = BrokenPipeError()
+        self.writer("one")
+        self.writer("two")
+        self.clock.advance(0)
+        self.writer("three")
+        self.clock.advance(1)
+        self.assertEqual(self.dropped(), 3)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.writer.close()
+
+    def test_descriptor_that_would_block(self) -> None:
+        """A descriptor that changed its mind is asked again later."""
+        self.writer.batch(self.clock)
+        self.pipe.error = BlockingIOError()
+        self.writer("one")
+        self.clock.advance(0)
+        self.pipe.error = None
+        self.clock.advance(RETRY)
+        self.assertEqual(self.pipe.written, b"one\n")
+
+    def test_close(self) -> None:
+        """At the end everything is written at once, and what still comes too."""
+        self.writer.batch(self.clock)
+        self.writer("one")
+        self.writer.close()
+        self.assertEqual(self.pipe.written, b"one\n")
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.writer("two")
+        self.assertEqual(self.pipe.written, b"one\ntwo\n")
+
+
+class SystemTests(SynchronousTestCase):
+    """On descriptors of the system."""
+
+    def test_full_pipe(self) -> None:
+        """A pipe that nobody reads is never waited for, and everything arrives when somebody does."""
+        reading, writing = os.pipe()
+        self.addCleanup(os.close, reading)
+        self.addCleanup(os.close, writing)
+        clock, registry = Clock(), Registry()
+        writer = LineWriter(writing, registry)
+        writer.batch(clock)
+        lines = [f"{number:01023d}" for number in range(200)]
+        for line in lines:
+            writer(line)
+        clock.advance(0)
+        self.assertFalse(takes_octets(writing))
+        received = b""
+        while len(received) < 200 * 1024:
+            received += os.read(reading, 1 << 16)
+            clock.advance(RETRY)
+        self.assertEqual(received.decode().splitlines(), lines)
+
+    def test_reader_gone(self) -> None:
+        """A pipe whose reader is gone raises nothing."""
+        reading, writing = os.pipe()
+        self.addCleanup(os.close, writing)
+        os.close(reading)
+        registry = Registry()
+        LineWriter(writing, registry)("one")
+        self.assertEqual(registry.counter("kdns_log_dropped_lines_total", "").counter().value, 1)
+
+    def test_file(self) -> None:
+        """A file takes everything."""
+        with tempfile.TemporaryFile() as file:
+            LineWriter(file.fileno(), Registry())("x" * 100_000)
+            self.assertEqual(os.fstat(file.fileno()).st_size, 100_001)
