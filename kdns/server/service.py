@@ -57,6 +57,7 @@ class KdnsService(Service):
         self._running: list[Resource] = []
         self._busy: Deferred[None] | None = None
         self._waiting: list[Deferred[None]] = []
+        self._resting: list[Deferred[None]] = []
         self._outcome: Failure | None = None
         self._timer: Any = None
         self._refused = ""
@@ -98,7 +99,11 @@ class KdnsService(Service):
         for warning in configuration.warnings:
             (self._announce or _log_line)(warning)
         await self._start_resources(configuration.resources, configuration)
-        self._swap(configuration)
+        try:
+            self._swap(configuration)
+        except CannotListen:
+            await self._stop_resources(configuration.resources)
+            raise
         self._fold()
         for line in configuration.announcements:
             if self._announce is not None:
@@ -108,15 +113,25 @@ class KdnsService(Service):
             self._shows(configuration.corefile.fingerprint)
 
     def _started(self, outcome: Failure | None) -> None:
-        self._busy = None
+        self._rest()
         self._outcome = outcome
         waiting, self._waiting = self._waiting, []
         for one in waiting:
             one.errback(outcome) if isinstance(outcome, Failure) else one.callback(None)
 
+    def _rest(self) -> None:
+        """What was under way has ended."""
+        self._busy = None
+        resting, self._resting = self._resting, []
+        for one in resting:
+            one.callback(None)
+
     async def _stop(self) -> None:
         if self._busy is not None:
+            rested: Deferred[None] = Deferred()
+            self._resting.append(rested)
             self._busy.cancel()
+            await rested
         for resource in self._running:
             left = resource.leave()
             if left is not None:
@@ -182,7 +197,7 @@ class KdnsService(Service):
         await self._stop_resources(old)
 
     def _reloaded(self, _: None, done: Deferred[bool]) -> None:
-        self._busy = None
+        self._rest()
         self._refused = ""
         assert self.configuration is not None
         reload_log.info("Running configuration SHA512 = {hash}", hash=self.configuration.corefile.fingerprint)
@@ -191,7 +206,7 @@ class KdnsService(Service):
         done.callback(True)
 
     def _not_reloaded(self, failure: Failure, done: Deferred[bool], corefile: Corefile | None) -> None:
-        self._busy = None
+        self._rest()
         error = failure.value
         text = error.advice() if isinstance(error, CorefileError) else str(error)
         if not isinstance(error, (CorefileError, CannotListen)):
@@ -229,8 +244,6 @@ class KdnsService(Service):
         except BaseException:
             await self._stop_resources(started)
             raise
-        if self.configuration is None:
-            self._running = started
 
     def _tell_checks(self, configuration: Configuration) -> None:
         for resource in configuration.resources:
