@@ -4,37 +4,44 @@
 from __future__ import annotations
 
 from base64 import urlsafe_b64encode
-from io import BytesIO
 from typing import Any
 
-from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.defer import Deferred, TimeoutError, succeed
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from twisted.web.client import Agent, FileBodyProducer, HTTPConnectionPool, ResponseDone
+from twisted.web.client import Agent, HTTPConnectionPool, ResponseDone
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IPolicyForHTTPS
+from twisted.web.iweb import IAgentEndpointFactory, IBodyProducer
 from zope.interface import implementer
 
+from kdns.plugins.forward.endpoints import TlsEndpoint, tcp_endpoint
 from kdns.plugins.forward.failures import ExchangeFailed
 from kdns.plugins.forward.stanza import DohMethod
 from kdns.plugins.forward.targets import Target
 
 MEDIA_TYPE = b"application/dns-message"
 
+CONNECT_PATIENCE = 5.0
+"""Seconds to wait for a connection; the query's own time mostly ends before."""
+
 LONGEST = 65535
 """Octets of a message; a longer body is none."""
 
 
-@implementer(IPolicyForHTTPS)
-class _OneName:
-    """Whatever host the URL names, the certificate must be for the one name that the stanza wants."""
+@implementer(IAgentEndpointFactory)
+class _OneUpstream:
+    """
+    Whatever host the URL names, the connection goes to one upstream.
 
-    def __init__(self, creator: Any) -> None:
-        self._creator = creator
+    Its certificate must be for the one name that the stanza wants.
+    """
 
-    def creatorForNetloc(self, hostname: bytes, port: int) -> Any:
-        return self._creator
+    def __init__(self, endpoint: TlsEndpoint) -> None:
+        self._endpoint = endpoint
+
+    def endpointForURI(self, uri: object) -> TlsEndpoint:
+        return self._endpoint
 
 
 class HttpsUpstream:
@@ -55,8 +62,8 @@ class HttpsUpstream:
         self._pool = HTTPConnectionPool(reactor)
         self._pool.cachedConnectionTimeout = int(max(1, expire))
         self._pool.maxPersistentPerHost = idle or 16
-        bound = (source, 0) if source else None
-        self._agent = Agent(reactor, _OneName(creator), connectTimeout=5, bindAddress=bound, pool=self._pool)
+        endpoint = TlsEndpoint(tcp_endpoint(reactor, target, CONNECT_PATIENCE, source), creator, reactor)
+        self._agent = Agent.usingEndpointFactory(reactor, _OneUpstream(endpoint), self._pool)
         self._url = f"https://{target.text}/dns-query".encode()
 
     async def ask(self, message: bytes, patience: float) -> bytes:
@@ -83,7 +90,7 @@ class HttpsUpstream:
             response: Any = await self._agent.request(b"GET", url, headers)
         else:
             headers.addRawHeader(b"content-type", MEDIA_TYPE)
-            body: Any = FileBodyProducer(BytesIO(message))
+            body: Any = _Message(message)
             response = await self._agent.request(b"POST", self._url, headers, body)
         collected: Deferred[bytes] = Deferred(lambda _: reader.stop())
         reader = _Body(collected)
@@ -97,6 +104,29 @@ class HttpsUpstream:
         """Close the connections that are kept; fires when they are."""
         closing: Deferred[None] = self._pool.closeCachedConnections()
         return closing
+
+
+@implementer(IBodyProducer)
+class _Message:
+    """A short body, written at once. Twisted's producer for files would write it in slices, on the global reactor."""
+
+    def __init__(self, octets: bytes) -> None:
+        self.length = len(octets)
+        self._octets = octets
+
+    def startProducing(self, consumer: Any) -> Deferred[None]:
+        """Write all of it."""
+        consumer.write(self._octets)
+        return succeed(None)
+
+    def stopProducing(self) -> None:
+        """There is nothing left to stop."""
+
+    def pauseProducing(self) -> None:
+        """Nor to pause."""
+
+    def resumeProducing(self) -> None:
+        """Nor to resume."""
 
 
 class _Body(Protocol):

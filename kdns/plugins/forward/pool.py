@@ -15,11 +15,11 @@ from random import Random
 from typing import Any
 
 from twisted.internet.defer import TimeoutError
-from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectError, ConnectionRefusedError
 from twisted.internet.error import TimeoutError as ConnectTimeout
 
 from kdns.plugins.forward.dialing import DialTime
+from kdns.plugins.forward.endpoints import TlsEndpoint, tcp_endpoint
 from kdns.plugins.forward.failures import (
     ExchangeFailed,
     PooledConnectionClosed,
@@ -102,12 +102,12 @@ class ConnectionPool:
         if connection is None:
             connection = await self._make_or_share()
         ident = connection.free_ident()
-        asked_at = self._reactor.seconds()
+        heard = connection.replies
         waiting = connection.ask(ident, ident.to_bytes(2, "big") + message[2:])
         try:
             return await waiting.addTimeout(patience, self._reactor)
         except TimeoutError:
-            if connection.heard_at < asked_at:
+            if connection.replies == heard:
                 connection.retire()  # nothing at all since then: it may be dead
             raise read_timeout("tcp", connection.source, self._target.text) from None
 
@@ -171,11 +171,9 @@ class ConnectionPool:
         began = reactor.seconds()
         connection = StreamConnection("tcp", target.text, reactor.seconds, self._chance, self._tls is not None)
         connection.unexpected = self._unexpected
-        kind = TCP6ClientEndpoint if ":" in target.host else TCP4ClientEndpoint
-        bound = (self._source, 0) if self._source else None
-        endpoint: Any = kind(reactor, target.host, target.port, timeout=patience, bindAddress=bound)
+        endpoint: Any = tcp_endpoint(reactor, target, patience, self._source)
         if self._tls is not None:
-            endpoint = wrapClientTLS(self._tls, endpoint)
+            endpoint = TlsEndpoint(endpoint, self._tls, reactor)
         self._dialling.append(connection)
         try:
             await endpoint.connect(StreamFactory(connection))

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+from OpenSSL.SSL import Error
+from service_identity import VerificationError
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IHandshakeListener
 from twisted.internet.protocol import Factory, Protocol, connectionDone
@@ -39,7 +41,6 @@ class StreamConnection(Protocol):
     def __init__(self, protocol: str, upstream: str, seconds: Callable[[], float], chance: Random, tls: bool) -> None:
         self.established: Deferred[None] = Deferred(lambda _: self.abort())
         self.born = self.idle_since = seconds()
-        self.heard_at = 0.0
         self.retired = False
         self.closed = False
         self.replies = 0
@@ -116,13 +117,12 @@ class StreamConnection(Protocol):
         self._establish()
 
     def _establish(self) -> None:
-        self.born = self.idle_since = self.heard_at = self._seconds()
+        self.born = self.idle_since = self._seconds()
         if not self.established.called:
             self.established.callback(None)
 
     def dataReceived(self, data: bytes) -> None:
         """Cut the octets into messages and give each to who waits for it."""
-        self.heard_at = self._seconds()
         buffer = self._buffer + data if self._buffer else data
         position, size = 0, len(buffer)
         while position + 2 <= size:
@@ -180,10 +180,12 @@ class StreamConnection(Protocol):
 
 
 def _handshake_text(upstream: str, reason: Failure) -> str:
-    detail = reason.getErrorMessage()
     problem: Any = reason.value
-    if isinstance(getattr(problem, "args", None), tuple) and problem.args and isinstance(problem.args[0], list):
-        detail = "; ".join(str(part[-1]) for part in problem.args[0] if part) or detail
+    detail = reason.getErrorMessage()
+    if isinstance(problem, VerificationError):
+        detail = "the certificate is for another name"
+    elif isinstance(problem, Error) and problem.args and problem.args[0]:
+        detail = "; ".join(str(part[-1]) for part in problem.args[0])  # (library, function, what is wrong) each
     return f"tls handshake with {upstream}: {detail}"
 
 

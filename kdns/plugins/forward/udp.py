@@ -59,7 +59,7 @@ def ask(reactor: Any, target: Target, message: bytes, take: Take, patience: floa
 class _Exchange:
     """A connected socket that waits for one reply."""
 
-    __slots__ = ("_call", "_done", "_reactor", "_socket", "_source", "_take", "_target")
+    __slots__ = ("_call", "_done", "_reactor", "_socket", "_take", "_target")
 
     def __init__(self, reactor: Any, target: Target, take: Take, done: Deferred[None]) -> None:
         self._reactor = reactor
@@ -68,7 +68,6 @@ class _Exchange:
         self._done: Deferred[None] | None = done
         self._socket: Any = None
         self._call: Any = None
-        self._source = ""
 
     def begin(self, message: bytes, patience: float, source: str) -> None:
         target = self._target
@@ -78,7 +77,6 @@ class _Exchange:
             made.setblocking(False)
             made.bind((source or ("::" if ipv6 else "0.0.0.0"), 0))
             made.connect((target.host, target.port))
-            self._source = _text(made.getsockname())
         except OSError as error:
             self._fail(dial_error("udp", target.text, error.errno or 0))
             return
@@ -87,7 +85,7 @@ class _Exchange:
         except BlockingIOError:
             pass  # the buffer is full: lost on the way, like any other datagram
         except OSError as error:
-            self._fail(read_error("udp", self._source, target.text, error.errno or 0))
+            self._fail(read_error("udp", self._source(), target.text, error.errno or 0))
             return
         self._reactor.addReader(self)
         self._call = self._reactor.callLater(patience, self._late)
@@ -112,7 +110,7 @@ class _Exchange:
             except OSError as error:
                 if error.errno in (errno.EAGAIN, errno.EWOULDBLOCK):
                     return
-                self._fail(read_error("udp", self._source, self._target.text, error.errno or 0))
+                self._fail(read_error("udp", self._source(), self._target.text, error.errno or 0))
                 return
             if self._take(datagram):
                 done = self._done
@@ -124,7 +122,7 @@ class _Exchange:
         """The reactor saw an error and nothing to read, as epoll does after a refusal: the socket knows which."""
         self.doRead()
         if self._done is not None:
-            self._fail(read_error("udp", self._source, self._target.text, errno.EIO))
+            self._fail(read_error("udp", self._source(), self._target.text, errno.EIO))
 
     def close(self) -> None:
         """Give socket and timer back."""
@@ -138,8 +136,11 @@ class _Exchange:
             made, self._socket = self._socket, None
             made.close()
 
+    def _source(self) -> str:
+        return _text(self._socket.getsockname())
+
     def _late(self) -> None:
-        self._fail(read_timeout("udp", self._source, self._target.text))
+        self._fail(read_timeout("udp", self._source(), self._target.text))
 
     def _fail(self, failure: ExchangeFailed) -> None:
         done = self._done

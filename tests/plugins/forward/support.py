@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -32,6 +33,7 @@ class Upstreams:
         self.servers = [UpstreamServer(fake, self.reactor) for fake in self.fakes]
         self.registry = Registry()
         self.forwarders: list[Forwarder] = []
+        self.closing: list[Callable[[], object]] = []
         for number, (fake, server, address) in enumerate(zip(self.fakes, self.servers, ADDRESSES, strict=True), 1):
             fake.say("www.example.com", f"www.example.com. 300 IN A 192.0.2.{number}")
             server.start(address, 53)
@@ -54,9 +56,12 @@ class Upstreams:
         """Stop everything."""
         for forwarder in self.forwarders:
             forwarder.stop()
+        for close in self.closing:
+            close()
+        self.reactor.settle()
         for server in self.servers:
             server.stop()
-        self.reactor.settle()
+        self.reactor.advance(1.0)
 
     def metric(self, name: str, *labels: str) -> float:
         """The value of a counter; 0 where it has no such cell yet."""
