@@ -62,7 +62,7 @@ class Trust:
     authority: bytes | None = None
     """PEM of the authorities to trust; None: those of the system."""
     certificate: bytes = b""
-    key: bytes = b""
+    key: bytes = field(default=b"", repr=False)
     server_name: str = ""
     """The name to verify, when it is not the host."""
     verify: bool = True
@@ -75,7 +75,7 @@ class Access:
     """Everything a request needs besides its own content."""
 
     server: Server
-    authorization: bytes = b""
+    authorization: bytes = field(default=b"", repr=False)
     """Value of the Authorization header; empty: none."""
     trust: Trust = Trust()
 
@@ -152,7 +152,7 @@ class Source:
     """A value that is given, or a file that holds it and may change."""
 
     path: str = ""
-    value: bytes = b""
+    value: bytes = field(default=b"", repr=False)
     """What is given, or what was read last."""
 
     def read(self) -> str:
@@ -189,7 +189,7 @@ class FileCredentials:
 
     server: Server
     token: Source = field(default_factory=Source)
-    password: bytes = b""
+    password: bytes = field(default=b"", repr=False)
     """A whole header value; only used without a token."""
     authority: Source | None = None
     certificate: Source = field(default_factory=Source)

@@ -109,7 +109,7 @@ def _source(config: Kubeconfig, node: Node, key: str) -> Source:
     data = _text(node, f"{key}-data")
     if data:
         try:
-            return Source(value=b64decode(data))
+            return Source(value=b64decode("".join(data.split()), validate=True))
         except (NotBase64, ValueError):
             raise CredentialsError(f"{config.path}: {key}-data is not base64") from None
     path = _text(node, key)

@@ -13,6 +13,7 @@ from typing import Any
 
 from OpenSSL import SSL, crypto
 from OpenSSL.SSL import Connection
+from twisted.internet.error import VerifyError
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.ssl import (
     Certificate,
@@ -72,7 +73,7 @@ def _own(trust: Trust) -> tuple[PrivateCertificate | None, list[crypto.X509]]:
         key = KeyPair.load(trust.key, crypto.FILETYPE_PEM)
         own = PrivateCertificate.fromCertificateAndKeyPair(Certificate.loadPEM(blocks[0]), key)
         chain = [Certificate.loadPEM(block).original for block in blocks[1:]]
-    except AssertionError:
+    except VerifyError:
         raise CredentialsError("tls: private key does not match public key") from None
     except (crypto.Error, ValueError, TypeError) as problem:
         raise CredentialsError(f"tls: the client certificate or its key is unusable: {_reason(problem)}") from None
