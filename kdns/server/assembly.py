@@ -102,7 +102,8 @@ def assemble(corefile: Corefile, house: House, running: Keeper | None = None) ->
     :raises CorefileError: something in it cannot be.
     """
     kept = Keeper(running.taken if running is not None else None)
-    configuration = Configuration(corefile, kept=kept, warnings=list(corefile.warnings))
+    warnings = [f"[WARNING] {text}" for text in corefile.warnings]
+    configuration = Configuration(corefile, kept=kept, warnings=warnings)
     parsed: dict[tuple[int, str], tuple[Directive, Any]] = {}
     blocks: list[Block] = []
     for tree in corefile.blocks:

@@ -42,26 +42,14 @@ class DatagramShell(DatagramProtocol):
         now = listener.house.clock()
         key = data[2:]
         entry = self._table.get(key, now)
-        if entry is None:
-            client = plain_address(addr[0])
-            send = partial(self._send, addr)
-            listener.receive(data, Transport.UDP, client, addr[1], self._local, send, self._table, key)
+        client = plain_address(addr[0])
+        if entry is not None:
+            self._send(addr, data[:2] + listener.again(entry))
+            listener.gave(entry, data, client, addr[1], now)
             return
-        if entry.exchange is not None:
-            listener.prepare(entry)
-        reply = entry.next_reply() if entry.replies else entry.reply
-        self._send(addr, data[:2] + reply)
-        tally = entry.tally
-        assert tally is not None
-        if not tally.hits:
-            listener.house.tallies.touched.append(tally)
-        tally.hits += 1
-        seconds = listener.house.clock() - now
-        for durations in entry.durations:
-            durations.observe(seconds)
-        for each in entry.each:
-            each(plain_address(addr[0]), addr[1], data[0] << 8 | data[1], seconds)
+        send = partial(self._send, addr)
+        listener.receive(data, Transport.UDP, client, addr[1], self._local, send, self._table, key)
 
     def _send(self, addr: Any, reply: bytes) -> None:
-        if self.transport is not None:
+        if reply and self.transport is not None:
             self.transport.write(reply, addr)

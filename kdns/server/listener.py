@@ -35,7 +35,7 @@ from kdns.wire.query import read_query
 log = Logger(namespace="kdns.server")
 
 Respond = Callable[[bytes], None]
-"""Sends one message back to the client that asked."""
+"""Sends one message back to the client that asked; no octets at all mean that no reply will come."""
 
 DROPPED = "dropped"
 """The zone that metrics show for a query that no block took."""
@@ -266,7 +266,7 @@ class Listener:
                 log.failure('Recovered from panic in server: "{label}" while rendering', label=self.label)
                 reply = error_reply(request.ident, request.flags, SERVFAIL, request.question)
                 answer = Answer(SERVFAIL, holds=FOR_NOBODY)
-            opened.respond(reply)
+        opened.respond(reply or b"")
         now = self.house.clock()
         exchange = Exchange(request, answer, reply, opened.zone, opened.block.view, now - request.arrived, error)
         self._observe(opened.block.observers, exchange)
@@ -304,6 +304,30 @@ class Listener:
         if exchange.answer.turns:
             others = tuple(render_reply(exchange.request, turn)[2:] for turn in exchange.answer.turns)
             entry.replies = (entry.reply, *others)
+
+    def again(self, entry: Entry) -> bytes:
+        """The reply of an entry behind its identifier, which is now given again; :meth:`gave` counts it."""
+        if entry.exchange is not None:
+            self.prepare(entry)
+        return entry.next_reply() if entry.replies else entry.reply
+
+    def gave(self, entry: Entry, message: bytes, client: str, port: int, since: float) -> None:
+        """
+        Count and tell that an entry was given to a client.
+
+        :param message: the query, for its identifier.
+        :param since: when the query came.
+        """
+        tally = entry.tally
+        assert tally is not None
+        if not tally.hits:
+            self.house.tallies.touched.append(tally)
+        tally.hits += 1
+        seconds = self.house.clock() - since
+        for durations in entry.durations:
+            durations.observe(seconds)
+        for each in entry.each:
+            each(client, port, message[0] << 8 | message[1], seconds)
 
     def _observers_of(self, exchange: Exchange) -> tuple[Observer, ...]:
         for block in self.zones.blocks.get(exchange.request.zone, ()):

@@ -278,6 +278,8 @@ class MmsgPort:
         state = [True]
 
         def respond(reply: bytes) -> None:
+            if not reply:
+                return
             if state[0]:
                 immediate.append(reply)
             else:

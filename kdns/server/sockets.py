@@ -139,17 +139,23 @@ def _bound(
 
 
 def _listen(reactor: Any, opened: OpenEndpoint, address: str, room: Room) -> None:
-    """The way through any reactor's own ports."""
+    """The way through any reactor's own ports; one on the IPv6 wildcard takes IPv4 too, where there is IPv6."""
     from twisted.internet.error import CannotListenError
 
     try:
-        stream = reactor.listenTCP(opened.port, opened.factory, BACKLOG, address)
+        try:
+            stream = reactor.listenTCP(opened.port, opened.factory, BACKLOG, address or "::")
+            host = address or "::"
+        except CannotListenError as error:
+            if address or getattr(error.socketError, "errno", None) not in _NO_FAMILY:
+                raise
+            stream, host = reactor.listenTCP(opened.port, opened.factory, BACKLOG, "0.0.0.0"), "0.0.0.0"
         opened.streams.append(stream)
         opened.port = stream.getHost().port
         table = room.table()
         opened.tables.append(table)
         shell = DatagramShell(opened.listener, table)
-        opened.datagrams.append(reactor.listenUDP(opened.port, shell, address, MAX_QUERY))
+        opened.datagrams.append(reactor.listenUDP(opened.port, shell, host, MAX_QUERY))
     except CannotListenError as error:
         transport = "udp" if opened.streams else "tcp"
         cause = error.socketError

@@ -9,7 +9,6 @@ read, is not read from either.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from twisted.internet.interfaces import IPushProducer
@@ -93,41 +92,25 @@ class StreamShell(Protocol, TimeoutMixin):
         now = listener.house.clock()
         key = message[2:]
         entry = factory.table.get(key, now) if len(message) > 12 else None
-        if entry is None:
-            self._in_flight += 1
-            open_ = [True]
-            answered = partial(self._answered, open_)
-            listener.receive(
-                message, factory.transport, self._client, self._port, self._local, answered, factory.table, key
-            )
-            if len(message) < 12 or message[2] & 0x80:
-                # No reply will come: what cannot be a query ends the connection (RFC 7766 section 8).
-                self._in_flight -= 1
-                self.transport.loseConnection()
+        if entry is not None:
+            self._write(message[:2] + listener.again(entry))
+            listener.gave(entry, message, self._client, self._port, now)
             return
-        if entry.exchange is not None:
-            listener.prepare(entry)
-        reply = entry.next_reply() if entry.replies else entry.reply
-        self._write(message[:2] + reply)
-        tally = entry.tally
-        assert tally is not None
-        if not tally.hits:
-            listener.house.tallies.touched.append(tally)
-        tally.hits += 1
-        seconds = listener.house.clock() - now
-        for durations in entry.durations:
-            durations.observe(seconds)
-        for each in entry.each:
-            each(self._client, self._port, message[0] << 8 | message[1], seconds)
+        if len(message) < 12 or message[2] & 0x80:
+            # No reply will come to what cannot be a query; it ends the connection (RFC 7766 section 8).
+            self.transport.loseConnection()
+            return
+        self._in_flight += 1
+        listener.receive(
+            message, factory.transport, self._client, self._port, self._local, self._answered, factory.table, key
+        )
 
-    def _answered(self, open_: list[bool], reply: bytes) -> None:
-        if not open_[0]:
-            return
-        open_[0] = False
+    def _answered(self, reply: bytes) -> None:
         self._in_flight -= 1
         if self._ended:
             return
-        self._write(reply)
+        if reply:
+            self._write(reply)
         if not self._blocked and self._in_flight == self.factory.most_in_flight - 1:
             self._read(True)
 
