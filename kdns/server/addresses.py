@@ -18,6 +18,15 @@ def plain_address(address: str) -> str:
     return address
 
 
+def table_key(message: bytes, client: str) -> bytes:
+    """
+    The key of a query in a table that clients of both families share: replies to them differ in size and in what is counted.
+
+    The first octet of a query behind its identifier is never 255.
+    """
+    return b"\xff" + message[2:] if ":" in client else message[2:]
+
+
 def unpack_sockaddr(octets: bytes) -> tuple[str, int]:
     """
     Address and port in a ``sockaddr_in`` (16 octets) or ``sockaddr_in6`` (28 octets), as Linux lays them out.

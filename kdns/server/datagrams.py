@@ -13,7 +13,7 @@ from typing import Any
 from twisted.internet.protocol import DatagramProtocol
 
 from kdns.core.request import Transport
-from kdns.server.addresses import plain_address
+from kdns.server.addresses import plain_address, table_key
 from kdns.server.listener import Listener
 from kdns.server.table import AnswerTable
 
@@ -40,9 +40,9 @@ class DatagramShell(DatagramProtocol):
         """One query."""
         listener = self._listener
         now = listener.house.clock()
-        key = data[2:]
-        entry = self._table.get(key, now)
         client = plain_address(addr[0])
+        key = table_key(data, client)
+        entry = self._table.get(key, now)
         if entry is not None:
             self._send(addr, data[:2] + listener.again(entry))
             listener.gave(entry, data, client, addr[1], now)

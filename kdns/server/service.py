@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, gatherResults, succeed
+from twisted.internet.defer import Deferred, FirstError, gatherResults, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -241,8 +241,10 @@ class KdnsService(Service):
                     waiting.append(begun)
             self._tell_checks(configuration)
             await gatherResults(waiting, consumeErrors=True)
-        except BaseException:
+        except BaseException as error:
             await self._stop_resources(started)
+            if isinstance(error, FirstError):
+                raise error.subFailure.value from None
             raise
 
     def _tell_checks(self, configuration: Configuration) -> None:

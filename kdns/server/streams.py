@@ -18,7 +18,7 @@ from zope.interface import implementer
 
 from kdns.core.metrics import Counter, Gauge
 from kdns.core.request import Transport
-from kdns.server.addresses import plain_address
+from kdns.server.addresses import plain_address, table_key
 from kdns.server.listener import Listener
 from kdns.server.table import AnswerTable
 
@@ -90,7 +90,7 @@ class StreamShell(Protocol, TimeoutMixin):
         factory = self.factory
         listener = factory.listener
         now = listener.house.clock()
-        key = message[2:]
+        key = table_key(message, self._client)
         entry = factory.table.get(key, now) if len(message) > 12 else None
         if entry is not None:
             self._write(message[:2] + listener.again(entry))
