@@ -55,15 +55,19 @@ def plugin_list() -> str:
     return "\n".join(lines) + "\n"
 
 
-def serve(flags: Flags) -> int:
-    """Serve until a signal ends it."""
+def serve(flags: Flags, greeting: str = "") -> int:
+    """
+    Serve until a signal ends it.
+
+    :param greeting: a text to show when queries are answered.
+    """
     from twisted.internet import reactor as running
     from twisted.logger import globalLogBeginner
 
     from kdns.tap.daemon import Daemon, loader
 
     reactor: Any = running  # to mypy it is a module
-    daemon = Daemon(reactor, loader(flags.conf, os.environ), dns_port=flags.port, quiet=flags.quiet)
+    daemon = Daemon(reactor, loader(flags.conf, os.environ), dns_port=flags.port, quiet=flags.quiet, greeting=greeting)
     observers: list[Any] = [daemon.observer]
     globalLogBeginner.beginLoggingTo(observers, discardBuffer=True, redirectStandardIO=False)
     written = _write_pid(flags.pidfile)

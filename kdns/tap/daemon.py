@@ -94,6 +94,7 @@ class Daemon(Service):
     :param load: reads the Corefile.
     :param quiet: leave out the lines that a start shows.
     :param own_log: write the log to standard output as CoreDNS does; otherwise it goes where the application's log goes.
+    :param greeting: a text to show when queries are answered, also when *quiet*.
     :param ended: told the exit status when everything has stopped.
     """
 
@@ -107,6 +108,7 @@ class Daemon(Service):
         dns_port: int = 53,
         quiet: bool = False,
         own_log: bool = True,
+        greeting: str = "",
         ended: Callable[[int], None] = lambda status: None,
         house: House | None = None,
         output: Output | None = None,
@@ -117,6 +119,7 @@ class Daemon(Service):
         self.observer: OperatorLog | None = None
         self._reactor = reactor
         self._quiet = quiet
+        self._greeting = greeting
         self._ended = ended
         self._writer: LineWriter | None = None
         self._complain = complain or _to_stderr
@@ -154,6 +157,8 @@ class Daemon(Service):
         if not self._quiet:
             for line in version_lines():
                 self._output(line)
+        for line in self._greeting.splitlines():
+            self._output(line)
         if self._writer is not None:
             self._writer.batch(self._reactor)
 

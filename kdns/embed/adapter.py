@@ -1,0 +1,323 @@
+# -*- test-case-name: tests.embed.test_adapter -*-
+"""
+Between kdns's Request and Answer and the three lists of Twisted's ``IResolver``: the one place where the two meet, in both directions.
+
+:class:`KdnsResolver` shows server blocks as an ``IResolver``; :class:`ResolverLink` makes a link of the chain of any ``IResolver``. Three
+lists have no room for a response code, so that travels as one of the exceptions of :mod:`twisted.names.error`, with the whole message
+as its argument: a negative answer keeps its SOA.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from io import BytesIO
+from ipaddress import ip_address
+from typing import Any, TypeAlias
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, fail, gatherResults, maybeDeferred, succeed
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.internet.error import DNSLookupError
+from twisted.names import dns
+from twisted.names.common import ResolverBase
+from twisted.names.error import (
+    AuthoritativeDomainError,
+    DNSFormatError,
+    DNSNameError,
+    DNSNotImplementedError,
+    DNSQueryRefusedError,
+    DNSQueryTimeoutError,
+    DNSServerError,
+    DNSUnknownError,
+    DomainError,
+)
+from twisted.python.failure import Failure
+
+from kdns.core.answer import FROM_UPSTREAM, Answer
+from kdns.core.chain import Next, Reply
+from kdns.core.failure import ResolutionFailed
+from kdns.core.request import Request, Transport
+from kdns.plugins.seam import House, Resource
+from kdns.server.blocks import Zones
+from kdns.server.listener import Listener
+from kdns.wire.constants import (
+    AA,
+    FORMERR,
+    IN,
+    NOERROR,
+    NOTIMP,
+    NXDOMAIN,
+    RA,
+    RD,
+    REFUSED,
+    SERVFAIL,
+    TC,
+    rcode_text,
+)
+from kdns.wire.names import BadName, from_labels, labels_of
+from kdns.wire.query import RECORD_HEAD, Edns
+from kdns.wire.records import Record
+
+Lists: TypeAlias = tuple[list[dns.RRHeader], list[dns.RRHeader], list[dns.RRHeader]]
+"""Answers, authority, additional."""
+
+PATIENCE = 10.0
+"""Seconds until a look-up without a time-out of its caller's is given up; kdns's own forwarder gives up after 5."""
+
+UDP_SIZE = 1232
+"""Octets of payload that upstreams are told to send over UDP: what crosses today's networks in one piece."""
+
+ERRORS: dict[int, type[DomainError]] = {
+    FORMERR: DNSFormatError,
+    SERVFAIL: DNSServerError,
+    NXDOMAIN: DNSNameError,
+    NOTIMP: DNSNotImplementedError,
+    REFUSED: DNSQueryRefusedError,
+}
+"""The exception of each response code, as Twisted's own client raises them."""
+
+_codec = dns.Message()
+
+
+def wire_name(name: bytes) -> bytes:
+    """
+    A name of Twisted Names (dots between labels, no escapes) in wire form, its spelling kept.
+
+    :raises BadName: it is none.
+    """
+    name = name.removesuffix(b".")
+    return from_labels(name.split(b".")) if name else b"\x00"
+
+
+def header_of(record: Record, authoritative: bool) -> dns.RRHeader:
+    """A record as Twisted Names has it."""
+    octets = record.owner + RECORD_HEAD.pack(record.rtype, record.rclass, record.ttl, len(record.rdata)) + record.rdata
+    stream = BytesIO(octets)
+    header = dns.RRHeader(auth=authoritative)
+    header.decode(stream)
+    kind: Any = _codec.lookupRecordType(record.rtype)
+    payload = kind(ttl=record.ttl)
+    payload.decode(stream, len(record.rdata))
+    header.payload = payload
+    return header
+
+
+def record_of(header: dns.RRHeader) -> Record:
+    """
+    A record of Twisted Names as kdns has it.
+
+    :raises BadName: its owner is no name.
+    """
+    stream = BytesIO()
+    payload: Any = header.payload
+    if payload is not None:
+        payload.encode(stream, None)  # without a table of names nothing is compressed
+    return Record(wire_name(header.name.name), header.type, header.cls, header.ttl, stream.getvalue())
+
+
+def lists_of(answer: Answer) -> Lists:
+    """The sections of an answer as ``IResolver`` returns them."""
+    authoritative = bool(answer.flags & AA)
+    sections = answer.sections()
+    first, second, third = ([header_of(record, authoritative) for record in section] for section in sections)
+    return first, second, third
+
+
+def error_of(answer: Answer, request: Request) -> Exception:
+    """
+    The exception that stands for an answer's response code; its argument is the message.
+
+    That a name does not exist, said by the authority for it, is Twisted's ``AuthoritativeDomainError``, which keeps a
+    ``ResolverChain`` from asking others.
+    """
+    message = dns.Message(
+        request.ident, 1, rCode=answer.rcode, auth=bool(answer.flags & AA), recAv=bool(answer.flags & RA)
+    )
+    message.addQuery(b".".join(labels_of(request.spelled)), request.qtype, request.qclass)
+    message.answers, message.authority, message.additional = lists_of(answer)
+    if answer.rcode == NXDOMAIN and answer.flags & AA:
+        return AuthoritativeDomainError(message)
+    return ERRORS.get(answer.rcode, DNSUnknownError)(message)
+
+
+class KdnsResolver(ResolverBase, Service):
+    """
+    Server blocks as an ``IResolver``, without any socket to answer on.
+
+    It is a service too: what its plugins run beside their answers (a watch, health checks) starts and stops with it.
+
+    :param zones: the blocks that answer; a name in none of them is refused, so that a ``ResolverChain`` asks the next resolver.
+    :param resources: what the blocks need to run, in the order to start.
+    :param label: as metrics name it.
+    """
+
+    def __init__(
+        self, house: House, zones: Zones, resources: Sequence[Resource] = (), label: str = "embedded://"
+    ) -> None:
+        ResolverBase.__init__(self)
+        self._house = house
+        self._resources = list(resources)
+        self._server = Listener(house, label, zones)
+        self._waiting: set[Deferred[Any]] = set()
+        self._starting: Deferred[None] | None = None
+        self._outcome: Failure | None = None
+        self._ready: list[Deferred[None]] = []
+
+    # The service
+
+    def startService(self) -> None:
+        """Start what the blocks need; :meth:`when_ready` tells when that is done."""
+        Service.startService(self)
+        self._outcome = None
+        begun = [maybeDeferred(resource.start) for resource in self._resources]
+        everything: Deferred[Any] = gatherResults(begun, consumeErrors=True)
+        self._starting = everything
+        everything.addBoth(self._started)
+
+    def _started(self, outcome: Any) -> None:
+        self._starting = None
+        self._outcome = outcome if isinstance(outcome, Failure) else None
+        ready, self._ready = self._ready, []
+        for one in ready:
+            one.callback(None) if self._outcome is None else one.errback(self._outcome)
+
+    def when_ready(self) -> Deferred[None]:
+        """A Deferred of the caller's own that fires when the plugins have what they need to answer."""
+        if self._starting is None:
+            return succeed(None) if self._outcome is None else fail(self._outcome)
+        ready: Deferred[None] = Deferred(self._ready.remove)
+        self._ready.append(ready)
+        return ready
+
+    def stopService(self) -> Deferred[None]:
+        """Drop the look-ups under way and stop what the blocks ran; nothing is left when the Deferred fires."""
+        Service.stopService(self)
+        for waiting in list(self._waiting):
+            waiting.cancel()
+        self._server.stop()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        if self._starting is not None:
+            self._starting.cancel()
+        for resource in reversed(self._resources):
+            stopped = resource.stop()
+            if stopped is not None:
+                await stopped
+
+    # The resolver
+
+    def _lookup(self, name: bytes, cls: int, type: int, timeout: Sequence[float] | None) -> Deferred[Lists]:
+        """What every ``lookup...`` method of the interface comes to."""
+        try:
+            request = self._request(wire_name(name), cls, type)
+        except BadName as error:
+            return fail(DNSFormatError(str(error)))
+        done: Deferred[Lists] = Deferred.fromCoroutine(self._ask(request))
+        self._waiting.add(done)
+        patience = float(sum(timeout)) if timeout else PATIENCE
+        done.addTimeout(patience, self._house.reactor, _timed_out)
+        return done.addBoth(self._asked, done)
+
+    def _asked(self, outcome: Any, done: Deferred[Lists]) -> Any:
+        self._waiting.discard(done)
+        return outcome
+
+    async def _ask(self, request: Request) -> Lists:
+        answer = await self._server.resolve(request)
+        if answer.flags & TC and answer.relayed is not None:
+            # The upstream had more to say than fits over UDP.
+            answer = await self._server.resolve(replace(request, transport=Transport.TCP))
+        if answer.silent:
+            raise DNSQueryRefusedError("the server does not reply to this query")
+        if answer.rcode != NOERROR:
+            raise error_of(answer, request)
+        return lists_of(answer)
+
+    def _request(self, spelled: bytes, qclass: int, qtype: int) -> Request:
+        size = 12 + len(spelled) + 4 + 11
+        edns = Edns(UDP_SIZE, 0, 0, b"")
+        arrived = self._house.clock()
+        ident = self._house.random.getrandbits(16)
+        return Request(
+            spelled.lower(), spelled, qtype, qclass, ident, RD, edns, Transport.UDP, "127.0.0.1", 0, "127.0.0.1",
+            arrived, size, self._server,
+        )  # fmt: skip
+
+    def getHostByName(self, name: Any, timeout: Any = None, effort: int = 10) -> Deferred[str]:
+        """The first IPv4 address of a name, or else its first IPv6 address; *effort* is not needed, aliases come with the answer."""
+        return Deferred.fromCoroutine(self._host(name, timeout))
+
+    async def _host(self, name: Any, timeout: Any) -> str:
+        for ask in (self.lookupAddress, self.lookupIPV6Address):
+            try:
+                answers, _, _ = await ask(name, timeout)
+            except (DomainError, AuthoritativeDomainError):
+                continue
+            for header in answers:
+                if isinstance(header.payload, (dns.Record_A, dns.Record_AAAA)):
+                    return address_text(header.payload)
+        raise DNSLookupError(f"no address for {dns.domainString(name).decode(errors='backslashreplace')}")
+
+
+def address_text(payload: dns.Record_A | dns.Record_AAAA) -> str:
+    """The address in a record as text."""
+    if isinstance(payload, dns.Record_A):
+        return str(payload.dottedQuad())
+    return str(ip_address(payload.address))
+
+
+def _timed_out(outcome: Any, patience: float) -> Any:
+    raise DNSQueryTimeoutError(0)
+
+
+class ResolverLink:
+    """
+    Any ``IResolver`` as the last link of a chain, so that kdns's cache can stand in front of it.
+
+    :param name: as errors name it.
+    """
+
+    def __init__(self, resolver: Any, name: str = "resolver") -> None:
+        self.name = name
+        self._resolver = resolver
+
+    def answer(self, request: Request, next: Next) -> Reply:
+        """Ask the resolver."""
+        name = b".".join(labels_of(request.spelled))
+        asked: Deferred[Any] = maybeDeferred(self._resolver.query, dns.Query(name, request.qtype, IN))
+        return asked.addCallbacks(self._answered, self._failed)
+
+    def _answered(self, lists: Lists) -> Answer:
+        return _answer(NOERROR, *lists)
+
+    def _failed(self, failure: Failure) -> Answer:
+        error = failure.value
+        if isinstance(error, (DeferredTimeout, NotImplementedError)):
+            raise ResolutionFailed(f"{self.name}: {type(error).__name__}")
+        if not isinstance(error, (DomainError, AuthoritativeDomainError)):
+            failure.raiseException()
+        message = error.args[0] if error.args and isinstance(error.args[0], dns.Message) else None
+        rcode = next((code for code, kind in ERRORS.items() if isinstance(error, kind)), NXDOMAIN)
+        if message is not None:
+            return _answer(message.rCode, message.answers, message.authority, message.additional)
+        if rcode != NXDOMAIN:
+            raise ResolutionFailed(f"{self.name}: {rcode_text(rcode)}", rcode)
+        return Answer(NXDOMAIN, RA, holds=FROM_UPSTREAM, source=self.name)
+
+
+def _answer(
+    rcode: int,
+    answers: Sequence[dns.RRHeader],
+    authority: Sequence[dns.RRHeader],
+    additional: Sequence[dns.RRHeader],
+) -> Answer:
+    try:
+        first, second, third = (
+            tuple(record_of(header) for header in section if header.type != dns.OPT)
+            for section in (answers, authority, additional)
+        )
+    except BadName as error:
+        raise ResolutionFailed(f"a record that is none: {error}") from error
+    return Answer(rcode, RA, first, second, third, holds=FROM_UPSTREAM, source="resolver")

@@ -1,0 +1,162 @@
+# -*- test-case-name: tests.embed.test_resolvers -*-
+"""
+Ways to get a resolver: for a cluster zone, for upstreams, with a cache in front, or for a whole Corefile.
+
+Each is one server block (the Corefile: as many as it has) made of the same plugins that the server uses. Start it as a service, or put it
+into one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kdns.cluster.index import ClusterIndex
+from kdns.core.answer import FOR_EVERYBODY, Answer
+from kdns.core.chain import Next, chain
+from kdns.core.request import Request
+from kdns.corefile.keys import Zone, zones_of
+from kdns.embed.adapter import KdnsResolver, ResolverLink
+from kdns.plugins.seam import Block, House, Site
+from kdns.server.assembly import assemble, read_text
+from kdns.server.blocks import ServedBlock, Zones
+from kdns.wire.constants import REFUSED
+from kdns.wire.names import ROOT
+
+CLUSTER_ZONES = ("cluster.local", "in-addr.arpa", "ip6.arpa")
+"""The zones of the default Corefile: names, and names of addresses."""
+
+REVERSE_ZONES = ("in-addr.arpa", "ip6.arpa")
+
+
+@dataclass(slots=True)
+class KnownCluster:
+    """An index that somebody else keeps up to date; see :class:`kdns.plugins.kubernetes.plugin.Cluster`."""
+
+    index: ClusterIndex
+    synced: bool = True
+
+    def why_not_ready(self) -> str:
+        """Nothing is missing."""
+        return ""
+
+    def staleness(self) -> None:
+        """How old the index is, is known to who keeps it."""
+
+
+class NotHere:
+    """The end of the chain: what no plugin answered is refused, so that a ``ResolverChain`` asks its next resolver."""
+
+    name = "embedded"
+
+    def answer(self, request: Request, next: Next) -> Answer:
+        """Refuse."""
+        return Answer(REFUSED, holds=FOR_EVERYBODY)
+
+
+def cluster_resolver(
+    reactor: Any,
+    *,
+    manifests: Sequence[str] = (),
+    index: ClusterIndex | None = None,
+    kubeconfig: str = "",
+    zones: Sequence[str] = CLUSTER_ZONES,
+    pods: str = "disabled",
+    ttl: int = 5,
+    cache: bool = False,
+    house: House | None = None,
+) -> KdnsResolver:
+    """
+    Resolve names of a cluster.
+
+    Addresses that the cluster does not know are refused, as are names outside *zones*.
+
+    :param manifests: files and folders to read the cluster from.
+    :param index: an index that the program keeps up to date itself, in place of *manifests*.
+    :param kubeconfig: the API to follow; without any of the three it is the one of the pod that the program runs in.
+    :param pods: ``disabled``, ``insecure`` or ``verified``: whether pods have names.
+    :param ttl: whole seconds.
+    :param cache: keep answers for their TTL.
+    """
+    from kdns.plugins import kubernetes
+    from kdns.plugins.kubernetes.config import PODS_VERIFIED, Config, Source
+
+    found = _zones(zones)
+    source = Source(manifests=tuple(manifests), kubeconfig=kubeconfig, pods=pods == PODS_VERIFIED)
+    config = Config(found, source, pods=pods, ttl=ttl, fallthrough=tuple(zone.name for zone in _zones(REVERSE_ZONES)))
+
+    def add(site: Site) -> None:
+        if index is None:
+            kubernetes.directive.build(config, site)
+        else:
+            site.link(kubernetes.ClusterZone(config, KnownCluster(index), site.house.clock))
+
+    return _resolver(reactor, house, found, add, cache)
+
+
+def forwarding_resolver(
+    reactor: Any, upstreams: Sequence[str], *, cache: bool = True, house: House | None = None
+) -> KdnsResolver:
+    """
+    Resolve by asking others.
+
+    :param upstreams: as in a Corefile: addresses, with a port or without, ``tls://`` or ``https://`` before them, or a resolv.conf.
+    :raises kdns.corefile.values.BadValue: one of them is none.
+    """
+    from kdns.plugins import forward
+
+    config = (forward.Stanza(tuple(forward.parse_to(upstream) for upstream in upstreams)),)
+    return _resolver(reactor, house, _zones(["."]), lambda site: forward.directive.build(config, site), cache)
+
+
+def caching_resolver(reactor: Any, inner: Any, *, house: House | None = None) -> KdnsResolver:
+    """Put kdns's cache in front of *inner*, which is any ``IResolver``; starting and stopping it stays the caller's business."""
+    return _resolver(reactor, house, _zones(["."]), lambda site: site.link(ResolverLink(inner)), True)
+
+
+def corefile_resolver(
+    reactor: Any, text: str, *, environment: Mapping[str, str] | None = None, house: House | None = None
+) -> KdnsResolver:
+    """
+    Resolve as a server with this Corefile would, without opening its DNS sockets.
+
+    Where blocks differ in port or address only, the first in the file answers.
+
+    :raises kdns.corefile.errors.CorefileError: the text is no Corefile.
+    """
+    environment = os.environ if environment is None else environment
+    house = house or House(reactor, environ=environment)
+    configuration = assemble(read_text(text, environment), house)
+    zones = Zones()
+    for served in configuration.endpoints.values():
+        for zone, blocks in served.blocks.items():
+            for block in blocks:
+                if block not in zones.blocks.get(zone, ()):
+                    zones.add(zone, block)
+    return KdnsResolver(house, zones, configuration.resources)
+
+
+def _zones(texts: Iterable[str]) -> tuple[Zone, ...]:
+    return tuple(zone for text in texts for zone in zones_of(text))
+
+
+def _resolver(
+    reactor: Any, house: House | None, zones: tuple[Zone, ...], add: Callable[[Site], None], cache: bool
+) -> KdnsResolver:
+    """One block for *zones*, with the plugins that *add* adds and, if wanted, a cache before them."""
+    house = house or House(reactor, environ=os.environ)
+    site = Site(house, Block((), frozenset()), 0)
+    if cache:
+        from kdns.plugins.cache import CacheConfig
+        from kdns.plugins.cache import directive as cache_directive
+
+        cache_directive.build(CacheConfig((Zone(ROOT, "."),)), site)
+    add(site)
+    site.link(NotHere())
+    block = ServedBlock(chain(site.links))
+    served = Zones()
+    for zone in zones:
+        served.add(zone.name, block)
+    return KdnsResolver(house, served, site.resources)

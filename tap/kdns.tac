@@ -1,0 +1,20 @@
+"""
+kdns as an application file: ``twistd -ny tap/kdns.tac``.
+
+``KDNS_CONF`` and ``KDNS_PORT`` in the environment name the Corefile and the port. Take this file as a beginning for an application that
+does more than DNS: services that are added to ``application`` start and stop together.
+"""
+
+import os
+
+from twisted.application.service import Application
+
+from kdns.tap import Options, makeService
+
+options = Options()
+options.parseOptions(
+    ["--conf", os.environ.get("KDNS_CONF", "Corefile"), "--dns-port", os.environ.get("KDNS_PORT", "53")]
+)
+
+application = Application("kdns")
+makeService(options).setServiceParent(application)

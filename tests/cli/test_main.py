@@ -1,0 +1,55 @@
+# -*- test-case-name: tests.cli.test_main -*-
+"""What the command prints and ends with when it does not serve; the rest is in :mod:`tests.integration.test_programs`."""
+
+from __future__ import annotations
+
+import io
+
+from twisted.trial.unittest import SynchronousTestCase
+
+import kdns
+from kdns.cli import main as command
+from kdns.plugins.registry import BUILT_IN
+
+
+class CommandTests(SynchronousTestCase):
+    """``kdns`` with flags that need no server."""
+
+    def run_with(self, *words: str) -> tuple[int, str, str]:
+        """Exit status, standard output and standard error."""
+        out, error = io.StringIO(), io.StringIO()
+        self.patch(command.sys, "stdout", out)
+        self.patch(command.sys, "stderr", error)
+        return command.main(words), out.getvalue(), error.getvalue()
+
+    def test_version(self) -> None:
+        """``-version`` prints name and version, then the platform, as the start does."""
+        status, out, error = self.run_with("-version")
+        name, platform = out.splitlines()
+        self.assertEqual((status, name, error), (0, f"kdns-{kdns.__version__}", ""))
+        self.assertRegex(platform, r"^[a-z]+/[a-z0-9_]+, python3\.\d+\.\d+\S*, twisted-\d+\.")
+
+    def test_plugins(self) -> None:
+        """``-plugins`` lists every directive there is, one on a line."""
+        status, out, _ = self.run_with("--plugins")
+        self.assertEqual(status, 0)
+        listed = [line.strip() for line in out.splitlines() if line.startswith("  dns.")]
+        self.assertEqual(listed, sorted(listed))
+        self.assertLessEqual({f"dns.{name}" for name in BUILT_IN}, set(listed))
+
+    def test_extra_arguments(self) -> None:
+        """A word that is no flag ends with 1 and one line on standard error."""
+        self.assertEqual(self.run_with("a", "b"), (1, "", "extra command line arguments: [a b]\n"))
+
+    def test_unknown_flag(self) -> None:
+        """An unknown flag ends with 2, as Go has it, and shows the usage."""
+        status, out, error = self.run_with("-server")
+        self.assertEqual((status, out), (2, ""))
+        self.assertTrue(error.startswith("flag provided but not defined: -server\nUsage of kdns:\n"), error)
+
+    def test_help(self) -> None:
+        """``-help`` shows the usage and is no mistake."""
+        status, out, error = self.run_with("-help")
+        self.assertEqual((status, out), (0, ""))
+        for flag in ("-conf", "-dns.port", "-p ", "-pidfile", "-plugins", "-quiet", "-version"):
+            self.assertIn(flag, error)

@@ -1,0 +1,149 @@
+# -*- test-case-name: tests.tap.test_daemon -*-
+"""The daemon on a network in memory: what it says, how it ends, and with which status."""
+
+from __future__ import annotations
+
+import io
+import signal
+import sys
+
+from twisted.internet.defer import Deferred, fail
+from twisted.trial.unittest import SynchronousTestCase
+
+from kdns.corefile.loader import Corefile
+from kdns.plugins.seam import House
+from kdns.server.assembly import read_text
+from kdns.tap.daemon import Daemon, loader, version_lines
+from kdns.testing.memory import MemoryReactor
+
+WHOAMI = ".:1053 {\n bind 127.0.0.1\n whoami\n}\n"
+
+
+class DaemonTests(SynchronousTestCase):
+    """One process's life."""
+
+    def setUp(self) -> None:
+        """A reactor, and what is said."""
+        self.reactor = MemoryReactor()
+        self.said: list[str] = []
+        self.complaints: list[str] = []
+        self.ended: list[int] = []
+
+    def daemon(self, text: str, *, quiet: bool = False, greeting: str = "") -> Daemon:
+        """A daemon for a Corefile, stopped by the reactor as an application is."""
+        house = House(self.reactor, clock=self.reactor.seconds, kernel_sockets=False)
+        daemon = Daemon(
+            self.reactor,
+            lambda: read_text(text, {}),
+            quiet=quiet,
+            greeting=greeting,
+            ended=self.ended.append,
+            house=house,
+            output=self.said.append,
+            complain=self.complaints.append,
+        )
+        self.reactor.addSystemEventTrigger("before", "shutdown", daemon.stopService)
+        self.addCleanup(daemon.signals.restore)
+        return daemon
+
+    def test_start(self) -> None:
+        """Zones, name and version, platform: in this order, when queries are answered."""
+        daemon = self.daemon(WHOAMI, greeting="ask away")
+        daemon.startService()
+        self.reactor.settle()
+        self.assertEqual(self.said, [".:1053 on 127.0.0.1", *version_lines(), "ask away"])
+        self.assertEqual(self.complaints, [])
+        daemon.end()
+        self.reactor.settle()
+
+    def test_quiet(self) -> None:
+        """With ``-quiet`` a start says nothing."""
+        daemon = self.daemon(WHOAMI, quiet=True)
+        daemon.startService()
+        self.reactor.settle()
+        self.assertEqual(self.said, [])
+        self.assertIsNotNone(daemon.server.configuration)
+        daemon.end()
+        self.reactor.settle()
+
+    def test_end(self) -> None:
+        """The end leaves no socket and no delayed call, puts the signal handlers back, and the status is 0."""
+        before = signal.getsignal(signal.SIGTERM)
+        daemon = self.daemon(WHOAMI)
+        daemon.startService()
+        self.reactor.settle()
+        daemon.end()
+        daemon.end()
+        self.reactor.settle()
+        self.assertEqual((self.ended, daemon.status), ([0], 0))
+        self.assertEqual(self.reactor.leftovers(), [])
+        self.assertIs(signal.getsignal(signal.SIGTERM), before)
+
+    def test_bad_corefile(self) -> None:
+        """A Corefile that is none is one line with advice, and status 1."""
+        daemon = self.daemon(". {\n cach 30\n}\n")
+        daemon.startService()
+        self.reactor.settle()
+        wanted = "Corefile:2 - Error during parsing: Unknown directive 'cach' (did you mean 'cache'?)"
+        self.assertEqual((self.complaints, self.said, daemon.status), ([wanted], [], 1))
+
+    def test_unforeseen(self) -> None:
+        """What nobody foresaw is one line and one logged traceback, and status 1."""
+        daemon = self.daemon(WHOAMI)
+
+        def broken() -> Corefile:
+            raise ZeroDivisionError("nothing left")
+
+        daemon.server._load = broken
+        daemon.startService()
+        self.reactor.settle()
+        self.assertEqual((self.complaints, daemon.status), (["ZeroDivisionError: nothing left"], 1))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_hook_failed(self) -> None:
+        """When something goes wrong while it ends, it ends, and the status is 4."""
+        daemon = self.daemon(WHOAMI)
+        daemon.startService()
+        self.reactor.settle()
+        properly = daemon.server.stopService
+
+        def failing() -> Deferred[None]:
+            properly()
+            return fail(RuntimeError("no"))
+
+        self.patch(daemon.server, "stopService", failing)
+        daemon.end()
+        self.reactor.settle()
+        self.assertEqual((self.ended, len(self.flushLoggedErrors(RuntimeError))), ([4], 1))
+
+    def test_debug(self) -> None:
+        """``debug`` in any block lets lines of level DEBUG through, from when the configuration is served."""
+        daemon = self.daemon(".:1053 {\n bind 127.0.0.1\n whoami\n debug\n}\n")
+        assert daemon.observer is not None
+        self.assertFalse(daemon.observer.debug)
+        daemon.startService()
+        self.reactor.settle()
+        self.assertTrue(daemon.observer.debug)
+        daemon.end()
+        self.reactor.settle()
+
+
+class LoaderTests(SynchronousTestCase):
+    """Where the Corefile comes from."""
+
+    def test_stdin(self) -> None:
+        """Standard input is read once; a reload sees the same text again, with the environment in it."""
+        self.patch(sys, "stdin", io.StringIO(". {\n {$WHAT}\n}\n"))
+        load = loader("stdin", {"WHAT": "whoami"})
+        first, second = load(), load()
+        self.assertEqual(first.fingerprint, second.fingerprint)
+        self.assertEqual((first.name, list(first.blocks[0].directives)), ("stdin", ["whoami"]))
+
+    def test_file(self) -> None:
+        """A file is read anew each time, for it may have changed."""
+        path = self.mktemp()
+        load = loader(path, {})
+        for directive in ("whoami", "errors"):
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(f". {{\n {directive}\n}}\n")
+            self.assertEqual(list(load().blocks[0].directives), [directive])

@@ -1,0 +1,71 @@
+# -*- test-case-name: tests.tap.test_options -*-
+"""``twistd kdns``: options, and where the log goes."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+from twisted.application.service import Application, IServiceMaker
+from twisted.logger import ILogObserver
+from twisted.plugin import getPlugins
+from twisted.python.usage import UsageError
+from twisted.trial.unittest import SynchronousTestCase
+
+from kdns.tap import Options, makeService
+
+
+class Twistd(dict[str, Any]):
+    """The options of twistd, as far as they matter."""
+
+
+class OptionsTests(SynchronousTestCase):
+    """The command line of the plugin."""
+
+    def options(self, *words: str, twistd: dict[str, Any] | None = None) -> Options:
+        """Parse *words* behind ``twistd kdns``."""
+        options = Options()
+        options.parent = twistd
+        options.parseOptions(list(words))
+        return options
+
+    def test_plugin_found(self) -> None:
+        """twistd finds ``kdns`` and would make its service with this module."""
+        found = [maker for maker in getPlugins(IServiceMaker) if maker.tapname == "kdns"]
+        self.assertEqual([(maker.options, maker.makeService) for maker in found], [(Options, makeService)])
+
+    def test_defaults(self) -> None:
+        """The Corefile is the one in the working directory, the port is 53."""
+        options = self.options()
+        self.assertEqual((options["conf"], options["dns-port"], options["quiet"]), (None, 53, 0))
+
+    def test_given(self) -> None:
+        """Each has a long and a short form."""
+        options = self.options("-c", "/x", "--dns-port", "0", "-q")
+        self.assertEqual((options["conf"], options["dns-port"], options["quiet"]), ("/x", 0, 1))
+
+    def test_bad_port(self) -> None:
+        """A port that is none is refused before anything starts."""
+        for port in ("65536", "-1", "dns"):
+            self.assertRaises(UsageError, self.options, f"--dns-port={port}")
+
+    def test_log_in_foreground(self) -> None:
+        """With ``-n`` the application's log is the daemon's, on standard output."""
+        application: Any = Application("kdns")
+        daemon = makeService(self.options(twistd={"nodaemon": 1}))
+        daemon.setServiceParent(application)
+        self.assertIs(application.getComponent(ILogObserver), daemon.observer)
+        self.assertIsNotNone(daemon.observer)
+
+    def test_log_elsewhere(self) -> None:
+        """In the background, or when twistd is told where its log goes, that stands."""
+        for twistd in ({"nodaemon": 0}, {"nodaemon": 1, "logfile": "x.log"}, {"nodaemon": 1, "syslog": 1}):
+            application: Any = Application("kdns")
+            makeService(self.options(twistd=twistd)).setServiceParent(application)
+            self.assertIsNone(application.getComponent(ILogObserver), twistd)
+
+    def test_making_is_not_starting(self) -> None:
+        """A service that was made and not started has touched no signal and no file."""
+        before = signal.getsignal(signal.SIGTERM)
+        makeService(self.options("--conf", "/does/not/exist"))
+        self.assertIs(signal.getsignal(signal.SIGTERM), before)
