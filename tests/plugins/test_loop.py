@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from random import Random
 from typing import Any, cast
 
@@ -280,3 +282,13 @@ class ConfigTests(SynchronousTestCase):
         self.assertEqual(str(error), golden.wanted.error)
         for text in ("loop exit now", "loop\n loop"):
             self.assertRaises(CorefileError, parsed, loop.directive, f". {{\n {text}\n}}\n")
+
+    def test_page(self) -> None:
+        """Every example of the page is accepted, and the metric has its row."""
+        text = (Path(__file__).parents[2] / "docs" / "plugins" / "loop.md").read_text(encoding="utf-8")
+        self.assertIn("| `kdns_loop_detected{zone,to}` |", text)
+        examples = re.findall(r"```corefile\n(.+?)```", text, re.DOTALL)
+        self.assertEqual(len(examples), 2)
+        for example in examples:
+            ((block, words),) = blocks_of(example, ("loop", "forward"))
+            loop.directive.parse(words["loop"], block)
