@@ -379,7 +379,7 @@ class GoldenTests(SynchronousTestCase):
 
     def requests(self) -> Iterator[tuple[dict[str, Any], list[Exchange]]]:
         """Each golden query with the exchanges that come of it, inner look-ups first."""
-        for case in json.loads((HERE / "log-lines.json").read_text())["queries"]:
+        for case in json.loads((HERE / "cases" / "log-lines.json").read_text())["queries"]:
             edns = case["edns"]
             if edns and "version" in edns:
                 continue  # the server answers it before any block: there is no exchange
@@ -403,7 +403,7 @@ class GoldenTests(SynchronousTestCase):
 
     def test_lines(self) -> None:
         """Every line of every directive, but for client port, identifier and duration."""
-        formats = json.loads((HERE / "log-lines.json").read_text())["formats"]
+        formats = json.loads((HERE / "cases" / "log-lines.json").read_text())["formats"]
         compared = 0
         for case, exchanges in self.requests():
             for name, corefile in formats.items():
