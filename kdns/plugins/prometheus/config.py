@@ -1,0 +1,106 @@
+# -*- test-case-name: tests.plugins.prometheus.test_config -*-
+"""The directive: what the Corefile says about metrics, and what a server block gets of it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from kdns.core.metrics import Family
+from kdns.corefile.dispenser import Dispenser
+from kdns.corefile.errors import SetupError
+from kdns.corefile.order import CONFIGURATION_ONLY, rank
+from kdns.corefile.values import ListenAddress, parse_listen_address
+from kdns.plugins.http import listener_for
+from kdns.plugins.prometheus.families import enabled_plugins
+from kdns.plugins.prometheus.lag import ReactorLag
+from kdns.plugins.prometheus.observer import DnsMetrics
+from kdns.plugins.prometheus.page import MetricsEndpoint, MetricsPage
+from kdns.plugins.prometheus.process import ProcessMetrics
+from kdns.plugins.prometheus.webconfig import BadWebConfig, WebTls
+from kdns.plugins.seam import Block, Resource, Site
+
+DEFAULT_ADDRESS = ListenAddress("localhost", 9153)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """``prometheus [ADDRESS] { runtime_metrics; tls FILE }``."""
+
+    address: ListenAddress = DEFAULT_ADDRESS
+    runtime_metrics: bool = False
+    tls: str = ""
+    """File with the TLS settings; empty for plain HTTP."""
+
+
+class PrometheusDirective:
+    """The directive of the Corefile."""
+
+    name = "prometheus"
+
+    def parse(self, tokens: Dispenser, block: Block) -> Config:
+        """Read the directive; once per server block."""
+        address, runtime_metrics, tls = DEFAULT_ADDRESS, False, ""
+        for _ in tokens.invocations(once=True):
+            for text in tokens.args(0, 1):
+                address = tokens.convert(parse_listen_address, text)
+            for option in tokens.block():
+                match option:
+                    case "runtime_metrics":
+                        runtime_metrics = not tokens.args(0)
+                    case "tls":
+                        if tls:
+                            raise tokens.error("tls already specified")
+                        tls = os.path.join(block.root, tokens.word())
+                    case _:
+                        raise tokens.unknown_property("runtime_metrics", "tls")
+        return Config(address, runtime_metrics, tls)
+
+    def build(self, config: Config, site: Site) -> None:
+        """Watch the block's replies and show the page; blocks with the same address share it."""
+        house = site.house
+        tls = None
+        if config.tls:
+            try:
+                tls = WebTls(config.tls)
+            except BadWebConfig as error:
+                raise SetupError(str(error), plugin=self.name, located=False) from error
+        site.observe(site.keep(("prometheus", "dns"), (), lambda: DnsMetrics(house.registry)))
+        page = site.keep(("prometheus", "page"), (), lambda: MetricsPage(house, ProcessMetrics()))
+        site.keep(("prometheus", "lag"), (), lambda: ReactorLag(house.reactor, house.clock, house.registry))
+        listener = listener_for(site, self.name, config.address, tls)
+        site.keep(
+            ("prometheus", config.address), config, lambda: MetricsEndpoint(listener, page, config.runtime_metrics)
+        )
+        site.run(EnabledPlugins(enabled_plugins(house.registry), labels_of(site)))
+
+
+def labels_of(site: Site) -> list[tuple[str, str, str, str]]:
+    """Server, zone, view and name of every plugin in the chain of a block, once for each address it listens on."""
+    key = site.block.keys[0]
+    names = sorted(site.block.directives - CONFIGURATION_ONLY, key=lambda name: (rank(name), name))
+    hosts = [f"[{host}]" if ":" in host else host for host in site.binds or ("",)]
+    return [
+        (f"{key.scheme.value}://{host}:{key.port}", key.zone_text, site.view, name) for host in hosts for name in names
+    ]
+
+
+class EnabledPlugins(Resource):
+    """Shows the plugins of one block while its configuration answers."""
+
+    def __init__(self, family: Family, labels: list[tuple[str, str, str, str]]) -> None:
+        self._family = family
+        self._labels = labels
+
+    def start(self) -> None:
+        """Show them. Two configurations may show the same for a moment, so the value counts who does."""
+        for values in self._labels:
+            self._family.gauge(*values, read=lambda: 1.0).value += 1
+
+    def stop(self) -> None:
+        """Show those no longer that nobody else shows."""
+        for values in self._labels:
+            cell = self._family.gauge(*values)
+            cell.value -= 1
+            if cell.value <= 0:
+                self._family.forget(*values)

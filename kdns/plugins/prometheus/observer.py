@@ -1,0 +1,102 @@
+# -*- test-case-name: tests.plugins.prometheus.test_observer -*-
+"""Counts exchanges: what each one charges, whether a plugin was asked or the answer table repeated itself."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from kdns.core.metrics import Counter, Histogram, Registry
+from kdns.core.observe import Exchange, Repeat
+from kdns.core.tally import Charge
+from kdns.plugins.prometheus.families import DnsFamilies
+from kdns.plugins.replies import reply_size
+from kdns.plugins.seam import Resource
+from kdns.wire.constants import (
+    AAAA,
+    ANY,
+    AXFR,
+    CNAME,
+    DNSKEY,
+    DS,
+    HTTPS,
+    IXFR,
+    MX,
+    NS,
+    NSEC,
+    NSEC3,
+    PTR,
+    RRSIG,
+    SOA,
+    SRV,
+    SVCB,
+    TXT,
+    A,
+    rcode_text,
+    type_text,
+)  # fmt: skip
+
+NAMED_TYPES = frozenset(
+    (A, AAAA, ANY, AXFR, CNAME, DNSKEY, DS, HTTPS, IXFR, MX, NS, NSEC, NSEC3, PTR, RRSIG, SOA, SRV, SVCB, TXT)
+)
+"""Types with a label of their own; clients can ask for 65536, so the rest are one."""
+
+
+class _Cells(NamedTuple):
+    """What one exchange touches."""
+
+    requests: Counter
+    responses: Counter
+    do: Counter | None
+    request_size: Histogram
+    response_size: Histogram
+    duration: Histogram
+
+
+class DnsMetrics(Resource):
+    """
+    The observer of every block with the directive: one for all, so that what no block took is counted once.
+
+    It is a resource only to be kept from one configuration to the next.
+    """
+
+    def __init__(self, registry: Registry) -> None:
+        self._families = DnsFamilies(registry)
+
+    def finished(self, exchange: Exchange) -> None:
+        """Count an exchange."""
+        cells = self._cells(exchange)
+        cells.requests.value += 1
+        cells.responses.value += 1
+        if cells.do is not None:
+            cells.do.value += 1
+        cells.request_size.observe(exchange.request.size)
+        cells.response_size.observe(reply_size(exchange))
+        cells.duration.observe(exchange.seconds)
+
+    def repeat(self, exchange: Exchange) -> Repeat:
+        """The same, to be charged for each repetition."""
+        cells = self._cells(exchange)
+        charges: tuple[Charge, ...] = (
+            cells.requests,
+            cells.responses,
+            cells.request_size.again(exchange.request.size),
+            cells.response_size.again(reply_size(exchange)),
+        )
+        if cells.do is not None:
+            charges += (cells.do,)
+        return Repeat(charges, (cells.duration,))
+
+    def _cells(self, exchange: Exchange) -> _Cells:
+        families = self._families
+        request = exchange.request
+        where = (request.server.label, exchange.zone, exchange.view)
+        proto = request.transport.protocol
+        qtype = type_text(request.qtype) if request.qtype in NAMED_TYPES else "other"
+        return _Cells(
+            families.requests.counter(*where, proto, "2" if request.ipv6 else "1", qtype),
+            families.responses.counter(*where, rcode_text(exchange.answer.rcode), exchange.answer.source),
+            families.do.counter(*where) if request.do else None,
+            families.request_size.histogram(*where, proto),
+            families.response_size.histogram(*where, proto),
+            families.duration.histogram(*where),
+        )

@@ -1,0 +1,128 @@
+# -*- test-case-name: tests.plugins.prometheus.test_process -*-
+"""
+What the process uses, as text: the ``process_*`` metrics that every exporter has, and ``python_*`` for the runtime.
+
+Most come from prometheus_client's collectors, on a registry of their own; what those lack is read here.
+"""
+
+from __future__ import annotations
+
+import gc
+import resource
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from time import perf_counter
+
+from kdns.core.metrics import Registry
+
+NO_LIMIT = 2.0**64
+"""What ``process_virtual_memory_max_bytes`` shows when there is no limit, as exporters in Go do."""
+
+PAUSE_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1)
+"""Seconds."""
+
+
+class ProcessMetrics:
+    """
+    The metrics of this process.
+
+    :param proc: where the kernel shows processes.
+    """
+
+    def __init__(self, proc: Path = Path("/proc")) -> None:
+        # It costs memory and time, and a Corefile without the directive shall not pay.
+        from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+
+        self._collected = CollectorRegistry()
+        ProcessCollector(registry=self._collected, proc=str(proc))
+        PlatformCollector(registry=self._collected)
+        GCCollector(registry=self._collected)
+        self._network = proc / "self" / "net" / "dev"
+        self._own = Registry()
+        self._received = self._own.counter(
+            "process_network_receive_bytes_total", "Number of bytes received over the network of the process."
+        ).counter()
+        self._sent = self._own.counter(
+            "process_network_transmit_bytes_total", "Number of bytes sent over the network of the process."
+        ).counter()
+        self._own.gauge(
+            "process_virtual_memory_max_bytes", "Maximum amount of virtual memory available in bytes."
+        ).gauge(read=_memory_limit)
+        self._pauses: GarbagePauses | None = None
+
+    def lines(self) -> Iterator[str]:
+        """All of them in the text format of Prometheus."""
+        from prometheus_client import generate_latest
+
+        yield from generate_latest(self._collected).decode().splitlines()
+        self._received.value, self._sent.value = network_octets(self._network)
+        yield from self._own.lines()
+
+    def measure_runtime(self) -> None:
+        """Add the pauses of the garbage collector, memory blocks, threads and context switches."""
+        if self._pauses is not None:
+            return
+        own = self._own
+        self._pauses = GarbagePauses(own)
+        own.gauge("python_allocated_blocks", "Memory blocks that the interpreter has allocated.").gauge(
+            read=sys.getallocatedblocks
+        )
+        own.gauge("python_threads", "Threads that run.").gauge(read=threading.active_count)
+        switches = own.gauge(
+            "python_context_switches", "Times the process gave way to others, since its start.", ["kind"]
+        )
+        switches.gauge("voluntary", read=lambda: resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw)
+        switches.gauge("involuntary", read=lambda: resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw)
+
+    def stop(self) -> None:
+        """Take back what was put into the interpreter."""
+        if self._pauses is not None:
+            self._pauses.stop()
+
+
+def network_octets(device_table: Path) -> tuple[int, int]:
+    """Octets received and sent by all devices but loopback, from a table like ``/proc/self/net/dev``; zeros when there is none."""
+    received = sent = 0
+    try:
+        lines = device_table.read_text().splitlines()[2:]
+    except OSError:
+        return 0, 0
+    for line in lines:
+        device, _, numbers = line.partition(":")
+        columns = numbers.split()
+        if device.strip() != "lo" and len(columns) > 8:
+            received += int(columns[0])
+            sent += int(columns[8])
+    return received, sent
+
+
+def _memory_limit() -> float:
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return NO_LIMIT if limit == resource.RLIM_INFINITY else limit
+
+
+class GarbagePauses:
+    """How long the garbage collector stops the process each time."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._pauses = registry.histogram(
+            "python_gc_pause_seconds",
+            "Seconds that the garbage collector stops everything.",
+            PAUSE_BUCKETS,
+            ["generation"],
+        )
+        self._began = 0.0
+        gc.callbacks.append(self._called)
+
+    def _called(self, phase: str, info: dict[str, int]) -> None:
+        if phase == "start":
+            self._began = perf_counter()
+        elif self._began:
+            self._pauses.histogram(str(info["generation"])).observe(perf_counter() - self._began)
+
+    def stop(self) -> None:
+        """Measure no more."""
+        if self._called in gc.callbacks:
+            gc.callbacks.remove(self._called)

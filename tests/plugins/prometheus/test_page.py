@@ -1,0 +1,149 @@
+"""Tests of :mod:`kdns.plugins.prometheus.page`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from kdns.plugins.http import Response
+from kdns.plugins.prometheus.page import AT_ONCE, FRESH, SLICE, MetricsPage
+from kdns.plugins.prometheus.process import ProcessMetrics
+from kdns.plugins.seam import House
+from kdns.testing.memory import MemoryReactor
+
+
+class Ticking:
+    """A clock on which each look takes some time."""
+
+    def __init__(self, step: float) -> None:
+        self.now = 0.0
+        self.step = step
+
+    def __call__(self) -> float:
+        self.now += self.step
+        return self.now
+
+
+class NoProcess(ProcessMetrics):
+    """A process without metrics."""
+
+    def lines(self) -> Iterator[str]:
+        """Just one."""
+        yield "process_x 1"
+
+
+def finished(page: Response | Deferred[Response]) -> Response:
+    """The page that is there at once."""
+    assert isinstance(page, Response)
+    return page
+
+
+class PageTests(SynchronousTestCase):
+    """How the page is made."""
+
+    def page(self, house: House) -> MetricsPage:
+        """A page with nothing of the process."""
+        page = MetricsPage(house, NoProcess(Path("/nonexistent")))
+        self.addCleanup(page.stop)
+        return page
+
+    def test_short_page(self) -> None:
+        """A short page is there at once: every metric, each line ended."""
+        clock = Clock()
+        house = House(clock, clock=clock.seconds)
+        body = finished(self.page(house)()).body.decode()
+        self.assertEqual(body, "".join(f"{line}\n" for line in [*house.registry.lines(), "process_x 1"]))
+        self.assertIn("coredns_panics_total 0\n", body)
+
+    def test_given_again(self) -> None:
+        """For a second everybody gets the same page; then a new one."""
+        clock = Clock()
+        house = House(clock, clock=clock.seconds)
+        page = self.page(house)
+        first = finished(page())
+        panics = house.registry.counter("coredns_panics_total", "").counter()
+        panics.inc()
+        clock.advance(FRESH - 0.1)
+        self.assertIs(page(), first)
+        clock.advance(0.2)
+        self.assertIn(b"coredns_panics_total 1\n", finished(page()).body)
+
+    def test_tallies(self) -> None:
+        """What the answer table counted is on the page."""
+        clock = Clock()
+        house = House(clock, clock=clock.seconds)
+        panics = house.registry.counter("coredns_panics_total", "").counter()
+        for number in range(500):
+            tally = house.tallies.tally((panics,) * (number % 400 + 1))
+            tally.hits = 1
+            house.tallies.touched.append(tally)
+        body = finished(self.page(house)()).body
+        self.assertIn(f"coredns_panics_total {sum(range(1, 401))}\n".encode(), body)
+        self.assertEqual(house.tallies.touched, [])
+
+    def long_page(self) -> tuple[MemoryReactor, House, MetricsPage]:
+        """A page of many lines, on a clock that says that a batch takes a third of a slice."""
+        reactor = MemoryReactor()
+        house = House(reactor, clock=Ticking(SLICE / 3))
+        family = house.registry.counter("kdns_many_total", "Many.", ["number"])
+        for number in range(20 * AT_ONCE):
+            family.counter(str(number))
+        return reactor, house, self.page(house)
+
+    def test_slices(self) -> None:
+        """A long page takes several turns of the reactor, and all who asked meanwhile get it."""
+        reactor, house, page = self.long_page()
+        waiting = [page(), page()]
+        turns = 0
+        while reactor.turn():
+            turns += 1
+        self.assertGreaterEqual(turns, 6)
+        bodies = []
+        for each in waiting:
+            assert isinstance(each, Deferred)
+            bodies.append(self.successResultOf(each).body)
+        self.assertEqual(bodies[0], bodies[1])
+        lines = bodies[0].decode().splitlines()
+        self.assertEqual(lines, [*house.registry.lines(), "process_x 1"])
+
+    def test_asker_that_went(self) -> None:
+        """Who does not want it any more does not disturb the others, and no second page is begun."""
+        reactor, _, page = self.long_page()
+        first, second = page(), page()
+        assert isinstance(first, Deferred) and isinstance(second, Deferred)
+        first.cancel()
+        self.failureResultOf(first)
+        second.cancel()
+        self.failureResultOf(second)
+        third = page()
+        assert isinstance(third, Deferred)
+        self.assertEqual(len(reactor.getDelayedCalls()), 1)
+        reactor.settle()
+        self.assertIn(b"kdns_many_total", self.successResultOf(third).body)
+
+    def test_stop(self) -> None:
+        """At the end a page that is being made is given up."""
+        reactor, _, page = self.long_page()
+        waiting = page()
+        assert isinstance(waiting, Deferred)
+        page.stop()
+        self.failureResultOf(waiting, RuntimeError)
+        self.assertEqual(reactor.leftovers(), [])
+
+    def test_broken_metric(self) -> None:
+        """A gauge that cannot be read fails the page, and the next one is tried anew."""
+        reactor, house, page = self.long_page()
+        broken = house.registry.gauge("zzz", "Broken.").gauge(read=lambda: 1 / 0)
+        waiting = page()
+        assert isinstance(waiting, Deferred)
+        reactor.settle()
+        self.failureResultOf(waiting, ZeroDivisionError)
+        broken.read = None
+        again = page()
+        assert isinstance(again, Deferred)
+        reactor.settle()
+        self.assertIn(b"zzz 0\n", self.successResultOf(again).body)
