@@ -32,8 +32,12 @@ class NoNextPlugin(ResolutionFailed):
         self.plugin = plugin
 
 
-class Refused(ResolutionFailed):
-    """The query is not served here; nothing for ``errors`` to log."""
+class RcodeOnly(ResolutionFailed):
+    """Nothing went wrong, there just is no answer but *rcode*; nothing for ``errors`` to log."""
+
+
+class Refused(RcodeOnly):
+    """The query is not served here."""
 
     def __init__(self, text: str = "no server block takes the query") -> None:
         super().__init__(text, REFUSED)

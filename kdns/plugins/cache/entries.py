@@ -27,6 +27,9 @@ RELAYED_RECORD_OCTETS = 230
 RECORD_OCTETS = 250
 """What a record weighs without the octets of owner and rdata."""
 
+STAMP_OCTETS = 200
+"""What a stamp weighs that an entry depends on; more entries may share it."""
+
 SECOND_CHANCES = 64
 """Entries that are spared in one search for room because they were asked for; the search must end."""
 
@@ -123,9 +126,9 @@ def stripped(answer: Answer) -> Answer:
 def weight(answer: Answer) -> int:
     """Octets of memory that an entry with *answer* takes, about."""
     relayed = answer.relayed
+    size = ENTRY_OCTETS + STAMP_OCTETS * len(answer.holds.stamps)
     if relayed is not None:
-        return ENTRY_OCTETS + len(relayed.message) + RELAYED_RECORD_OCTETS * len(relayed.slots)
-    size = ENTRY_OCTETS
+        return size + len(relayed.message) + RELAYED_RECORD_OCTETS * len(relayed.slots)
     for section in (answer.answer, answer.authority, answer.additional):
         for record in section:
             size += RECORD_OCTETS + len(record.owner) + len(record.rdata)
