@@ -11,7 +11,7 @@ from kdns.cluster.objects import Kind, Service
 from kdns.cluster.projection import Options, Projector
 from kdns.cluster.selectors import parse
 
-CONFORMANCE = Path(__file__).parent.parent / "conformance"
+CONFORMANCE = Path(__file__).parent.parent / "conformance" / "cases"
 
 SERVICE = """\
 apiVersion: v1

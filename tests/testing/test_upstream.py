@@ -21,7 +21,7 @@ from kdns.testing.upstream.messages import read_asked
 from kdns.wire.constants import NXDOMAIN, REFUSED, SERVFAIL
 from kdns.wire.names import from_text
 
-GOLDEN = Path(__file__).parent.parent / "conformance" / "upstream.json"
+GOLDEN = Path(__file__).parent.parent / "conformance" / "cases" / "upstream.json"
 SOA = "example.com. 60 IN SOA ns.example.com. admin.example.com. 7 7200 3600 1209600 30"
 SERVERS_ALONE = {"silent", "wrong_id"}
 

@@ -1,0 +1,107 @@
+# -*- test-case-name: tests.conformance.test_in_memory -*-
+"""
+The golden cases as values: which questions, in which order, of which Corefile, and what is wanted.
+
+What is wanted of a case is what CoreDNS answered; where a newer release of it answers better, that (``kdns_expect``, with the reason in
+``why``); and where kdns answers something else for good, that (``deviations.json``, with the reason in there).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+CASES = HERE / "cases"
+
+CLUSTER = (
+    "kubernetes", "default", "bind", "no-forward", "ttl-0", "ttl-3600", "ttl-default", "pods-disabled", "pods-verified",
+    "endpoint-pod-names", "fallthrough-all", "fallthrough-part", "ignore-empty-service", "labels", "namespace-labels",
+    "namespaces-unknown", "namespaces", "noendpoints", "multicluster", "multicluster-ignore-empty", "zonal", "zone-root", "zones",
+)  # fmt: skip
+"""Files about a cluster in which nothing has to wait."""
+
+WAITING = ("before-sync", "cache-disable", "cache-kubernetes")
+"""Files about a cluster in which time passes."""
+
+OTHERS = (
+    "blocks", "blocks-no-root", "cache", "cache-30", "cache-keepttl", "cache-options", "cache-prefetch", "cache-stale-verify",
+    "cache-stale", "forward", "forward-max-concurrent", "forward-next", "forward-options", "hosts", "hosts-fallthrough-part",
+    "hosts-fallthrough", "hosts-zones", "whoami",
+)  # fmt: skip
+"""Files without a cluster."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One question and the answer that is wanted."""
+
+    id: str
+    question: Mapping[str, Any]
+    """Its keys are those of the file: ``qname``, ``qtype``, ``edns``, ``proto`` and so on."""
+
+    golden: Mapping[str, Any]
+    """The answer of CoreDNS, of the newer release where there are two."""
+
+    wanted: Mapping[str, Any]
+    """The answer that kdns shall give."""
+
+
+@dataclass(frozen=True, slots=True)
+class CaseFile:
+    """A Corefile and the questions to ask, in their order, of a server that has just been started with it."""
+
+    name: str
+    corefile: str
+    files: Mapping[str, str]
+    """Further files of the working directory."""
+
+    manifests: tuple[Path, ...]
+    """What is in the cluster, beside what is in every cluster."""
+
+    unreachable: bool
+    """Whether nobody listens where the API server should be."""
+
+    cases: tuple[Case, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Deviation:
+    """A case in which kdns means to answer something else than CoreDNS."""
+
+    file: str
+    id: str
+    kdns: Mapping[str, Any]
+    reason: str
+
+
+@cache
+def deviations() -> Mapping[tuple[str, str], Deviation]:
+    """All deviations by file and case."""
+    rows = json.loads((HERE / "deviations.json").read_text(encoding="utf-8"))
+    return {(row["file"], row["id"]): Deviation(row["file"], row["id"], row["kdns"], row["reason"]) for row in rows}
+
+
+@cache
+def case_file(name: str) -> CaseFile:
+    """The case file of that name, without its suffix."""
+    document: Any = json.loads((CASES / f"{name}.json").read_text(encoding="utf-8"))
+    cases = []
+    for row in document["cases"]:
+        golden = row.get("kdns_expect", row["expect"])
+        deviation = deviations().get((name, row["id"]))
+        wanted = golden if deviation is None else deviation.kdns
+        cases.append(Case(row["id"], row, golden, wanted))
+    manifests = document.get("manifests", ["cluster.yaml"])
+    return CaseFile(
+        name,
+        document["corefile"],
+        document.get("files", {}),
+        tuple(CASES / manifest for manifest in manifests),
+        document.get("api") == "unreachable",
+        tuple(cases),
+    )

@@ -1,0 +1,56 @@
+"""Every golden case file, asked over a network in memory of a server whose cluster stands in manifests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.conformance.cases import CLUSTER, OTHERS, WAITING, Case, case_file
+from tests.conformance.client import compare, query, tell
+from tests.conformance.world import MemoryWorld, world_of
+
+
+class GoldenInMemoryTests(SynchronousTestCase):
+    """One test for each case file; its failure names each case that was answered otherwise."""
+
+    maxDiff = None
+
+    def check(self, name: str) -> None:
+        """Ask all cases of a file in their order."""
+        file = case_file(name)
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir()
+        world = world_of(file, folder)
+        world.start()
+        wrong = []
+        for case in file.cases:
+            world.reactor.advance(case.question.get("after_ms", 0) / 1000)
+            differences = self.ask(world, case, synced=not file.unreachable)
+            if differences:
+                wrong.append(f"{name}/{case.id}: " + "; ".join(differences))
+        self.assertEqual(world.stop(), [], "what the server left behind")
+        self.assertEqual(wrong, [], "\n".join(["", *wrong]))
+
+    def ask(self, world: MemoryWorld, case: Case, *, synced: bool) -> list[str]:
+        """Ask one case and say what differs from what is wanted."""
+        message = query(case.question)
+        reply, port = world.ask(message, case.question["proto"], case.question.get("from", "127.0.0.1"))
+        told = tell(reply, port, message)
+        now = int(world.reactor.seconds())
+        return compare(case.question, case.wanted, told, synced=synced, now=now)
+
+
+def _add_tests() -> None:
+    for name in (*CLUSTER, *WAITING, *OTHERS):
+
+        def test(self: GoldenInMemoryTests, name: str = name) -> None:
+            self.check(name)
+
+        test.__doc__ = f"Every case of {name}.json is answered as wanted."
+        method = f"test_{name.replace('-', '_')}"
+        test.__name__ = method
+        setattr(GoldenInMemoryTests, method, test)
+
+
+_add_tests()
