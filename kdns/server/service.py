@@ -244,7 +244,7 @@ class KdnsService(Service):
         except BaseException as error:
             await self._stop_resources(started)
             if isinstance(error, FirstError):
-                raise error.subFailure.value from None
+                error.subFailure.raiseException()
             raise
 
     def _tell_checks(self, configuration: Configuration) -> None:
