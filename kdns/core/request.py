@@ -81,6 +81,9 @@ class Request:
     metadata: Metadata | None = None
     """None unless the block collects metadata."""
 
+    for_client: bool = False
+    """Whether the metadata tells things of this client, so that no other may be given the same reply without asking."""
+
     zone: bytes = b"\x00"
     """Zone of the server block that took the query, lower case."""
 

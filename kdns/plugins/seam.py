@@ -139,8 +139,8 @@ class Keeper:
 
 ResourceT = TypeVar("ResourceT", bound=Resource)
 
-MetadataSource = Callable[[Request], None]
-"""Puts its values into ``request.metadata`` before the chain is asked."""
+MetadataSource = Callable[[Request], bool | None]
+"""Puts its values into ``request.metadata`` before the chain is asked; true when they tell things of this very client."""
 
 Readiness = Callable[[], bool]
 

@@ -194,9 +194,8 @@ def _collector(zones: tuple[bytes, ...] | None, sources: tuple[MetadataSource, .
         if longest_zone(request.qname, inside) is None:
             return request
         asked = replace(request, metadata={})
-        for source in sources:
-            source(asked)
-        return asked
+        told = [source(asked) for source in sources]
+        return replace(asked, for_client=True) if any(told) else asked
 
     return collect
 

@@ -270,7 +270,7 @@ class Listener:
         now = self.house.clock()
         exchange = Exchange(request, answer, reply, opened.zone, opened.block.view, now - request.arrived, error)
         self._observe(opened.block.observers, exchange)
-        if opened.table is not None and reply is not None and error is None:
+        if opened.table is not None and reply is not None and error is None and not request.for_client:
             opened.table.put(opened.key, reply, answer.holds, exchange, now)
         return reply
 

@@ -207,6 +207,8 @@ class KdnsService(Service):
 
     def _not_reloaded(self, failure: Failure, done: Deferred[bool], corefile: Corefile | None) -> None:
         self._rest()
+        assert self.configuration is not None
+        self._tell_checks(self.configuration)
         error = failure.value
         text = error.advice() if isinstance(error, CorefileError) else str(error)
         if not isinstance(error, (CorefileError, CannotListen)):

@@ -20,18 +20,20 @@ class KubernetesMetadata:
         self._index = index
         self._zones = frozenset(zone.name for zone in config.zones)
 
-    def collect(self, request: Request) -> None:
-        """Put the labels into the request's metadata."""
+    def collect(self, request: Request) -> bool:
+        """Put the labels into the request's metadata; whether they tell which pod asks."""
         metadata = request.metadata
         if metadata is None:
-            return
-        if self._config.pods == PODS_VERIFIED:
+            return False
+        verified = self._config.pods == PODS_VERIFIED
+        if verified:
             self._client(request, metadata)
         zone = longest_zone(request.qname, self._zones)
-        if zone is None:
-            return
-        if is_reverse(zone) or request.qname == zone:
-            return
+        if zone is not None and not is_reverse(zone) and request.qname != zone:
+            self._name_asked(request, metadata, zone)
+        return verified
+
+    def _name_asked(self, request: Request, metadata: Metadata, zone: bytes) -> None:
         multicluster = zone in self._config.multicluster
         labels = labels_of(request.qname[: len(request.qname) - len(zone)] + b"\x00")
         parsed = parse_name(labels, multicluster, self._config.source.zones)
