@@ -1,4 +1,3 @@
-# -*- test-case-name: tests.plugins.forward.test_bench -*-
 """
 What one forwarded query costs over loopback UDP, beside Twisted Names' client in the same run.
 
@@ -101,7 +100,8 @@ def ways(reactor: Any, port: int) -> dict[str, Callable[[str], Deferred[Any]]]:
         return PortQuery(reactor, port, asking.wire(ident), ident).done.addCallback(asked.judge)
 
     def twisted(name: str) -> Deferred[Any]:
-        return resolver.lookupAddress(name)
+        looking: Deferred[Any] = resolver.lookupAddress(name)
+        return looking
 
     return {"kdns forward": own, "bare listenUDP": by_port, "twisted.names.client": twisted}
 

@@ -35,6 +35,9 @@ class InFlight(Generic[K, V]):
     def __len__(self) -> int:
         return len(self._flights)
 
+    def __contains__(self, key: object) -> bool:
+        return key in self._flights
+
     def join(self, key: K, begin: Callable[[], Deferred[V]]) -> Deferred[V]:
         """
         The result of the exchange of *key*, begun with *begin* if none is under way.
@@ -77,9 +80,11 @@ class InFlight(Generic[K, V]):
 
     def _landed(self, value: V, key: K, flight: _Flight[V]) -> None:
         for waiter in self._end(key, flight):
-            waiter.callback(value)
+            if not waiter.called:  # one before it may have cancelled it
+                waiter.callback(value)
 
     def _failed(self, failure: Failure, key: K, flight: _Flight[V]) -> None:
         # An exception each of its own: a traceback that several coroutines add to would grow without end.
         for waiter in self._end(key, flight):
-            waiter.errback(Failure(failure.value))
+            if not waiter.called:
+                waiter.errback(Failure(failure.value))

@@ -4,7 +4,7 @@ One ``forward`` stanza at work: its upstreams, and the way of a query through th
 
 ::
 
-    forwarder = Forwarder(Stanza(to=(Target("10.0.0.1"), Target("10.0.0.2"))), reactor)
+    forwarder = Forwarder.to(reactor, "10.0.0.1", "tls://9.9.9.9%dns.quad9.net", max_fails=3)
     forwarder.start()
     answer = await forwarder.ask(request)
 
@@ -35,7 +35,7 @@ from kdns.plugins.forward.plan import AttemptPlan
 from kdns.plugins.forward.policy import Order
 from kdns.plugins.forward.sources import Sources
 from kdns.plugins.forward.stanza import Stanza
-from kdns.plugins.forward.targets import Carrier
+from kdns.plugins.forward.targets import Carrier, parse_to
 from kdns.plugins.forward.upstream import Means, Reply, Upstream
 from kdns.plugins.seam import Resource
 from kdns.wire.constants import AA, AD, FORMERR, RA, REFUSED, TC, Z
@@ -79,6 +79,7 @@ class Forwarder(Resource):
         self._flights: InFlight[Hashable, tuple[Answer, str]] = InFlight()
         self._under_way = 0
         self._poll: LoopingCall | None = None
+        self._looking: Deferred[None] | None = None
         tls = None
         if any(to.carrier is not Carrier.DNS for to in stanza.to):
             from kdns.plugins.forward.tls import TlsMaker  # OpenSSL costs megabytes: only who needs it
@@ -89,6 +90,16 @@ class Forwarder(Resource):
         if not self._sources.hosts:
             self._take_up()
 
+    @classmethod
+    def to(cls, reactor: Any, *upstreams: str, **options: Any) -> Forwarder:
+        """
+        A forwarder to *upstreams*, written as in a Corefile.
+
+        :param options: fields of :class:`~kdns.plugins.forward.stanza.Stanza`.
+        :raises ValueError: nobody is left to ask.
+        """
+        return cls(Stanza(tuple(parse_to(text) for text in upstreams), **options), reactor)
+
     # Life
 
     def start(self) -> Deferred[None] | None:
@@ -97,7 +108,10 @@ class Forwarder(Resource):
             self._poll = LoopingCall(self._read_again)
             self._poll.clock = self._reactor
             self._poll.start(POLL_INTERVAL, now=False)
-        return Deferred.fromCoroutine(self._look_up()) if self._sources.hosts else None
+        if not self._sources.hosts:
+            return None
+        self._looking = Deferred.fromCoroutine(self._look_up())
+        return self._looking
 
     async def _look_up(self) -> None:
         try:
@@ -108,6 +122,8 @@ class Forwarder(Resource):
 
     def stop(self) -> Deferred[None] | None:
         """Ask nobody any more; who waits is told that it was cancelled."""
+        if self._looking is not None:
+            self._looking.cancel()
         if self._poll is not None:
             if self._poll.running:
                 self._poll.stop()
@@ -162,10 +178,9 @@ class Forwarder(Resource):
             request.udp_size,
             request.transport is Transport.UDP,
         )
-        before = len(self._flights)
-        waiting = self._flights.join(key, lambda: Deferred.fromCoroutine(self._exchange(request)))
-        if before and len(self._flights) == before and not waiting.called:
+        if key in self._flights:
             self._metrics.coalesced.inc()
+        waiting = self._flights.join(key, lambda: Deferred.fromCoroutine(self._exchange(request)))
         return waiting.addBoth(self._ended).addCallback(self._noted, request)
 
     def _ended(self, result: Any) -> Any:
@@ -190,10 +205,11 @@ class Forwarder(Resource):
         tcp = stanza.force_tcp or (request.transport is not Transport.UDP and not stanza.prefer_udp)
         failure: ExchangeFailed | None = None
         reply: tuple[Answer, str] | None = None
-        failures = 0
+        failures, broken = 0, False
         while True:
             upstream = plan.next(seconds())
-            if plan.broken and not failures:
+            if plan.broken and not broken:
+                broken = True
                 self._metrics.broken.inc()
             if upstream is None:
                 break

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from twisted.internet.defer import TimeoutError
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.error import ConnectError, ConnectionRefusedError
 from twisted.internet.error import TimeoutError as ConnectTimeout
 
@@ -22,7 +22,6 @@ from kdns.plugins.forward.dialing import DialTime
 from kdns.plugins.forward.endpoints import TlsEndpoint, tcp_endpoint
 from kdns.plugins.forward.failures import (
     ExchangeFailed,
-    PooledConnectionClosed,
     dial_error,
     dial_timeout,
     read_timeout,
@@ -32,6 +31,9 @@ from kdns.plugins.forward.targets import Target
 
 MOST_CONNECTIONS = 16
 """Connections to one upstream over one transport, those being dialled included."""
+
+MOST_WAITING = 4096
+"""Queries that wait for a connection being dialled: as many as all connections together can carry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,7 @@ class ConnectionPool:
         self.dial_time = DialTime()
         self.connections: list[StreamConnection] = []
         self._dialling: list[StreamConnection] = []
+        self._waiting: list[Deferred[None]] = []
         self._reactor = reactor
         self._target = target
         self._limits = limits
@@ -152,19 +155,41 @@ class ConnectionPool:
         return now - connection.idle_since >= limits.expire
 
     async def _make_or_share(self) -> StreamConnection:
-        if len(self.connections) + len(self._dialling) < MOST_CONNECTIONS:
-            return await self._dial_and_keep()
-        usable = [connection for connection in self.connections if connection.usable]
-        if not usable:
-            raise ExchangeFailed(f"too many queries in flight to {self._target.text}", blame=False)
-        return min(usable, key=lambda connection: len(connection.pending))
+        while len(self.connections) + len(self._dialling) >= MOST_CONNECTIONS:
+            usable = [connection for connection in self.connections if connection.usable]
+            if usable:
+                return min(usable, key=lambda connection: len(connection.pending))
+            if not self._dialling or len(self._waiting) >= MOST_WAITING:
+                raise ExchangeFailed(f"too many queries in flight to {self._target.text}", blame=False)
+            dialled: Deferred[None] = Deferred(self._leave)
+            self._waiting.append(dialled)
+            await dialled
+        return await self._dial_and_keep()
 
     async def _dial_and_keep(self) -> StreamConnection:
-        connection = await self._dial(self.dial_time.limit)
+        try:
+            connection = await self._dial(self.dial_time.limit)
+        except ExchangeFailed as failure:
+            # Who waits for a connection would have dialled the same way, and failed the same way.
+            for waiter in self._take_waiting():
+                if not waiter.called:
+                    waiter.errback(ExchangeFailed(failure.text, silent=failure.silent, blame=failure.blame))
+            raise
         connection.on_idle = self._rested
         connection.on_close = self._gone
         self.connections.append(connection)
+        for waiter in self._take_waiting():
+            if not waiter.called:
+                waiter.callback(None)
         return connection
+
+    def _leave(self, waiter: Deferred[None]) -> None:
+        if waiter in self._waiting:
+            self._waiting.remove(waiter)
+
+    def _take_waiting(self) -> list[Deferred[None]]:
+        waiting, self._waiting = self._waiting, []
+        return waiting
 
     async def _dial(self, patience: float) -> StreamConnection:
         target, reactor = self._target, self._reactor
@@ -190,7 +215,7 @@ class ConnectionPool:
             self.dial_time.took(reactor.seconds() - began)
         if self._closed:
             connection.abort()
-            raise PooledConnectionClosed(f"dial tcp {target.text}: closed")
+            raise ExchangeFailed(f"dial tcp {target.text}: closed here", blame=False)
         return connection
 
     def _rested(self, connection: StreamConnection) -> None:

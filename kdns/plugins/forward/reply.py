@@ -17,7 +17,7 @@ from kdns.wire.query import HEADER
 
 
 class Verdict(Enum):
-    """What some octets are to a query; the value is the label of what is counted."""
+    """What some octets are to a query; the value is the label where it is counted as ignored."""
 
     REPLY = "reply"
     """The reply."""

@@ -169,6 +169,7 @@ class _Addresses:
 
     def resolutionBegan(self, resolution: object) -> None:
         """It has begun."""
+        self.resolution: Any = resolution
 
     def addressResolved(self, address: object) -> None:
         """One address was found."""
@@ -182,8 +183,9 @@ class _Addresses:
 
 
 async def _ask_system(reactor: Any, name: str) -> list[str]:
-    done: Deferred[list[str]] = Deferred()
-    reactor.nameResolver.resolveHostName(_Addresses(done), name, 0)
+    done: Deferred[list[str]] = Deferred(lambda _: receiver.resolution.cancel())
+    receiver = _Addresses(done)
+    reactor.nameResolver.resolveHostName(receiver, name, 0)
     return await done
 
 

@@ -171,7 +171,8 @@ class StreamConnection(Protocol):
         for reply in pending.values():
             # One that worked before may have been closed before the query arrived: that says nothing of the upstream.
             kind = PooledConnectionClosed if self.replies else ExchangeFailed
-            reply.errback(kind(text))
+            if not reply.called:
+                reply.errback(kind(text))
         if self.on_close is not None:
             self.on_close(self)
 

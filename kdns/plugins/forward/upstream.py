@@ -191,7 +191,8 @@ class Upstream:
         verdict, relayed = Asked(ident, request.qname, request.qtype, request.qclass).judge(octets)
         if verdict is Verdict.REPLY:
             return Reply(relayed, len(octets))
-        self._metrics.ignored(verdict.value)
+        if verdict is not Verdict.ERROR_ONLY:
+            self._metrics.ignored(verdict.value)
         if verdict is Verdict.MALFORMED:
             raise ExchangeFailed(f"read tcp {self.text}: malformed reply")
         return Reply(None, len(octets))

@@ -315,6 +315,19 @@ class FlightTests(SynchronousTestCase):
         self.assertTrue(self.begun[0].called)
         self.assertEqual(len(self.table), 0)
 
+    def test_one_takes_another_along(self) -> None:
+        """A result that makes one client cancel another is no trouble for the rest."""
+        three = [self.table.join("a", self.begin) for _ in range(3)]
+
+        def take_along(value: int) -> int:
+            three[1].cancel()
+            return value
+
+        three[0].addCallback(take_along)
+        self.begun[0].callback(5)
+        self.failureResultOf(three[1], CancelledError)
+        self.assertEqual(self.successResultOf(three[2]), 5)
+
     def test_at_once(self) -> None:
         """An exchange that ends before it is waited for leaves nothing behind."""
 

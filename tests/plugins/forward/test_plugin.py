@@ -8,7 +8,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 
 from kdns.core.answer import Answer
 from kdns.core.failure import ResolutionFailed
@@ -245,6 +245,16 @@ class HostTests(BlockCase):
         self.assertEqual(str(error), 'plugin/forward: failed to resolve "dns.example.com": no such host')
         site.resources[0].stop()
 
+    def test_stopped_while_looking_up(self) -> None:
+        """A forwarder that stops before its hosts are known asks nobody any more."""
+        self.silence(3)
+        site = built(directive, ". {\nforward . dns.example.com {\nresolver 10.0.0.3\n}\n}\n", self.house)
+        started = site.resources[0].start()
+        assert started is not None
+        self.reactor.settle()
+        site.resources[0].stop()
+        self.failureResultOf(started, CancelledError)
+
     def test_missing_file(self) -> None:
         """A path is no host name."""
         error = self.assertRaises(BadValue, Sources, Stanza((directive_to("/nonexistent/resolv.conf"),)).to)
@@ -274,6 +284,13 @@ class PageTests(ForwardCase):
         for example in examples:
             ((block, words),) = blocks_of(example, ("forward", "cache"))
             self.assertTrue(directive.parse(words["forward"], block))
+
+    def test_without_a_corefile(self) -> None:
+        """A program of its own makes a forwarder from addresses."""
+        forwarder = Forwarder.to(self.reactor, "10.0.0.2", "10.0.0.2:53", read_timeout=1.0)
+        forwarder.start()
+        self.net.forwarders.append(forwarder)
+        self.assertEqual((last_octet(self.ask(forwarder)), len(forwarder.upstreams)), (2, 1))
 
     def test_no_upstream_left(self) -> None:
         """A forwarder whose every upstream is out of use says so."""

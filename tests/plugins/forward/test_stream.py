@@ -61,6 +61,26 @@ class TcpTests(ForwardCase):
         self.assertEqual(answers, list(range(32)))
         self.assertEqual(self.connections(), 16)
 
+    def test_a_burst_before_there_is_any_connection(self) -> None:
+        """Queries beyond the limit wait for the connections that are being dialled, and share them."""
+        forwarder = self.net.forwarder()
+        waiting = [forwarder.ask(a_request(f"host{number}.example.com", transport=TCP)) for number in range(100)]
+        self.reactor.settle()
+        self.assertEqual(len([self.successResultOf(one) for one in waiting]), 100)
+        self.assertEqual(self.connections(), 16)
+
+    def test_a_burst_to_nobody(self) -> None:
+        """When dialling fails, those who wait for it fail with it; one that gives up is forgotten."""
+        self.net.servers[0].refuse("tcp")
+        self.reactor.settle()
+        forwarder = self.net.forwarder(max_fails=0, max_connect_attempts=1)
+        waiting = [forwarder.ask(a_request(f"host{number}.example.com", transport=TCP)) for number in range(40)]
+        waiting[-1].cancel()
+        self.failureResultOf(waiting.pop(), CancelledError)
+        self.reactor.settle()
+        for one in waiting:
+            self.assertIn("connection refused", self.failureResultOf(one, ResolutionFailed).value.text)
+
     def test_closed_connection_is_not_held_against_anybody(self) -> None:
         """A connection that the upstream closes under a query is replaced at once; no attempt is counted."""
         self.net.first.tcp = TcpManners(hang_up_after=2)
