@@ -14,7 +14,7 @@ from typing import Any
 
 from twisted.logger import Logger, LogLevel
 
-from kdns.core.failure import Refused, ResolutionFailed
+from kdns.core.failure import RcodeOnly, ResolutionFailed
 from kdns.core.observe import Exchange, Repeat
 from kdns.core.regexp import compile_regexp
 from kdns.corefile.dispenser import Dispenser
@@ -124,7 +124,7 @@ class Errors:
     def finished(self, exchange: Exchange) -> None:
         """Print what failed, or count it where it is to be summed up: the first expression that fits decides."""
         failure = exchange.failure
-        if failure is None or isinstance(failure, Refused) or exchange.zone == DROPPED:
+        if failure is None or isinstance(failure, RcodeOnly) or exchange.zone == DROPPED:
             return
         for summary in self._summaries:
             if summary.fits(failure.text):

@@ -106,7 +106,8 @@ class Entry:
         left = self.left(now)
         if left <= 0 and (self.failure or -left >= most_age):
             return False
-        return stand(self.answer.holds.stamps)
+        stamps = self.answer.holds.stamps
+        return not stamps or stand(stamps)
 
     def hit(self, now: float, gap: float) -> None:
         """Count a hit; the count begins anew after *gap* seconds without one."""
@@ -157,21 +158,26 @@ class Store:
         """What the entries weigh."""
         return self._octets
 
-    def find(self, request: Request, now: float, most_age: int) -> Entry | None:
-        """The entry that may be served for a request; one that died because its data changed is dropped."""
-        key = key_of(request)
-        entry = self._servable(key, now, most_age)
+    def find(self, key: Key, request: Request, now: float, most_age: int) -> Entry | None:
+        """
+        The entry that may be served for a request; one that died because its data changed is dropped.
+
+        :param key: what :func:`key_of` says of the request.
+        """
+        entry = self._entries.get(key)
+        if entry is not None:
+            entry = self._servable(key, entry, now, most_age)
         if entry is None and self._narrow:
             for scope in (Scope.TRANSPORT, Scope.CLIENT):
-                entry = self._servable(key_for(request, scope), now, most_age)
+                narrow = key_for(request, scope)
+                entry = self._entries.get(narrow)
+                if entry is not None:
+                    entry = self._servable(narrow, entry, now, most_age)
                 if entry is not None:
                     break
         return entry
 
-    def _servable(self, key: Key, now: float, most_age: int) -> Entry | None:
-        entry = self._entries.get(key)
-        if entry is None:
-            return None
+    def _servable(self, key: Key, entry: Entry, now: float, most_age: int) -> Entry | None:
         if entry.servable(now, most_age):
             entry.asked = True
             return entry

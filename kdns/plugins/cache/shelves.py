@@ -15,7 +15,7 @@ from twisted.internet.defer import Deferred
 from kdns.core.answer import Answer
 from kdns.core.request import Request
 from kdns.plugins.cache.config import CacheConfig
-from kdns.plugins.cache.entries import Entry, Store, key_for
+from kdns.plugins.cache.entries import Entry, Store, key_for, key_of
 from kdns.plugins.seam import Resource
 
 
@@ -39,7 +39,9 @@ class Shelves(Resource):
 
     def find(self, request: Request, now: float) -> Entry | None:
         """The entry that may be served; denials are looked up first."""
-        return self.denial.find(request, now, self._most_age) or self.success.find(request, now, self._most_age)
+        key = key_of(request)
+        found = self.denial.find(key, request, now, self._most_age)
+        return found if found is not None else self.success.find(key, request, now, self._most_age)
 
     def put(self, request: Request, entry: Entry) -> Stored:
         """Store a new entry, unless it does not fit or says less than what is there."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.core.answer import Answer, Holds, Scope
-from kdns.core.request import Transport
+from kdns.core.request import Request, Transport
 from kdns.core.stamps import Stamp
 from kdns.plugins.cache.entries import Entry, Store, key_for, key_of, stripped, weight
 from kdns.wire.constants import AAAA, CD, CH, NXDOMAIN, RD, SERVFAIL
@@ -20,6 +20,11 @@ from tests.support import FakeServer, a_request
 def entry(answer: Answer | None = None, scope: Scope = Scope.EVERYBODY, stored: float = 0.0, ttl: int = 10) -> Entry:
     """An entry with one address."""
     return Entry(answer or Answer(answer=(address("a.test"),)), stored, ttl, scope, False)
+
+
+def found(store: Store, request: Request) -> Entry | None:
+    """What a store has for a request at the beginning of time."""
+    return store.find(key_of(request), request, 0.0, 0)
 
 
 class KeyTests(SynchronousTestCase):
@@ -120,8 +125,8 @@ class StoreTests(SynchronousTestCase):
         store = Store(2, 10**6)
         requests = [a_request(f"{letter}.test") for letter in "abc"]
         self.assertEqual([store.put(key_of(request), entry()) for request in requests], [0, 0, 1])
-        self.assertIsNone(store.find(requests[0], 0.0, 0))
-        self.assertIsNotNone(store.find(requests[2], 0.0, 0))
+        self.assertIsNone(found(store, requests[0]))
+        self.assertIsNotNone(found(store, requests[2]))
 
     def test_what_is_asked_for_stays(self) -> None:
         """An entry that somebody asked for is spared once."""
@@ -129,12 +134,12 @@ class StoreTests(SynchronousTestCase):
         requests = [a_request(f"{letter}.test") for letter in "abcd"]
         store.put(key_of(requests[0]), entry())
         store.put(key_of(requests[1]), entry())
-        store.find(requests[0], 0.0, 0)
+        found(store, requests[0])
         store.put(key_of(requests[2]), entry())
-        self.assertIsNone(store.find(requests[1], 0.0, 0))
+        self.assertIsNone(found(store, requests[1]))
         store.put(key_of(requests[3]), entry())
         store.put(key_of(requests[1]), entry())
-        self.assertIsNone(store.find(requests[0], 0.0, 0))
+        self.assertIsNone(found(store, requests[0]))
 
     def test_room_is_found_when_all_are_asked_for(self) -> None:
         """When every entry was asked for one goes all the same."""
@@ -142,7 +147,7 @@ class StoreTests(SynchronousTestCase):
         requests = [a_request(f"n{number}.test") for number in range(201)]
         for request in requests[:200]:
             store.put(key_of(request), entry())
-            store.find(request, 0.0, 0)
+            found(store, request)
         self.assertEqual(store.put(key_of(requests[200]), entry()), 1)
         self.assertEqual(len(store), 200)
 
@@ -177,18 +182,18 @@ class StoreTests(SynchronousTestCase):
         store = Store(10, 10**6)
         mine = a_request("a.test", client="10.0.0.1")
         store.put(key_for(mine, Scope.CLIENT), entry(scope=Scope.CLIENT))
-        self.assertIsNotNone(store.find(mine, 0.0, 0))
-        self.assertIsNone(store.find(a_request("a.test", client="10.0.0.2"), 0.0, 0))
-        self.assertIsNone(store.find(replace(mine, transport=Transport.TCP), 0.0, 0))
-        self.assertIsNone(store.find(replace(mine, server=FakeServer("dns://127.0.0.1:53")), 0.0, 0))
+        self.assertIsNotNone(found(store, mine))
+        self.assertIsNone(found(store, a_request("a.test", client="10.0.0.2")))
+        self.assertIsNone(found(store, replace(mine, transport=Transport.TCP)))
+        self.assertIsNone(found(store, replace(mine, server=FakeServer("dns://127.0.0.1:53"))))
 
     def test_an_answer_for_a_transport(self) -> None:
         """An answer for a transport serves every client of it."""
         store = Store(10, 10**6)
         asked = a_request("a.test", client="10.0.0.1")
         store.put(key_for(asked, Scope.TRANSPORT), entry(scope=Scope.TRANSPORT))
-        self.assertIsNotNone(store.find(a_request("a.test", client="10.0.0.2"), 0.0, 0))
-        self.assertIsNone(store.find(replace(asked, transport=Transport.TCP), 0.0, 0))
+        self.assertIsNotNone(found(store, a_request("a.test", client="10.0.0.2")))
+        self.assertIsNone(found(store, replace(asked, transport=Transport.TCP)))
 
     def test_dead_entries_leave(self) -> None:
         """An entry whose data changed is forgotten when it is found so."""
@@ -197,5 +202,5 @@ class StoreTests(SynchronousTestCase):
         request = a_request("a.test")
         store.put(key_of(request), entry(Answer(holds=Holds(stamps=(stamp.noted(),)))))
         stamp.bump()
-        self.assertIsNone(store.find(request, 0.0, 0))
+        self.assertIsNone(found(store, request))
         self.assertEqual((len(store), store.octets), (0, 0))
