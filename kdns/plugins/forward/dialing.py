@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.plugins.forward.test_dialing -*-
+# -*- test-case-name: tests.plugins.forward.test_cores -*-
 """How long connecting to an upstream may take: a core module of *forward*."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.plugins.forward.test_doh -*-
+# -*- test-case-name: tests.plugins.forward.test_stream -*-
 """One upstream over HTTPS (RFC 8484): a shell of *forward*."""
 
 from __future__ import annotations

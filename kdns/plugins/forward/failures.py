@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.plugins.forward.test_failures -*-
+# -*- test-case-name: tests.plugins.forward.test_cores -*-
 """What can go wrong between here and an upstream, and how it is worded: a core module of *forward*."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.plugins.forward.test_flight -*-
+# -*- test-case-name: tests.plugins.forward.test_cores -*-
 """
 One exchange for all who ask the same at the same time: a core module of *forward*.
 

@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.plugins.forward.test_health -*-
+# -*- test-case-name: tests.plugins.forward.test_cores -*-
 """
 Whether one upstream may be asked: a core module of *forward*. How it is checked is upstream.py's business.
 

@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.plugins.forward.test_metrics -*-
+# -*- test-case-name: tests.plugins.forward.test_plugin -*-
 """What *forward* counts. Names and labels are those of dashboards; what kdns adds begins with ``kdns_``."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.plugins.forward.test_plan -*-
+# -*- test-case-name: tests.plugins.forward.test_cores -*-
 """
 Whom to ask next for one query, and when to give up: a core module of *forward*.
 

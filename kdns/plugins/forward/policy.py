@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.plugins.forward.test_policy -*-
+# -*- test-case-name: tests.plugins.forward.test_cores -*-
 """In which order the upstreams of a stanza are asked: a core module of *forward*. Who of them is down is health.py's business."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.plugins.forward.test_pool -*-
+# -*- test-case-name: tests.plugins.forward.test_stream -*-
 """
 The connections to one upstream over one transport: a shell of *forward*.
 

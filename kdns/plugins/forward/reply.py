@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.plugins.forward.test_reply -*-
+# -*- test-case-name: tests.plugins.forward.test_cores -*-
 """
 Whether some octets are the reply to a query: a core module of *forward*.
 

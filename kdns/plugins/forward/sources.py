@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.plugins.forward.test_sources -*-
+# -*- test-case-name: tests.plugins.forward.test_plugin -*-
 """
 From the TOs of a stanza to the addresses they stand for now: files are read and re-read, host names looked up once.
 

@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.plugins.forward.test_targets -*-
+# -*- test-case-name: tests.plugins.forward.test_cores -*-
 """
 Where queries may be sent: what a TO of *forward* says, and what a resolv.conf says. A core module.
 

@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.plugins.forward.test_tls -*-
+# -*- test-case-name: tests.plugins.forward.test_stream -*-
 """
 What TLS with upstreams needs, made once for each stanza and server name. Certificates are always verified.
 

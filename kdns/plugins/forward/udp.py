@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.plugins.forward.test_udp -*-
+# -*- test-case-name: tests.plugins.forward.test_forwarder -*-
 """
 One query over UDP: a socket of its own, on a port that the kernel draws. A shell of *forward*.
 
