@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.cluster.test_exec_credentials -*-
+# -*- test-case-name: tests.cluster.test_api -*-
 """
 Ask the Kubernetes client package for the credentials of a kubeconfig: the one module that imports it, run as a program of its own.
 

@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.cluster.test_drift -*-
+# -*- test-case-name: tests.cluster.test_faults -*-
 """
 The periodic check that what is stored is what the server has: a list of names and versions only, compared page by page.
 

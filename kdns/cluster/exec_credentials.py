@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.cluster.test_exec_credentials -*-
+# -*- test-case-name: tests.cluster.test_credentials -*-
 """
 Credentials that a program prints: the shell around client.py, which runs in a process of its own.
 
