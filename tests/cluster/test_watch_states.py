@@ -1,7 +1,11 @@
 """Tests of the table of moves of a watch."""
 
+from pathlib import Path
+
 from twisted.trial.unittest import SynchronousTestCase
 
+import kdns
+from kdns.cluster import watch_states
 from kdns.cluster.watch_states import MOVES, IllegalMove, Move, State, after
 
 
@@ -70,3 +74,13 @@ class MovesTests(SynchronousTestCase):
         """Each state and each move says what it means."""
         for member in [*State, *Move]:
             self.assertGreater(len(member.value.split()), 1, member)
+
+    def test_picture(self) -> None:
+        """The picture in the docs is that of the module, and each state and move stands in it."""
+        picture = (watch_states.__doc__ or "").split("::\n\n")[1].split("\n\nA list")[0]
+        lines = [line.rstrip() for line in picture.splitlines()]
+        page = (Path(kdns.__file__).parents[1] / "docs" / "watch.md").read_text(encoding="utf-8")
+        shown = [line.rstrip() for line in page.split("```")[1].splitlines() if line.strip()]
+        self.assertEqual(shown, [line for line in lines if line.strip()])
+        for member in [*State, *Move]:
+            self.assertIn(member.name, picture)
