@@ -212,6 +212,11 @@ class Store:
         if entry is not None:
             self._forgotten(entry)
 
+    def clear(self) -> None:
+        """Forget all entries."""
+        self._entries.clear()
+        self._octets = self._narrow = 0
+
     def _evict(self) -> None:
         for _ in range(SECOND_CHANCES):
             key, entry = self._entries.popitem(last=False)

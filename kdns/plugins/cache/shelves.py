@@ -68,6 +68,8 @@ class Shelves(Resource):
         refresh.addBoth(done)
 
     def stop(self) -> None:
-        """Cancel what is under way; nobody waits for it."""
+        """Cancel what is under way, nobody waits for it; and let go of the entries, which a gauge may outlive."""
         for refresh in list(self._under_way):
             refresh.cancel()
+        self.success.clear()
+        self.denial.clear()

@@ -454,6 +454,7 @@ class StaleImmediateTests(CacheTestCase):
         assert isinstance(shelves, Resource)
         shelves.stop()
         self.assertTrue(self.upstream.waiting[0].called)
+        self.assertEqual(self.count("entries", "success"), 0)
 
 
 class StaleVerifyTests(CacheTestCase):
