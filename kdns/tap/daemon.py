@@ -129,6 +129,7 @@ class Daemon(Service):
             self.observer = OperatorLog(output, reactor)
         self._output = output or _to_log
         self.house.output = self._output
+        self.house.fatal = self._fatal
         self.server = KdnsService(self.house, load, None if quiet else self._output)
         self.server.taken_over = self._taken_over
         self.signals = Signals(reactor, self)
@@ -148,6 +149,12 @@ class Daemon(Service):
         self._reactor.callWhenRunning(self.signals.install)  # the reactor replaces some when it begins to run
         self.server.startService()
         self.server.when_running().addCallbacks(self._serving, self._cannot_serve)
+
+    def _fatal(self, text: str) -> None:
+        """A plugin cannot go on, and its operator wants the process to end then."""
+        self._output(f"[FATAL] {text}")
+        self.status = FAILED
+        self.end()
 
     def _taken_over(self, configuration: Configuration) -> None:
         if self.observer is not None:
