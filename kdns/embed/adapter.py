@@ -16,7 +16,7 @@ from ipaddress import ip_address
 from typing import Any, TypeAlias
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, fail, gatherResults, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, DeferredList, fail, gatherResults, maybeDeferred, succeed
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.error import DNSLookupError
 from twisted.names import dns
@@ -244,6 +244,26 @@ class KdnsResolver(ResolverBase, Service):
             spelled.lower(), spelled, qtype, qclass, ident, RD, edns, Transport.UDP, "127.0.0.1", 0, "127.0.0.1",
             arrived, size, self._server,
         )  # fmt: skip
+
+    def lookupAllRecords(self, name: Any, timeout: Any = None) -> Deferred[Lists]:
+        """
+        The addresses of a name, which is what is wanted when Twisted asks for everything: ``ResolverChain.getHostByName`` does.
+
+        Nobody need answer ANY with all there is (RFC 8482), and kdns's cluster zone, like CoreDNS's, answers it with nothing.
+        """
+        return Deferred.fromCoroutine(self._both(name, timeout))
+
+    async def _both(self, name: Any, timeout: Any) -> Lists:
+        families = [self.lookupAddress(name, timeout), self.lookupIPV6Address(name, timeout)]
+        outcomes = await DeferredList(families, consumeErrors=True)
+        found = [lists for success, lists in outcomes if success]
+        if not found:
+            outcomes[0][1].raiseException()
+        joined: Lists = ([], [], [])
+        for lists in found:
+            for section, headers in zip(joined, lists, strict=True):
+                section += [header for header in headers if header not in section]
+        return joined
 
     def getHostByName(self, name: Any, timeout: Any = None, effort: int = 10) -> Deferred[str]:
         """The first IPv4 address of a name, or else its first IPv6 address; *effort* is not needed, aliases come with the answer."""

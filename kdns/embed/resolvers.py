@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kdns.cluster.index import ClusterIndex
@@ -149,10 +149,9 @@ def _resolver(
     house = house or House(reactor, environ=os.environ)
     site = Site(house, Block((), frozenset()), 0)
     if cache:
-        from kdns.plugins.cache import CacheConfig
-        from kdns.plugins.cache import directive as cache_directive
+        from kdns.plugins import cache as cache_plugin
 
-        cache_directive.build(CacheConfig((Zone(ROOT, "."),)), site)
+        cache_plugin.directive.build(_cache_config(), site)
     add(site)
     site.link(NotHere())
     block = ServedBlock(chain(site.links))
@@ -160,3 +159,13 @@ def _resolver(
     for zone in zones:
         served.add(zone.name, block)
     return KdnsResolver(house, served, site.resources)
+
+
+def _cache_config() -> Any:
+    """What ``cache`` without a word means."""
+    from kdns.plugins.cache.config import OCTETS_FOR_EACH, CacheConfig
+
+    plain = CacheConfig((Zone(ROOT, "."),))
+    success = replace(plain.success, octets=plain.success.entries * OCTETS_FOR_EACH)
+    denial = replace(plain.denial, octets=plain.denial.entries * OCTETS_FOR_EACH)
+    return replace(plain, success=success, denial=denial)

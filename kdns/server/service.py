@@ -139,9 +139,9 @@ class KdnsService(Service):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        for opened in self.endpoints.values():
-            opened.close(self.room)
+        closing = [opened.close(self.room) for opened in self.endpoints.values()]
         self.endpoints.clear()
+        await gatherResults(closing, consumeErrors=True)
         await self._stop_resources(self._running)
         self._running = []
         self.configuration = None

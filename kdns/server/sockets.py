@@ -13,6 +13,8 @@ import socket
 from dataclasses import dataclass, field
 from typing import Any
 
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+
 from kdns.server import mmsg
 from kdns.server.addresses import bracketed
 from kdns.server.datagrams import MAX_QUERY, DatagramShell
@@ -52,14 +54,14 @@ class OpenEndpoint:
     streams: list[Any] = field(default_factory=list)
     tables: list[Any] = field(default_factory=list)
 
-    def close(self, room: Room) -> None:
-        """Accept nothing more, answer what still waits with SERVFAIL, and end the connections."""
-        for port in self.datagrams + self.streams:
-            port.stopListening()
+    def close(self, room: Room) -> Deferred[Any]:
+        """Accept nothing more, answer what still waits with SERVFAIL, and end the connections; fires when the sockets are closed."""
+        closing = [maybeDeferred(port.stopListening) for port in self.datagrams + self.streams]
         self.listener.stop()
         self.factory.close_all()
         for table in self.tables:
             room.leave(table)
+        return gatherResults(closing, consumeErrors=True)
 
 
 def open_endpoint(reactor: Any, listener: Listener, address: str, port: int, room: Room) -> OpenEndpoint:

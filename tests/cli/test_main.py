@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import sys
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -18,8 +19,8 @@ class CommandTests(SynchronousTestCase):
     def run_with(self, *words: str) -> tuple[int, str, str]:
         """Exit status, standard output and standard error."""
         out, error = io.StringIO(), io.StringIO()
-        self.patch(command.sys, "stdout", out)
-        self.patch(command.sys, "stderr", error)
+        self.patch(sys, "stdout", out)
+        self.patch(sys, "stderr", error)
         return command.main(words), out.getvalue(), error.getvalue()
 
     def test_version(self) -> None:

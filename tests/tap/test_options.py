@@ -22,7 +22,7 @@ class Twistd(dict[str, Any]):
 class OptionsTests(SynchronousTestCase):
     """The command line of the plugin."""
 
-    def options(self, *words: str, twistd: dict[str, Any] | None = None) -> Options:
+    def options(self, *words: str, twistd: Any = None) -> Options:
         """Parse *words* behind ``twistd kdns``."""
         options = Options()
         options.parent = twistd

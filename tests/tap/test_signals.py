@@ -60,8 +60,9 @@ class SignalTests(SynchronousTestCase):
         self.signals.install()
         self.addCleanup(self.signals.restore)
         self.said: list[str] = []
-        globalLogPublisher.addObserver(self.note)
-        self.addCleanup(globalLogPublisher.removeObserver, self.note)
+        observer: Any = self.note
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
 
     def note(self, event: LogEvent) -> None:
         """Keep what the daemon says."""

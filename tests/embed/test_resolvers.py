@@ -1,0 +1,153 @@
+# -*- test-case-name: tests.embed.test_resolvers -*-
+"""Each way to get a resolver; programs that use them are in ``docs/embedding.md`` and run by :mod:`tests.test_docs`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.names import dns
+from twisted.names.common import ResolverBase
+from twisted.names.error import AuthoritativeDomainError, DNSQueryRefusedError, DNSServerError
+from twisted.trial.unittest import SynchronousTestCase
+
+from kdns.cluster.changes import Upsert
+from kdns.cluster.index import ClusterIndex
+from kdns.cluster.manifests import read
+from kdns.corefile.errors import CorefileError
+from kdns.corefile.values import BadValue
+from kdns.embed import (
+    KdnsResolver,
+    caching_resolver,
+    cluster_resolver,
+    corefile_resolver,
+    forwarding_resolver,
+)
+from kdns.embed.adapter import address_text
+from kdns.plugins.seam import House
+from kdns.testing.memory import MemoryReactor
+
+CLUSTER = str(Path(__file__).parents[2] / "conf" / "demo" / "cluster")
+
+
+class ResolverTests(SynchronousTestCase):
+    """Resolvers on a network in memory."""
+
+    def setUp(self) -> None:
+        """A reactor without sockets or threads."""
+        self.reactor = MemoryReactor()
+        self.house = House(self.reactor, clock=self.reactor.seconds, kernel_sockets=False)
+
+    def running(self, resolver: KdnsResolver) -> KdnsResolver:
+        """Start it, and see at the end of the test that it leaves nothing."""
+        resolver.startService()
+        ready = resolver.when_ready()
+        self.reactor.advance(1)
+        self.successResultOf(ready)
+
+        def stop() -> None:
+            stopped = resolver.stopService()
+            self.reactor.settle()
+            self.successResultOf(stopped)
+            self.assertEqual(self.reactor.leftovers(), [])
+
+        self.addCleanup(stop)
+        return resolver
+
+    def addresses(self, looked_up: Deferred[Any]) -> list[str]:
+        """The addresses in an answer that is there when the network is quiet."""
+        self.reactor.advance(0.1)
+        return sorted(address_text(header.payload) for header in self.successResultOf(looked_up)[0])
+
+    def test_manifests(self) -> None:
+        """Names of the cluster out of files; others are refused, and so are addresses that it does not know."""
+        resolver = self.running(cluster_resolver(self.reactor, manifests=[CLUSTER], house=self.house))
+        self.assertEqual(
+            self.addresses(resolver.lookupAddress("db.shop.svc.cluster.local")), ["10.244.1.20", "10.244.2.20"]
+        )
+        self.failureResultOf(resolver.lookupAddress("no.shop.svc.cluster.local"), AuthoritativeDomainError)
+        self.failureResultOf(resolver.lookupAddress("www.example.org"), DNSQueryRefusedError)
+        self.failureResultOf(resolver.lookupPointer("1.2.0.192.in-addr.arpa"), DNSQueryRefusedError)
+
+    def test_index(self) -> None:
+        """An index of the program's own: what it enters is answered by the next look-up, through the cache too."""
+        index = ClusterIndex()
+        resolver = self.running(cluster_resolver(self.reactor, index=index, ttl=30, cache=True, house=self.house))
+        name = "late.shop.svc.cluster.local"
+        self.failureResultOf(resolver.lookupAddress(name), AuthoritativeDomainError)
+        manifest = """
+{"apiVersion": "v1", "kind": "List", "items": [
+ {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}},
+ {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "late", "namespace": "shop"},
+  "spec": {"clusterIP": "10.96.1.1", "clusterIPs": ["10.96.1.1"], "ports": [{"port": 80}]}}]}
+"""
+        for change in read([("late.json", manifest)]).changes:
+            assert isinstance(change, Upsert)
+            index.apply(change, self.reactor.seconds())
+        self.assertEqual(self.addresses(resolver.lookupAddress(name)), ["10.96.1.1"])
+
+    def test_pods(self) -> None:
+        """Pods have names when that is wanted."""
+        resolver = self.running(cluster_resolver(self.reactor, manifests=[CLUSTER], pods="insecure", house=self.house))
+        self.assertEqual(self.addresses(resolver.lookupAddress("10-0-0-9.shop.pod.cluster.local")), ["10.0.0.9"])
+
+    def test_cache(self) -> None:
+        """The cache in front of any IResolver asks it once while the TTL lasts."""
+        inner = Inner()
+        resolver = self.running(caching_resolver(self.reactor, inner, house=self.house))
+        for _ in range(3):
+            self.assertEqual(self.addresses(resolver.lookupAddress("www.example.org")), ["192.0.2.1"])
+        self.assertEqual(inner.asked, 1)
+        self.reactor.advance(61)
+        self.addresses(resolver.lookupAddress("www.example.org"))
+        self.assertEqual(inner.asked, 2)
+
+    def test_forward_refuses_nonsense(self) -> None:
+        """An upstream that is no address is refused when the resolver is made."""
+        self.assertRaises(BadValue, forwarding_resolver, self.reactor, ["ftp://192.0.2.1"], house=self.house)
+
+    def test_forward_silence(self) -> None:
+        """When no upstream answers, that is a DNSServerError, and nothing is left waiting."""
+        self.reactor.blackhole("192.0.2.53")
+        resolver = self.running(forwarding_resolver(self.reactor, ["192.0.2.53"], cache=False, house=self.house))
+        waiting = resolver.lookupAddress("www.example.org")
+        self.reactor.advance(9)
+        self.failureResultOf(waiting, DNSServerError)
+
+    def test_corefile(self) -> None:
+        """A Corefile's blocks answer as they would in a server, the longest zone first, and open no DNS socket."""
+        text = f"""
+        cluster.local {{
+            kubernetes {{
+                manifests {CLUSTER}
+            }}
+        }}
+        example.org {{
+            hosts {{
+                198.51.100.20 www.example.org
+            }}
+        }}
+        """
+        resolver = self.running(corefile_resolver(self.reactor, text, environment={}, house=self.house))
+        self.assertEqual(self.addresses(resolver.lookupAddress("web.shop.svc.cluster.local")), ["10.96.20.30"])
+        self.assertEqual(self.addresses(resolver.lookupAddress("www.example.org")), ["198.51.100.20"])
+        self.failureResultOf(resolver.lookupAddress("www.example.com"), DNSQueryRefusedError)
+        self.assertEqual([line for line in self.reactor.leftovers() if "port" in line], [])
+
+    def test_bad_corefile(self) -> None:
+        """A Corefile that is none is refused when the resolver is made."""
+        self.assertRaises(CorefileError, corefile_resolver, self.reactor, ". {\n bogus\n}\n", house=self.house)
+
+
+class Inner(ResolverBase):
+    """An IResolver that counts how often it is asked."""
+
+    def __init__(self) -> None:
+        ResolverBase.__init__(self)
+        self.asked = 0
+
+    def _lookup(self, name: bytes, cls: int, type: int, timeout: Any) -> Deferred[Any]:
+        self.asked += 1
+        payload: Any = dns.Record_A("192.0.2.1", 60)
+        return succeed(([dns.RRHeader(name, dns.A, dns.IN, 60, payload)], [], []))
