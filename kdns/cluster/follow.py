@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from time import time
 
 from twisted.application import service
 from twisted.internet.defer import Deferred
@@ -93,6 +94,7 @@ class Follower(service.Service):
 
     :param index: what is kept up to date; kinds that are in no file are emptied.
     :param aside: runs a function that blocks and returns a Deferred with its result (``deferToThread``).
+    :param wall: Unix seconds, for the serials.
     """
 
     name = "manifests"
@@ -106,6 +108,7 @@ class Follower(service.Service):
         options: Options | None = None,
         selection: Selection | None = None,
         interval: float = INTERVAL,
+        wall: Callable[[], float] = time,
     ) -> None:
         self.synced = False
         self.problems: tuple[Problem, ...] = ()
@@ -116,6 +119,7 @@ class Follower(service.Service):
         self._options = options
         self._selection = selection
         self._interval = interval
+        self._wall = wall
         self._signature: Signature | None = None
         self._reading: Deferred[None] | None = None
         self._call: Timer | None = None
@@ -175,10 +179,10 @@ class Follower(service.Service):
         changes = iter(reading.manifests.changes)
         while batch := list(islice(changes, BATCH)):
             for change in batch:
-                relists[change.kind].seen(change, self._clock.seconds())
+                relists[change.kind].seen(change, self._wall())
             yield
         for relist in relists.values():
             if self.problems or reading.signature is None:
                 relist.abort()
-            while not relist.sweep(BATCH, self._clock.seconds()):
+            while not relist.sweep(BATCH, self._wall()):
                 yield

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from time import time
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -34,6 +35,7 @@ class ManifestSource:
     A :class:`~kdns.cluster.source.ClusterSource` that follows files.
 
     :param aside: runs a function that blocks and returns a Deferred with its result.
+    :param wall: Unix seconds, for the serials and for what the index holds back.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class ManifestSource:
         needs: Needs,
         options: Options | None = None,
         selection: Selection | None = None,
+        wall: Callable[[], float] = time,
     ) -> None:
         self._reactor = reactor
         self._index = index
@@ -52,7 +55,8 @@ class ManifestSource:
         self._needs = needs
         self._imply = not needs.namespace_labels
         self._aside = aside
-        self._follower = Follower(paths, index, reactor, self._read, options, selection)
+        self._follower = Follower(paths, index, reactor, self._read, options, selection, wall=wall)
+        self._wall = wall
         self._waiting: list[Deferred[None]] = []
         self._timer: Any = None
 
@@ -87,7 +91,7 @@ class ManifestSource:
         return "" if self.synced else f"manifests: reading {', '.join(self._paths)}"
 
     def _tend(self) -> None:
-        now = self._reactor.seconds()
+        now = self._wall()
         deadline = self._index.next_deadline()
         if deadline is not None and deadline <= now:
             self._index.expire(now)
