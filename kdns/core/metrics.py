@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
-from math import isinf
+from math import isfinite, isinf, isnan
 
 TIME_BUCKETS = tuple(0.00025 * 2**n for n in range(16))
 """Seconds: 0.00025 to 8.192, each twice the one before."""
@@ -197,6 +197,8 @@ class Registry:
 
 
 def _number(value: float) -> str:
+    if not isfinite(value):
+        return "NaN" if isnan(value) else "+Inf" if value > 0 else "-Inf"
     if value == int(value) and abs(value) < 1e15:
         return str(int(value))
     return repr(float(value))
