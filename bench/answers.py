@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from bench.load import Run, load, query
 from bench.processes import Program, answered, free_port, median, table, wait_for
@@ -101,6 +102,9 @@ def yardstick(port: int, upstream: int) -> None:
     from twisted.names import authority, cache, client, dns, server
 
     class Authority(authority.FileAuthority):
+        soa: Any
+        records: Any
+
         def loadFile(self, filename: str) -> None:
             start = dns.Record_SOA(
                 b"ns.dns.cluster.local", b"hostmaster.cluster.local", 1, 7200, 1800, 86400, 30, ttl=30
@@ -115,9 +119,9 @@ def yardstick(port: int, upstream: int) -> None:
 
     asking = client.Resolver(servers=[("127.0.0.1", upstream)])
     factory = server.DNSServerFactory([Authority("")], [cache.CacheResolver()], [asking])
-    running = reactor
-    running.listenUDP(port, dns.DNSDatagramProtocol(factory), interface="127.0.0.1")  # type: ignore[attr-defined]  # it is a module
-    running.run()  # type: ignore[attr-defined]  # likewise
+    running: Any = reactor  # to mypy it is a module
+    running.listenUDP(port, dns.DNSDatagramProtocol(factory), interface="127.0.0.1")
+    running.run()
 
 
 def upstream(port: int) -> None:

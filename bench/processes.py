@@ -84,19 +84,22 @@ class Program:
     A Python program of this checkout, as a process.
 
     :param arguments: what follows ``python``.
+    :param hand_down: a file descriptor that it gets.
     :param pipes: whether its standard input and output are wanted; otherwise what it prints goes nowhere.
     """
 
-    def __init__(self, arguments: Sequence[str], pipes: bool = False) -> None:
+    def __init__(self, arguments: Sequence[str], pipes: bool = False, hand_down: int | None = None) -> None:
         stream = subprocess.PIPE if pipes else subprocess.DEVNULL
         self.began = time.monotonic()
-        self._process = subprocess.Popen(
+        self._name = " ".join(arguments)
+        self._process: subprocess.Popen[str] = subprocess.Popen(
             [sys.executable, *arguments],
             stdin=stream,
             stdout=stream,
             stderr=subprocess.PIPE if not pipes else None,
             cwd=Path(__file__).parent.parent,
             text=True,
+            pass_fds=() if hand_down is None else (hand_down,),
         )
         self.pid = self._process.pid
 
@@ -123,7 +126,7 @@ class Program:
         assert self._process.stdout is not None, "made with pipes"
         line = self._process.stdout.readline()
         if not line:
-            raise BenchError(f"{self._process.args} ended with {self._process.wait()}")
+            raise BenchError(f"{self._name} ended with {self._process.wait()}")
         return line.rstrip("\n")
 
     def check(self) -> None:
@@ -135,7 +138,12 @@ class Program:
         status = self._process.poll()
         if status is not None:
             told = self._process.stderr.read() if self._process.stderr else ""
-            raise BenchError(f"{self._process.args} ended with {status}: {told.strip()}")
+            raise BenchError(f"{self._name} ended with {status}: {told.strip()}")
+
+    def wait(self) -> int:
+        """Wait for its end; its exit status."""
+        self._process.communicate()
+        return self._process.returncode
 
     def processor_seconds(self) -> float:
         """Processor time that it has used, user and system."""

@@ -1,0 +1,193 @@
+"""
+A cluster of 10,000 services: memory, time to be ready, longest turns of the reactor, how soon a change shows, and a long churn.
+
+kdns runs as its command does, in a process of its own, against the fake API server in another. Run it as
+``python -m bench.watch [--quick]``; the quick form leaves out the pods and most of the churn. Targets stand beside what was measured. The
+turns are measured inside the process, see inside.py; everything else from outside.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from bench.cluster import Api, Kdns, Prober, Size, check_answers, questions
+from bench.load import load
+from bench.processes import Program, median, percentile, table, wait_for
+
+EVENTS, QUERIES, SAMPLES = 200, 5000, 20
+"""A second: changed slices, queries, and changes that are looked at."""
+
+Row = tuple[str, str, str]
+ROWS: list[Row] = []
+
+
+def row(what: str, target: str, measured: str) -> None:
+    """Note a figure."""
+    ROWS.append((what, target, measured))
+
+
+def settled(program: Program) -> float:
+    """Resident memory in MB when it has not changed for half a second."""
+    last, same = -1.0, 0
+
+    def met() -> bool:
+        nonlocal last, same
+        now = program.resident()
+        same = same + 1 if abs(now - last) < 0.1 else 0
+        last = now
+        return same >= 5
+
+    wait_for("the memory to settle", met, 0.1)
+    return last
+
+
+def imports_seconds() -> float:
+    """How long a start takes that ends at a Corefile that is not there: the interpreter, and all imports that come before."""
+    program = Program(["-m", "kdns", "-conf", "/nonexistent/Corefile"])
+    code = program.wait()
+    assert code == 1, "a Corefile that is not there ends the start"
+    return time.monotonic() - program.began
+
+
+def start_and_memory(folder: Path, api: Api, size: Size, quick: bool) -> None:
+    """Ready, resident, and the peak of a relist, from outside."""
+    ready = []
+    for _ in range(1 if quick else 3):
+        with Kdns(folder, api) as kdns:
+            ready.append(kdns.wait_ready())
+    row("ready after start", "1.5 s", f"{median(ready):.2f} s")
+    with Kdns(folder, api) as kdns:
+        kdns.wait_ready()
+        check_answers(kdns, size)
+        before = settled(kdns.program)
+        first = kdns.program.peak()
+        row(f"resident, {size.services:,} services, {size.slices * 5:,} endpoints", "110 MB", f"{before:.1f} MB")
+        row("peak of the first sync over resident", "", f"{first / before:.2f} x")
+        load(kdns.port, questions(size), 1.0)  # relists are not alone in a cluster
+        relist_peak(kdns, api, "streamed")
+
+
+def relist_peak(kdns: Kdns, api: Api, how: str) -> None:
+    """The peak of a forced relist over what was resident before it."""
+    before = settled(kdns.program)
+    kdns.program.forget_peak()
+    kdns.relist(api)
+    peak = kdns.program.peak()
+    row(f"peak of a {how} relist over resident", "1.15 x", f"{peak / before:.2f} x")
+
+
+def paged(folder: Path, size: Size) -> None:
+    """The same where the server does not stream its state."""
+    with Api(folder, size, streamed=False) as api, Kdns(folder, api, watch_turns=True) as kdns:
+        kdns.wait_ready()
+        row_of_turns(kdns, "longest turn, first sync, paged")
+        relist_peak(kdns, api, "paged")
+        row_of_turns(kdns, "longest turn, relist, paged")
+
+
+def with_pods(folder: Path, size: Size) -> None:
+    """Resident memory with verified pods."""
+    with Api(folder, size) as api, Kdns(folder, api, "verified") as kdns:
+        kdns.wait_ready()
+        row(f"the same with {size.pods:,} verified pods", "150 MB", f"{settled(kdns.program):.1f} MB")
+        relist_peak(kdns, api, "streamed (pods)")
+
+
+def row_of_turns(kdns: Kdns, what: str) -> None:
+    """The longest turn since the last look: by the wall clock, and by the processor time of the process."""
+    figures = kdns.ask_inside("figures")
+    wall, _, collecting = figures["longest"]
+    row(
+        what,
+        "10 ms",
+        f"{figures['most_work'] * 1e3:.1f} ms of cpu; {wall * 1e3:.1f} ms wall ({collecting * 1e3:.1f} collecting);"
+        f" {figures['long_work']} of {figures['turns']:,} over 5 ms of cpu",
+    )
+
+
+def changes_under_load(kdns: Kdns, api: Api, size: Size, seconds: float) -> None:
+    """How soon a changed slice shows in answers, while others change and queries come."""
+    prober = Prober(api, kdns.port)
+    kdns.ask_inside("figures")
+    with ThreadPoolExecutor(1) as pool:
+        loading = pool.submit(load, kdns.port, questions(size), seconds + 1.0, rate=QUERIES)
+        api.program.tell(f"churn {EVENTS} {seconds} {SAMPLES}")
+        began, sent = prober.follow("churned")
+        run = loading.result()
+    for what, times in (("sent", sent), ("made", began)):
+        row(
+            f"event {what} to answer changed, {len(times)} of {EVENTS}/s, {run.completed / run.seconds:,.0f} q/s",
+            "2 ms, p99 10 ms",
+            f"{median(times) * 1e3:.2f} ms, p99 {percentile(times, 0.99) * 1e3:.2f} ms",
+        )
+    row_of_turns(kdns, "longest turn meanwhile")
+
+
+def flood(kdns: Kdns, api: Api, count: int) -> float:
+    """Change *count* slices, and wait until all of it shows; seconds taken."""
+    began = time.monotonic()
+    api.program.tell(f"flood {count}")
+    while "flooded" not in api.hear():
+        pass
+    prober = Prober(api, kdns.port)
+    api.program.tell("mark")
+    prober.follow("done")
+    return time.monotonic() - began
+
+
+def churn(kdns: Kdns, api: Api, count: int) -> None:
+    """Memory over a long churn, and whether the index is what a fresh list gives."""
+    flood(kdns, api, count // 5)
+    before = settled(kdns.program)
+    spent = kdns.program.processor_seconds()
+    kdns.ask_inside("figures")
+    took = flood(kdns, api, count)
+    spent = kdns.program.processor_seconds() - spent
+    row_of_turns(kdns, "longest turn meanwhile, at full speed")
+    after = settled(kdns.program)
+    each = spent / count * 1e6
+    row(
+        f"{count:,} events of churn ({count / took:,.0f}/s, {each:.0f} us cpu each)",
+        "flat",
+        f"{before:.1f} to {after:.1f} MB",
+    )
+    compared = kdns.ask_inside(f"compare {api.url}")
+    row(
+        "index equal to a fresh list", "yes", f"{'yes' if compared['equal'] else 'NO'}, {compared['objects']:,} objects"
+    )
+
+
+def turns(folder: Path, api: Api, size: Size, quick: bool) -> None:
+    """What the stopwatch inside says, and what needs it."""
+    with Kdns(folder, api, watch_turns=True) as kdns:
+        kdns.wait_ready()
+        row_of_turns(kdns, "longest turn, first sync")
+        kdns.relist(api)
+        row_of_turns(kdns, "longest turn, relist")
+        changes_under_load(kdns, api, size, 3.0 if quick else 10.0)
+        churn(kdns, api, 5_000 if quick else 100_000)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Measure everything and print it beside its target."""
+    quick = "--quick" in arguments
+    size = Size()
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        row("of which interpreter and imports", "0.6 s", f"{median(imports_seconds() for _ in range(5)):.2f} s")
+        with Api(folder, size) as api:
+            start_and_memory(folder, api, size, quick)
+            turns(folder, api, size, quick)
+        if not quick:
+            paged(folder, size)
+            with_pods(folder, Size(pods=30_000))
+    table(("what", "target: at most", "measured"), ROWS)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
