@@ -1,0 +1,164 @@
+"""The answer table: what is found in it, for how long, and how much room it takes."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from kdns.core.answer import Answer, Holds, Scope
+from kdns.core.observe import Exchange
+from kdns.core.stamps import Stamp
+from kdns.server.table import ENTRY_OCTETS, AnswerTable, Room
+from tests.support import a_request
+
+REPLY = b"\x00\x00" + b"r" * 98
+
+
+def put(table: AnswerTable, key: bytes, now: float = 0.0, turns: int = 0, **holds: object) -> bool:
+    """Enter a reply for everybody."""
+    hold = Holds(**{"scope": Scope.EVERYBODY, **holds})  # type: ignore[arg-type]  # fields of Holds
+    answer = Answer(holds=hold, turns=(Answer(),) * turns)
+    exchange = Exchange(a_request("web."), answer, REPLY, ".", "", 0.0)
+    return table.put(key, REPLY, hold, exchange, now)
+
+
+class ValidityTests(SynchronousTestCase):
+    """How long an entry holds."""
+
+    def setUp(self) -> None:
+        self.room = Room(1_000_000)
+        self.table = self.room.table()
+
+    def test_found(self) -> None:
+        """A reply is found by the octets of the query behind its identifier, and has none itself."""
+        self.assertTrue(put(self.table, b"query"))
+        entry = self.table.get(b"query", 0.0)
+        assert entry is not None
+        self.assertEqual(entry.reply, REPLY[2:])
+        self.assertIsNone(self.table.get(b"other", 0.0))
+
+    def test_scopes(self) -> None:
+        """What holds for one client or for nobody is not entered."""
+        for scope, entered in (
+            (Scope.NOBODY, False),
+            (Scope.CLIENT, False),
+            (Scope.TRANSPORT, True),
+            (Scope.EVERYBODY, True),
+        ):
+            self.assertEqual(put(self.table, b"query", scope=scope), entered, scope)
+
+    def test_until(self) -> None:
+        """An entry is gone at the end of its time, and one whose time is over is never entered."""
+        put(self.table, b"query", until=5.0)
+        self.assertIsNotNone(self.table.get(b"query", 4.999))
+        self.assertIsNone(self.table.get(b"query", 5.0))
+        self.assertEqual(len(self.table), 0)
+        self.assertFalse(put(self.table, b"query", now=5.0, until=5.0))
+
+    def test_stamps(self) -> None:
+        """An entry is gone as soon as one of its stamps moved."""
+        stamps = [Stamp(), Stamp(), Stamp()]
+        put(self.table, b"query", stamps=tuple(stamp.noted() for stamp in stamps))
+        self.assertIsNotNone(self.table.get(b"query", 0.0))
+        stamps[2].bump()
+        self.assertIsNone(self.table.get(b"query", 0.0))
+
+    def test_stale_when_entered(self) -> None:
+        """A reply made from data that changed while it was waited for is never given."""
+        stamp = Stamp()
+        noted = stamp.noted()
+        stamp.bump()
+        put(self.table, b"query", stamps=(noted,))
+        self.assertIsNone(self.table.get(b"query", 0.0))
+
+    def test_turns(self) -> None:
+        """Replies take turns, each as often as the others."""
+        put(self.table, b"query")
+        entry = self.table.get(b"query", 0.0)
+        assert entry is not None
+        entry.replies = (b"a", b"b", b"c")
+        self.assertEqual(b"".join(entry.next_reply() for _ in range(7)), b"bcabcab")
+
+
+class RoomTests(SynchronousTestCase):
+    """Room, and who makes way."""
+
+    def test_flood(self) -> None:
+        """What is asked for keeps its place, while names that are asked once drive out each other."""
+        room = Room(100_000)
+        table = room.table()
+        put(table, b"popular")
+        for number in range(10_000):
+            put(table, b"flood-%d" % number)
+            if not number % 20:
+                self.assertIsNotNone(table.get(b"popular", 0.0), number)
+        self.assertLessEqual(len(table) * (ENTRY_OCTETS + len(REPLY)), 110_000)
+        self.assertGreater(room.turns, 50)
+
+    def test_unused_goes(self) -> None:
+        """What is not asked for is gone after two generations."""
+        room = Room(20_000)
+        table = room.table()
+        put(table, b"once")
+        while room.turns < 2:
+            put(table, b"flood-%d" % (len(table) + 1000 * room.turns))
+        self.assertIsNone(table.get(b"once", 0.0))
+
+    def test_shared(self) -> None:
+        """Tables share their room: one that fills makes all grow old."""
+        room = Room(20_000)
+        one, two = room.table(), room.table()
+        put(one, b"one")
+        while room.turns < 2:
+            put(two, b"two-%d" % (len(two) + 1000 * room.turns))
+        self.assertEqual(len(one), 0)
+
+    def test_turns_take_room(self) -> None:
+        """Replies that take turns are all counted."""
+        room = Room(1_000_000)
+        put(room.table(), b"query", turns=9)
+        self.assertGreaterEqual(room.young, ENTRY_OCTETS + 10 * len(REPLY))
+
+    def test_replaced(self) -> None:
+        """An entry that is entered again takes its room once."""
+        room = Room(1_000_000)
+        table = room.table()
+        for _ in range(5):
+            put(table, b"query")
+        self.assertEqual(len(table), 1)
+        self.assertEqual(room.young, ENTRY_OCTETS + 5 + len(REPLY))
+
+    def test_clear(self) -> None:
+        """A new configuration forgets all answers; a table that leaves takes its own along."""
+        room = Room(1_000_000)
+        one, two = room.table(), room.table()
+        put(one, b"query")
+        put(two, b"query")
+        room.leave(two)
+        self.assertEqual((len(one), len(two)), (1, 0))
+        room.clear()
+        self.assertEqual((len(one), room.young, room.old), (0, 0, 0))
+
+    @settings(max_examples=60, deadline=None, derandomize=True)
+    @given(st.lists(st.tuples(st.sampled_from("pgx"), st.integers(0, 30), st.integers(0, 20)), max_size=200))
+    def test_any_history(self, steps: list[tuple[str, int, int]]) -> None:
+        """Whatever happens, no entry is given past its end, and the room that is counted stays within bounds."""
+        room = Room(12_000)
+        table = room.table()
+        ends: dict[bytes, float] = {}
+        now = 0.0
+        for what, number, seconds in steps:
+            key = b"%d" % number
+            if what == "p":
+                if put(table, key, now, until=now + seconds):
+                    ends[key] = now + seconds
+            elif what == "g":
+                entry = table.get(key, now)
+                if entry is not None:
+                    self.assertLess(now, ends[key])
+            else:
+                now += seconds / 4
+            self.assertLessEqual(room.young * 2, 12_000)
+            self.assertGreaterEqual(room.young, 0)
+            self.assertLessEqual(len(table) * (ENTRY_OCTETS + 100), 12_000 + 800)
