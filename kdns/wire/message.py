@@ -58,9 +58,10 @@ class Relayed:
     """Offset of the first record."""
 
     slots: tuple[Slot, ...]
-    """The records without the OPT."""
+    """The records without any OPT."""
 
     opt: Slot | None
+    """The first OPT; there should be no other."""
 
     @property
     def rcode(self) -> int:
@@ -200,7 +201,8 @@ def scan(message: bytes) -> Relayed:
                 if offset > size:
                     raise MalformedMessage("record runs over the end")
                 if rtype == OPT:
-                    opt = slot
+                    # Of several the first counts, so that whatever follows it keeps the message from being patched in place.
+                    opt = slot if opt is None else opt
                 else:
                     slots.append(slot)
                     counts[section] += 1
