@@ -71,20 +71,20 @@ COREFILE = """\
 
 def cluster_ip(number: int) -> str:
     """The address of a service with one."""
-    return f"10.96.0.{number}"
+    return f"10.96.{number >> 8}.{number & 255}"
 
 
 def pod_ips(number: int) -> list[str]:
     """The addresses of a headless service."""
-    return [f"10.244.{number}.{i}" for i in range(1, ENDPOINTS + 1)]
+    return [f"10.{128 + (number >> 8)}.{number & 255}.{i}" for i in range(1, ENDPOINTS + 1)]
 
 
-def manifests() -> str:
-    """The cluster as YAML."""
+def manifests(services: int = SERVICES) -> str:
+    """The cluster as YAML: so many services with an address, and so many without."""
     documents = ["apiVersion: v1\nkind: Namespace\nmetadata: {name: prod}\n"]
     ports = "[{name: http, port: 80, protocol: TCP}]"
     service = "apiVersion: v1\nkind: Service\nmetadata: {{name: {0}, namespace: prod}}\nspec: {{clusterIP: {1}, ports: {2}}}\n"
-    for number in range(SERVICES):
+    for number in range(services):
         documents.append(service.format(f"service-{number}", cluster_ip(number), ports))
         documents.append(service.format(f"pods-{number}", "None", ports))
         endpoints = ", ".join(f"{{addresses: [{address}]}}" for address in pod_ips(number))
