@@ -21,9 +21,10 @@ from kdns.core.answer import FOR_NOBODY, Answer
 from kdns.core.chain import Reply, attempt
 from kdns.core.failure import Refused, ResolutionFailed
 from kdns.core.metrics import Counter
-from kdns.core.observe import Exchange, Observer
+from kdns.core.observe import EachRepeat, Exchange, Observer
 from kdns.core.reply import badvers_reply, error_reply, render_reply
 from kdns.core.request import Request, Transport, request_from
+from kdns.core.stamps import Noted, Stamp
 from kdns.plugins.seam import House
 from kdns.server.blocks import ServedBlock, Zones
 from kdns.server.pending import Waiting
@@ -47,7 +48,7 @@ MOST_WAITING = 8192
 class Open:
     """A query that waits for its answer."""
 
-    __slots__ = ("block", "key", "request", "respond", "table", "ticket", "waiting", "zone")
+    __slots__ = ("block", "key", "request", "respond", "table", "ticket", "waiting", "zone", "zones")
 
     def __init__(
         self,
@@ -57,10 +58,14 @@ class Open:
         respond: Respond,
         table: AnswerTable | None,
         key: bytes,
+        zones: Zones,
     ) -> None:
         self.request = request
         self.zone = zone
         self.block = block
+        self.zones = zones
+        """Those that were served when it came; what it is told is no answer for those who come under others."""
+
         self.respond = respond
         self.table = table
         self.key = key
@@ -89,12 +94,14 @@ class Listener:
         self._crowded = registry.counter(
             "kdns_waiting_rejects_total", "Queries answered SERVFAIL because too many were waiting already."
         ).counter()
+        self._served = Stamp()
         self._ignored: Counter = self._malformed.counter("ignored")
         self._answered: Counter = self._malformed.counter("answered")
         self.serve(zones)
 
     def serve(self, zones: Zones) -> None:
         """Answer from *zones* from now on; queries that wait go on with the blocks they came to."""
+        self._served.bump()
         self.zones = zones
         blocks = zones.all_blocks()
         self._any_class = any(block.any_class for block in blocks)
@@ -138,16 +145,18 @@ class Listener:
             self._answered.value += 1
             respond(badvers_reply(query.ident, query.flags, request.question))
             return
-        chosen = self._choose(request)
+        try:
+            chosen = self._choose(request)
+        except Exception:
+            # What metadata and filters raise. No block, so no observer either.
+            self._panicked("while choosing a block")
+            respond(error_reply(query.ident, query.flags, SERVFAIL, request.question))
+            return
         if chosen is None:
             self._refuse(request, respond)
             return
         zone, block, request = chosen
-        opened = Open(request, to_text(zone), block, respond, table, key)
-        if self.waiting.full:
-            self._crowded.value += 1
-            self._fail(opened, ResolutionFailed("too many queries wait already", SERVFAIL, (EDE_OTHER, "busy")))
-            return
+        opened = Open(request, to_text(zone), block, respond, table, key, self.zones)
         reply = attempt(block.ask, request)
         if isinstance(reply, Answer):
             self._finish(opened, reply)
@@ -169,7 +178,8 @@ class Listener:
         """
         Answer a request that a plugin makes in its client's name; it is logged and counted as the client's own would be.
 
-        The answer says what a client would see: failures are rcodes, and TC is set when the client could not take all of it.
+        The answer says what a client would see: failures are rcodes, and TC is set when the client could not take all of it. It holds
+        as long as the same blocks are served: a cache that outlives a reload must not keep what another block said before.
         """
         chosen = self._choose(request)
         if chosen is None:
@@ -177,16 +187,19 @@ class Listener:
             self._observe(self._all_observers, Exchange(request, answer, b"", DROPPED, "", 0.0, Refused()))
             return answer
         zone, block, request = chosen
+        served = self._served.noted()
         request = replace(request, arrived=self.house.clock())
-        opened = Open(request, to_text(zone), block, _nowhere, None, b"")
+        opened = Open(request, to_text(zone), block, _nowhere, None, b"", self.zones)
         reply = attempt(block.ask, request)
         if isinstance(reply, Answer):
-            return self._finish_inside(opened, reply)
+            return self._finish_inside(opened, served, reply)
         if isinstance(reply, Failure):
             return self._fail(opened, reply)
-        return reply.addCallbacks(partial(self._finish_inside, opened), self._fail_inside, errbackArgs=(opened,))
+        finish = partial(self._finish_inside, opened, served)
+        return reply.addCallbacks(finish, self._fail_inside, errbackArgs=(opened,))
 
-    def _finish_inside(self, opened: Open, answer: Answer) -> Answer:
+    def _finish_inside(self, opened: Open, served: Noted, answer: Answer) -> Answer:
+        answer = answer.held(answer.holds.narrowed(stamps=(served,)))
         reply = self._finish(opened, answer)
         if reply is not None and reply[2] & TC >> 8 and not answer.flags & TC:
             return replace(answer, flags=answer.flags | TC)
@@ -200,6 +213,12 @@ class Listener:
     # The end of a query.
 
     def _wait(self, opened: Open, reply: Deferred[Answer], now: float) -> None:
+        if self.waiting.full and not reply.called:
+            # Only now is it known that it must wait: what is in memory is answered however many others do.
+            self._crowded.value += 1
+            self._fail(opened, ResolutionFailed("too many queries wait already", SERVFAIL, (EDE_OTHER, "busy")))
+            reply.addErrback(lambda failure: None).cancel()
+            return
         opened.waiting = reply
         opened.ticket = self.waiting.add(opened, now)
         if self._timer is None:
@@ -207,8 +226,12 @@ class Listener:
         reply.addCallbacks(self._came, self._failed, callbackArgs=(opened,), errbackArgs=(opened,))
 
     def _came(self, answer: Answer, opened: Open) -> None:
-        if self.waiting.end(opened.ticket):
+        if not self.waiting.end(opened.ticket):
+            return
+        if isinstance(answer, Answer):
             self._finish(opened, answer)
+        else:
+            self._fail(opened, Failure(TypeError(f"a plugin answered with {answer!r}")))
 
     def _failed(self, failure: Failure, opened: Open) -> None:
         if self.waiting.end(opened.ticket):
@@ -262,25 +285,29 @@ class Listener:
             try:
                 reply = render_reply(request, answer)
             except Exception:
-                self._panics.value += 1
-                log.failure('Recovered from panic in server: "{label}" while rendering', label=self.label)
+                self._panicked("while rendering")
                 reply = error_reply(request.ident, request.flags, SERVFAIL, request.question)
                 answer = Answer(SERVFAIL, holds=FOR_NOBODY)
         opened.respond(reply or b"")
         now = self.house.clock()
         exchange = Exchange(request, answer, reply, opened.zone, opened.block.view, now - request.arrived, error)
         self._observe(opened.block.observers, exchange)
-        if opened.table is not None and reply is not None and error is None and not request.for_client:
-            opened.table.put(opened.key, reply, answer.holds, exchange, now)
+        shared = reply is not None and error is None and not request.for_client
+        if shared and opened.table is not None and opened.zones is self.zones:
+            opened.table.put(opened.key, reply or b"", answer.holds, exchange, now)
         return reply
+
+    def _panicked(self, when: str) -> None:
+        """Count and log an exception that nobody foresaw, where it was caught."""
+        self._panics.value += 1
+        log.failure('Recovered from panic in server: "{label}" {when}', label=self.label, when=when)
 
     def _observe(self, observers: tuple[Observer, ...], exchange: Exchange) -> None:
         for observer in observers:
             try:
                 observer.finished(exchange)
             except Exception:
-                self._panics.value += 1
-                log.failure("An observer failed on a finished reply")
+                self._panicked("in an observer of a finished reply")
 
     def prepare(self, entry: Entry) -> None:
         """Get an entry of the table ready to be given again: what to count, whom to tell, which orders take turns."""
@@ -292,7 +319,11 @@ class Listener:
         each: tuple[Any, ...] = ()
         block_observers = self._observers_of(exchange)
         for observer in block_observers:
-            repeat = observer.repeat(exchange)
+            try:
+                repeat = observer.repeat(exchange)
+            except Exception:
+                self._panicked("in an observer of repetitions")
+                continue
             charges += repeat.charges
             durations += repeat.durations
             if repeat.each is not None:
@@ -302,8 +333,11 @@ class Listener:
         entry.durations = tally.durations
         entry.each = each
         if exchange.answer.turns:
-            others = tuple(render_reply(exchange.request, turn)[2:] for turn in exchange.answer.turns)
-            entry.replies = (entry.reply, *others)
+            try:
+                others = tuple(render_reply(exchange.request, turn)[2:] for turn in exchange.answer.turns)
+                entry.replies = (entry.reply, *others)
+            except Exception:
+                self._panicked("while rendering what takes turns")
 
     def again(self, entry: Entry) -> bytes:
         """The reply of an entry behind its identifier, which is now given again; :meth:`gave` counts it."""
@@ -326,8 +360,15 @@ class Listener:
         seconds = self.house.clock() - since
         for durations in entry.durations:
             durations.observe(seconds)
-        for each in entry.each:
-            each(client, port, message[0] << 8 | message[1], seconds)
+        self.tell(entry.each, client, port, message[0] << 8 | message[1], seconds)
+
+    def tell(self, told: tuple[EachRepeat, ...], client: str, port: int, ident: int, seconds: float) -> None:
+        """Tell observers of one repetition."""
+        for each in told:
+            try:
+                each(client, port, ident, seconds)
+            except Exception:
+                self._panicked("in an observer of a repetition")
 
     def _observers_of(self, exchange: Exchange) -> tuple[Observer, ...]:
         for block in self.zones.blocks.get(exchange.request.zone, ()):
@@ -337,6 +378,7 @@ class Listener:
 
     def stop(self) -> None:
         """Answer SERVFAIL to all that wait, and drop what they waited for."""
+        self._served.bump()
         for opened in self.waiting.drain():
             self._fail(opened, ResolutionFailed("the server ends", SERVFAIL, (EDE_OTHER, "shutting down")))
             if opened.waiting is not None:

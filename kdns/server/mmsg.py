@@ -192,9 +192,12 @@ class MmsgPort:
             count = self._recvmmsg(fd, buffers.in_vector, BATCH, socket.MSG_DONTWAIT, None)
             if count <= 0:
                 return
-            now = clock()
-            self._serve_batch(count, now)
-            if count < BATCH or now - started > TURN_SECONDS:
+            try:
+                self._serve_batch(count, clock())
+            except Exception:
+                # Whatever went wrong with these datagrams, the reactor must not close the socket over it.
+                log.failure("A batch of {count} queries was dropped", count=count)
+            if count < BATCH or clock() - started > TURN_SECONDS:
                 return
 
     def _serve_batch(self, count: int, now: float) -> None:
@@ -258,8 +261,7 @@ class MmsgPort:
         for each, i in told:
             client, port = unpack_sockaddr(bytes(self._buffers.names[i * _NAME : (i + 1) * _NAME]))
             ident = self._buffers.data[i * MAX_QUERY] << 8 | self._buffers.data[i * MAX_QUERY + 1]
-            for tell in each:
-                tell(client, port, ident, seconds)
+            self._listener.tell(each, client, port, ident, seconds)
 
     def _miss(self, i: int, key: bytes) -> bytes | None:
         """Ask the listener; the reply behind its identifier when it is there at once, else None."""
