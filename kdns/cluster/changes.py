@@ -49,6 +49,8 @@ class Delete(Struct, frozen=True, tag="delete"):
     name: bytes
     triggered: float | None = None
     """As in :class:`Upsert`."""
+    service: bytes | None = None
+    """The service that a deleted slice belonged to, for that metric too."""
 
 
 class Keep(Struct, frozen=True, tag="keep"):

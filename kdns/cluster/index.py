@@ -53,6 +53,8 @@ class ClusterIndex:
     def __init__(self, stamps: StampBook | None = None, grace: float = GRACE) -> None:
         self.stamps = StampBook() if stamps is None else stamps
         self.grace = grace
+        self.changes = 0
+        """How many changes of objects were entered, whether DNS can see them or not."""
         self._serials = dict.fromkeys(Serial, 0)
         self._weight = 0
         self._namespaces: ByName[Namespace] = ByName()
@@ -245,6 +247,7 @@ class ClusterIndex:
 
     def _turn(self, kind: Kind, old: ClusterObject | None, new: ClusterObject | None, now: float) -> bool:
         """*old* became *new* in its table: bring everything else to it."""
+        self.changes += 1
         self._weight += (weight(new) if new else 0) - (weight(old) if old else 0)
         if kind is Kind.ENDPOINT_SLICE:
             self._move_slice(cast("EndpointSlice | None", old), cast("EndpointSlice | None", new))

@@ -167,14 +167,15 @@ class Projector:
         namespace, name = _place_in(octets)
         if not name:
             raise ProjectionError(kind, namespace, name, "deleted, but it has no name")
-        triggered = None
+        triggered = service = None
         if kind is Kind.ENDPOINT_SLICE:
             try:
                 metadata = _slice_metadata.decode(octets).metadata
+                triggered = _trigger_time(metadata)
+                service = self._label(metadata.labels.service) if metadata and metadata.labels else None
             except _UNDECODABLE:
-                metadata = None
-            triggered = _trigger_time(metadata)
-        return Delete(kind, namespace, name, triggered)
+                pass
+        return Delete(kind, namespace, name, triggered, service)
 
     def event(self, kind: Kind, line: bytes) -> Event | Bookmark | Failure:
         """
@@ -272,7 +273,8 @@ class Projector:
         if (service is None and imported is None) or (it.addressType or "").lower() == "fqdn":
             return Delete(Kind.ENDPOINT_SLICE, namespace, name, triggered)
         cluster = self._label(labels.cluster) if imported is not None else None
-        rows = tuple(dict.fromkeys(self._rows(it.endpoints or [])))
+        # One that is listed twice counts twice: the weights of SRV records are shares of all that is listed.
+        rows = tuple(self._rows(it.endpoints or []))
         return Upsert(
             EndpointSlice(
                 namespace,

@@ -208,7 +208,7 @@ class SliceTests(Case):
         self.assertEqual([it[3] for it in self.kept(Kind.ENDPOINT_SLICE, part(endpoints)).addresses], [1, 3, 4, 5, 6])
 
     def test_columns(self) -> None:
-        """Host names are kept always, pods and zones when asked for, and what is equal in every respect once."""
+        """Host names are kept always, pods and zones when asked for; one that is listed twice stands twice, as SRV weights want it."""
         one = {
             "addresses": ["10.0.0.1"],
             "hostname": "DB-0",
@@ -217,12 +217,13 @@ class SliceTests(Case):
         }
         two = {"addresses": ["10.0.0.2", "::ffff:10.0.0.3"], "targetRef": {"name": "x" * 64}}
         data = part([one, two, one])
-        addresses = tuple(bytes((10, 0, 0, last)) for last in (1, 2, 3))
+        addresses = tuple(bytes((10, 0, 0, last)) for last in (1, 2, 3, 1))
         lean = self.kept(Kind.ENDPOINT_SLICE, data)
-        self.assertEqual(lean, EndpointSlice(b"prod", b"web-1", b"web", addresses, (b"db-0", None, None), version=7))
+        names = (b"db-0", None, None, b"db-0")
+        self.assertEqual(lean, EndpointSlice(b"prod", b"web-1", b"web", addresses, names, version=7))
         full = self.kept(Kind.ENDPOINT_SLICE, data, ALL)
         self.assertEqual(full.endpoints[0], Endpoint(addresses[0], b"db-0", b"db-0", b"eu-1a"))
-        self.assertEqual(full.endpoints[1:], (Endpoint(addresses[1]), Endpoint(addresses[2])))
+        self.assertEqual(full.endpoints[1:], (Endpoint(addresses[1]), Endpoint(addresses[2]), full.endpoints[0]))
 
     def test_one_address_with_two_names(self) -> None:
         """An address may stand twice when its names differ."""

@@ -13,10 +13,10 @@ from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred, execute, succeed
-from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 
 from kdns.cluster.api_source import ApiSource, Limits
+from kdns.cluster.aside import in_thread
 from kdns.cluster.credentials import Wanted
 from kdns.cluster.finding import find_credentials
 from kdns.cluster.index import ClusterIndex
@@ -53,7 +53,12 @@ class LiveCluster(Resource):
         self._snapshot: SnapshotKeeper | None = None
         if source.snapshot:
             self._snapshot = SnapshotKeeper(
-                house, source.snapshot, self.index, projection_options(source), partial(aside, house)
+                house,
+                source.snapshot,
+                self.index,
+                projection_options(source),
+                partial(aside, house),
+                lambda: self.synced,
             )
         self._fresh = Stamp()
         self._timers: list[Any] = []
@@ -144,7 +149,14 @@ def source_for(house: House, source: Source, index: ClusterIndex) -> ClusterSour
     if source.manifests:
         selection = Selection(parse_selector(source.labels), parse_selector(source.namespace_labels))
         return ManifestSource(
-            house.reactor, index, source.manifests, partial(aside, house), needs_of(source), options, selection
+            house.reactor,
+            index,
+            source.manifests,
+            partial(aside, house),
+            needs_of(source),
+            options,
+            selection,
+            house.wall,
         )
     wanted = Wanted(source.endpoint, source.tls, source.kubeconfig, source.context)
     credentials = find_credentials(house.reactor, wanted, house.environ, complain=_complain, wall=house.wall)
@@ -185,4 +197,4 @@ def aside(house: House, work: Callable[[], Any]) -> Deferred[Any]:
     """Run what blocks in a thread; where the network is in memory there are none, and it runs here and now."""
     if not house.kernel_sockets:
         return execute(work)
-    return deferToThreadPool(house.reactor, house.reactor.getThreadPool(), work)
+    return in_thread(house.reactor, work)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 
 from kdns.cluster.selectors import SelectorError
@@ -177,7 +178,8 @@ class _Reader:
         self._source = replace(self._source, max_inflight=int(value))
 
     def _not_negative(self, name: str, value: float) -> float:
-        if value < 0:
+        # Not "value < 0", which lets through what is not a number.
+        if not 0 <= value < inf:
             raise self._tokens.error(f"{name} must be >= 0")
         return value
 

@@ -110,7 +110,8 @@ class Lookup:
                 found.alias = service.external_name
                 found.exists = service.external_name is not None
             return
-        slices = index.slices_of(namespace, name)
+        # Slices that are imported are read even with noendpoints, and may be labelled for a service of this cluster as well.
+        slices = index.slices_of(namespace, name) if self._config.source.endpoints else ()
         ready = any(part.addresses for part in slices)
         if self._config.ignore_empty and service.kind is ServiceKind.CLUSTER_IP and not ready:
             return
@@ -196,7 +197,7 @@ class Lookup:
                 names[_labels(service.name, service.namespace) + _SVC] = None
                 break
         else:
-            for part in self._index.slices_by_address(address):
+            for part in self._slices_by_address(address):
                 if part.service is None or not self._allowed(part.namespace):
                     continue
                 place = _labels(part.service, part.namespace) + _SVC
@@ -205,6 +206,9 @@ class Lookup:
                         names[_label(endpoint_label(endpoint)) + place] = None
         found.exists = bool(names)
         return found, list(names)
+
+    def _slices_by_address(self, address: bytes) -> tuple[EndpointSlice, ...]:
+        return self._index.slices_by_address(address) if self._config.source.endpoints else ()
 
     def _allowed(self, namespace: bytes) -> bool:
         """For reverse names only ``namespaces`` counts, not whether the namespace is watched."""
@@ -222,7 +226,7 @@ class Lookup:
         items: dict[Item, None] = {}
         for own in addresses:
             self._note(found, address_key(own))
-            for part in self._index.slices_by_address(own):
+            for part in self._slices_by_address(own):
                 if part.service is None:
                     continue
                 self._note(found, service_key(part.namespace, part.service))

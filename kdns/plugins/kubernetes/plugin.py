@@ -114,7 +114,8 @@ class ClusterZone:
             return zone.nodata((), self._clock())
         found: Found
         answer: Reply | None
-        if is_reverse(zone_name):
+        if is_reverse(request.qname):
+            # Not the zone is asked: with zone "." names of addresses are below a zone that is no reverse one.
             found, answer = self._reverse(request, zone)
         else:
             parsed = parse_name(

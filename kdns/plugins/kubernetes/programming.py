@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kdns.cluster.changes import Change, Keep, Upsert
+from kdns.cluster.changes import Change, Delete, Keep, Upsert
 from kdns.cluster.index import ClusterIndex
 from kdns.cluster.objects import EndpointSlice, Kind, ServiceKind
 from kdns.core.metrics import Family, Registry
@@ -27,20 +27,31 @@ def programming_duration(registry: Registry) -> Family:
 
 
 class ProgrammingLatency:
-    """Observes changes of slices that say when they were triggered."""
+    """
+    Observes changes of slices that say when they were triggered, deletions too.
+
+    What was triggered before the start is left out: it would measure how long kdns was not there. So is a deletion that the index holds
+    back for its grace.
+    """
 
     def __init__(self, registry: Registry, index: ClusterIndex, wall: Callable[[], float]) -> None:
         self._metric = programming_duration(registry)
         self._index = index
         self._wall = wall
+        self._since = wall()
 
     def __call__(self, change: Change, changed: bool) -> None:
         """A change was entered."""
-        if isinstance(change, Keep) or change.kind is not Kind.ENDPOINT_SLICE or change.triggered is None:
+        if not changed or isinstance(change, Keep) or change.kind is not Kind.ENDPOINT_SLICE:
             return
-        if not isinstance(change, Upsert) or not isinstance(change.item, EndpointSlice) or change.item.service is None:
+        if change.triggered is None or change.triggered < self._since:
             return
-        service = self._index.service(change.item.namespace, change.item.service)
+        name = change.service if isinstance(change, Delete) else _service_of(change)
+        service = self._index.service(change.namespace, name) if name is not None else None
         label = _KINDS.get(service.kind) if service is not None else None
         if label is not None:
             self._metric.histogram(label).observe(max(0.0, self._wall() - change.triggered))
+
+
+def _service_of(change: Upsert) -> bytes | None:
+    return change.item.service if isinstance(change.item, EndpointSlice) else None

@@ -12,11 +12,10 @@ import os
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
 from kdns.cluster.index import ClusterIndex
-from kdns.cluster.keys import Serial
 from kdns.cluster.projection import Options
 from kdns.cluster.snapshot import Header, Reader, SnapshotError, Writer, kept, load, verify
 from kdns.plugins.seam import House
@@ -33,19 +32,30 @@ class SnapshotKeeper:
     """
     The snapshot of one index.
 
+    :param whole: whether the index holds all of the cluster; half of it must not be taken for all after a restart.
     :ivar written: when the file that was read was written, in Unix seconds; None when none was.
     """
 
-    def __init__(self, house: House, path: str, index: ClusterIndex, options: Options, aside: Aside) -> None:
+    def __init__(
+        self,
+        house: House,
+        path: str,
+        index: ClusterIndex,
+        options: Options,
+        aside: Aside,
+        whole: Callable[[], bool] = lambda: True,
+    ) -> None:
         self.written: float | None = None
         self._house = house
         self._path = path
         self._index = index
         self._options = options
         self._aside = aside
+        self._whole = whole
         self._timer: Any = None
         self._writer: Writer | None = None
-        self._state: tuple[object, ...] = ()
+        self._held = -1  # how many changes the index had seen when the file was written
+        self._stepping: Any = None
         self._complained = ""
         self._busy: Deferred[Any] | None = None
 
@@ -66,7 +76,7 @@ class SnapshotKeeper:
             log.error("snapshot {path} is not used: {error}", path=self._path, error=error)
             return
         self.written = header.written
-        self._state = self._state_now()
+        self._held = self._index.changes
         age = max(0, int(self._house.wall() - header.written))
         log.info("{count} objects from snapshot {path}, {age} s old", count=count, path=self._path, age=age)
 
@@ -81,25 +91,24 @@ class SnapshotKeeper:
         self._timer = self._house.reactor.callLater(INTERVAL, self._look)
 
     def stop(self) -> None:
-        """Write what is not written yet, and no more."""
+        """Write no more. What changed since the last time is not lost: the API tells it after the next start."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._busy is not None:
-            self._busy.cancel()
-            self._busy = None
+        if self._stepping is not None:
+            self._stepping.cancel()
+            self._stepping = None
+        busy, self._busy = self._busy, None
+        if busy is not None:
+            busy.cancel()
         if self._writer is not None:
             self._writer.abort()
             self._writer = None
 
-    def _state_now(self) -> tuple[object, ...]:
-        serials = tuple(self._index.serial(which) for which in Serial)
-        return (*serials, *self._index.counts().values(), self._index.approximate_bytes())
-
     def _look(self) -> None:
         self._timer = self._house.reactor.callLater(INTERVAL, self._look)
-        state = self._state_now()
-        if state == self._state or self._busy is not None or self._writer is not None:
+        changes = self._index.changes
+        if changes == self._held or self._busy is not None or self._writer is not None or not self._whole():
             return
         header = Header(self._house.wall(), kept=kept(self._options))
         try:
@@ -107,17 +116,18 @@ class SnapshotKeeper:
         except OSError as error:
             self._failed(error)
             return
-        self._state = state
+        self._held = changes
         self._step()
 
     def _step(self) -> None:
+        self._stepping = None
         writer = self._writer
         if writer is None:
             return
         try:
             if not writer.encoded:
                 writer.step()
-                self._house.reactor.callLater(0, self._step)
+                self._stepping = self._house.reactor.callLater(0, self._step)
                 return
         except OSError as error:
             self._writer = None
@@ -132,8 +142,12 @@ class SnapshotKeeper:
         self._complained = ""
 
     def _failed(self, error: BaseException) -> None:
+        if isinstance(error, CancelledError):
+            return
         self._busy = None
-        self._state = ()
-        if str(error) != self._complained:
-            self._complained = str(error)
-            log.error("snapshot {path} cannot be written: {error}", path=self._path, error=error)
+        self._held = -1
+        # Without the name of the temporary file, which is another each time.
+        text = (error.strerror if isinstance(error, OSError) else "") or str(error)
+        if text != self._complained:
+            self._complained = text
+            log.error("snapshot {path} cannot be written: {error}", path=self._path, error=text)

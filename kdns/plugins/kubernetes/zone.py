@@ -87,14 +87,15 @@ class Zone:
         """
         SRV records, and the addresses of their targets.
 
-        The weight is shared by all (address, port) pairs that match, before equal records are left out.
+        The weight is shared by all (address, port) pairs that match, before equal records are left out; an address whose slice has no
+        ports is one of them, though it has no record.
         """
-        items = [item for item in found.items if item.port is not None]
-        weight = max(1, 100 // len(items)) if items else 1
+        weight = max(1, 100 // max(1, len(found.items)))
         records: dict[tuple[bytes, int], Record] = {}
         glue: dict[Item, Record] = {}
-        for item in items:
-            assert item.port is not None
+        for item in found.items:
+            if item.port is None:
+                continue
             target = item.target + self.spelled
             if (item.target, item.port) not in records:
                 records[item.target, item.port] = srv(owner, self.ttl, 0, weight, item.port, target)
