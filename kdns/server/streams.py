@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.interfaces import IPushProducer
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.protocols.policies import TimeoutMixin
 from zope.interface import implementer
@@ -38,7 +38,7 @@ MOST_CONNECTIONS = 2000
 """Connections of one listener; the one that is idle longest gives way to a new one."""
 
 
-@implementer(IPushProducer)
+@implementer(IHalfCloseableProtocol, IPushProducer)
 class StreamShell(Protocol, TimeoutMixin):
     """One connection."""
 
@@ -50,6 +50,8 @@ class StreamShell(Protocol, TimeoutMixin):
         self._buffer = bytearray()
         self._in_flight = 0
         self._blocked = False
+        self._taking = False
+        self._said_all = False
         self._ended = False
         peer = self.transport.getPeer()
         self._client = plain_address(getattr(peer, "host", ""))
@@ -71,7 +73,28 @@ class StreamShell(Protocol, TimeoutMixin):
         self._buffer += data
         self._take_queries()
 
+    def readConnectionLost(self) -> None:
+        """The client has said all it will say, and still listens: it gets the answers that are under way."""
+        self._said_all = True
+        self._end_if_done()
+
+    def writeConnectionLost(self) -> None:
+        """Only one end of the way to the client is ever closed by itself, and it is not this one."""
+
+    def _end_if_done(self) -> None:
+        if self._said_all and not self._in_flight and not self._blocked and not self._taking:
+            self.transport.loseConnection()
+
     def _take_queries(self) -> None:
+        if self._taking:
+            return  # asked for by an answer that came at once: the loop below goes on anyway
+        self._taking = True
+        try:
+            self._take_all()
+        finally:
+            self._taking = False
+
+    def _take_all(self) -> None:
         buffer = self._buffer
         while len(buffer) >= 2 and not self._ended:
             if self._in_flight >= self.factory.most_in_flight or self._blocked:
@@ -98,6 +121,7 @@ class StreamShell(Protocol, TimeoutMixin):
             return
         if len(message) < 12 or message[2] & 0x80:
             # No reply will come to what cannot be a query; it ends the connection (RFC 7766 section 8).
+            self._buffer.clear()
             self.transport.loseConnection()
             return
         self._in_flight += 1
@@ -113,13 +137,15 @@ class StreamShell(Protocol, TimeoutMixin):
             self._write(reply)
         if not self._blocked and self._in_flight == self.factory.most_in_flight - 1:
             self._read(True)
+        self._end_if_done()
 
     def _write(self, reply: bytes) -> None:
         self.transport.write(len(reply).to_bytes(2, "big") + reply)
 
     def _read(self, on: bool) -> None:
         if on:
-            self.transport.resumeProducing()
+            if not self._said_all:
+                self.transport.resumeProducing()
             if self._buffer:
                 self._take_queries()
         else:
@@ -139,6 +165,7 @@ class StreamShell(Protocol, TimeoutMixin):
         self.setTimeout(self.factory.idle)
         if self._in_flight < self.factory.most_in_flight:
             self._read(True)
+        self._end_if_done()
 
     def stopProducing(self) -> None:
         """The connection is gone."""

@@ -1,0 +1,374 @@
+"""DNS over TCP: pieces, pipelining, time-outs, bounds and back-pressure, on the memory network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dns.message
+from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import ClientFactory, Protocol
+from twisted.trial.unittest import SynchronousTestCase
+
+from kdns.core.answer import Answer
+from kdns.core.request import Request
+from kdns.server.blocks import ServedBlock
+from kdns.server.listener import Listener
+from kdns.server.sockets import OpenEndpoint, open_endpoint
+from kdns.server.streams import FIRST_QUERY, IDLE, WRITE
+from kdns.server.table import Room
+from kdns.testing.memory import MemoryReactor
+from kdns.wire.constants import SERVFAIL, TXT
+from kdns.wire.records import Record
+from tests.server.support import Counting, Slow, a_block, a_house, address, zones_of
+
+PORT = 1053
+
+
+def framed(*messages: bytes) -> bytes:
+    """Messages, each behind its length."""
+    return b"".join(len(message).to_bytes(2, "big") + message for message in messages)
+
+
+def asking(ident: int, name: str = "web.prod.") -> bytes:
+    """A query."""
+    return dns.message.make_query(name, "A", id=ident).to_wire()
+
+
+class Client(Protocol):
+    """A client that keeps what it gets."""
+
+    transport: Any  # Twisted's own annotations cannot be called
+
+    def __init__(self) -> None:
+        self.octets = b""
+        self.closed = False
+
+    def dataReceived(self, data: bytes) -> None:
+        """Keep it."""
+        self.octets += data
+
+    def connectionLost(self, reason: Any = None) -> None:
+        """The server closed, or the client."""
+        self.closed = True
+
+    @property
+    def replies(self) -> list[dns.message.Message]:
+        """The messages that came whole."""
+        found = []
+        rest = self.octets
+        while len(rest) >= 2 and len(rest) >= 2 + int.from_bytes(rest[:2], "big"):
+            end = 2 + int.from_bytes(rest[:2], "big")
+            found.append(dns.message.from_wire(rest[2:end]))
+            rest = rest[end:]
+        return found
+
+    @property
+    def idents(self) -> list[int]:
+        """Which queries were answered, in the order of the replies."""
+        return [reply.id for reply in self.replies]
+
+
+class _Connect(ClientFactory[Protocol]):
+    noisy = False
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+
+    def buildProtocol(self, addr: IAddress | None) -> Protocol:
+        """The one connection."""
+        return self.client
+
+
+class StreamCase(SynchronousTestCase):
+    """A listener on the memory network."""
+
+    def serve(self, *blocks: ServedBlock) -> None:
+        """Listen with these blocks for the root."""
+        self.reactor = MemoryReactor()
+        self.house = a_house(self.reactor)
+        self.room = Room(1_000_000)
+        listener = Listener(self.house, "dns://:1053", zones_of(root=blocks[0]))
+        self.opened: OpenEndpoint = open_endpoint(self.reactor, listener, "127.0.0.1", PORT, self.room)
+        self.clients: list[Client] = []
+
+    def tearDown(self) -> None:
+        for client in self.clients:
+            if not client.closed:
+                client.transport.abortConnection()
+        self.opened.close(self.room)
+        self.reactor.advance(0.0)
+        self.assertEqual(self.reactor.leftovers(), [])
+
+    def connect(self) -> Client:
+        """A connected client."""
+        client = Client()
+        self.clients.append(client)
+        self.reactor.connectTCP("127.0.0.1", PORT, _Connect(client))
+        self.reactor.settle()
+        return client
+
+    def send(self, client: Client, octets: bytes) -> None:
+        """Send octets, and let happen what happens at once."""
+        client.transport.write(octets)
+        self.reactor.settle()
+
+    def metric(self, name: str) -> float:
+        """A stream metric of the listener."""
+        return next(
+            family.counter("dns://:1053", "tcp").value
+            for family in self.house.registry.families()
+            if family.name == name
+        )
+
+
+class QueryTests(StreamCase):
+    """Queries in pieces, together, and out of order."""
+
+    def test_one(self) -> None:
+        """A query is answered, and the connection stays."""
+        self.serve(a_block())
+        client = self.connect()
+        self.send(client, framed(asking(1)))
+        self.send(client, framed(asking(2)))
+        self.assertEqual(client.idents, [1, 2])
+        self.assertFalse(client.closed)
+
+    def test_octet_by_octet(self) -> None:
+        """A query may come an octet at a time."""
+        self.serve(a_block())
+        client = self.connect()
+        for octet in framed(asking(1), asking(2)):
+            self.send(client, bytes((octet,)))
+        self.assertEqual(client.idents, [1, 2])
+
+    def test_out_of_order(self) -> None:
+        """Queries are answered as they finish: a slow one holds up nobody behind it."""
+        slow = Slow()
+
+        def say(request: Request) -> Any:
+            return slow(request) if request.qname.startswith(b"\x04slow") else address(request)
+
+        self.serve(a_block(say))
+        client = self.connect()
+        self.send(client, framed(asking(1, "slow.prod."), asking(2), asking(3, "slow.prod."), asking(4)))
+        self.assertEqual(client.idents, [2, 4])
+        slow.give(1)
+        slow.give(0)
+        self.reactor.settle()
+        self.assertEqual(client.idents, [2, 4, 3, 1])
+
+    def test_from_the_table(self) -> None:
+        """Repeated queries come out of the table with their own identifier, and are counted."""
+        observer = Counting(each=True)
+        self.serve(a_block(address, observer))
+        client = self.connect()
+        self.send(client, framed(*(asking(number) for number in range(100))))
+        self.assertEqual(client.idents, list(range(100)))
+        self.assertEqual(len(observer.exchanges), 1)
+        self.assertEqual(len(observer.repeats), 99)
+        self.house.tallies.fold()
+        self.assertEqual(observer.count.value, 100)
+
+    def test_longest(self) -> None:
+        """A message may have 65535 octets, and so may its reply."""
+
+        def say(request: Request) -> Answer:
+            record = Record(request.spelled, TXT, 1, 5, (b"\xff" + b"x" * 255) * 3)
+            return Answer(answer=(record,) * 90)
+
+        self.serve(a_block(say))
+        client = self.connect()
+        query = asking(1)
+        self.send(client, framed(query + bytes(65535 - len(query))))
+        self.reactor.advance(0.1)
+        self.assertEqual(client.idents, [1])
+        self.assertGreater(len(client.octets), 60_000)
+
+    def test_garbage(self) -> None:
+        """What cannot be a query ends the connection; queries before it are answered."""
+        for garbage in (
+            framed(b""),
+            framed(b"abc"),
+            framed(dns.message.make_response(dns.message.make_query("a.", "A")).to_wire()),
+        ):
+            self.serve(a_block())
+            client = self.connect()
+            self.send(client, framed(asking(1)) + garbage + framed(asking(2)))
+            self.assertEqual(client.idents, [1])
+            self.assertTrue(client.closed)
+
+    def test_malformed(self) -> None:
+        """A query that cannot be read is FORMERR, and the connection stays."""
+        self.serve(a_block())
+        client = self.connect()
+        self.send(client, framed(asking(1)[:-1], asking(2)))
+        self.assertEqual([reply.rcode() for reply in client.replies], [1, 0])
+
+    def test_client_gone(self) -> None:
+        """An answer for a client that is gone goes nowhere."""
+        slow = Slow()
+        self.serve(a_block(slow))
+        client = self.connect()
+        self.send(client, framed(asking(1)))
+        client.transport.abortConnection()
+        self.reactor.settle()
+        slow.give()
+        self.assertEqual(self.metric("kdns_stream_connections"), 0)
+
+    def test_half_close(self) -> None:
+        """A client that has said all it will say still gets its answers, those that come later too; then the connection ends."""
+        slow = Slow()
+
+        def say(request: Request) -> Any:
+            return slow(request) if request.qname.startswith(b"\x04slow") else address(request)
+
+        self.serve(a_block(say))
+        for names in (["web.prod."], ["slow.prod.", "web.prod."]):
+            client = self.connect()
+            client.transport.write(framed(*(asking(number, name) for number, name in enumerate(names))))
+            client.transport.loseWriteConnection()
+            self.reactor.settle()
+            self.assertEqual(len(client.replies), 1)
+            self.assertEqual(client.closed, not slow.waiting)
+            while slow.waiting:
+                slow.give()
+            self.reactor.settle()
+            self.assertEqual(len(client.replies), len(names))
+            self.assertTrue(client.closed)
+
+    def test_half_close_without_question(self) -> None:
+        """A client that says nothing and then that it will say nothing is let go."""
+        self.serve(a_block())
+        client = self.connect()
+        client.transport.loseWriteConnection()
+        self.reactor.settle()
+        self.assertTrue(client.closed)
+
+    def test_many_at_the_bound(self) -> None:
+        """Thousands of queries in one piece, one short of the bound on those that wait: each is answered, however deep the buffer."""
+        slow = Slow()
+
+        def say(request: Request) -> Any:
+            return slow(request) if request.qname.startswith(b"\x04slow") else Answer()
+
+        self.serve(a_block(say))
+        self.opened.factory.most_in_flight = 2
+        client = self.connect()
+        self.send(client, framed(asking(9999, "slow."), *(asking(number, "fast.") for number in range(3000))))
+        self.reactor.advance(0.1)
+        self.assertEqual(client.idents, list(range(3000)))
+        slow.give()
+
+
+class TimeTests(StreamCase):
+    """How long a connection may do what."""
+
+    def test_first_query(self) -> None:
+        """A connection without a query ends after 3 seconds, and one with half a query as well."""
+        self.serve(a_block())
+        silent, half = self.connect(), self.connect()
+        self.send(half, framed(asking(1))[:-3])
+        self.reactor.advance(FIRST_QUERY - 0.01)
+        self.assertEqual((silent.closed, half.closed), (False, False))
+        self.reactor.advance(0.02)
+        self.assertEqual((silent.closed, half.closed), (True, True))
+        self.assertEqual((silent.octets, half.octets), (b"", b""))
+
+    def test_dribble(self) -> None:
+        """Octets of a query that does not come whole do not keep a connection open."""
+        self.serve(a_block())
+        client = self.connect()
+        for octet in framed(asking(1))[:20]:
+            self.send(client, bytes((octet,)))
+            self.reactor.advance(0.3)
+        self.assertTrue(client.closed)
+
+    def test_idle(self) -> None:
+        """A connection ends 10 seconds after its last query."""
+        self.serve(a_block())
+        client = self.connect()
+        self.send(client, framed(asking(1)))
+        self.reactor.advance(IDLE - 0.1)
+        self.send(client, framed(asking(2)))
+        self.reactor.advance(IDLE - 0.1)
+        self.assertFalse(client.closed)
+        self.reactor.advance(0.2)
+        self.assertTrue(client.closed)
+
+    def test_not_idle_while_waiting(self) -> None:
+        """A connection whose query still waits is not idle; the query's own deadline answers it."""
+        slow = Slow()
+        self.serve(a_block(slow))
+        self.opened.factory.idle = 1.0
+        client = self.connect()
+        self.send(client, framed(asking(1)))
+        self.reactor.advance(4.9)
+        self.assertEqual([reply.rcode() for reply in client.replies], [SERVFAIL])
+
+
+class BoundTests(StreamCase):
+    """No client takes more than its share."""
+
+    def test_connections(self) -> None:
+        """Of too many connections the one that asked least lately gives way."""
+        self.serve(a_block())
+        self.opened.factory.most_connections = 3
+        clients = [self.connect() for _ in range(3)]
+        self.send(clients[0], framed(asking(1)))
+        newest = self.connect()
+        self.assertEqual([client.closed for client in clients], [False, True, False])
+        self.send(newest, framed(asking(2)))
+        self.assertEqual(newest.idents, [2])
+        self.assertEqual(self.metric("kdns_stream_connections"), 3)
+        self.assertEqual(self.metric("kdns_stream_evictions_total"), 1)
+
+    def test_in_flight(self) -> None:
+        """A client with too many queries under way is not read from until one is answered."""
+        slow = Slow()
+        self.serve(a_block(slow))
+        self.opened.factory.most_in_flight = 4
+        client = self.connect()
+        self.send(client, framed(*(asking(number, f"n{number}.prod.") for number in range(10))))
+        self.assertEqual(len(slow.waiting), 4)
+        for number in range(10):
+            slow.give()
+            self.reactor.settle()
+            self.assertLessEqual(len(slow.waiting), 4)
+            self.assertEqual(client.idents, list(range(number + 1)))
+
+    def test_back_pressure(self) -> None:
+        """A client that does not take its replies is not read from, and goes on where it was when it does."""
+        self.serve(a_block())
+        self.reactor.window = 2000
+        client = self.connect()
+        client.transport.pauseProducing()
+        count = 6000
+        self.send(client, framed(*(asking(number) for number in range(count))))
+        waiting = sum(len(getattr(shell, "_buffer", b"")) for shell in self.opened.factory._connections)
+        self.assertLess(waiting, 200_000)
+        client.transport.resumeProducing()
+        self.reactor.advance(0.5)
+        self.assertEqual(client.idents, list(range(count)))
+
+    def test_never_reads(self) -> None:
+        """A client that takes nothing for 5 seconds is cut off."""
+        self.serve(a_block())
+        self.reactor.window = 2000
+        client = self.connect()
+        client.transport.pauseProducing()
+        self.send(client, framed(*(asking(number) for number in range(6000))))
+        self.reactor.advance(WRITE + 0.1)
+        self.assertEqual(self.metric("kdns_stream_connections"), 0)
+
+    def test_close(self) -> None:
+        """The end of a listener answers what waits, and closes all connections."""
+        slow = Slow()
+        self.serve(a_block(slow))
+        client = self.connect()
+        self.send(client, framed(asking(1)))
+        self.opened.close(self.room)
+        self.room.table()
+        self.reactor.settle()
+        self.assertEqual([reply.rcode() for reply in client.replies], [SERVFAIL])
+        self.assertTrue(client.closed)
+        self.serve(a_block())
