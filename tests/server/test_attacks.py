@@ -8,13 +8,17 @@ from typing import Any
 import dns.message
 import dns.rcode
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.protocol import DatagramProtocol
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.core.answer import Answer
 from kdns.core.observe import Exchange, Repeat
+from kdns.server.assembly import Configuration, read_text
+from kdns.server.service import KdnsService
 from kdns.server.table import Room
+from kdns.testing.memory import MemoryReactor
 from kdns.wire.constants import SERVFAIL
-from tests.server.support import Asker, Counting, Slow, a_block, address, another, zones_of
+from tests.server.support import Asker, Counting, Slow, a_block, a_house, address, another, zones_of
 
 QUERY = dns.message.make_query("web.example.", "A")
 
@@ -136,3 +140,124 @@ class ReloadTests(SynchronousTestCase):
         asker.listener.serve(zones_of(root=a_block()))
         after = [stamp.version == version for stamp, version in answer.holds.stamps]
         self.assertEqual((before, after), ([True], [False]))
+
+
+class HeldUpstream(DatagramProtocol):
+    """An upstream that answers when the test says so."""
+
+    transport: Any  # Twisted's own annotation of IUDPTransport cannot be called
+
+    def __init__(self) -> None:
+        self.held: list[tuple[bytes, Any]] = []
+
+    def datagramReceived(self, data: bytes, addr: Any) -> None:
+        """Hold it."""
+        self.held.append((data, addr))
+
+    def answer(self) -> None:
+        """Answer all that is held, with an empty NOERROR."""
+        for query, address in self.held:
+            self.transport.write(query[:2] + b"\x81\x80" + query[4:], address)
+        self.held.clear()
+
+
+class Collecting(DatagramProtocol):
+    """A client that keeps the response codes of what it is told."""
+
+    transport: Any  # as above
+
+    def __init__(self) -> None:
+        self.rcodes: list[int] = []
+
+    def ask(self, port: int, name: str) -> None:
+        """Ask for a name."""
+        self.transport.write(dns.message.make_query(name, "A").to_wire(), ("127.0.0.1", port))
+
+    def datagramReceived(self, data: bytes, addr: Any) -> None:
+        """Keep it."""
+        self.rcodes.append(data[3] & 15)
+
+
+class RunningReloadTests(SynchronousTestCase):
+    """Reloads and the end of a whole service, while queries wait for an upstream."""
+
+    def setUp(self) -> None:
+        self.reactor = MemoryReactor()
+        self.upstream, self.client = HeldUpstream(), Collecting()
+        self.reactor.listenUDP(5300, self.upstream, "127.0.0.1")
+        self.reactor.listenUDP(0, self.client, "127.0.0.1")
+        self.text = ".:1053 {\n bind 127.0.0.1\n forward . 127.0.0.1:5300\n}\n"
+        self.service = KdnsService(a_house(self.reactor), lambda: read_text(self.text, {}))
+        self.service.startService()
+        self.reactor.settle()
+        self.successResultOf(self.service.when_running())
+        self.taken_over: list[Configuration] = []
+        self.service.taken_over = self.taken_over.append
+
+    def tearDown(self) -> None:
+        if self.service.running:
+            self.stopped()
+
+    def stopped(self) -> None:
+        """End the service."""
+        ended = self.service.stopService()
+        self.reactor.settle()
+        self.successResultOf(ended)
+
+    def ask(self, name: str) -> None:
+        """Send a query, and let it reach whom it reaches."""
+        self.client.ask(1053, name)
+        self.reactor.settle()
+
+    def test_waiting_over_a_change_of_upstream(self) -> None:
+        """A query under way to an upstream that the new configuration does not have still gets its answer."""
+        self.ask("a.example.")
+        self.text = self.text.replace("5300", "5301")
+        reload = self.service.reload()
+        self.reactor.advance(0.2)
+        self.assertEqual(len(self.taken_over), 1)
+        self.assertNoResult(reload)
+        self.upstream.answer()
+        self.reactor.advance(0.2)
+        self.assertEqual(self.client.rcodes, [0])
+        self.assertTrue(self.successResultOf(reload))
+
+    def test_upstream_that_stays_silent(self) -> None:
+        """The old configuration is not kept longer than its queries may wait."""
+        self.ask("a.example.")
+        self.text = self.text.replace("5300", "5301")
+        reload = self.service.reload()
+        self.reactor.pump([0.1] * 49)
+        self.assertEqual(self.client.rcodes, [SERVFAIL])
+        self.assertTrue(self.successResultOf(reload))
+
+    def test_asked_for_during_a_reload(self) -> None:
+        """A reload that is asked for while another is under way is not forgotten; a storm of them is one."""
+        self.ask("a.example.")
+        self.text = self.text.replace("5300", "5301")
+        self.service.reload()
+        self.reactor.settle()
+        self.text = self.text.replace("5301", "5302")
+        for _ in range(100):
+            self.service.reload()
+        self.upstream.answer()
+        self.reactor.advance(0.2)
+        self.assertEqual(len(self.taken_over), 2)
+        assert self.service.configuration is not None
+        self.assertEqual(self.service.configuration.corefile.fingerprint, read_text(self.text, {}).fingerprint)
+
+    def test_end(self) -> None:
+        """At the end who waits over UDP is told so, while there is a socket to say it with."""
+        self.ask("a.example.")
+        self.stopped()
+        self.assertEqual(self.client.rcodes, [SERVFAIL])
+
+    def test_end_during_a_reload(self) -> None:
+        """An end while a reload waits for old queries is quiet, and answers them."""
+        self.ask("a.example.")
+        self.text = self.text.replace("5300", "5301")
+        reload = self.service.reload()
+        self.reactor.settle()
+        self.stopped()
+        self.assertEqual((self.client.rcodes, self.service.running), ([SERVFAIL], 0))
+        self.assertTrue(self.successResultOf(reload))

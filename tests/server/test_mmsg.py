@@ -1,0 +1,246 @@
+"""DNS over UDP in batches, on real sockets of the loopback interface."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import dns.message
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+from twisted.trial.unittest import TestCase
+
+from kdns.core.answer import FOR_NOBODY, Answer
+from kdns.core.request import Request
+from kdns.plugins.seam import House
+from kdns.server import mmsg
+from kdns.server.blocks import ServedBlock
+from kdns.server.listener import Listener
+from kdns.server.sockets import OpenEndpoint, open_endpoint
+from kdns.server.table import Room
+from kdns.testing.memory import MemoryReactor
+from kdns.wire.records import Record
+from tests.server.support import Counting, Slow, a_block, address, zones_of
+
+
+def here() -> Any:
+    """The reactor that runs the test; to mypy it is a module."""
+    from twisted.internet import reactor
+
+    return reactor
+
+
+def asking(ident: int, name: str = "web.prod.") -> bytes:
+    """A query."""
+    return dns.message.make_query(name, "A", id=ident).to_wire()
+
+
+class MmsgTests(TestCase):
+    """Batches of recvmmsg and sendmmsg."""
+
+    timeout = 20.0
+    if not mmsg.available(here()):
+        skip = "recvmmsg is used on Linux with 64 bits only"
+
+    def serve(self, block: ServedBlock, host: str = "127.0.0.1") -> OpenEndpoint:
+        """Listen with a block for the root."""
+        self.house = House(here())
+        room = Room(10_000_000)
+        listener = Listener(self.house, "dns://:0", zones_of(root=block))
+        opened = open_endpoint(here(), listener, host, 0, room)
+        self.addCleanup(opened.close, room)
+        self.assertIsInstance(opened.datagrams[0], mmsg.MmsgPort)
+        return opened
+
+    def client(self, opened: OpenEndpoint, to: str = "127.0.0.1", source: str = "") -> socket.socket:
+        """A client's socket; it takes replies only from the address it asks."""
+        family = socket.AF_INET6 if ":" in to else socket.AF_INET
+        sock = socket.socket(family, socket.SOCK_DGRAM)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        sock.setblocking(False)
+        if source:
+            sock.bind((source, 0))
+        sock.connect((to, opened.port))
+        self.addCleanup(sock.close)
+        return sock
+
+    async def replies(self, sock: socket.socket, count: int, patience: float = 2.0) -> list[bytes]:
+        """So many replies, or those that came while there was patience."""
+        found: list[bytes] = []
+        reactor = here()
+        end = reactor.seconds() + patience
+        while len(found) < count and reactor.seconds() < end:
+            try:
+                found.append(sock.recv(65535))
+            except BlockingIOError:
+                await deferLater(reactor, 0.001)
+        return found
+
+    def run_with(self, test: Any) -> Deferred[None]:
+        """Run a coroutine."""
+        return Deferred.fromCoroutine(test)
+
+    def test_families(self) -> Deferred[None]:
+        """IPv4, IPv6 and both wildcards answer, and know their clients."""
+        seen: list[tuple[str, int, str]] = []
+
+        def say(request: Request) -> Answer:
+            seen.append((request.client, request.client_port, request.local))
+            return Answer(holds=FOR_NOBODY)
+
+        async def test() -> None:
+            for host, to, local in (
+                ("127.0.0.1", "127.0.0.1", "127.0.0.1"),
+                ("::1", "::1", "::1"),
+                ("", "127.0.0.1", "::"),
+                ("", "::1", "::"),
+            ):
+                sock = self.client(self.serve(a_block(say), host), to)
+                sock.send(asking(7))
+                (reply,) = await self.replies(sock, 1)
+                self.assertEqual(dns.message.from_wire(reply).id, 7)
+                self.assertEqual(seen[-1], (*sock.getsockname()[:2], local))
+
+        return self.run_with(test())
+
+    def test_answers_from_where_it_was_asked(self) -> Deferred[None]:
+        """A wildcard answers from the address that was asked, at once, out of the table, and later."""
+        slow = Slow()
+
+        async def test() -> None:
+            opened = self.serve(
+                a_block(lambda request: slow(request) if request.qname[1:2] == b"s" else address(request)), ""
+            )
+            for number, to in enumerate(("127.0.0.1", "127.0.0.2", "127.9.8.7", "::1")):
+                sock = self.client(opened, to)  # connected: the kernel drops what comes from anywhere else
+                for ident in (1, 2):
+                    sock.send(asking(ident))
+                    self.assertEqual(len(await self.replies(sock, 1)), 1, to)
+                sock.send(asking(3, f"s-{number}.prod."))
+                await deferLater(here(), 0.02)
+                slow.give()
+                self.assertEqual(len(await self.replies(sock, 1)), 1, to)
+
+        return self.run_with(test())
+
+    def test_many(self) -> Deferred[None]:
+        """A thousand queries in one go are all answered, each with its identifier and its name, and all are counted."""
+        observer = Counting(each=True)
+
+        async def test() -> None:
+            sock = self.client(self.serve(a_block(address, observer)))
+            found: dict[int, str] = {}
+            for start in range(0, 1000, 250):
+                for ident in range(start, start + 250):
+                    sock.send(asking(ident, f"n{ident % 7}.prod."))
+                for reply in await self.replies(sock, 250):
+                    message = dns.message.from_wire(reply)
+                    found[message.id] = str(message.answer[0].name)
+            self.assertEqual(found, {ident: f"n{ident % 7}.prod." for ident in range(1000)})
+            self.assertEqual(len(observer.exchanges), 7)
+            self.assertEqual(len(observer.repeats), 993)
+            self.house.tallies.fold()
+            self.assertEqual(observer.count.value, 1000)
+            self.assertEqual(sum(observer.durations.counts), 1000)
+
+        return self.run_with(test())
+
+    def test_mixed_batch(self) -> Deferred[None]:
+        """Hits, misses, silence and answers that come later stand side by side in one batch, and nothing gets mixed up."""
+        slow = Slow()
+
+        def say(request: Request) -> Any:
+            if request.qname[1:2] == b"s":
+                return slow(request)
+            return address(request) if request.qname[1:2] == b"h" else Answer(3, holds=FOR_NOBODY)
+
+        async def test() -> None:
+            sock = self.client(self.serve(a_block(say)))
+            sock.send(asking(0, "hit."))
+            await self.replies(sock, 1)
+            kinds = ("hit.", "miss.", "slow.", "")
+            for ident in range(1, 41):
+                name = kinds[ident % 4]
+                sock.send(asking(ident, name) if name else b"short")
+            early = {
+                dns.message.from_wire(reply).id: dns.message.from_wire(reply) for reply in await self.replies(sock, 20)
+            }
+            self.assertEqual(sorted(early), [ident for ident in range(1, 41) if ident % 4 in (0, 1)])
+            for ident, message in early.items():
+                self.assertEqual(
+                    (message.rcode(), str(message.question[0].name)), (3 if ident % 4 else 0, kinds[ident % 4])
+                )
+            self.assertEqual(len(slow.waiting), 10)
+            while slow.waiting:
+                slow.give(len(slow.waiting) - 1)
+            late = sorted(dns.message.from_wire(reply).id for reply in await self.replies(sock, 10))
+            self.assertEqual(late, [ident for ident in range(1, 41) if ident % 4 == 2])
+
+        return self.run_with(test())
+
+    def test_too_long(self) -> Deferred[None]:
+        """A query over 4096 octets is cut, and answered or refused; the next one is not touched by it."""
+
+        async def test() -> None:
+            sock = self.client(self.serve(a_block()))
+            opt = b"\x00\x00\x29\x10\x00\x00\x00\x00\x00\x17\x70" + b"\x00\x0c\x17\x6c" + bytes(5996)
+            query = bytearray(asking(1) + opt)
+            query[11] = 1
+            sock.send(bytes(query))
+            sock.send(asking(2))
+            one, two = [dns.message.from_wire(reply) for reply in await self.replies(sock, 2)]
+            self.assertEqual((one.id, one.rcode(), two.id, two.rcode()), (1, 1, 2, 0))
+
+        return self.run_with(test())
+
+    def test_cannot_send(self) -> Deferred[None]:
+        """A reply that the kernel does not take is counted, and those behind it go out."""
+
+        async def test() -> None:
+            # 65,535 octets may be asked for, but a datagram over IPv4 has 65,507 at most: this reply cannot leave.
+            def say(request: Request) -> Answer:
+                if request.edns is None:
+                    return address(request)
+                rest = 65520 - 12 - len(request.question) - 11 - 12
+                return Answer(answer=(Record(request.spelled, 65280, 1, 5, bytes(rest)),), holds=FOR_NOBODY)
+
+            opened = self.serve(a_block(say))
+            sock = self.client(opened)
+            query = dns.message.make_query("web.prod.", "A", id=1, use_edns=0, payload=65535)
+            sock.send(query.to_wire())
+            sock.send(asking(2))
+            found = await self.replies(sock, 1)
+            self.assertEqual([dns.message.from_wire(reply).id for reply in found], [2])
+            lost = next(
+                family.counter().value
+                for family in self.house.registry.families()
+                if family.name == "kdns_udp_send_errors_total"
+            )
+            self.assertEqual(lost, 1)
+
+        return self.run_with(test())
+
+    def test_after_the_end(self) -> Deferred[None]:
+        """An answer that comes when the socket is closed goes nowhere."""
+        slow = Slow()
+
+        async def test() -> None:
+            opened = self.serve(a_block(slow))
+            sock = self.client(opened)
+            sock.send(asking(1))
+            await deferLater(here(), 0.02)
+            opened.datagrams[0].stopListening()
+            slow.give()
+            self.assertEqual(opened.datagrams[0].fileno(), -1)
+
+        return self.run_with(test())
+
+    def test_not_in_memory(self) -> None:
+        """A reactor whose network is in memory watches no descriptors of this machine, so the house says so."""
+        self.assertTrue(mmsg.available(MemoryReactor()))
+        room = Room(1_000_000)
+        reactor = MemoryReactor()
+        house = House(reactor, kernel_sockets=False)
+        opened = open_endpoint(reactor, Listener(house, "dns://:0", zones_of(root=a_block())), "127.0.0.1", 0, room)
+        self.assertNotIsInstance(opened.datagrams[0], mmsg.MmsgPort)
+        opened.close(room)
