@@ -262,6 +262,8 @@ class Listener:
         if isinstance(failure, Failure):
             if isinstance(failure.value, ResolutionFailed):
                 error = failure.value
+            elif failure.check(CancelledError):
+                error = ResolutionFailed("what was asked has ended", SERVFAIL, (EDE_OTHER, "shutting down"))
             else:
                 self._panics.value += 1
                 log.failure(

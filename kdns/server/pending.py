@@ -9,6 +9,7 @@ can answer SERVFAIL and drop what it waited for. All queries have the same patie
 from __future__ import annotations
 
 from collections import OrderedDict
+from math import inf
 from typing import Generic, TypeVar
 
 PATIENCE = 4.8
@@ -33,6 +34,16 @@ class Waiting(Generic[T]):
     def full(self) -> bool:
         """Whether no further query may wait."""
         return len(self._open) >= self.most
+
+    @property
+    def newest(self) -> int:
+        """The ticket given last; 0 when none was."""
+        return self._next
+
+    @property
+    def oldest(self) -> float:
+        """The lowest ticket that has not ended; more than any when nothing waits."""
+        return next(iter(self._open), inf)
 
     def add(self, item: T, now: float) -> int:
         """Let *item* wait from *now* on; the ticket ends it."""

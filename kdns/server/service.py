@@ -3,8 +3,8 @@
 The service that owns everything: it starts a configuration, swaps in another, and ends.
 
 The way of a configuration: the Corefile is read and assembled beside what runs; resources that are new start; sockets that are new open;
-then, in one turn of the reactor, the new blocks answer. What the new configuration does not use any more stops afterwards. Whatever
-fails before the swap changes nothing.
+then, in one turn of the reactor, the new blocks answer. What the new configuration does not use any more stops afterwards, when the
+queries that came before have their answers. Whatever fails before the swap changes nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, FirstError, gatherResults, succeed
+from twisted.internet.defer import CancelledError, Deferred, FirstError, gatherResults, succeed
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -28,6 +29,9 @@ from kdns.server.table import Room
 
 log = Logger(namespace="kdns.server")
 reload_log = Logger(namespace="plugin/reload")
+
+LOOK_AGAIN = 0.05
+"""Seconds between two looks whether queries of the old configuration still wait."""
 
 FOLD_INTERVAL = 1.0
 """Seconds between two foldings of what the answer tables counted."""
@@ -59,6 +63,8 @@ class KdnsService(Service):
         self._waiting: list[Deferred[None]] = []
         self._resting: list[Deferred[None]] = []
         self._outcome: Failure | None = None
+        self._ending = False
+        self._wanted = False
         self._timer: Any = None
         self._refused = ""
         house.check_reload = self.check_reload
@@ -80,6 +86,7 @@ class KdnsService(Service):
         """Begin; :meth:`when_running` tells when queries are answered."""
         super().startService()
         self._outcome = None
+        self._ending = self._wanted = False
         self._busy = Deferred.fromCoroutine(self._start())
         self._busy.addBoth(self._started)
 
@@ -101,7 +108,7 @@ class KdnsService(Service):
         await self._start_resources(configuration.resources, configuration)
         try:
             self._swap(configuration)
-        except CannotListen:
+        except Exception:
             await self._stop_resources(configuration.resources)
             raise
         self._fold()
@@ -125,6 +132,9 @@ class KdnsService(Service):
         resting, self._resting = self._resting, []
         for one in resting:
             one.callback(None)
+        if self._wanted and not self._ending:
+            self._wanted = False
+            self.house.reactor.callLater(0, self.reload)
 
     async def _stop(self) -> None:
         if self._busy is not None:
@@ -150,6 +160,7 @@ class KdnsService(Service):
     def stopService(self) -> Deferred[None]:
         """End: what takes part says so (``lameduck``), sockets close, and nothing is left behind when the Deferred fires."""
         super().stopService()
+        self._ending = True
         return Deferred.fromCoroutine(self._stop())
 
     # Change
@@ -170,11 +181,13 @@ class KdnsService(Service):
 
     def reload(self, corefile: Corefile | None = None) -> Deferred[bool]:
         """
-        Take over *corefile*, or what the file says now.
+        Take over *corefile*, or what the file says now. While another reload is under way, or the start, it is remembered and follows.
 
         :return: fires with whether it was taken over; a configuration that cannot be is logged and counted, and changes nothing.
         """
-        if self._busy is not None or self.configuration is None:
+        if self._busy is not None:
+            self._wanted = not self._ending
+        if self._busy is not None or self.configuration is None or self._ending:
             return succeed(False)
         log.info("Reloading")
         self._busy = Deferred.fromCoroutine(self._reload(corefile))
@@ -191,10 +204,20 @@ class KdnsService(Service):
         await self._start_resources(fresh, configuration)
         try:
             old = self._swap(configuration)
-        except CannotListen:
+        except Exception:
             await self._stop_resources(fresh)
             raise
+        await self._last_answers()
         await self._stop_resources(old)
+
+    async def _last_answers(self) -> None:
+        """Wait until the queries that came under the old configuration are answered: what they wait for may be about to stop."""
+        before = [(opened.listener.waiting, opened.listener.waiting.newest) for opened in self.endpoints.values()]
+        try:
+            while any(waiting.oldest <= newest for waiting, newest in before):
+                await deferLater(self.house.reactor, LOOK_AGAIN)
+        except CancelledError:
+            pass  # the service ends, and answers them itself
 
     def _reloaded(self, _: None, done: Deferred[bool]) -> None:
         self._rest()
@@ -207,6 +230,9 @@ class KdnsService(Service):
 
     def _not_reloaded(self, failure: Failure, done: Deferred[bool], corefile: Corefile | None) -> None:
         self._rest()
+        if self._ending:
+            done.callback(False)
+            return
         assert self.configuration is not None
         self._tell_checks(self.configuration)
         error = failure.value
@@ -279,7 +305,7 @@ class KdnsService(Service):
                     opened[endpoint] = open_endpoint(
                         self.house.reactor, listener, endpoint.address, endpoint.port, self.room
                     )
-        except CannotListen:
+        except Exception:
             for one in opened.values():
                 one.close(self.room)
             raise

@@ -56,8 +56,8 @@ class OpenEndpoint:
 
     def close(self, room: Room) -> Deferred[Any]:
         """Accept nothing more, answer what still waits with SERVFAIL, and end the connections; fires when the sockets are closed."""
+        self.listener.stop()  # while there are sockets to answer with
         closing = [maybeDeferred(port.stopListening) for port in self.datagrams + self.streams]
-        self.listener.stop()
         self.factory.close_all()
         for table in self.tables:
             room.leave(table)
@@ -77,7 +77,7 @@ def open_endpoint(reactor: Any, listener: Listener, address: str, port: int, roo
             _open_sockets(reactor, opened, address, room)
         else:
             _listen(reactor, opened, address, room)
-    except CannotListen:
+    except Exception:  # too many open files, say: nothing may be left listening that nobody knows of
         opened.close(room)
         raise
     return opened

@@ -156,8 +156,8 @@ class HeldUpstream(DatagramProtocol):
 
     def answer(self) -> None:
         """Answer all that is held, with an empty NOERROR."""
-        for query, address in self.held:
-            self.transport.write(query[:2] + b"\x81\x80" + query[4:], address)
+        for query, asker in self.held:
+            self.transport.write(query[:2] + b"\x81\x80" + query[4:], asker)
         self.held.clear()
 
 
