@@ -142,7 +142,8 @@ def pod_address(label: bytes) -> bytes | None:
     try:
         if text.count("-") == 3 and "--" not in text:
             return IPv4Address(text.replace("-", ".")).packed
-        address = IPv6Address(text.replace("-", ":"))
+        # A zone index ("%eth0") means something on one host only.
+        address = IPv6Address("" if "%" in text else text.replace("-", ":"))
     except (AddressValueError, ValueError):
         return None
     mapped = address.ipv4_mapped
