@@ -31,6 +31,9 @@ IDLE = 10.0
 WRITE = 5.0
 """Seconds in which a client must take what was sent, or at least some of it."""
 
+TURN_SECONDS = 0.001
+"""How long the queries of one connection may take in one turn of the reactor; the rest waits for the next."""
+
 MOST_IN_FLIGHT = 64
 """Queries of one connection that may wait for their answers."""
 
@@ -51,7 +54,9 @@ class StreamShell(Protocol, TimeoutMixin):
         self._in_flight = 0
         self._blocked = False
         self._taking = False
+        self._later: Any = None
         self._said_all = False
+        self._closing = False
         self._ended = False
         peer = self.transport.getPeer()
         self._client = plain_address(getattr(peer, "host", ""))
@@ -65,6 +70,9 @@ class StreamShell(Protocol, TimeoutMixin):
         """Answers that come now go nowhere."""
         self._ended = True
         self.setTimeout(None)
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
         self._buffer.clear()
         self.factory.left(self)
 
@@ -81,12 +89,22 @@ class StreamShell(Protocol, TimeoutMixin):
     def writeConnectionLost(self) -> None:
         """Only one end of the way to the client is ever closed by itself, and it is not this one."""
 
+    def close(self) -> None:
+        """Read no more, and end the connection when what was written has gone out, or when nobody takes it in time."""
+        if self._closing or self._ended:
+            return
+        self._closing = True
+        # A producer that was told to pause would keep the transport waiting for more.
+        self.transport.unregisterProducer()
+        self.setTimeout(self.factory.write)
+        self.transport.loseConnection()
+
     def _end_if_done(self) -> None:
-        if self._said_all and not self._in_flight and not self._blocked and not self._taking:
-            self.transport.loseConnection()
+        if self._said_all and not (self._in_flight or self._blocked or self._taking or self._later is not None):
+            self.close()
 
     def _take_queries(self) -> None:
-        if self._taking:
+        if self._taking or self._later is not None:
             return  # asked for by an answer that came at once: the loop below goes on anyway
         self._taking = True
         try:
@@ -96,7 +114,9 @@ class StreamShell(Protocol, TimeoutMixin):
 
     def _take_all(self) -> None:
         buffer = self._buffer
-        while len(buffer) >= 2 and not self._ended:
+        house = self.factory.listener.house
+        until = house.clock() + TURN_SECONDS
+        while len(buffer) >= 2 and not (self._ended or self._closing):
             if self._in_flight >= self.factory.most_in_flight or self._blocked:
                 self._read(False)
                 return
@@ -108,6 +128,19 @@ class StreamShell(Protocol, TimeoutMixin):
             self.factory.seen(self)
             self.setTimeout(self.factory.idle)
             self._ask(message)
+            if len(buffer) > 2 and house.clock() >= until:
+                # Somebody else's turn: a read brings up to 64 KiB, which is 2000 queries.
+                self._read(False)
+                self._later = house.reactor.callLater(0, self._go_on)
+                return
+
+    def _go_on(self) -> None:
+        """Take what had to wait for this turn."""
+        self._later = None
+        self._take_queries()
+        if self._later is None and not self._blocked and self._in_flight < self.factory.most_in_flight:
+            self._read(True)
+        self._end_if_done()
 
     def _ask(self, message: bytes) -> None:
         factory = self.factory
@@ -121,8 +154,7 @@ class StreamShell(Protocol, TimeoutMixin):
             return
         if len(message) < 12 or message[2] & 0x80:
             # No reply will come to what cannot be a query; it ends the connection (RFC 7766 section 8).
-            self._buffer.clear()
-            self.transport.loseConnection()
+            self.close()
             return
         self._in_flight += 1
         listener.receive(
@@ -144,6 +176,8 @@ class StreamShell(Protocol, TimeoutMixin):
 
     def _read(self, on: bool) -> None:
         if on:
+            if self._later is not None or self._closing:
+                return
             if not self._said_all:
                 self.transport.resumeProducing()
             if self._buffer:
@@ -173,10 +207,12 @@ class StreamShell(Protocol, TimeoutMixin):
 
     def timeoutConnection(self) -> None:
         """The time is up: queries that wait are still answered, unless the client does not read."""
-        if self._blocked or not self._in_flight:
-            self.transport.abortConnection() if self._blocked else self.transport.loseConnection()
-        else:
+        if self._blocked or self._closing:
+            self.transport.abortConnection()
+        elif self._in_flight:
             self.setTimeout(self.factory.idle)
+        else:
+            self.close()
 
     def callLater(self, seconds: float, call: Any) -> Any:
         """:class:`TimeoutMixin`'s way to the clock."""
@@ -240,4 +276,4 @@ class StreamFactory(ServerFactory):
     def close_all(self) -> None:
         """End all connections once what was written has gone out."""
         for connection in list(self._connections):
-            connection.transport.loseConnection()
+            connection.close()

@@ -15,10 +15,12 @@ from kdns.core.answer import Answer
 from kdns.core.observe import Exchange, Repeat
 from kdns.server.assembly import Configuration, read_text
 from kdns.server.service import KdnsService
+from kdns.server.streams import IDLE, TURN_SECONDS, WRITE
 from kdns.server.table import Room
 from kdns.testing.memory import MemoryReactor
 from kdns.wire.constants import SERVFAIL
 from tests.server.support import Asker, Counting, Slow, a_block, a_house, address, another, zones_of
+from tests.server.test_streams import StreamCase, asking, framed
 
 QUERY = dns.message.make_query("web.example.", "A")
 
@@ -261,3 +263,44 @@ class RunningReloadTests(SynchronousTestCase):
         self.stopped()
         self.assertEqual((self.client.rcodes, self.service.running), ([SERVFAIL], 0))
         self.assertTrue(self.successResultOf(reload))
+
+
+class GreedyStreamTests(StreamCase):
+    """TCP clients that take more than they give."""
+
+    def test_few_replies_that_nobody_takes(self) -> None:
+        """A client that leaves a few replies lying, too few to hold it up, is closed all the same when it is idle."""
+        self.serve(a_block())
+        self.reactor.window = 100
+        client = self.connect()
+        client.transport.pauseProducing()
+        self.send(client, framed(*(asking(number) for number in range(50))))
+        self.reactor.advance(IDLE + 0.1)
+        self.assertEqual(self.metric("kdns_stream_connections"), 1)
+        self.reactor.advance(WRITE)
+        self.assertEqual(self.metric("kdns_stream_connections"), 0)
+
+    def test_long_pipeline(self) -> None:
+        """Thousands of queries in one read are answered over many turns, so that others have theirs in between."""
+        asked = [0]
+
+        def say(request: Request) -> Answer:
+            asked[-1] += 1
+            return address(request)
+
+        self.serve(a_block(say))
+        now = [0.0]
+
+        def clock() -> float:
+            now[0] += TURN_SECONDS / 20
+            return now[0]
+
+        self.house.clock = clock
+        client = self.connect()
+        client.transport.write(framed(*(asking(number, f"n{number}.example.") for number in range(1000))))
+        while len(asked) < 1000 and sum(asked) < 1000:
+            asked.append(0)
+            self.reactor.turn()
+        self.reactor.settle()
+        self.assertEqual(client.idents, list(range(1000)))
+        self.assertLess(max(asked), 20)
