@@ -103,6 +103,37 @@ class MmsgTests(TestCase):
 
         return self.run_with(test())
 
+    def test_long_batch(self) -> Deferred[None]:
+        """A batch that takes longer than a turn is answered in several, without waiting for another query; the end leaves nothing of it."""
+        now = [0.0]
+        seen: list[int] = []
+
+        def say(request: Request) -> Answer:
+            now[0] += mmsg.TURN_SECONDS * 0.6
+            seen.append(request.ident)
+            return Answer(holds=FOR_NOBODY)
+
+        async def test() -> None:
+            opened = self.serve(a_block(say))
+            self.house.clock = lambda: now[0]
+            (port,) = opened.datagrams
+            sock = self.client(opened)
+            for ident in range(10):
+                sock.send(asking(ident))
+            port.doRead()
+            self.assertEqual(seen, [0, 1])
+            found = await self.replies(sock, 10)
+            self.assertEqual([reply[1] for reply in found], list(range(10)))
+            for ident in range(10, 20):
+                sock.send(asking(ident))
+            port.doRead()
+            self.assertEqual(len(seen), 12)
+            port.stopListening()
+            self.assertEqual(seen, list(range(20)))
+            self.assertEqual(len(await self.replies(sock, 10)), 10)
+
+        return self.run_with(test())
+
     def test_answers_from_where_it_was_asked(self) -> Deferred[None]:
         """A wildcard answers from the address that was asked, at once, out of the table, and later."""
         slow = Slow()

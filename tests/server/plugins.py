@@ -1,0 +1,100 @@
+# -*- test-case-name: tests.server.test_service -*-
+"""
+Plugins for tests of assembly and service, by dotted name in a Corefile.
+
+``tests.server.plugins.Say TEXT [broken | slow | cannot-start]`` answers TXT with its text. It runs one resource for itself, and keeps
+one by its text, and it writes into :data:`diary` what happens to them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail
+
+from kdns.core.answer import FOR_EVERYBODY, Answer
+from kdns.core.chain import Next, Reply
+from kdns.core.request import Request
+from kdns.corefile.dispenser import Dispenser
+from kdns.plugins.seam import Block, Resource, Site
+from kdns.wire.records import txt
+
+diary: list[str] = []
+"""What happened, for the test to read and to clear."""
+
+starting: list[Deferred[None]] = []
+"""Starts that wait until the test ends them."""
+
+
+@dataclass(eq=False)
+class Noted(Resource):
+    """A resource that writes down what happens to it."""
+
+    name: str
+    manner: str = ""
+    checks: list[Any] = field(default_factory=list)
+
+    def start(self) -> Deferred[None] | None:
+        """Begin, later, or not at all."""
+        diary.append(f"start {self.name}")
+        if self.manner == "slow":
+            waiting: Deferred[None] = Deferred(lambda _: diary.append(f"cancelled {self.name}"))
+            starting.append(waiting)
+            return waiting
+        if self.manner == "cannot-start":
+            return fail(RuntimeError(f"{self.name} cannot start"))
+        return None
+
+    def leave(self) -> None:
+        """The end is near."""
+        diary.append(f"leave {self.name}")
+
+    def stop(self) -> None:
+        """End."""
+        diary.append(f"stop {self.name}")
+
+    def set_checks(self, checks: list[Any]) -> None:
+        """Take the list of those that have a say in readiness."""
+        self.checks = checks
+
+
+@dataclass
+class Saying:
+    """The link."""
+
+    text: str
+    name: str = "say"
+
+    def answer(self, request: Request, next: Next) -> Reply:
+        """TXT with the text, whatever the question."""
+        return Answer(answer=(txt(request.spelled, 60, self.text.encode()),), holds=FOR_EVERYBODY)
+
+
+class Say:
+    """``Say TEXT [MANNER]``."""
+
+    name = "tests.server.plugins.Say"
+
+    def parse(self, tokens: Dispenser, block: Block) -> tuple[str, str]:
+        """Text and manner."""
+        for _ in tokens.invocations():
+            words = tokens.args(1, 2)
+        if words[-1] == "broken":
+            raise tokens.error("it is broken")
+        return words[0], words[1] if len(words) > 1 else ""
+
+    def build(self, config: tuple[str, str], site: Site) -> None:
+        """Link, resources, readiness."""
+        text, manner = config
+        site.link(Saying(text))
+        site.run(Noted(f"run {text}", manner))
+        site.keep(("say", text), config, lambda: Noted(f"keep {text}"))
+        site.ready_when("say", lambda: True)
+
+
+class First(Say):
+    """The same, outermost of all."""
+
+    name = "tests.server.plugins.First"
+    before = "errors"

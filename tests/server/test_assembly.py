@@ -1,0 +1,124 @@
+"""From a Corefile to a configuration: order, endpoints, resources, and what is refused."""
+
+from __future__ import annotations
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from kdns.corefile.errors import CorefileError
+from kdns.server.assembly import Configuration, Endpoint, assemble, read_text
+from kdns.wire.names import from_text
+from tests.server import plugins
+from tests.support import a_house
+
+SAY = "tests.server.plugins.Say"
+FIRST = "tests.server.plugins.First"
+
+
+class AssemblyTests(SynchronousTestCase):
+    """Everything is made, and nothing is started."""
+
+    def setUp(self) -> None:
+        plugins.diary.clear()
+        self.clock = Clock()
+
+    def tearDown(self) -> None:
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(plugins.diary, [])
+
+    def assembled(self, corefile: str, running: Configuration | None = None) -> Configuration:
+        """Assemble a Corefile."""
+        return assemble(read_text(corefile, {}), a_house(self.clock), running.kept if running else None)
+
+    def refusal(self, corefile: str) -> str:
+        """What a Corefile is refused with."""
+        with self.assertRaises(CorefileError) as raised:
+            self.assembled(corefile)
+        return str(raised.exception)
+
+    def test_endpoints(self) -> None:
+        """Blocks for one port share an endpoint; bound addresses have their own."""
+        found = self.assembled(
+            "a.test:53 b.test:5353 {\n whoami\n}\n.:53 {\n whoami\n}\nc.test {\n bind 127.0.0.1 ::1\n whoami\n}\n"
+        )
+        zones = {endpoint: sorted(zones.blocks) for endpoint, zones in found.endpoints.items()}
+        self.assertEqual(
+            zones,
+            {
+                Endpoint("dns", "", 53): sorted((from_text("a.test."), b"\x00")),
+                Endpoint("dns", "", 5353): [from_text("b.test.")],
+                Endpoint("dns", "127.0.0.1", 53): [from_text("c.test.")],
+                Endpoint("dns", "::1", 53): [from_text("c.test.")],
+            },
+        )
+        self.assertEqual(
+            [endpoint.label for endpoint in zones], ["dns://:53", "dns://:5353", "dns://127.0.0.1:53", "dns://[::1]:53"]
+        )
+        self.assertEqual(
+            found.announcements,
+            ["a.test.:53", "b.test.:5353", ".:53", "c.test.:53 on 127.0.0.1", "c.test.:53 on ::1"],
+        )
+
+    def test_order(self) -> None:
+        """Links stand in the order of plugins, whatever the order of lines; a foreign plugin names its place."""
+        found = self.assembled(f".:53 {{\n whoami\n {SAY} x\n cache\n errors\n {FIRST} y\n}}\n")
+        links = [getattr(link, "text", link.name) for link in found.sites[0].links]
+        self.assertEqual(links, [name for name in ("y", "errors", "cache", "x", "whoami") if name in links])
+        self.assertEqual((links[0], links[-2:]), ("y", ["x", "whoami"]))
+
+    def test_resources(self) -> None:
+        """Each resource once, a kept one shared by the blocks that ask for the same."""
+        found = self.assembled(f"a.test {{\n {SAY} x\n}}\nb.test {{\n {SAY} x\n}}\n")
+        names = [getattr(resource, "name", "") for resource in found.resources]
+        self.assertEqual(sorted(names), ["keep x", "run x", "run x"])
+        self.assertEqual(
+            [(check.name, check.zones) for check in found.checks], [("say", "a.test."), ("say", "b.test.")]
+        )
+
+    def test_kept(self) -> None:
+        """A new configuration takes over what did not change."""
+        one = self.assembled(f". {{\n {SAY} x\n}}\n")
+        two = self.assembled(f". {{\n {SAY} x\n whoami\n}}\n", one)
+        three = self.assembled(f". {{\n {SAY} z\n}}\n", two)
+
+        def kept(found: Configuration) -> list[int]:
+            return [id(one) for one in found.resources if getattr(one, "name", "").startswith("keep")]
+
+        self.assertEqual(kept(one), kept(two))
+        self.assertNotEqual(kept(two), kept(three))
+
+    def test_errors(self) -> None:
+        """What is wrong is said with its place, and nothing is built."""
+        self.assertEqual(
+            self.refusal(f". {{\n {SAY} x broken\n}}\n"),
+            f"plugin/{SAY}: Corefile:2 - Error during parsing: it is broken",
+        )
+        self.assertIn("kdns does not have this plugin of CoreDNS yet", self.refusal(". {\n dnssec\n}\n"))
+        self.assertIn("Unknown directive 'frob'", self.refusal(". {\n frob\n}\n"))
+        self.assertIn("kdns does not serve tls:// yet", self.refusal("tls://. {\n whoami\n}\n"))
+        self.assertIn("it is already defined", self.refusal(". {\n whoami\n}\n. {\n whoami\n}\n"))
+
+    def test_first_error_in_order_of_plugins(self) -> None:
+        """Of several errors the one of the outermost plugin is told, whatever the order of lines."""
+        text = self.refusal(f". {{\n whoami x\n errors x\n {FIRST} x broken\n}}\n")
+        self.assertIn(FIRST, text)
+        self.assertIn("plugin/errors", self.refusal(". {\n whoami x\n errors x\n}\n"))
+
+    def test_warnings(self) -> None:
+        """What is odd and no error is told."""
+        found = self.assembled("_a.test {\n import *.nothing\n whoami\n}\n")
+        self.assertEqual(
+            found.warnings,
+            [
+                "[WARNING] No files matching import glob pattern: *.nothing",
+                'Warning: Domain "_a.test." does not follow RFC1035 preferred syntax',
+            ],
+        )
+
+    def test_empty_block(self) -> None:
+        """A block with nothing that answers takes its queries, and refuses them."""
+        found = self.assembled("a.test {\n}\nb.test {\n bind 127.0.0.1\n}\nc.test {\n errors\n}\n")
+        empty = [
+            block.empty for zones in found.endpoints.values() for blocks in zones.blocks.values() for block in blocks
+        ]
+        self.assertEqual(sorted(empty), [False, True, True])

@@ -1,0 +1,123 @@
+"""Opening the sockets of an endpoint: what is opened, what is said when it cannot be, and what is left behind then."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from kdns.plugins.seam import House
+from kdns.server.listener import Listener
+from kdns.server.sockets import CannotListen, open_endpoint, reason
+from kdns.server.table import Room
+from kdns.testing.memory import MemoryReactor
+from tests.server.support import a_block, a_house, zones_of
+
+
+class TextTests(SynchronousTestCase):
+    """What operators read."""
+
+    def test_texts(self) -> None:
+        """As CoreDNS says it, with the system's words behind."""
+        in_use = reason(OSError(errno.EADDRINUSE, "whatever"))
+        self.assertEqual(in_use, "address already in use")
+        self.assertEqual(
+            str(CannotListen("tcp", "", 53, in_use)), "Listen: listen tcp :53: bind: address already in use"
+        )
+        self.assertEqual(
+            str(CannotListen("udp", "::1", 53, in_use)),
+            "ListenPacket: listen udp [::1]:53: bind: address already in use",
+        )
+        self.assertEqual(reason(OSError("without a number")), "without a number")
+
+
+class MemoryTests(SynchronousTestCase):
+    """Any reactor's own ports."""
+
+    def open(self, reactor: MemoryReactor, host: str, port: int) -> Any:
+        """Open an endpoint."""
+        listener = Listener(a_house(reactor), "dns://:53", zones_of(root=a_block()))
+        self.room = Room(1_000_000)
+        return open_endpoint(reactor, listener, host, port, self.room)
+
+    def test_same_port(self) -> None:
+        """Port 0 is one port for both transports."""
+        reactor = MemoryReactor()
+        opened = self.open(reactor, "127.0.0.1", 0)
+        text = "\n".join(reactor.leftovers())
+        self.assertIn(f"TCP port 127.0.0.1:{opened.port}", text)
+        self.assertIn(f"UDP port 127.0.0.1:{opened.port}", text)
+        opened.close(self.room)
+        reactor.settle()
+        self.assertEqual(reactor.leftovers(), [])
+
+    def test_no_such_address(self) -> None:
+        """An address that the machine does not have."""
+        with self.assertRaises(CannotListen) as raised:
+            self.open(MemoryReactor(["127.0.0.1"]), "192.0.2.77", 53)
+        self.assertEqual(
+            str(raised.exception), "Listen: listen tcp 192.0.2.77:53: bind: cannot assign requested address"
+        )
+
+    def test_nothing_left(self) -> None:
+        """When UDP cannot be opened, TCP is closed again."""
+        reactor = MemoryReactor()
+        from twisted.internet.protocol import DatagramProtocol
+
+        other = reactor.listenUDP(53, DatagramProtocol(), "127.0.0.1")
+        with self.assertRaises(CannotListen) as raised:
+            self.open(reactor, "127.0.0.1", 53)
+        self.assertEqual(raised.exception.transport, "udp")
+        other.stopListening()
+        reactor.settle()
+        self.assertEqual(reactor.leftovers(), [])
+        self.assertEqual(self.room._tables, [])
+
+
+class KernelTests(TestCase):
+    """Sockets of this machine."""
+
+    def open(self, host: str, port: int = 0) -> Any:
+        """Open an endpoint on the reactor that runs the test."""
+        from twisted.internet import reactor
+
+        room = Room(1_000_000)
+        opened = open_endpoint(
+            reactor, Listener(House(reactor), "dns://:0", zones_of(root=a_block())), host, port, room
+        )
+        self.addCleanup(opened.close, room)
+        return opened
+
+    def test_same_port(self) -> None:
+        """Port 0 is one port for both transports and both families."""
+        opened = self.open("")
+        self.assertGreater(opened.port, 0)
+        self.assertEqual({port.getHost().port for port in opened.streams}, {opened.port})
+        self.assertEqual({shell.getsockname()[1] for shell in opened.datagrams}, {opened.port})
+
+    def test_beside_another(self) -> None:
+        """A second process may open the same port, and take over without a gap."""
+        opened = self.open("127.0.0.1")
+        self.assertEqual(self.open("127.0.0.1", opened.port).port, opened.port)
+
+    def test_no_such_address(self) -> None:
+        """An address that this machine does not have."""
+        with self.assertRaises(CannotListen) as raised:
+            self.open("192.0.2.77", 5399)
+        self.assertEqual(
+            str(raised.exception), "Listen: listen tcp 192.0.2.77:5399: bind: cannot assign requested address"
+        )
+
+    def test_taken(self) -> None:
+        """A port that somebody else has for himself."""
+        taken = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.addCleanup(taken.close)
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        with self.assertRaises(CannotListen) as raised:
+            self.open("127.0.0.1", port)
+        self.assertEqual(
+            str(raised.exception), f"ListenPacket: listen udp 127.0.0.1:{port}: bind: address already in use"
+        )
