@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.core.answer import Answer
 from kdns.core.observe import Exchange, Repeat
+from kdns.core.request import Request
 from kdns.server.assembly import Configuration, read_text
 from kdns.server.service import KdnsService
 from kdns.server.streams import IDLE, TURN_SECONDS, WRITE
