@@ -16,6 +16,7 @@ import ctypes
 import errno
 import socket
 import sys
+from math import inf
 from struct import Struct
 from typing import Any
 
@@ -37,8 +38,11 @@ BATCH = 64
 MAX_QUERY = 4096
 """Octets of a datagram that are read; a longer query is cut and answered FORMERR."""
 
-TURN_SECONDS = 0.004
-"""How long one turn of the reactor may go on reading when there is always more."""
+TURN_SECONDS = 0.002
+"""
+How long to go on answering when there is always more; the last query begins within it. The reactor calls what was put off to later before
+it looks at the sockets again, so there may be two of these in a turn.
+"""
 
 _NAME = 28  # sizeof(struct sockaddr_in6), the larger of the two
 _CONTROL = 64  # room for one in6_pktinfo or in_pktinfo with its head
@@ -143,7 +147,10 @@ class MmsgPort:
         self._recvmmsg.argtypes = [*arguments, ctypes.c_void_p]
         self._sendmmsg = libc.sendmmsg
         self._sendmmsg.argtypes = arguments
-        self._in_batch = -1
+        # Of the batch in the buffers: when it came, how many datagrams, which is next, and the turn that goes on with it.
+        self._received = 0.0
+        self._count = self._next = 0
+        self._rest: Any = None
         self._lost = listener.house.registry.counter(
             "kdns_udp_send_errors_total", "Replies over UDP that the kernel did not take."
         ).counter()
@@ -167,8 +174,12 @@ class MmsgPort:
         self._reactor.addReader(self)
 
     def stopListening(self) -> None:
-        """Serve no more; what is still waiting is answered no more either."""
+        """Serve no more but the rest of a batch that was read; what is still waiting is answered no more either."""
         self._reactor.removeReader(self)
+        if self._rest is not None:
+            self._rest.cancel()
+            self._rest = None
+            self._serve_rest(inf)
         self._socket.close()
 
     def getsockname(self) -> Any:
@@ -182,25 +193,53 @@ class MmsgPort:
     # The way of a datagram.
 
     def doRead(self) -> None:
-        """Serve what has come, in batches, for a bounded time."""
+        """
+        Serve what has come, in batches, for a bounded time.
+
+        A batch of queries that are not in the table may take longer than a turn has: what is left of it waits for the next one.
+        """
         clock = self._listener.house.clock
         fd = self._socket.fileno()
         buffers = self._buffers
         started = clock()
-        while True:
-            buffers.in_heads[:] = buffers.fresh_heads
-            count = self._recvmmsg(fd, buffers.in_vector, BATCH, socket.MSG_DONTWAIT, None)
-            if count <= 0:
+        while fd >= 0:
+            if self._next >= self._count:
+                buffers.in_heads[:] = buffers.fresh_heads
+                self._count = self._recvmmsg(fd, buffers.in_vector, BATCH, socket.MSG_DONTWAIT, None)
+                self._next = 0
+                if self._count <= 0:
+                    return
+                self._received = clock()
+            self._serve_rest(started + TURN_SECONDS)
+            if self._next < self._count:
+                if self._rest is None:
+                    self._rest = self._reactor.callLater(0, self._read_on)
                 return
-            try:
-                self._serve_batch(count, clock())
-            except Exception:
-                # Whatever went wrong with these datagrams, the reactor must not close the socket over it.
-                log.failure("A batch of {count} queries was dropped", count=count)
-            if count < BATCH or clock() - started > TURN_SECONDS:
+            if self._count < BATCH or clock() - started > TURN_SECONDS:
                 return
 
-    def _serve_batch(self, count: int, now: float) -> None:
+    def _read_on(self) -> None:
+        """The next turn: no new datagram need come for the rest of a batch to be served."""
+        self._rest = None
+        self.doRead()
+
+    def _serve_rest(self, deadline: float) -> None:
+        """Serve what is left of the batch in the buffers, as far as *deadline* allows."""
+        try:
+            now = self._listener.house.clock()
+            self._next = self._serve_batch(self._next, self._count, now, deadline)
+        except Exception:
+            # Whatever went wrong with these datagrams, the reactor must not close the socket over it.
+            log.failure("A batch of {count} queries was dropped", count=self._count - self._next)
+            self._next = self._count
+
+    def _serve_batch(self, begin: int, count: int, now: float, deadline: float) -> int:
+        """
+        Serve the slots of the batch from *begin* on.
+
+        :param deadline: when to stop; only what is not in the table takes long enough to look at the clock.
+        :return: the first slot that is still to be served; *count* when all are.
+        """
         buffers = self._buffers
         data, in_words, pointers = buffers.data, buffers.in_words, buffers.out_pointers
         get = self._table.get
@@ -210,9 +249,14 @@ class MmsgPort:
         told: list[tuple[Any, int]] = []
         durations: tuple[Durations, ...] = ()
         same = 0
-        ready = 0  # replies [sent, ready) of the batch are to be sent together
-        first = 0
-        for i in range(count):
+        late = False
+        first = ready = begin  # replies [first, ready) of the batch are to be sent together
+        end = count
+        clock, since = house.clock, self._received
+        for i in range(begin, count):
+            if late:
+                end = i
+                break
             start = i * MAX_QUERY
             key = bytes(data[start + 2 : start + in_words[i * 16 + 14]])
             entry = get(key, now)
@@ -227,12 +271,13 @@ class MmsgPort:
                 if entry.durations is durations:
                     same += 1
                 else:
-                    self._observe(durations, same, now)
+                    self._observe(durations, same, since)
                     durations, same = entry.durations, 1
                 if entry.each:
                     told.append((entry.each, i))
             else:
                 answered = self._miss(i, key)
+                late = clock() > deadline
                 if answered is None:
                     # Nothing to send from this slot now: what stands before it goes first.
                     if ready > first:
@@ -246,9 +291,10 @@ class MmsgPort:
             ready = i + 1
         if ready > first:
             self._send(first, ready)
-        self._observe(durations, same, now)
+        self._observe(durations, same, since)
         if told:
-            self._tell(told, now)
+            self._tell(told, since)
+        return end
 
     def _observe(self, durations: tuple[Durations, ...], times: int, since: float) -> None:
         if times and durations:
