@@ -84,6 +84,9 @@ class Request:
     for_client: bool = False
     """Whether the metadata tells things of this client, so that no other may be given the same reply without asking."""
 
+    inside: int = 0
+    """Of a lookup made inside: how many led to it, one from within the other; 0 is the client's own question."""
+
     zone: bytes = b"\x00"
     """Zone of the server block that took the query, lower case."""
 
@@ -135,6 +138,7 @@ class Request:
             qtype=self.qtype if qtype is None else qtype,
             size=self.size - len(self.spelled) + len(spelled),
             metadata=None if self.metadata is None else {},
+            inside=self.inside + 1,
         )
 
     def wire(self, ident: int, set_flags: int = 0) -> bytes:

@@ -45,6 +45,10 @@ MOST_WAITING = 8192
 """Queries of one listener that may wait at a time; one is about 4 KiB with its exchange with an upstream."""
 
 
+MOST_INSIDE = 10
+"""Lookups that may lead to one another; aliases that point at each other across zones would have no end."""
+
+
 class Open:
     """A query that waits for its answer."""
 
@@ -181,6 +185,8 @@ class Listener:
         The answer says what a client would see: failures are rcodes, and TC is set when the client could not take all of it. It holds
         as long as the same blocks are served: a cache that outlives a reload must not keep what another block said before.
         """
+        if request.inside > MOST_INSIDE:
+            return Answer(SERVFAIL, holds=FOR_NOBODY)
         chosen = self._choose(request)
         if chosen is None:
             answer = Answer(REFUSED, holds=FOR_NOBODY)
