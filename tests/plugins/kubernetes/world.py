@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -15,6 +16,8 @@ from kdns.cluster.index import ClusterIndex
 from kdns.cluster.projection import Projector
 from kdns.cluster.watched import IMPORTED, watched_for
 from kdns.core.answer import Answer
+from kdns.core.metrics import Registry
+from kdns.core.tally import TallyBook
 from kdns.plugins.kubernetes import ClusterZone, LiveCluster
 from kdns.plugins.kubernetes.cluster import needs_of, projection_options
 from kdns.plugins.kubernetes.config import Config, parse
@@ -117,14 +120,27 @@ class World:
         self.config: Config = parse(words["kubernetes"], block)
         self._client = _Client()
 
-    def start(self) -> None:
-        """Start kdns and wait until it answers."""
+    def start(self) -> float:
+        """Start kdns, wait until it answers, and return how many seconds that took."""
+        began = self.reactor.seconds()
         self.service.startService()
-        running: list[object] = []
-        self.service.when_running().addBoth(running.append)
+        running: list[tuple[object, float]] = []
+        self.service.when_running().addBoth(lambda outcome: running.append((outcome, self.reactor.seconds())))
         self.until(lambda: running)
-        assert running == [None], running
-        self._port = self.reactor.listenUDP(0, self._client, CLIENT, 65535)
+        ((outcome, ended),) = running
+        assert outcome is None, outcome
+        if self._client.transport is None:
+            self._port = self.reactor.listenUDP(0, self._client, CLIENT, 65535)
+        return ended - began
+
+    def end(self) -> None:
+        """End kdns; :meth:`start` begins a new one, as in another process."""
+        done: list[object] = []
+        self.service.stopService().addBoth(done.append)
+        self.until(lambda: done)
+        assert done == [None], done
+        self.house = replace(self.house, registry=Registry(), tallies=TallyBook())
+        self.service = KdnsService(self.house, lambda: read_text(self.corefile, {}), self.lines.append)
 
     def stop(self) -> list[str]:
         """End all, and return what is left behind."""
