@@ -62,6 +62,7 @@ class KdnsService(Service):
         self._busy: Deferred[None] | None = None
         self._waiting: list[Deferred[None]] = []
         self._resting: list[Deferred[None]] = []
+        self._leaving: list[Deferred[None]] = []
         self._outcome: Failure | None = None
         self._ending = False
         self._wanted = False
@@ -152,6 +153,9 @@ class KdnsService(Service):
         closing = [opened.close(self.room) for opened in self.endpoints.values()]
         self.endpoints.clear()
         await gatherResults(closing, consumeErrors=True)
+        for leaving in list(self._leaving):
+            leaving.cancel()
+        await gatherResults(list(self._leaving), consumeErrors=True)
         await self._stop_resources(self._running)
         self._running = []
         self.configuration = None
@@ -207,17 +211,20 @@ class KdnsService(Service):
         except Exception:
             await self._stop_resources(fresh)
             raise
-        await self._last_answers()
-        await self._stop_resources(old)
+        leaving = Deferred.fromCoroutine(self._stop_when_answered(old))
+        if not leaving.called:
+            self._leaving.append(leaving)
+            leaving.addBoth(lambda _: self._leaving.remove(leaving))
 
-    async def _last_answers(self) -> None:
-        """Wait until the queries that came under the old configuration are answered: what they wait for may be about to stop."""
+    async def _stop_when_answered(self, old: list[Resource]) -> None:
+        """Stop resources once the queries that came while they were used are answered, which takes seconds at most."""
         before = [(opened.listener.waiting, opened.listener.waiting.newest) for opened in self.endpoints.values()]
         try:
             while any(waiting.oldest <= newest for waiting, newest in before):
                 await deferLater(self.house.reactor, LOOK_AGAIN)
         except CancelledError:
-            pass  # the service ends, and answers them itself
+            pass  # the service ends, and has told them so
+        await self._stop_resources(old)
 
     def _reloaded(self, _: None, done: Deferred[bool]) -> None:
         self._rest()
