@@ -96,6 +96,7 @@ class Daemon(Service):
     :param own_log: write the log to standard output as CoreDNS does; otherwise it goes where the application's log goes.
     :param greeting: a text to show when queries are answered, also when *quiet*.
     :param ended: told the exit status when everything has stopped.
+    :param leave: ends the process at once.
     """
 
     name = "kdns"
@@ -113,6 +114,7 @@ class Daemon(Service):
         house: House | None = None,
         output: Output | None = None,
         complain: Output | None = None,
+        leave: Callable[[int], None] = os._exit,
     ) -> None:
         self.status = 0
         self.house = house or House(reactor, environ=os.environ, dns_port=dns_port)
@@ -123,6 +125,7 @@ class Daemon(Service):
         self._ended = ended
         self._writer: LineWriter | None = None
         self._complain = complain or _to_stderr
+        self._leave = leave
         if own_log and output is None:
             output = self._writer = LineWriter(1, self.house.registry)
         if own_log and output is not None:
@@ -220,7 +223,7 @@ class Daemon(Service):
         """Leave the process without stopping anything."""
         if self._writer is not None:
             self._writer.close()
-        os._exit(status)
+        self._leave(status)
 
     def reload(self) -> None:
         """Take over what the Corefile says now."""

@@ -28,6 +28,7 @@ class DaemonTests(SynchronousTestCase):
         self.said: list[str] = []
         self.complaints: list[str] = []
         self.ended: list[int] = []
+        self.left: list[int] = []
 
     def daemon(self, text: str, *, quiet: bool = False, greeting: str = "") -> Daemon:
         """A daemon for a Corefile, stopped by the reactor as an application is."""
@@ -41,6 +42,7 @@ class DaemonTests(SynchronousTestCase):
             house=house,
             output=self.said.append,
             complain=self.complaints.append,
+            leave=self.left.append,
         )
         self.reactor.addSystemEventTrigger("before", "shutdown", daemon.stopService)
         self.addCleanup(daemon.signals.restore)
@@ -115,6 +117,22 @@ class DaemonTests(SynchronousTestCase):
         daemon.end()
         self.reactor.settle()
         self.assertEqual((self.ended, len(self.flushLoggedErrors(RuntimeError))), ([4], 1))
+
+    def test_fatal(self) -> None:
+        """What a plugin finds fatal is a line of its own, and ends the process in good order, with 1."""
+        daemon = self.daemon(WHOAMI, quiet=True)
+        daemon.startService()
+        self.reactor.settle()
+        daemon.house.fatal("plugin/loop: Loop detected")
+        self.reactor.settle()
+        self.assertEqual((self.said, self.ended), (["[FATAL] plugin/loop: Loop detected"], [1]))
+        self.assertEqual(self.reactor.leftovers(), [])
+
+    def test_at_once(self) -> None:
+        """Who wants it at once gets it at once, with the status wanted."""
+        daemon = self.daemon(WHOAMI)
+        daemon.end_at_once(2)
+        self.assertEqual(self.left, [2])
 
     def test_debug(self) -> None:
         """``debug`` in any block lets lines of level DEBUG through, from when the configuration is served."""
