@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 from twisted.internet.error import ConnectError, ConnectionRefusedError
 from twisted.internet.error import TimeoutError as ConnectTimeout
 
@@ -175,13 +175,21 @@ class ConnectionPool:
                 if not waiter.called:
                     waiter.errback(ExchangeFailed(failure.text, silent=failure.silent, blame=failure.blame))
             raise
+        except CancelledError:
+            # Whoever dialled has lost patience; there is room for somebody who has not.
+            self._wake()
+            raise
         connection.on_idle = self._rested
         connection.on_close = self._gone
         self.connections.append(connection)
+        self._wake()
+        return connection
+
+    def _wake(self) -> None:
+        """Have those that wait look again."""
         for waiter in self._take_waiting():
             if not waiter.called:
                 waiter.callback(None)
-        return connection
 
     def _leave(self, waiter: Deferred[None]) -> None:
         if waiter in self._waiting:
