@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-SHORTEST, LONGEST = 1.0, 30.0
-"""Seconds; nothing less and nothing more is waited for a connection."""
+SHORTEST, LONGEST = 1.0, 2.4
+"""Seconds; nothing less and nothing more is waited for a connection. A client waits 5: a second upstream must fit in."""
 
 WEIGHT = 4
 """What one more connection counts against the average: a quarter."""

@@ -15,7 +15,7 @@ from random import Random
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
-from twisted.internet.error import ConnectError, ConnectionRefusedError
+from twisted.internet.error import ConnectError, ConnectingCancelledError, ConnectionRefusedError
 from twisted.internet.error import TimeoutError as ConnectTimeout
 
 from kdns.plugins.forward.dialing import DialTime
@@ -218,6 +218,8 @@ class ConnectionPool:
         except ConnectError as error:
             code = errno.ECONNREFUSED if isinstance(error, ConnectionRefusedError) else error.osError
             raise dial_error("tcp", target.text, code if isinstance(code, int) else 0) from None
+        except ConnectingCancelledError:
+            raise CancelledError from None  # Twisted's endpoints have a word of their own for it
         finally:
             self._dialling.remove(connection)
             self.dial_time.took(reactor.seconds() - began)

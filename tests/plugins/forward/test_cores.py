@@ -344,11 +344,11 @@ class DialTests(SynchronousTestCase):
     """How long connecting may take."""
 
     def test_average(self) -> None:
-        """Twice the moving average, a new value counting a quarter, between 1 and 30 seconds."""
+        """Twice the moving average, a new value counting a quarter, between 1 and 2.4 seconds."""
         time = DialTime()
-        self.assertEqual(time.limit, 30.0)
+        self.assertEqual(time.limit, 2.4)
         time.took(1.0)
-        self.assertEqual((time.average, time.limit), (11.5, 23.0))
+        self.assertEqual((time.average, time.limit), (11.5, 2.4))
         for _ in range(40):
             time.took(0.001)
         self.assertEqual(time.limit, 1.0)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from twisted.internet.defer import CancelledError
 
-from tests.plugins.forward.support import TCP, ForwardCase
+from kdns.plugins.forward.health import Health
+from kdns.plugins.forward.policy import Policy
+from tests.plugins.forward.support import TCP, ForwardCase, last_octet
 from tests.support import a_request
 
 
@@ -24,3 +26,24 @@ class DiallingTests(ForwardCase):
         self.reactor.advance(0.1)
         for one in waiting[16:]:
             self.successResultOf(one)
+
+    def test_upstream_that_swallows_everything(self) -> None:
+        """An upstream that does not even refuse connections costs one attempt, and another answers before the client's time is up."""
+        self.reactor.blackhole("10.0.0.1")
+        forwarder = self.net.forwarder(2, policy=Policy.SEQUENTIAL)
+        waiting = forwarder.ask(a_request("www.example.com", transport=TCP))
+        self.reactor.advance(2.5)
+        self.assertEqual(last_octet(self.successResultOf(waiting)), 2)
+        self.reactor.lift("10.0.0.1")
+
+    def test_blame(self) -> None:
+        """Giving up while an upstream swallows everything speaks against it: it is checked."""
+        self.reactor.blackhole("10.0.0.1")
+        forwarder = self.net.forwarder()
+        waiting = forwarder.ask(a_request("www.example.com", transport=TCP))
+        self.reactor.advance(1.5)
+        waiting.cancel()
+        self.failureResultOf(waiting, CancelledError)
+        self.reactor.settle()
+        self.assertIs(forwarder.upstreams[0].health.state, Health.SUSPECT)
+        self.reactor.lift("10.0.0.1")
