@@ -14,7 +14,7 @@ TABLE_SHARE = 0.1
 """Share of the memory that finished replies may take."""
 
 TABLE_LEAST, TABLE_MOST = 4 * 1024**2, 64 * 1024**2
-"""Octets that the answer tables have in any case, and at most: 64 MiB are about 50,000 replies."""
+"""Octets that the answer tables have in any case, and at most: 64 MiB are about 33,000 replies."""
 
 
 def memory_limit(files: tuple[Path, ...] = (CGROUP, CGROUP_V1)) -> int | None:
