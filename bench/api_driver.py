@@ -20,7 +20,7 @@ from twisted.protocols.basic import LineOnlyReceiver
 from kdns.testing.apiserver import ApiServer, FaultKind, WatchListSupport
 from kdns.testing.apiserver.bulk import Bulk, endpoint_slice, namespace_of
 from kdns.testing.apiserver.objects import managed_fields, timestamp
-from kdns.testing.apiserver.resources import ENDPOINT_SLICES
+from kdns.testing.apiserver.resources import ENDPOINT_SLICES, Json
 from kdns.testing.apiserver.server import ServerOptions
 
 SAMPLED = 64
@@ -69,14 +69,18 @@ class Driver(LineOnlyReceiver):
         if self._reactor.running:
             self._reactor.stop()
 
-    def _change(self, index: int) -> None:
+    def _next(self, index: int) -> Json:
+        """The next state of a slice: endpoints that it never had."""
         self._round += 1
         stamp = timestamp(self._reactor.seconds())
         obj = endpoint_slice(self._api.cluster, index, self._bulk, stamp, self._round)
         obj["metadata"]["managedFields"] = managed_fields(
             obj, ENDPOINT_SLICES.api_version, "kube-controller-manager", stamp
         )
-        self._api.cluster.store.replace(ENDPOINT_SLICES, obj)
+        return obj
+
+    def _change(self, index: int) -> None:
+        self._api.cluster.store.replace(ENDPOINT_SLICES, self._next(index))
 
     def _any(self) -> int:
         """A slice that is not sampled."""
@@ -88,12 +92,17 @@ class Driver(LineOnlyReceiver):
     def _announce(self) -> None:
         self._sample += 1
         index = (self._sample % min(SAMPLED, self._bulk.services // 10)) * 10 + 9
-        self.tell(soon=self._sample, name=f"service-{index:05d}.{namespace_of(index, self._bulk)}.svc.cluster.local")
-        self._reactor.callLater(WARNING, self._sampled, self._sample, index)
+        obj = self._next(index)
+        self.tell(
+            soon=self._sample,
+            name=f"service-{index:05d}.{namespace_of(index, self._bulk)}.svc.cluster.local",
+            addresses=[endpoint["addresses"][0] for endpoint in obj["endpoints"]],
+        )
+        self._reactor.callLater(WARNING, self._sampled, self._sample, obj)
 
-    def _sampled(self, sample: int, index: int) -> None:
+    def _sampled(self, sample: int, obj: Json) -> None:
         began = time.monotonic()
-        self._change(index)
+        self._api.cluster.store.replace(ENDPOINT_SLICES, obj)
         # The event leaves when this turn of the reactor ends; the clock is read again when the socket has it.
         self._reactor.callLater(0, self._told, sample, began)
 

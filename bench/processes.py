@@ -14,11 +14,15 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from urllib.error import URLError
 from urllib.request import urlopen
 
 TICKS = os.sysconf("SC_CLK_TCK")
+_BYTE_CODE = TemporaryDirectory(prefix="kdns-bench-")
+"""Where programs keep their compiled modules: a checkout, or the environment, may be set to keep none, an installed package has them."""
+
 PATIENCE = 60.0
 """Seconds for anything that is waited for."""
 
@@ -90,6 +94,8 @@ class Program:
 
     def __init__(self, arguments: Sequence[str], pipes: bool = False, hand_down: int | None = None) -> None:
         stream = subprocess.PIPE if pipes else subprocess.DEVNULL
+        environment = {**os.environ, "PYTHONPYCACHEPREFIX": _BYTE_CODE.name}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
         self.began = time.monotonic()
         self._name = " ".join(arguments)
         self._process: subprocess.Popen[str] = subprocess.Popen(
@@ -99,6 +105,7 @@ class Program:
             stderr=subprocess.PIPE if not pipes else None,
             cwd=Path(__file__).parent.parent,
             text=True,
+            env=environment,
             pass_fds=() if hand_down is None else (hand_down,),
         )
         self.pid = self._process.pid
