@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.core.test_observe -*-
+# -*- test-case-name: tests.server.test_listener -*-
 """
 Observers: log, metrics and the like are told of each finished reply; they are no links of the chain.
 
