@@ -67,7 +67,7 @@ class ReloadDirective:
         return config
 
     def build(self, config: Config, site: Site) -> None:
-        """One timer for the process: the last block's times count."""
+        """One timer for all blocks that say the same times."""
         site.keep("reload", config, lambda: ReloadTimer(site.house, config))
 
 
