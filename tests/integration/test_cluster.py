@@ -258,13 +258,12 @@ class ClusterTests(TestCase):
         before = (await self.make_service("before"))[0]
         kind = "AAAA" if ":" in before else "A"
         await self.sees(self.name("before"), {f"{kind} {before}"}, kind)
-        for number in range(3):
-            connections = self.wire.made
-            self.wire.cut()
-            self.assertEqual(await self.ask(self.name("before"), kind), ("NOERROR", {f"{kind} {before}"}))
-            after = (await self.make_service(f"after-{number}"))[0]
-            await self.sees(self.name(f"after-{number}"), {f"{kind} {after}"}, kind)
-            self.assertGreater(self.wire.made, connections)
+        connections = self.wire.made
+        self.wire.cut()
+        self.assertEqual(await self.ask(self.name("before"), kind), ("NOERROR", {f"{kind} {before}"}))
+        after = (await self.make_service("after"))[0]
+        await self.sees(self.name("after"), {f"{kind} {after}"}, kind)
+        self.assertGreater(self.wire.made, connections)
         await self.api.delete("Service", self.namespace, "before")
         await self.sees(self.name("before"), "NXDOMAIN", kind)
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
 
+from twisted.logger import Logger
+
 from kdns.cluster.selectors import SelectorError
 from kdns.cluster.selectors import parse as parse_selector
 from kdns.corefile.dispenser import Dispenser
@@ -14,6 +16,8 @@ from kdns.corefile.keys import Zone, zones_of, zones_or_keys
 from kdns.corefile.values import BadValue, parse_duration, parse_float, parse_int
 from kdns.plugins.seam import Block
 from kdns.wire.names import from_text, is_subdomain
+
+log = Logger(namespace="plugin/kubernetes")
 
 DEFAULT_TTL = 5
 MAX_TTL = 3600
@@ -154,7 +158,10 @@ class _Reader:
 
     def _endpoint(self) -> None:
         # Further addresses are accepted, as they always were, and not used.
-        self._source = replace(self._source, endpoint=self._tokens.args(1, None)[0])
+        first, *others = self._tokens.args(1, None)
+        if others:
+            log.warn("endpoint: only the first address, {first}, is used", first=first)
+        self._source = replace(self._source, endpoint=first)
 
     def _tls(self) -> None:
         certificate, key, ca = (self._path(word) for word in self._tokens.args(3))

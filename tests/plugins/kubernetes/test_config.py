@@ -16,6 +16,7 @@ from kdns.server.assembly import assemble, read
 from kdns.testing.apiserver.credentials import Login, write_kubeconfig
 from kdns.wire.names import from_text
 from tests.conformance.cases import CASES
+from tests.plugins.kubernetes.logs import Heard
 from tests.support import a_house, blocks_of, parsed
 
 DISPENSER_ERROR = "Wrong argument count or unexpected line ending after"
@@ -69,6 +70,14 @@ class OptionTests(SynchronousTestCase):
             zones = "cluster.local"
             keys = "cluster.local:53" if line == "multicluster" else ".:53"
             self.assertEqual(parsed_block(line, zones, keys).source, replace(Source(), **wanted), line)
+
+    def test_more_endpoints(self) -> None:
+        """Addresses that are not used are told of."""
+        heard = Heard(self, lambda: 0.0)
+        parsed_block("endpoint https://a")
+        self.assertEqual(heard.texts, [])
+        parsed_block("endpoint https://a https://b")
+        self.assertEqual(heard.lines, [(0.0, "warn", "endpoint: only the first address, https://a, is used")])
 
     def test_answers(self) -> None:
         """What is answered from it."""
