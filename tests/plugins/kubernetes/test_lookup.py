@@ -1,0 +1,140 @@
+"""What stands behind a name in the cluster."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from kdns.cluster.changes import Upsert
+from kdns.cluster.index import ClusterIndex
+from kdns.cluster.objects import Endpoint, EndpointSlice, ImportKind, Namespace, ServiceImport
+from kdns.plugins.kubernetes import directive
+from kdns.plugins.kubernetes.lookup import Found, Item, Lookup, endpoint_label
+from kdns.plugins.kubernetes.names import parse_name
+from tests.plugins.kubernetes.cluster import HTTP, HTTPS, headless, packed, part, vip
+from tests.support import blocks_of
+
+ONE, TWO, SIX = packed("10.0.0.1", "10.0.0.2", "fd00::1")
+
+
+class LookupTests(SynchronousTestCase):
+    """Look-ups in one index."""
+
+    def setUp(self) -> None:
+        self.index = ClusterIndex(grace=0.0)
+        self.put(Namespace(b"prod"))
+
+    def put(self, *items: object) -> None:
+        """Enter objects."""
+        for item in items:
+            self.index.apply(Upsert(item), 1.0)  # type: ignore[arg-type]  # of any kind
+
+    def lookup(self, options: str = "") -> Lookup:
+        """By the rules of a configuration."""
+        block, words = blocks_of(f"a b {{\n kubernetes {{\n{options}\n}}\n}}\n", ("kubernetes",))[0]
+        return Lookup(self.index, directive.parse(words["kubernetes"], block))
+
+    def find(self, name: str, options: str = "", multicluster: bool = False) -> Found:
+        """Look up the labels left of the zone."""
+        labels = [label.encode() for label in name.split(".")]
+        return self.lookup(options).find(parse_name(labels, multicluster, "zonal" in options), multicluster)
+
+    def ports(self, found: Found) -> list[tuple[bytes, int | None]]:
+        """Addresses with ports."""
+        return [(item.address, item.port) for item in found.items]
+
+    def test_labels(self) -> None:
+        """Host name, pod, address, in this order."""
+        for endpoint, wanted in (
+            (Endpoint(ONE, b"h", b"p"), b"h"),
+            (Endpoint(ONE, None, b"p"), b"p"),
+            (Endpoint(ONE), b"10-0-0-1"),
+            (Endpoint(SIX), b"fd00--1"),
+        ):
+            self.assertEqual(endpoint_label(endpoint), wanted)
+
+    def test_ports(self) -> None:
+        """Every address with every port, or with those that are named."""
+        self.put(vip("web", "10.0.0.1", "fd00::1", ports=(HTTP, HTTPS)))
+        every = [(ONE, 80), (ONE, 443), (SIX, 80), (SIX, 443)]
+        self.assertEqual(self.ports(self.find("web.prod.svc")), every)
+        self.assertEqual(self.ports(self.find("_https._tcp.web.prod.svc")), [(ONE, 443), (SIX, 443)])
+        self.assertEqual(self.ports(self.find("_._.web.prod.svc")), every)
+        self.assertFalse(self.find("_https._udp.web.prod.svc").exists)
+        self.assertEqual(self.find("web.prod.svc").addresses, [ONE, SIX])
+
+    def test_topology(self) -> None:
+        """A topology zone of a headless service exists even where nothing is."""
+        zones = (b"z1", b"z2")
+        self.put(headless("db"), EndpointSlice(b"prod", b"s", b"db", (ONE, TWO), zones=zones, ports=(HTTP,)))
+        for name, addresses in (
+            ("z1.pin._zone", [ONE]),
+            ("z2.prefer._zone", [TWO]),
+            ("z9.pin._zone", []),
+            ("z9.prefer._zone", [ONE, TWO]),
+        ):
+            found = self.find(f"{name}.db.prod.svc", "zonal")
+            self.assertEqual((found.exists, found.addresses), (True, addresses), name)
+        self.put(vip("web", "10.0.0.1"))
+        self.assertFalse(self.find("z1.pin._zone.web.prod.svc", "zonal").exists)
+
+    def test_imports(self) -> None:
+        """Endpoints of several clusters have the cluster in their names, where it is known."""
+
+        def imported(name: bytes, cluster: bytes | None, address: bytes) -> EndpointSlice:
+            return EndpointSlice(
+                b"prod", name, None, (address,), (b"h",), ports=(HTTP,), imported=b"db", cluster=cluster
+            )
+
+        self.put(ServiceImport(b"prod", b"db", ImportKind.HEADLESS))
+        self.assertFalse(self.find("db.prod.svc", multicluster=True).exists)
+        self.put(imported(b"1", b"east", ONE), imported(b"2", b"west", TWO), imported(b"3", None, SIX))
+        found = self.find("db.prod.svc", multicluster=True)
+        self.assertEqual(
+            found.items,
+            [
+                Item(ONE, b"\x01h\x04east\x02db\x04prod\x03svc", 80),
+                Item(TWO, b"\x01h\x04west\x02db\x04prod\x03svc", 80),
+                Item(SIX, b"\x01h\x02db\x04prod\x03svc", 80),
+            ],
+        )
+        self.assertEqual(self.find("h.west.db.prod.svc", multicluster=True).addresses, [TWO])
+        self.assertFalse(self.find("h.north.db.prod.svc", multicluster=True).exists)
+        self.assertFalse(self.find("h.db.prod.svc", multicluster=True).exists)
+        self.assertFalse(self.find("db.prod.svc").exists, "in the zone of this cluster")
+
+    def test_empty_import(self) -> None:
+        """``ignore empty_service`` is for services of several clusters too."""
+        self.put(ServiceImport(b"prod", b"v", ImportKind.CLUSTER_SET_IP, (ONE,), (HTTP,)))
+        self.assertEqual(self.find("v.prod.svc", multicluster=True).addresses, [ONE])
+        self.assertFalse(self.find("v.prod.svc", "ignore empty_service", multicluster=True).exists)
+
+    def test_empty_service(self) -> None:
+        """A service whose endpoints went is ignored, one that is headless is nothing without them anyway."""
+        self.put(vip("web", "10.0.0.1"))
+        self.assertTrue(self.find("web.prod.svc").exists)
+        self.assertFalse(self.find("web.prod.svc", "ignore empty_service").exists)
+        self.put(part("s", "web", "10.0.0.9"))
+        self.assertTrue(self.find("web.prod.svc", "ignore empty_service").exists)
+
+    def test_reverse(self) -> None:
+        """A cluster IP before endpoints; an endpoint has one name in each service that selects it."""
+        lookup = self.lookup()
+        self.assertEqual(lookup.reverse(ONE)[1], [])
+        self.put(part("s1", "a", "10.0.0.1"), part("s2", "b", "10.0.0.1", hostnames=(b"h",)))
+        names = [b"\x0810-0-0-1\x01a\x04prod\x03svc", b"\x01h\x01b\x04prod\x03svc"]
+        self.assertEqual(lookup.reverse(ONE)[1], names)
+        self.put(vip("web", "10.0.0.1"))
+        found, targets = lookup.reverse(ONE)
+        self.assertEqual((found.exists, targets), (True, [b"\x03web\x04prod\x03svc"]))
+
+    def test_stamps(self) -> None:
+        """What was looked at is noted whether it was found or not, and what no change can concern is not."""
+        for name, options, count in (
+            ("web.prod.svc", "", 2),
+            ("prod.svc", "", 1),
+            ("1-2-3-4.prod.pod", "", 0),
+            ("1-2-3-4.prod.pod", "pods insecure", 1),
+            ("1-2-3-4.prod.pod", "pods verified", 2),
+            ("web.prod.svc", "namespaces dev", 0),
+        ):
+            self.assertEqual(len(self.find(name, options).stamps), count, (name, options))

@@ -1,0 +1,74 @@
+"""The records of a cluster zone."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from kdns.core.answer import FOR_NOBODY, Scope
+from kdns.plugins.kubernetes.lookup import Found, Item
+from kdns.plugins.kubernetes.zone import Zone
+from kdns.wire.constants import AA, AAAA, NOERROR, NXDOMAIN, SERVFAIL, A
+from kdns.wire.names import from_text
+from tests.plugins.kubernetes.cluster import packed
+from tests.plugins.kubernetes.telling import texts
+
+ZONE = from_text("cluster.local")
+OWNER = from_text("web.prod.svc.cluster.local")
+PLACE = b"\x03web\x04prod\x03svc"
+ONE, TWO, SIX = packed("10.0.0.1", "10.0.0.2", "fd00::1")
+
+
+class ZoneTests(SynchronousTestCase):
+    """A zone as one query sees it."""
+
+    def test_soa(self) -> None:
+        """The SOA's own TTL stays at five minutes or below; its minimum is the TTL of the option."""
+        for ttl, own in ((0, 0), (5, 5), (300, 300), (3600, 300)):
+            (text,) = texts([Zone(ZONE, ttl, 77).soa_record()])
+            shown = f"{own} SOA ns.dns.cluster.local. hostmaster.cluster.local. SERIAL 7200 1800 86400 {ttl}"
+            self.assertEqual(text, f"cluster.local. {shown}")
+        self.assertIn((77).to_bytes(4, "big"), Zone(ZONE, 5, 77).soa_record().rdata)
+
+    def test_negative(self) -> None:
+        """Both kinds have the SOA and hold for the TTL, with TTL 0 for a second."""
+        for ttl, until in ((30, 130.0), (0, 101.0)):
+            zone = Zone(ZONE, ttl, 1)
+            for answer, rcode in ((zone.nodata((), 100.0), NOERROR), (zone.nxdomain((), 100.0), NXDOMAIN)):
+                self.assertEqual((answer.rcode, answer.flags, answer.answer), (rcode, AA, ()))
+                self.assertEqual(answer.authority, (zone.soa_record(),))
+                self.assertEqual((answer.holds.scope, answer.holds.until), (Scope.EVERYBODY, until))
+
+    def test_not_ready(self) -> None:
+        """What cannot be told yet is kept by nobody."""
+        answer = Zone(ZONE, 5, 0).not_ready((14, "why"))
+        self.assertEqual((answer.rcode, answer.flags, answer.ede), (SERVFAIL, AA, ((14, "why"),)))
+        self.assertEqual(answer.holds, FOR_NOBODY)
+
+    def test_addresses(self) -> None:
+        """One family, each address once, in the order of the data."""
+        found = Found(items=[Item(address, PLACE, port) for port in (80, 443) for address in (TWO, SIX, ONE)])
+        zone = Zone(ZONE, 5, 0)
+        self.assertEqual([record.rdata for record in zone.addresses(OWNER, A, found)], [TWO, ONE])
+        self.assertEqual([record.rdata for record in zone.addresses(OWNER, AAAA, found)], [SIX])
+
+    def test_services(self) -> None:
+        """Equal records and equal glue once; the weight is shared by all that was found."""
+        found = Found(items=[Item(ONE, PLACE, 80), Item(SIX, PLACE, 80), Item(ONE, PLACE, 443), Item(TWO, PLACE, None)])
+        records, glue = Zone(ZONE, 5, 0).services(OWNER, found)
+        name = "web.prod.svc.cluster.local."
+        self.assertEqual(texts(records), {f"{name} 5 SRV 0 25 {port} {name}" for port in (80, 443)})
+        self.assertEqual(texts(glue), {f"{name} 5 A 10.0.0.1", f"{name} 5 AAAA fd00::1"})
+        self.assertEqual((len(records), len(glue)), (2, 2))
+        self.assertEqual(Zone(ZONE, 5, 0).services(OWNER, Found()), ([], []))
+
+    def test_name_servers(self) -> None:
+        """Without a service of its own a server is called ``ns.dns``."""
+        records, glue = Zone(ZONE, 5, 0).name_servers(ZONE, [], [ONE, SIX])
+        self.assertEqual(texts(records), {"cluster.local. 5 NS ns.dns.cluster.local."})
+        self.assertEqual(len(glue), 2)
+        self.assertEqual(Zone(ZONE, 5, 0).name_servers(ZONE, [], []), ([], []))
+
+    def test_version(self) -> None:
+        """The version of the specification."""
+        owner = from_text("dns-version.cluster.local")
+        self.assertEqual(texts([Zone(ZONE, 5, 0).version(owner)]), {'dns-version.cluster.local. 28800 TXT "1.1.0"'})
