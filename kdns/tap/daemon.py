@@ -32,6 +32,7 @@ from kdns.server.logs import OperatorLog
 from kdns.server.output import LineWriter
 from kdns.server.service import KdnsService
 from kdns.server.sockets import CannotListen
+from kdns.tap.garbage import GarbagePlan
 from kdns.tap.signals import Signals
 
 log = Logger(namespace="kdns")
@@ -136,6 +137,7 @@ class Daemon(Service):
         self.server = KdnsService(self.house, load, None if quiet else self._output)
         self.server.taken_over = self._taken_over
         self.signals = Signals(reactor, self)
+        self.garbage = GarbagePlan(reactor)
         self._ending = False
 
     def setServiceParent(self, parent: Any) -> None:
@@ -171,6 +173,7 @@ class Daemon(Service):
             self._output(line)
         if self._writer is not None:
             self._writer.batch(self._reactor)
+        self.garbage.start()
 
     def _cannot_serve(self, failure: Failure) -> None:
         if self._ending:
@@ -202,6 +205,7 @@ class Daemon(Service):
         if self._writer is not None:
             self._writer.close()
         self.signals.restore()
+        self.garbage.stop()
         self._ended(self.status)
 
     # What signals ask for

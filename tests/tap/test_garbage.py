@@ -1,0 +1,56 @@
+"""When the process looks for garbage."""
+
+from __future__ import annotations
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from kdns.tap.garbage import INTERVAL, NEVER, GarbagePlan
+
+
+class Collector:
+    """Remembers what is asked of it, as :mod:`gc` would be."""
+
+    def __init__(self) -> None:
+        self.threshold = (700, 10, 10)
+        self.collected = 0
+        self.frozen = False
+
+    def get_threshold(self) -> tuple[int, int, int]:
+        """What is set."""
+        return self.threshold
+
+    def set_threshold(self, *threshold: int) -> None:
+        """Set it."""
+        young, middle, old = threshold
+        self.threshold = (young, middle, old)
+
+    def collect(self) -> None:
+        """Count."""
+        self.collected += 1
+
+    def freeze(self) -> None:
+        """Remember."""
+        self.frozen = True
+
+    def unfreeze(self) -> None:
+        """Forget."""
+        self.frozen = False
+
+
+class GarbagePlanTests(SynchronousTestCase):
+    """The plan between its start and its stop."""
+
+    def test_plan(self) -> None:
+        """Old objects are looked through at the start, then at intervals, and never by Python itself; the stop undoes all."""
+        clock, collector = Clock(), Collector()
+        plan = GarbagePlan(clock, collector)
+        plan.start()
+        plan.start()
+        self.assertEqual((collector.collected, collector.frozen, collector.threshold[2]), (1, True, NEVER))
+        clock.pump([INTERVAL] * 2)
+        self.assertEqual(collector.collected, 3)
+        plan.stop()
+        plan.stop()
+        self.assertEqual((collector.threshold, collector.frozen), ((700, 10, 10), False))
+        self.assertEqual(clock.getDelayedCalls(), [])
