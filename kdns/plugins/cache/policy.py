@@ -51,11 +51,22 @@ def judge(answer: Answer, request: Request, config: CacheConfig, wall: float) ->
     if place is not Place.NOWHERE and (
         answer.flags & TC
         or ttl <= 0
+        or _unasked_for(answer, request)
         or answer.holds.cacheable is Scope.NOBODY
         or longest_zone(request.qname, config.no_success if place is Place.SUCCESS else config.no_denial) is not None
     ):
         place = Place.NOWHERE
     return Verdict(place, ttl)
+
+
+def _unasked_for(answer: Answer, request: Request) -> bool:
+    """
+    Whether an upstream was asked not to recurse.
+
+    It says then what it happens to know, a referral, or REFUSED, which is no answer for those who want it to find out. The other way round
+    there is no harm: who does not ask for recursion may be given what it found for others.
+    """
+    return answer.relayed is not None and not request.rd
 
 
 def _by_kind(answer: Answer, request: Request, config: CacheConfig, wall: float) -> Verdict:

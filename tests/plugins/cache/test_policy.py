@@ -94,6 +94,18 @@ class PolicyTests(SynchronousTestCase):
         servers = (ns(from_text("example.com"), 200, from_text("ns.example.com")),)
         self.check(relayed(ASKED, (), servers), Place.SUCCESS, 5)
 
+    def test_without_recursion(self) -> None:
+        """What an upstream says when it is not to recurse is kept for nobody; what plugins here say holds for all."""
+        request = a_request("www.example.com", flags=0)
+        for answer in (
+            relayed(request, (), (ns(NAME, 300, NAME),)),
+            relayed(request, rcode=SERVFAIL),
+            relayed(request, (address("www.example.com"),)),
+        ):
+            self.assertIs(judge(answer, request, CONFIG, WALL).place, Place.NOWHERE)
+            self.assertIsNot(judge(answer, ASKED, CONFIG, WALL).place, Place.NOWHERE)
+        self.check(Answer(answer=(address("www.example.com"),)), Place.SUCCESS, 300, request)
+
     def test_truncated(self) -> None:
         """What was cut off is not kept."""
         self.check(relayed(ASKED, (address("www.example.com"),), flags=RA | TC), Place.NOWHERE, 300)
