@@ -50,8 +50,11 @@ def known(name: str) -> bool:
 
 
 def accept(name: str) -> bool:
-    """Whether *name*, which is no directive of CoreDNS's, is a plugin that can be found."""
-    return _entry_point(name) is not None or _dotted(name) is not None
+    """Whether *name*, which is no directive of CoreDNS's, is a plugin; :func:`find` says so when it is one that cannot be used."""
+    try:
+        return _foreign(name) is not None
+    except Exception:
+        return True
 
 
 def foreign_names() -> list[str]:
@@ -73,7 +76,11 @@ def find(name: str, place: Place) -> Directive:
     if name in DIRECTIVE_ORDER:
         text = f"kdns does not have this plugin of CoreDNS yet; those it has: {', '.join(BUILT_IN)}"
         raise SetupError(text, plugin=name, place=place)
-    foreign = _entry_point(name) or _dotted(name)
+    try:
+        foreign = _foreign(name)
+    except Exception as error:
+        text = f"the plugin cannot be imported: {type(error).__name__}: {error}"
+        raise SetupError(text, plugin=name, place=place) from error
     if foreign is None:
         raise SetupError("no such plugin can be imported", plugin=name, place=place)
     if isinstance(foreign, type):
@@ -99,22 +106,29 @@ def order_of(name: str, directive: Any) -> tuple[int, int, str]:
     return (rank(before or DEFAULT_PLACE), -1, name)
 
 
-def _entry_point(name: str) -> Any:
+def _foreign(name: str) -> Any:
+    """
+    The object that a name outside kdns stands for; None when there is none.
+
+    Whatever the import raises goes through, unless it is that there is no such module.
+    """
     for point in entry_points(group=ENTRY_POINTS, name=name):
         return point.load()
-    return None
-
-
-def _dotted(name: str) -> Any:
-    """The object of a dotted name: ``package.module`` with a ``directive`` in it, or ``package.module.Thing``."""
     parts = name.split(".")
     if len(parts) < 2 or not all(part.isidentifier() for part in parts):
         return None
+    module = _module(name)
+    if module is not None:
+        return getattr(module, "directive", None)
+    return getattr(_module(".".join(parts[:-1])), parts[-1], None)
+
+
+def _module(name: str) -> Any:
+    """The module of that name; None when there is none."""
     try:
-        return import_module(name).directive
-    except (ImportError, AttributeError):
-        pass
-    try:
-        return getattr(import_module(".".join(parts[:-1])), parts[-1], None)
-    except ImportError:
-        return None
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        # A module that exists but misses another one is a broken plugin, not an unknown name.
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            return None
+        raise
