@@ -19,7 +19,7 @@ from kdns.server import mmsg
 from kdns.server.addresses import bracketed
 from kdns.server.datagrams import MAX_QUERY, DatagramShell
 from kdns.server.listener import Listener
-from kdns.server.streams import StreamFactory
+from kdns.server.streams import ACCEPTED_AT_ONCE, StreamFactory
 from kdns.server.table import Room
 
 BACKLOG = 1024
@@ -72,6 +72,7 @@ def open_endpoint(reactor: Any, listener: Listener, address: str, port: int, roo
     """
     stream_table = room.table()
     opened = OpenEndpoint(listener, port, StreamFactory(listener, stream_table), tables=[stream_table])
+    opened.factory.ports = opened.streams
     try:
         if listener.house.kernel_sockets and mmsg.available(reactor):
             _open_sockets(reactor, opened, address, room)
@@ -80,6 +81,8 @@ def open_endpoint(reactor: Any, listener: Listener, address: str, port: int, roo
     except Exception:  # too many open files, say: nothing may be left listening that nobody knows of
         opened.close(room)
         raise
+    for stream in opened.streams:
+        stream.numberAccepts = ACCEPTED_AT_ONCE
     return opened
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import dns.message
@@ -17,12 +18,12 @@ from kdns.core.request import Request
 from kdns.plugins.forward.forwarder import Forwarder
 from kdns.server.assembly import Configuration, read_text
 from kdns.server.service import KdnsService
-from kdns.server.streams import IDLE, TURN_SECONDS, WRITE
+from kdns.server.streams import ACCEPTED_AT_ONCE, IDLE, TURN_SECONDS, WRITE
 from kdns.server.table import Room
 from kdns.testing.memory import MemoryReactor
 from kdns.wire.constants import SERVFAIL
 from tests.server.support import Asker, Counting, Slow, a_block, a_house, address, another, zones_of
-from tests.server.test_streams import StreamCase, asking, framed
+from tests.server.test_streams import PORT, Client, StreamCase, _Connect, asking, framed
 
 QUERY = dns.message.make_query("web.example.", "A")
 
@@ -284,6 +285,20 @@ class GreedyStreamTests(StreamCase):
         self.assertEqual(self.metric("kdns_stream_connections"), 1)
         self.reactor.advance(WRITE)
         self.assertEqual(self.metric("kdns_stream_connections"), 0)
+
+    def test_flood_of_connections(self) -> None:
+        """Hundreds of connections at once are accepted over many turns."""
+        self.serve(a_block())
+        clients = [Client() for _ in range(300)]
+        self.clients += clients
+        for client in clients:
+            self.reactor.connectTCP("127.0.0.1", PORT, _Connect(client))
+        counts = [0]
+        while counts[-1] < 300 and len(counts) < 300:
+            self.reactor.turn()
+            counts.append(int(self.metric("kdns_stream_connections")))
+        self.assertEqual(counts[-1], 300)
+        self.assertLessEqual(max(after - before for before, after in pairwise(counts)), ACCEPTED_AT_ONCE + 20)
 
     def test_long_pipeline(self) -> None:
         """Thousands of queries in one read are answered over many turns, so that others have theirs in between."""
