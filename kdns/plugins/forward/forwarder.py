@@ -168,9 +168,10 @@ class Forwarder(Resource):
             self._metrics.rejected.inc()
             raise ResolutionFailed(f"concurrent queries exceeded maximum {most}", REFUSED)
         self._under_way += 1
-        # What goes upstream but for the identifier, and whether the reply must fit a datagram.
+        # What goes upstream but for the identifier, and whether the reply must fit a datagram. Not the spelling: each client gets its
+        # own back, and who forges replies shall not have one question asked a thousand times at once (RFC 5452 section 5).
         key = (
-            request.spelled,
+            request.qname,
             request.qtype,
             request.qclass,
             request.flags,

@@ -4,10 +4,26 @@ from __future__ import annotations
 
 from twisted.internet.defer import CancelledError
 
+from kdns.core.reply import render_reply
 from kdns.plugins.forward.health import Health
 from kdns.plugins.forward.policy import Policy
 from tests.plugins.forward.support import TCP, ForwardCase, last_octet
 from tests.support import a_request
+
+
+class SpellingTests(ForwardCase):
+    """One question under way, spelled in many ways."""
+
+    def test_one_exchange(self) -> None:
+        """Clients that spell a name each in their own way share an exchange, and get their own spelling back."""
+        forwarder = self.net.forwarder()
+        requests = [a_request(name) for name in ("www.example.com", "WWW.example.com", "wWw.eXample.Com")]
+        waiting = [forwarder.ask(request) for request in requests]
+        self.reactor.settle()
+        self.assertEqual(self.net.first.asked("www.example.com"), 1)
+        for request, one in zip(requests, waiting, strict=True):
+            told = render_reply(request, self.successResultOf(one))
+            self.assertEqual(told[12 : 12 + len(request.spelled)], request.spelled)
 
 
 class DiallingTests(ForwardCase):
