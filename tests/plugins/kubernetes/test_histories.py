@@ -13,7 +13,7 @@ from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
 
-from hypothesis import HealthCheck, given
+from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -55,6 +55,8 @@ class HistoryTests(SynchronousTestCase):
         deadline=None,
         database=None,
         derandomize="KDNS_EXAMPLES" not in os.environ,
+        # Shrinking a failure takes minutes; who wants that sets the number.
+        phases=tuple(Phase) if "KDNS_EXAMPLES" in os.environ else (Phase.explicit, Phase.generate),
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )
     def test_histories(self, setting: Setting, first: list[Put], history: list[Step], seed: int) -> None:
@@ -113,6 +115,8 @@ class HistoryTests(SynchronousTestCase):
             elsewhere = any(place in labels[:-3] for place in NAMESPACES if place != namespace)
             # An alias may lead into the namespace, and an address may have become that of something there.
             followed = any(" CNAME " in text for text in told_reply(before[question] or b"").answer)
+            # Pods are looked up by address, and pods of several namespaces may have the same.
+            elsewhere = elsewhere and ".pod." not in question[0]
             if namespace == "none" or (elsewhere and f".{namespace}." not in f".{question[0]}" and not followed):
                 self.assertTrue(world.in_table(question), question)
 
