@@ -157,9 +157,14 @@ def _shuffled(rdata: Sequence[bytes], random: Random, prefer: tuple[Network, ...
         random.shuffle(positions)
     if not prefer:
         return _Group((), tuple(positions))
-    preferred = [at for at in positions if any(ip_address(rdata[at]) in network for network in prefer)]
+    preferred = [at for at in positions if _inside(rdata[at], prefer)]
     chosen = frozenset(preferred)
     return _Group(tuple(preferred), tuple(at for at in positions if at not in chosen))
+
+
+def _inside(rdata: bytes, networks: tuple[Network, ...]) -> bool:
+    """Whether an address is in one of the networks; rdata that is no address, as an upstream may send, is in none."""
+    return len(rdata) in (4, 16) and any(ip_address(rdata) in network for network in networks)
 
 
 def _turns(answer: Answer, groups: Sequence[_Group]) -> int:

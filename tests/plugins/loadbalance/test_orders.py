@@ -110,6 +110,12 @@ class RecordsTests(SynchronousTestCase):
         self.assertEqual(Counter(firsts(answer)), Counter({1: 3, 2: 3}))
         self.assertEqual(len(self.order(Answer(answer=section), prefer=("2001:db8::/32",)).answer), 5)
 
+    def test_no_address(self) -> None:
+        """An A record of another length, as an upstream may send, is in no network."""
+        section = (Record(NAME, A, 1, 30, b"\x01\x02\x03"), *addresses(1))
+        answer = self.order(Answer(answer=section), prefer=("192.0.2.0/24",))
+        self.assertEqual([record.rdata[-1] for record in answer.answer], [1, 3])
+
 
 class MessageTests(SynchronousTestCase):
     """Messages of an upstream, of which only octets are exchanged."""
