@@ -18,7 +18,9 @@ def main(arguments: list[str]) -> int:
     command = [sys.executable, "-m", "twisted.trial", *(arguments or ["--reporter=bwverbose", "tests"])]
     failed, passed, skipped = 0, 0, 0
     summary = False
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace") as trial:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    ) as trial:
         assert trial.stdout is not None
         for line in trial.stdout:
             print(line, end="", flush=True)
