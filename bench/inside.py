@@ -143,7 +143,9 @@ class Control:
 
 def compare(url: str) -> dict[str, Any]:
     """Whether the index holds what an index made from a fresh list of everything holds; stops everything else meanwhile."""
+    gc.unfreeze()  # the daemon freezes what it has when it begins to serve, and what is frozen is not among the objects
     (index,) = (thing for thing in gc.get_objects() if isinstance(thing, ClusterIndex))
+    gc.freeze()
     fresh, projector = ClusterIndex(), Projector()
     count = 0
     for watched in watched_for(Needs()):

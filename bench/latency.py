@@ -21,6 +21,7 @@ RATE = 5000
 """Queries a second."""
 
 SECONDS = 5.0
+"""Of a run: a relist and the waiting around it fit in."""
 
 
 def measure(kdns: Kdns, size: Size, api: Api | None) -> Run:

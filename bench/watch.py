@@ -181,7 +181,7 @@ def turns(folder: Path, api: Api, size: Size, quick: bool) -> None:
         row_of_turns(kdns, "longest turn, first sync")
         kdns.relist(api)
         row_of_turns(kdns, "longest turn, relist")
-        changes_under_load(kdns, api, size, 3.0 if quick else 10.0)
+        changes_under_load(kdns, api, size, 2.0 if quick else 10.0)
         churn(kdns, api, 5_000 if quick else 100_000)
 
 
