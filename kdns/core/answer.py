@@ -3,16 +3,18 @@
 An answer: what a plugin says, for how long and for whom it holds, and what the reply made of it looks like.
 
 The body of an answer is either sections of records that kdns made, or an upstream's message that is only patched
-(:class:`kdns.wire.message.Relayed`). Plugins pass changed copies on (:func:`dataclasses.replace`), never a changed answer.
+(:class:`kdns.wire.message.Relayed`). Plugins pass changed copies on (:func:`msgspec.structs.replace`), never a changed answer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass, replace
 from enum import Enum, IntEnum
 from math import inf
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from kdns.core.stamps import Noted
 from kdns.core.tally import Charge
@@ -38,8 +40,7 @@ class Scope(IntEnum):
     """For all who ask the same question."""
 
 
-@dataclass(frozen=True, slots=True)
-class Holds:
+class Holds(Struct, frozen=True):
     """For whom, until when and on what an answer depends."""
 
     scope: Scope = Scope.CLIENT
@@ -101,8 +102,7 @@ class Kind(Enum):
     """Everything else."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """What a plugin says to a request."""
 
     rcode: int = NOERROR

@@ -10,8 +10,9 @@ function to call.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
+
+from msgspec import Struct
 
 from kdns.core.answer import Answer
 from kdns.core.failure import ResolutionFailed
@@ -19,8 +20,7 @@ from kdns.core.request import Request
 from kdns.core.tally import Charge, Durations
 
 
-@dataclass(frozen=True, slots=True)
-class Exchange:
+class Exchange(Struct, frozen=True):
     """A request and what became of it."""
 
     request: Request

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from kdns.wire.constants import CD, DO, RD
 from kdns.wire.query import HEADER, Edns, Query
@@ -43,8 +45,7 @@ Metadata = dict[str, str | Callable[[], str]]
 """Values by label such as ``kubernetes/namespace``; one that costs something is a callable."""
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True):
     """One question from one client."""
 
     qname: bytes

@@ -10,11 +10,11 @@ as its argument: a negative answer keeps its SOA.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from io import BytesIO
 from ipaddress import ip_address
 from typing import Any, TypeAlias
 
+from msgspec.structs import replace
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, fail, gatherResults, maybeDeferred, succeed
 from twisted.internet.defer import TimeoutError as DeferredTimeout

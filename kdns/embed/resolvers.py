@@ -85,7 +85,7 @@ def cluster_resolver(
 
     found = _zones(zones)
     source = Source(manifests=tuple(manifests), kubeconfig=kubeconfig, pods=pods == PODS_VERIFIED)
-    config = Config(found, source, pods=pods, ttl=ttl, fallthrough=tuple(zone.name for zone in _zones(REVERSE_ZONES)))
+    config = Config(found, source, pods=pods, ttl=ttl, fallthrough=frozenset(z.name for z in _zones(REVERSE_ZONES)))
 
     def add(site: Site) -> None:
         if index is None:

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+from msgspec.structs import replace as changed
+
 from kdns.core.chain import chain
 from kdns.core.request import Request
 from kdns.corefile.dispenser import Dispenser
@@ -193,9 +195,9 @@ def _collector(zones: tuple[bytes, ...] | None, sources: tuple[MetadataSource, .
     def collect(request: Request) -> Request:
         if longest_zone(request.qname, inside) is None:
             return request
-        asked = replace(request, metadata={})
+        asked = changed(request, metadata={})
         told = [source(asked) for source in sources]
-        return replace(asked, for_client=True) if any(told) else asked
+        return changed(asked, for_client=True) if any(told) else asked
 
     return collect
 

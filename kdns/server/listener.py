@@ -9,10 +9,10 @@ is told passes through here, so everything is counted, logged and entered into t
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
+from msgspec.structs import replace
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -47,6 +47,10 @@ MOST_WAITING = 8192
 
 MOST_INSIDE = 10
 """Lookups that may lead to one another; aliases that point at each other across zones would have no end."""
+
+
+zone_text = lru_cache(maxsize=1024)(to_text)
+"""Zones of server blocks as metrics show them; there are few, and each query needs one."""
 
 
 class Open:
@@ -160,7 +164,7 @@ class Listener:
             self._refuse(request, respond)
             return
         zone, block, request = chosen
-        opened = Open(request, to_text(zone), block, respond, table, key, self.zones)
+        opened = Open(request, zone_text(zone), block, respond, table, key, self.zones)
         reply = attempt(block.ask, request)
         if isinstance(reply, Answer):
             self._finish(opened, reply)
@@ -195,7 +199,7 @@ class Listener:
         zone, block, request = chosen
         served = self._served.noted()
         request = replace(request, arrived=self.house.clock())
-        opened = Open(request, to_text(zone), block, _nowhere, None, b"", self.zones)
+        opened = Open(request, zone_text(zone), block, _nowhere, None, b"", self.zones)
         reply = attempt(block.ask, request)
         if isinstance(reply, Answer):
             return self._finish_inside(opened, served, reply)

@@ -9,18 +9,19 @@ again; identifier, question, flags, TTLs and OPT are exchanged in place. Only a 
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from struct import Struct
-from struct import error as StructError
 from typing import NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from kdns.wire.constants import AAAA, OPT, QR, RCODE_MASK, A
 from kdns.wire.names import MalformedName, read_name, skip_name
 from kdns.wire.query import HEADER, RECORD_HEAD, options_of
 from kdns.wire.records import MAX_TTL, Record, expand_rdata
 
-_TTL = Struct("!I")
+_TTL = struct.Struct("!I")
 
 ANSWER, AUTHORITY, ADDITIONAL = 0, 1, 2
 
@@ -40,8 +41,7 @@ class Slot(NamedTuple):
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class Relayed:
+class Relayed(Struct, frozen=True):
     """A scanned reply; make one with :func:`scan`."""
 
     message: bytes
@@ -206,6 +206,6 @@ def scan(message: bytes) -> Relayed:
                 else:
                     slots.append(slot)
                     counts[section] += 1
-    except (MalformedName, StructError, IndexError) as error:
+    except (MalformedName, struct.error, IndexError) as error:
         raise MalformedMessage(str(error)) from None
     return Relayed(message[:offset], flags, (counts[0], counts[1], counts[2]), question, body, tuple(slots), opt)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError, replace
 from math import inf
 
+from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.core.answer import (
@@ -109,7 +109,7 @@ class SectionTests(SynchronousTestCase):
 
     def test_frozen(self) -> None:
         """An answer cannot be changed, only copied."""
-        with self.assertRaises(FrozenInstanceError):
+        with self.assertRaises(AttributeError):
             Answer().rcode = NXDOMAIN  # type: ignore[misc]  # that is the point
         self.assertEqual(Answer().held(FOR_EVERYBODY).holds, FOR_EVERYBODY)
         self.assertEqual((Answer().rcode, AAAA), (NOERROR, 28))

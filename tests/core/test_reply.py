@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import dns.message
 import dns.rcode
+from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.core.answer import Answer

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from random import Random
 from typing import Any
 
 import dns.message
+from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 
 from kdns.core.answer import FOR_EVERYBODY, Answer

@@ -14,10 +14,10 @@ into an answer, and what has run out or is about to is asked for again:
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from math import inf
 
+from msgspec.structs import replace
 from twisted.internet.base import DelayedCall
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger

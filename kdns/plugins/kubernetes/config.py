@@ -15,7 +15,7 @@ from kdns.corefile.dispenser import Dispenser
 from kdns.corefile.keys import Zone, zones_of, zones_or_keys
 from kdns.corefile.values import BadValue, parse_duration, parse_float, parse_int
 from kdns.plugins.seam import Block
-from kdns.wire.names import from_text, is_subdomain
+from kdns.wire.names import from_text, is_subdomain, longest_zone
 
 log = Logger(namespace="plugin/kubernetes")
 
@@ -24,7 +24,7 @@ MAX_TTL = 3600
 STARTUP_TIMEOUT = 5.0
 """Seconds that a start waits for the first sync."""
 
-IN_ADDR_ARPA, IP6_ARPA = from_text("in-addr.arpa"), from_text("ip6.arpa")
+ARPA, IN_ADDR_ARPA, IP6_ARPA = from_text("arpa"), from_text("in-addr.arpa"), from_text("ip6.arpa")
 
 PODS_DISABLED, PODS_INSECURE, PODS_VERIFIED = "disabled", "insecure", "verified"
 
@@ -73,7 +73,7 @@ class Config:
     namespaces: frozenset[bytes] | None = None
     pods: str = PODS_DISABLED
     ttl: int = DEFAULT_TTL
-    fallthrough: tuple[bytes, ...] = ()
+    fallthrough: frozenset[bytes] = frozenset()
     ignore_empty: bool = False
     multicluster: frozenset[bytes] = frozenset()
     startup_timeout: float = STARTUP_TIMEOUT
@@ -85,12 +85,12 @@ class Config:
 
     def falls_through(self, qname: bytes) -> bool:
         """Whether a name that does not exist is left to the next plugin."""
-        return any(is_subdomain(qname, zone) for zone in self.fallthrough)
+        return longest_zone(qname, self.fallthrough) is not None
 
 
 def is_reverse(zone: bytes) -> bool:
     """Whether a zone holds names of addresses; ``in-addr.arpa`` and ``ip6.arpa`` themselves do."""
-    return is_subdomain(zone, IN_ADDR_ARPA) or is_subdomain(zone, IP6_ARPA)
+    return zone.endswith(ARPA) and (is_subdomain(zone, IN_ADDR_ARPA) or is_subdomain(zone, IP6_ARPA))
 
 
 def parse(tokens: Dispenser, block: Block) -> Config:
@@ -234,9 +234,9 @@ class _Reader:
     def _fallthrough(self) -> None:
         self._config = replace(self._config, fallthrough=self._zones(self._tokens.remaining_args() or ["."]))
 
-    def _zones(self, words: list[str]) -> tuple[bytes, ...]:
+    def _zones(self, words: list[str]) -> frozenset[bytes]:
         try:
-            return tuple(zone.name for word in words for zone in zones_of(word))
+            return frozenset(zone.name for word in words for zone in zones_of(word))
         except BadValue as error:
             raise self._tokens.plain_error(str(error)) from error
 

@@ -8,9 +8,10 @@ Only an external name that points out of the zone has to wait for anybody.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Protocol
+
+from msgspec.structs import replace
 
 from kdns.cluster.index import ClusterIndex
 from kdns.cluster.keys import Serial

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from kdns.core.answer import Answer, Scope
 from kdns.core.chain import Next, Reply, then

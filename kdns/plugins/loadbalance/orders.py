@@ -10,11 +10,13 @@ shuffle, so that each address is first equally often.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from math import lcm
 from random import Random
 from typing import TypeVar
+
+from msgspec.structs import replace
 
 from kdns.core.answer import Answer, Scope
 from kdns.wire.constants import AAAA, CNAME, MX, A

@@ -52,6 +52,10 @@ class _Cells(NamedTuple):
     duration: Histogram
 
 
+OTHER = -1
+"""Stands for all types that metrics do not name."""
+
+
 class DnsMetrics(Resource):
     """
     The observer of every block with the directive: one for all, so that what no block took is counted once.
@@ -61,6 +65,7 @@ class DnsMetrics(Resource):
 
     def __init__(self, registry: Registry) -> None:
         self._families = DnsFamilies(registry)
+        self._known: dict[tuple[object, ...], _Cells] = {}
 
     def finished(self, exchange: Exchange) -> None:
         """Count an exchange."""
@@ -87,13 +92,24 @@ class DnsMetrics(Resource):
         return Repeat(charges, (cells.duration,))
 
     def _cells(self, exchange: Exchange) -> _Cells:
+        request, answer = exchange.request, exchange.answer
+        qtype = request.qtype if request.qtype in NAMED_TYPES else OTHER
+        where = (request.server.label, exchange.zone, exchange.view)
+        # One look-up in place of one for each family; there are as many as there are label values.
+        key = (where, request.transport, request.ipv6, qtype, answer.rcode, answer.source, request.do)
+        cells = self._known.get(key)
+        if cells is None:
+            cells = self._known[key] = self._cells_for(exchange, where, qtype)
+        return cells
+
+    def _cells_for(self, exchange: Exchange, where: tuple[str, str, str], qtype: int) -> _Cells:
         families = self._families
         request = exchange.request
-        where = (request.server.label, exchange.zone, exchange.view)
         proto = request.transport.protocol
-        qtype = type_text(request.qtype) if request.qtype in NAMED_TYPES else "other"
         return _Cells(
-            families.requests.counter(*where, proto, "2" if request.ipv6 else "1", qtype),
+            families.requests.counter(
+                *where, proto, "2" if request.ipv6 else "1", "other" if qtype == OTHER else type_text(qtype)
+            ),
             families.responses.counter(*where, rcode_text(exchange.answer.rcode), exchange.answer.source),
             families.do.counter(*where) if request.do else None,
             families.request_size.histogram(*where, proto),

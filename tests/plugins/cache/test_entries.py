@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tracemalloc
-from dataclasses import replace
 
+from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.core.answer import Answer, Holds, Scope

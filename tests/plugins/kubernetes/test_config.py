@@ -41,7 +41,7 @@ class OptionTests(SynchronousTestCase):
         self.assertEqual(self.plain.pods, "disabled")
         self.assertEqual(self.plain.startup_timeout, 5.0)
         self.assertIsNone(self.plain.namespaces)
-        self.assertEqual(self.plain.fallthrough, ())
+        self.assertEqual(self.plain.fallthrough, frozenset())
         self.assertEqual(self.plain.source, Source())
 
     def test_source(self) -> None:
@@ -88,9 +88,9 @@ class OptionTests(SynchronousTestCase):
             ("pods disabled", {"pods": "disabled"}),
             ("ttl 0", {"ttl": 0}),
             ("ttl 3600", {"ttl": 3600}),
-            ("fallthrough", {"fallthrough": (b"\x00",)}),
-            ("fallthrough a.test B.test", {"fallthrough": (from_text("a.test"), from_text("b.test"))}),
-            ("fallthrough a.test\n fallthrough b.test", {"fallthrough": (from_text("b.test"),)}),
+            ("fallthrough", {"fallthrough": frozenset((b"\x00",))}),
+            ("fallthrough a.test B.test", {"fallthrough": frozenset((from_text("a.test"), from_text("b.test")))}),
+            ("fallthrough a.test\n fallthrough b.test", {"fallthrough": frozenset((from_text("b.test"),))}),
             ("ignore empty_service", {"ignore_empty": True}),
             ("ignore", {}),
             ("startup_timeout 1m30s", {"startup_timeout": 90.0}),

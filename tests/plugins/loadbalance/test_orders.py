@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from ipaddress import ip_network
 from random import Random
 
+from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.core.answer import FOR_EVERYBODY, FOR_NOBODY, Answer, Holds, Scope
