@@ -1,18 +1,20 @@
 """
 Programs under measurement: start them, wait until they can be asked, read their processor time and memory from /proc, and end them.
 
-Everything listens on loopback and on ports that the system chose.
+Everything listens on loopback, on ports that are free.
 """
 
 from __future__ import annotations
 
 import os
+import random
 import socket
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from http.client import HTTPException
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
@@ -20,6 +22,9 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 TICKS = os.sysconf("SC_CLK_TCK")
+PORTS = range(20_000, 30_000)
+"""Below 32768, where the ports that Linux gives to clients begin."""
+
 _BYTE_CODE = TemporaryDirectory(prefix="kdns-bench-")
 """Where programs keep their compiled modules: a checkout, or the environment, may be set to keep none, an installed package has them."""
 
@@ -32,14 +37,20 @@ class BenchError(Exception):
 
 
 def free_port() -> int:
-    """A port that is free for UDP and TCP on loopback."""
-    for _ in range(50):
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
-            datagrams.bind(("127.0.0.1", 0))
-            port: int = datagrams.getsockname()[1]
+    """
+    A port that is free for UDP and TCP on loopback.
+
+    It is none of those that the system gives to clients: who asks such a port again and again until somebody listens there will at some
+    time be given it as its own, and be connected to itself.
+    """
+    for port in random.sample(PORTS, 50):
+        with (
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams,
+            socket.socket(socket.AF_INET, socket.SOCK_STREAM) as streams,
+        ):
             try:
-                with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as streams:
-                    streams.bind(("127.0.0.1", port))
+                datagrams.bind(("127.0.0.1", port))
+                streams.bind(("127.0.0.1", port))
             except OSError:
                 continue
             return port
@@ -67,7 +78,7 @@ def page(url: str) -> str:
         with urlopen(url, timeout=5) as response:
             text: str = response.read().decode()
             return text
-    except (URLError, OSError):
+    except (URLError, OSError, HTTPException):
         return ""
 
 
