@@ -7,6 +7,7 @@ Everything that takes time to import is imported when it is known to be needed.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -61,6 +62,8 @@ def serve(flags: Flags, greeting: str = "") -> int:
 
     :param greeting: a text to show when queries are answered.
     """
+    # What the imports and the first sync make is there to stay: to look through it for garbage again and again is a tenth of the start.
+    gc.disable()  # the daemon's GarbagePlan enables it when queries are answered
     from twisted.internet import reactor as running
     from twisted.logger import globalLogBeginner
 

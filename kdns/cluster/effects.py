@@ -163,6 +163,21 @@ _OF: dict[Kind, Callable[[Any, Any], Effects]] = {
 }
 
 
+def serials_of(new: ClusterObject) -> tuple[Serial, ...]:
+    """The serials that an object moves on when it comes: those of :func:`effects`, without the keys, which cost four times as much."""
+    if isinstance(new, Service):
+        return _BOTH if new.external_addresses or new.ingress_hostnames else _CLUSTER
+    if isinstance(new, EndpointSlice):
+        here = _CLUSTER if new.service is not None else ()
+        return here if new.imported is None else (*here, Serial.MULTICLUSTER)
+    if isinstance(new, ServiceImport):
+        return (Serial.MULTICLUSTER,)
+    return _CLUSTER if isinstance(new, Pod) else ()
+
+
+_CLUSTER, _BOTH = (Serial.CLUSTER,), (Serial.CLUSTER, Serial.EXTERNAL)
+
+
 def effects(kind: Kind, old: ClusterObject | None, new: ClusterObject | None) -> Effects:
     """What changes for DNS when *old* becomes *new*, two values of one object of that kind; not both are None."""
     return _OF[kind](old, new)

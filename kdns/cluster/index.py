@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar, cast
 
 from kdns.cluster.changes import Change, Delete, Keep, Upsert
-from kdns.cluster.effects import effects
+from kdns.cluster.effects import effects, serials_of
 from kdns.cluster.keys import Serial
 from kdns.cluster.objects import (
     Address,
@@ -257,12 +257,17 @@ class ClusterIndex:
             before, after = cast("Service | None", old), cast("Service | None", new)
             _move(self._service_addresses, before, after, _addresses)
             _move(self._external_addresses, before, after, _external_addresses)
-        keys, serials = effects(kind, old, new)
-        for key in keys:
-            self.stamps.bump(key)
+        serials: Iterable[Serial]
+        if old is None and new is not None and not len(self.stamps):
+            # Something came and nobody has asked for anything yet, as in the first sync: there is no answer that could be wrong now.
+            serials, changed = serials_of(new), True
+        else:
+            keys, serials = effects(kind, old, new)
+            for key in keys:
+                self.stamps.bump(key)
+            changed = bool(keys or serials)
         for which in serials:
             self._advance(which, now)
-        changed = bool(keys or serials)
         one = new or old
         if self._held and one is not None:
             changed |= self._let_go_with(one, now)
@@ -367,8 +372,11 @@ def _import_of(part: EndpointSlice) -> tuple[bytes, ...]:
 
 def _move(table: Shared[T], old: T | None, new: T | None, keys_of: Callable[[T], tuple[bytes, ...]]) -> None:
     """Bring a table by shared keys from *old* to *new*."""
-    before: set[bytes] = set()
     after = () if new is None else keys_of(new)
+    if old is None and new is not None and len(after) == 1:
+        table.add(after[0], new)
+        return
+    before: set[bytes] = set()
     if old is not None:
         before.update(keys_of(old))
         for key in before.difference(after):

@@ -51,6 +51,7 @@ class GarbagePlan:
         self._gc.set_threshold(YOUNG, MIDDLE, NEVER)
         self._gc.collect(0)
         self._gc.freeze()
+        self._gc.enable()
         self._call = self._reactor.callLater(INTERVAL, self._again)
 
     def _again(self) -> None:

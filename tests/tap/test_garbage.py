@@ -15,6 +15,7 @@ class Collector:
         self.threshold = (700, 10, 10)
         self.collected: list[int] = []
         self.frozen = False
+        self.enabled = False
 
     def get_threshold(self) -> tuple[int, int, int]:
         """What is set."""
@@ -28,6 +29,10 @@ class Collector:
     def collect(self, generation: int = 2) -> None:
         """Remember how far it went."""
         self.collected.append(generation)
+
+    def enable(self) -> None:
+        """Remember."""
+        self.enabled = True
 
     def freeze(self) -> None:
         """Remember."""
@@ -48,6 +53,7 @@ class GarbagePlanTests(SynchronousTestCase):
         plan.start()
         plan.start()
         self.assertEqual((collector.collected, collector.frozen, collector.threshold[2]), ([0], True, NEVER))
+        self.assertTrue(collector.enabled)
         clock.pump([INTERVAL] * 2)
         self.assertEqual(collector.collected, [0, 2, 2])
         plan.stop()
