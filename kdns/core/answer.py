@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Generator
 from enum import Enum, IntEnum
 from math import inf
-from typing import Any
+from typing import Any, TypeAlias
 
 from msgspec import Struct
 from msgspec.structs import replace
+from twisted.internet.defer import Deferred
 
 from kdns.core.stamps import Noted
 from kdns.core.tally import Charge
@@ -216,6 +217,10 @@ class Answer(Struct, frozen=True):
         return replace(self, holds=holds)
 
 
+Reply: TypeAlias = Answer | Deferred[Answer]
+"""An answer, or a Deferred that fires with one or fails."""
+
+
 def with_ttl(records: tuple[Record, ...], ttl: int) -> tuple[Record, ...]:
     """Copies of records with another TTL."""
     return tuple(record._replace(ttl=ttl) for record in records)
@@ -233,6 +238,7 @@ __all__ = [
     "Answer",
     "Holds",
     "Kind",
+    "Reply",
     "Scope",
     "with_ttl",
 ]

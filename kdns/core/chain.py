@@ -16,11 +16,9 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from kdns.core.answer import Answer
+from kdns.core.answer import Reply as Reply  # plugins find it here
 from kdns.core.failure import NoNextPlugin
 from kdns.core.request import Request
-
-Reply: TypeAlias = Answer | Deferred[Answer]
-"""An answer, or a Deferred that fires with one or fails."""
 
 Next: TypeAlias = Callable[[Request], Reply]
 """The rest of the chain."""

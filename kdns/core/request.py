@@ -5,16 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from kdns.core.answer import Reply
 from kdns.wire.constants import CD, DO, RD
 from kdns.wire.query import HEADER, Edns, Query
-
-if TYPE_CHECKING:
-    from kdns.core.chain import Reply
 
 
 class Transport(Enum):
