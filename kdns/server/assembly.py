@@ -63,7 +63,7 @@ class Configuration:
     sites: list[Site] = field(default_factory=list)
     endpoints: dict[Endpoint, Zones] = field(default_factory=dict)
     resources: list[Resource] = field(default_factory=list)
-    """In the order of plugins, each once."""
+    """In the order of plugins over all blocks, each once; they start in it."""
 
     kept: Keeper = field(default_factory=Keeper)
     checks: list[Check] = field(default_factory=list)
@@ -123,11 +123,14 @@ def assemble(corefile: Corefile, house: House, running: Keeper | None = None) ->
                     blocks[number] = replace(blocks[number], root=str(config))
                 parsed[number, name] = (directive, config)
     configuration.sites = [Site(house, block, number, kept=kept) for number, block in enumerate(blocks)]
+    resources: dict[int, Resource] = {}
     for name in dict.fromkeys(name for _, name in parsed):
         for site in configuration.sites:
             if (site.number, name) in parsed:
                 directive, config = parsed[site.number, name]
                 directive.build(config, site)
+                resources |= {id(resource): resource for resource in site.resources}
+    configuration.resources = list(resources.values())
     _check_claims(configuration)
     _serve(configuration)
     return configuration
@@ -153,7 +156,6 @@ def _check_claims(configuration: Configuration) -> None:
 
 
 def _serve(configuration: Configuration) -> None:
-    resources: dict[int, Resource] = {}
     for site, tree in zip(configuration.sites, configuration.corefile.blocks, strict=True):
         block = _served(site, list(tree.directives))
         for key in site.block.keys:
@@ -163,13 +165,6 @@ def _serve(configuration: Configuration) -> None:
                 configuration.announcements.append(_announcement(key, address))
         zones = ", ".join(key.zone_text for key in site.block.keys)
         configuration.checks += [Check(name, ready, why, zones) for name, ready, why in site.readiness]
-    # Resources start in the order of plugins over all blocks; sites hold them in that order already.
-    longest = max((len(site.resources) for site in configuration.sites), default=0)
-    for position in range(longest):
-        for site in configuration.sites:
-            if position < len(site.resources):
-                resources.setdefault(id(site.resources[position]), site.resources[position])
-    configuration.resources = list(resources.values())
 
 
 def _served(site: Site, names: list[str]) -> ServedBlock:

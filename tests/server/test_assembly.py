@@ -75,6 +75,12 @@ class AssemblyTests(SynchronousTestCase):
             [(check.name, check.zones) for check in found.checks], [("say", "a.test."), ("say", "b.test.")]
         )
 
+    def test_order_of_resources(self) -> None:
+        """Resources stand in the order of plugins over all blocks, however many each block has."""
+        found = self.assembled(f"a.test {{\n {SAY} x\n}}\nb.test {{\n {SAY} z\n {FIRST} y\n}}\n")
+        names = [getattr(resource, "name", "") for resource in found.resources]
+        self.assertEqual(names, ["run y", "keep y", "run x", "keep x", "run z", "keep z"])
+
     def test_kept(self) -> None:
         """A new configuration takes over what did not change."""
         one = self.assembled(f". {{\n {SAY} x\n}}\n")
