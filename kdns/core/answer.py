@@ -19,7 +19,7 @@ from twisted.internet.defer import Deferred
 
 from kdns.core.stamps import Noted
 from kdns.core.tally import Charge
-from kdns.wire.constants import ANY, CNAME, DNAME, NOERROR, NS, NXDOMAIN, SOA
+from kdns.wire.constants import ANY, CNAME, DNAME, NOERROR, NS, NXDOMAIN, RRSIG, SOA
 from kdns.wire.message import ANSWER, AUTHORITY, Relayed
 from kdns.wire.records import Record
 from kdns.wire.render import uncompressed_size
@@ -202,9 +202,9 @@ class Answer(Struct, frozen=True):
         return Kind.SUCCESS
 
     def reaches(self, qtype: int) -> bool:
-        """Whether the answer section holds more than a chain of aliases that does not come to *qtype*."""
-        answers = self.answer_types()
-        return qtype in answers or qtype == ANY or any(rtype not in (CNAME, DNAME) for rtype in answers)
+        """Whether the answer section is more than aliases, signed or not, that do not come to *qtype*."""
+        types = self.answer_types()
+        return qtype in types or (qtype == ANY and bool(types)) or any(t not in (CNAME, DNAME, RRSIG) for t in types)
 
     def uncompressed_size(self, question: bytes) -> int:
         """Octets of the reply without compression and without an OPT, before anything is left out."""

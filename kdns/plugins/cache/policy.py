@@ -13,7 +13,7 @@ from typing import NamedTuple
 from kdns.core.answer import Answer, Kind, Scope
 from kdns.core.request import Request
 from kdns.plugins.cache.config import CacheConfig, Limits
-from kdns.wire.constants import ANY, AXFR, CNAME, DNAME, IXFR, NOTIMP, OPCODE_MASK, RRSIG, SERVFAIL, TC
+from kdns.wire.constants import AXFR, IXFR, NOTIMP, OPCODE_MASK, RRSIG, SERVFAIL, TC
 from kdns.wire.names import longest_zone
 
 DEFAULT_TTL = 5
@@ -81,7 +81,7 @@ def _by_kind(answer: Answer, request: Request, config: CacheConfig, wall: float)
             # RFC 2308 section 5: no longer than the SOA's TTL; the lowest of all TTLs is never above it.
             return Verdict(Place.DENIAL, _clamped(answer.lowest_ttl(), config.denial))
         case Kind.SUCCESS if answer.answer_count():
-            place = Place.SUCCESS if _complete(answer, request.qtype) else Place.NOWHERE
+            place = Place.SUCCESS if answer.reaches(request.qtype) else Place.NOWHERE
             return Verdict(place, _clamped(answer.lowest_ttl(), config.success))
         case Kind.SUCCESS | Kind.DELEGATION:
             return Verdict(Place.SUCCESS, _clamped(DEFAULT_TTL, config.success))
@@ -91,13 +91,7 @@ def _by_kind(answer: Answer, request: Request, config: CacheConfig, wall: float)
 
 def positive(answer: Answer, qtype: int) -> bool:
     """Whether an answer holds what was asked for."""
-    return answer.kind(qtype) is Kind.SUCCESS and _complete(answer, qtype)
-
-
-def _complete(answer: Answer, qtype: int) -> bool:
-    """Whether the answer section is more than aliases that do not come to the type asked for."""
-    types = answer.answer_types()
-    return qtype in types or (qtype == ANY and bool(types)) or any(t not in (CNAME, DNAME, RRSIG) for t in types)
+    return answer.kind(qtype) is Kind.SUCCESS and answer.reaches(qtype)
 
 
 def _clamped(ttl: int | None, limits: Limits) -> int:
