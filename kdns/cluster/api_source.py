@@ -19,7 +19,7 @@ from random import Random, SystemRandom
 from time import time
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.defer import Deferred, DeferredList
 
 from kdns.cluster.api import ApiClient
 from kdns.cluster.changes import Change
@@ -30,6 +30,7 @@ from kdns.cluster.index import ClusterIndex
 from kdns.cluster.limiter import Limiter
 from kdns.cluster.projection import Options, Projector
 from kdns.cluster.reflector import Reflector, Surroundings
+from kdns.cluster.source import SyncWaiters
 from kdns.cluster.watched import Needs, watched_for
 from kdns.core.metrics import Registry
 
@@ -81,7 +82,7 @@ class ApiSource:
             FreshnessMetrics(registry, reactor.seconds),
         )
         self._reflectors = [Reflector(watched, around, self._a_watch_synced) for watched in watched_for(needs)]
-        self._waiting: list[Deferred[None]] = []
+        self._waiters = SyncWaiters()
 
     @property
     def freshness(self) -> dict[str, Freshness]:
@@ -102,18 +103,13 @@ class ApiSource:
         """End all watches; fires when nothing is left in the reactor. Who waits for :meth:`when_synced` is let go by cancelling."""
         stopping: list[Deferred[Any]] = [reflector.stop() for reflector in self._reflectors]
         self._entrance.stop()
-        for waiter in list(self._waiting):
-            waiter.cancel()
+        self._waiters.cancel()
         stopping.append(self._api.stop())
         return DeferredList(stopping).addCallback(lambda _: None)
 
     def when_synced(self) -> Deferred[None]:
         """Fires when everything is entered; at once when it is. Each caller may cancel its own."""
-        if self.synced:
-            return succeed(None)
-        waiter: Deferred[None] = Deferred(self._waiting.remove)
-        self._waiting.append(waiter)
-        return waiter
+        return self._waiters.wait(self.synced)
 
     def why_not_ready(self) -> str:
         """What is waited for, resource by resource; empty when everything is there."""
@@ -126,6 +122,4 @@ class ApiSource:
 
     def _a_watch_synced(self) -> None:
         if self.synced:
-            waiting, self._waiting = self._waiting, []
-            for waiter in waiting:
-                waiter.callback(None)
+            self._waiters.fire()

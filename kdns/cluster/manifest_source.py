@@ -21,6 +21,7 @@ from kdns.cluster.index import ClusterIndex
 from kdns.cluster.manifests import Selection
 from kdns.cluster.objects import EndpointSlice, Kind, Namespace
 from kdns.cluster.projection import Options
+from kdns.cluster.source import SyncWaiters
 from kdns.cluster.timing import stop_timer
 from kdns.cluster.watched import Needs
 
@@ -57,7 +58,7 @@ class ManifestSource:
         self._aside = aside
         self._follower = Follower(paths, index, reactor, self._read, options, selection, wall=wall)
         self._wall = wall
-        self._waiting: list[Deferred[None]] = []
+        self._waiters = SyncWaiters()
         self._timer: Any = None
 
     @property
@@ -74,17 +75,12 @@ class ManifestSource:
         """Follow them no more."""
         stop_timer(self._timer)
         self._timer = None
-        for waiter in list(self._waiting):
-            waiter.cancel()
+        self._waiters.cancel()
         return self._follower.stopService() or succeed(None)
 
     def when_synced(self) -> Deferred[None]:
         """Fires when the files were entered; each caller may cancel its own."""
-        if self.synced:
-            return succeed(None)
-        waiter: Deferred[None] = Deferred(self._waiting.remove)
-        self._waiting.append(waiter)
-        return waiter
+        return self._waiters.wait(self.synced)
 
     def why_not_ready(self) -> str:
         """Which files are still being read."""
@@ -96,9 +92,7 @@ class ManifestSource:
         if deadline is not None and deadline <= now:
             self._index.expire(now)
         if self.synced:
-            waiting, self._waiting = self._waiting, []
-            for waiter in waiting:
-                waiter.callback(None)
+            self._waiters.fire()
         self._timer = self._reactor.callLater(STEP, self._tend)
 
     def _read(self, read: Callable[[], Reading]) -> Deferred[Reading]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 
 
 class ClusterSource(Protocol):
@@ -31,3 +31,29 @@ class ClusterSource(Protocol):
     def why_not_ready(self) -> str:
         """What is waited for, for the operator; empty when nothing is."""
         ...
+
+
+class SyncWaiters:
+    """Those who wait until a source is synced."""
+
+    def __init__(self) -> None:
+        self._waiting: list[Deferred[None]] = []
+
+    def wait(self, synced: bool) -> Deferred[None]:
+        """A Deferred of the caller's own, which it may cancel; it has fired already when the source is *synced*."""
+        if synced:
+            return succeed(None)
+        waiter: Deferred[None] = Deferred(self._waiting.remove)
+        self._waiting.append(waiter)
+        return waiter
+
+    def fire(self) -> None:
+        """Let all go on."""
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            waiter.callback(None)
+
+    def cancel(self) -> None:
+        """Let all go by cancelling: the source ends."""
+        for waiter in list(self._waiting):
+            waiter.cancel()

@@ -76,7 +76,7 @@ class LiveCluster(Resource):
 
         None as soon as the source has been seen whole.
         """
-        if self._source.synced or self._snapshot is None or self._snapshot.written is None:
+        if self._snapshot is None or self._snapshot.written is None or self._source.synced:
             return None
         age = max(0, int(self._house.wall() - self._snapshot.written))
         return f"from a snapshot {age} s old", self._fresh.noted()
