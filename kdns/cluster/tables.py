@@ -78,10 +78,6 @@ class ByName(Generic[T]):
                 del self._rooms[namespace]
         return old
 
-    def in_namespace(self, namespace: bytes) -> Iterator[T]:
-        """The objects of a namespace, in any order; the table must not change meanwhile."""
-        return iter(self._rooms.get(namespace, {}).values())
-
     def __iter__(self) -> Iterator[T]:
         """All objects, in any order; the table must not change meanwhile."""
         for room in self._rooms.values():

@@ -73,14 +73,6 @@ def then(reply: Reply, change: Callable[[Answer], Answer]) -> Reply:
     return reply.addCallback(change)
 
 
-def then_reply(reply: Reply, follow: Callable[[Answer], Reply]) -> Reply:
-    """As :func:`then`, for a change that may itself have to wait."""
-    if isinstance(reply, Answer):
-        return follow(reply)
-    waiting: Deferred[Answer] = reply.addCallback(follow)
-    return waiting
-
-
 def attempt(ask: Next, request: Request) -> Answer | Deferred[Answer] | Failure:
     """Ask, and turn an exception that is raised at once into a Failure, so that the caller has one place to look."""
     try:

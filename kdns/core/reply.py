@@ -64,11 +64,6 @@ def render_reply(request: Request, answer: Answer) -> bytes:
     return render(request.ident, flags, question, sections, opt, limit, plain_limit)
 
 
-def render_turns(request: Request, answer: Answer) -> tuple[bytes, ...]:
-    """All messages that take turns when the answer is given again, the answer itself first."""
-    return (render_reply(request, answer), *(render_reply(request, turn) for turn in answer.turns))
-
-
 def error_reply(ident: int, flags: int, rcode: int, question: bytes) -> bytes:
     """A reply of the server's own without any plugin and without an OPT; *flags* are the query's."""
     kept = QR | flags & (OPCODE_MASK | RD | CD) | rcode & RCODE_MASK

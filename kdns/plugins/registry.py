@@ -44,11 +44,6 @@ DEFAULT_PLACE = "loop"
 """A foreign plugin that names no place stands before this one: behind cache and cluster, before the upstreams."""
 
 
-def known(name: str) -> bool:
-    """Whether CoreDNS or kdns has a directive of that name."""
-    return name in DIRECTIVE_ORDER
-
-
 def accept(name: str) -> bool:
     """Whether *name*, which is no directive of CoreDNS's, is a plugin; :func:`find` says so when it is one that cannot be used."""
     try:

@@ -51,14 +51,6 @@ class ByNameTests(SynchronousTestCase):
                 table.put(pod(b"m", b"f"))
         self.assertEqual(seen, [b"a", b"c", b"d"])
 
-    def test_in_namespace(self) -> None:
-        """The objects of one namespace only."""
-        table: ByName[Pod] = ByName()
-        table.put(pod(b"n", b"a"))
-        table.put(pod(b"m", b"b"))
-        self.assertEqual([item.name for item in table.in_namespace(b"m")], [b"b"])
-        self.assertEqual(list(table.in_namespace(b"x")), [])
-
 
 class SharedTests(SynchronousTestCase):
     """Objects by a key that several have."""

@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.core.answer import Answer
-from kdns.core.chain import Next, Reply, attempt, chain, then, then_reply
+from kdns.core.chain import Next, Reply, attempt, chain, then
 from kdns.core.failure import NoNextPlugin, ResolutionFailed
 from kdns.core.request import Request
 from kdns.wire.constants import NXDOMAIN, SERVFAIL
@@ -117,15 +117,3 @@ class ChainTests(SynchronousTestCase):
         waiting.callback(Answer())
         assert isinstance(reply, Deferred)
         self.assertEqual(self.successResultOf(reply).source, "changed")
-
-    def test_then_reply(self) -> None:
-        """A change may wait itself."""
-        later: Deferred[Answer] = Deferred()
-        self.assertIs(then_reply(Answer(), lambda answer: later), later)
-        first: Deferred[Answer] = Deferred()
-        reply = then_reply(first, lambda answer: later)
-        first.callback(Answer())
-        assert isinstance(reply, Deferred)
-        self.assertNoResult(reply)
-        later.callback(Answer(NXDOMAIN))
-        self.assertEqual(self.successResultOf(reply).rcode, NXDOMAIN)

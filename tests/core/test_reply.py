@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.core.answer import Answer
-from kdns.core.reply import badvers_reply, error_reply, render_reply, render_turns
+from kdns.core.reply import badvers_reply, error_reply, render_reply
 from kdns.core.request import Request, Transport
 from kdns.wire.constants import (
     AA,
@@ -215,6 +215,6 @@ class TurnsTests(SynchronousTestCase):
         """Each turn is a message of its own, the answer itself first."""
         one, two = addresses(2)
         answer = Answer(answer=(one, two), turns=(Answer(answer=(two, one)),))
-        messages = render_turns(a_request("web.prod."), answer)
+        messages = [render_reply(a_request("web.prod."), form) for form in (answer, *answer.turns)]
         self.assertEqual(len(messages), 2)
         self.assertEqual(messages[1], render_reply(a_request("web.prod."), Answer(answer=(two, one))))
