@@ -2,7 +2,8 @@
 """
 ``kdns``: the command. It does what CoreDNS's command does with the same flags, and ends with the same exit status.
 
-Everything that takes time to import is imported when it is known to be needed.
+A first word that is no flag is a command of kdns's own (``kdns check``), each in a module of this room. Everything that takes time to import
+is imported when it is known to be needed.
 """
 
 from __future__ import annotations
@@ -11,9 +12,13 @@ import gc
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
 
 from kdns.cli.flags import HELP, BadFlags, Flags, parse_flags
+
+COMMANDS: dict[str, str] = {}
+"""kdns's own commands: the word, and the module whose ``main(arguments)`` runs it and returns the exit status."""
 
 CANNOT_START, BAD_USAGE = 1, 2
 """Exit status of a bad configuration or argument, and of a flag that there is not."""
@@ -26,8 +31,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     :param arguments: the words behind the program's name; the process's own by default.
     :return: the exit status.
     """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words and words[0] in COMMANDS:
+        return int(import_module(COMMANDS[words[0]]).main(words[1:]))
     try:
-        flags = parse_flags(sys.argv[1:] if arguments is None else arguments)
+        flags = parse_flags(words)
     except BadFlags as error:
         print(error, file=sys.stderr)
         if error.usage:
