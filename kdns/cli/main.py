@@ -2,8 +2,8 @@
 """
 ``kdns``: the command. It does what CoreDNS's command does with the same flags, and ends with the same exit status.
 
-A first word that is no flag is a command of kdns's own (``kdns check``), each in a module of this room. Everything that takes time to import
-is imported when it is known to be needed.
+A first word that is no flag is a command of kdns's own (``kdns check``), each in a module of this room. Everything that takes time to
+import is imported when it is known to be needed.
 """
 
 from __future__ import annotations
