@@ -98,6 +98,12 @@ class House:
     check_reload: Callable[[], None] = lambda: None
     """Looks whether the Corefile changed; the service sets it."""
 
+    sample: Callable[[bytes, bytes, str, int], None] | None = None
+    """
+    Told of some finished replies: query octets behind the identifier, reply octets behind the identifier, the client's address, and how
+    many queries it stands for.
+    """
+
 
 @dataclass(frozen=True, slots=True)
 class Block:
