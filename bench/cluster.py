@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from bench.load import query
 from bench.processes import BenchError, Program, answered, free_port, page, wait_for
@@ -34,10 +34,10 @@ COREFILE = """\
     cache 30
     loop
     reload
-    loadbalance
+    loadbalance{more}
 }}
 """
-"""What kubeadm writes, with the ports moved, ``bind`` left out and an upstream that is silent: nothing is forwarded here."""
+"""What kubeadm writes, with the ports moved. Without an upstream of the benchmark's, the port of ``forward`` is a silent one."""
 
 
 PAGE_AGE = 1.2
@@ -92,23 +92,41 @@ class Kdns:
     kdns as a process, watching an :class:`Api`.
 
     :param watch_turns: with a stopwatch inside, see inside.py.
+    :param upstream: the port to forward to.
+    :param more: further directives.
+    :param output: a file for what it prints.
     """
 
-    def __init__(self, folder: Path, api: Api, pods: str = "insecure", watch_turns: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        api: Api,
+        pods: str = "insecure",
+        watch_turns: bool = False,
+        upstream: int = 0,
+        more: Sequence[str] = (),
+        output: IO[bytes] | None = None,
+    ) -> None:
         self.port = free_port()
         ports = {name: free_port() for name in ("health", "ready", "metrics", "upstream")}
-        corefile = folder / f"Corefile-{self.port}"
-        corefile.write_text(COREFILE.format(port=self.port, kubeconfig=api.kubeconfig, pods=pods, **ports))
+        ports["upstream"] = upstream or ports["upstream"]
+        lines = "".join(f"\n    {line}" for line in more)
+        self.corefile = folder / f"Corefile-{self.port}"
+        self.corefile.write_text(
+            COREFILE.format(port=self.port, kubeconfig=api.kubeconfig, pods=pods, more=lines, **ports)
+        )
         self._ready = f"http://127.0.0.1:{ports['ready']}/ready"
-        self._metrics = f"http://127.0.0.1:{ports['metrics']}/metrics"
-        words = ["-conf", str(corefile)]
+        self.metrics = f"http://127.0.0.1:{ports['metrics']}/metrics"
+        words = ["-conf", str(self.corefile)]
         self._control: socket.socket | None = None
         if watch_turns:
             self._control, theirs = socket.socketpair()
             with theirs:
-                self.program = Program(["-m", "bench.inside", str(theirs.fileno()), *words], hand_down=theirs.fileno())
+                self.program = Program(
+                    ["-m", "bench.inside", str(theirs.fileno()), *words], hand_down=theirs.fileno(), output=output
+                )
         else:
-            self.program = Program(["-m", "kdns", *words])
+            self.program = Program(["-m", "kdns", *words], output=output)
 
     def __enter__(self) -> Kdns:
         return self
@@ -142,7 +160,7 @@ class Kdns:
     def sync_age(self) -> float:
         """Seconds since the resource that was listed longest ago was listed."""
         prefix = "kdns_kubernetes_last_sync_age_seconds{"
-        ages = [float(line.split()[-1]) for line in page(self._metrics).splitlines() if line.startswith(prefix)]
+        ages = [float(line.split()[-1]) for line in page(self.metrics).splitlines() if line.startswith(prefix)]
         if not ages:
             raise BenchError("no page of metrics")
         return max(ages)

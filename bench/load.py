@@ -16,8 +16,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
 
+from bench.machine import CLIENT_CORE, on_core
 from bench.processes import BenchError
 from kdns.wire.constants import AAAA, IN, RD, SRV, A
 from kdns.wire.names import from_text
@@ -32,6 +33,8 @@ _LOST = re.compile(r"Queries lost:\s+(\d+)")
 _SECONDS = re.compile(r"Run time \(s\):\s+([\d.]+)")
 _RCODES = re.compile(r"Response codes:\s+(.*)")
 _LATENCY = re.compile(r"^> \S+ \S+ \S+ ([\d.]+)", re.MULTILINE)
+_SENT = re.compile(r"Queries sent:\s+(\d+)")
+_AVERAGE = re.compile(r"Average Latency \(s\):\s+([\d.]+) \(min [\d.]+, max ([\d.]+)\)")
 
 
 @dataclass(slots=True)
@@ -46,6 +49,84 @@ class Run:
 
     latencies: list[float] = field(default_factory=list)
     """Seconds, when they were asked for."""
+
+    sent: int = 0
+    average: float = 0.0
+    slowest: float = 0.0
+    """Seconds, of all that were answered; from dnsperf only, as is *sent*."""
+
+    def share(self, code: str) -> float:
+        """Which part of the replies, 0 to 1, had a response code."""
+        found = re.search(rf"\b{code} (\d+)", self.codes)
+        return int(found[1]) / self.completed if found and self.completed else 0.0
+
+
+def dnsperf() -> str:
+    """
+    The path of dnsperf.
+
+    :raises BenchError: it is not installed.
+    """
+    found = shutil.which("dnsperf")
+    if found is None:
+        raise BenchError(
+            "dnsperf is not installed, and nothing else loads a server fast enough: apt-get install dnsperf"
+        )
+    return found
+
+
+def replay(
+    port: int,
+    packets: Path,
+    seconds: float = 0.0,
+    *,
+    rate: int = 0,
+    once: bool = False,
+    connections: int = 0,
+    latencies: bool = False,
+) -> Run:
+    """
+    Have dnsperf send the packets of a file that :func:`bench.names.write` wrote, on the client's core.
+
+    :param seconds: how long; 0 means to the end of the file, which then is sent once.
+    :param rate: queries a second; 0 means as many as are answered.
+    :param once: end at the end of the file, even if there is time left.
+    :param connections: over so many TCP connections; 0 means UDP.
+    :param latencies: note how long each answer took.
+    :raises BenchError: nothing was answered.
+    """
+    command = [
+        dnsperf(),
+        "-s",
+        "127.0.0.1",
+        "-p",
+        str(port),
+        "-B",
+        "-d",
+        str(packets),
+        "-q",
+        str(OUTSTANDING),
+        "-t",
+        "2",
+    ]
+    if seconds:
+        command += ["-l", f"{seconds:.0f}"]
+    if once or not seconds:
+        command += ["-n", "1"]
+    if rate:
+        command += ["-Q", str(rate)]
+    if connections:
+        command += ["-m", "tcp", "-c", str(connections)]
+    if latencies:
+        command.append("-v")
+    with TemporaryFile("w+") as output, on_core(CLIENT_CORE):
+        # A pipe would wake this process for each line, on the very core that asks.
+        done = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, text=True, check=False)
+        output.seek(0)
+        run = said(output.read(), done.stderr)
+    if not run.completed:
+        raise BenchError("no query was answered")
+    return run
 
 
 def query(name: str, qtype: int = A, ident: int = 1) -> bytes:
@@ -88,12 +169,25 @@ def _dnsperf(
         if latencies:
             command.append("-v")
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-    completed, lost = _COMPLETED.search(done.stdout), _LOST.search(done.stdout)
-    took, codes = _SECONDS.search(done.stdout), _RCODES.search(done.stdout)
-    if completed is None or lost is None or took is None:
-        raise BenchError(f"dnsperf: {done.stderr.strip() or done.stdout[-500:]}")
-    found = [float(text) for text in _LATENCY.findall(done.stdout)] if latencies else []
-    return Run(int(completed[1]), int(lost[1]), float(took[1]), codes[1] if codes else "", found)
+    return said(done.stdout, done.stderr)
+
+
+def said(text: str, errors: str) -> Run:
+    """What dnsperf said of a run."""
+    sent, completed, lost = _SENT.search(text), _COMPLETED.search(text), _LOST.search(text)
+    took, codes, average = _SECONDS.search(text), _RCODES.search(text), _AVERAGE.search(text)
+    if sent is None or completed is None or lost is None or took is None:
+        raise BenchError(f"dnsperf: {errors.strip() or text[-500:]}")
+    return Run(
+        int(completed[1]),
+        int(lost[1]),
+        float(took[1]),
+        codes[1] if codes else "",
+        [float(latency) for latency in _LATENCY.findall(text)],
+        int(sent[1]),
+        float(average[1]) if average else 0.0,
+        float(average[2]) if average else 0.0,
+    )
 
 
 def _own(port: int, questions: Sequence[str], seconds: float, rate: int, once: bool) -> Run:

@@ -18,6 +18,7 @@ from http.client import HTTPException
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
+from typing import IO
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -96,23 +97,32 @@ def answered(port: int, query: bytes, patience: float = 0.2) -> bytes:
 
 class Program:
     """
-    A Python program of this checkout, as a process.
+    A program as a process: one of this checkout, or another.
 
     :param arguments: what follows ``python``.
     :param hand_down: a file descriptor that it gets.
-    :param pipes: whether its standard input and output are wanted; otherwise what it prints goes nowhere.
+    :param pipes: whether its standard input and output are wanted; otherwise what it prints goes to *output*.
+    :param output: a file for what it prints; without one it goes nowhere.
+    :param executable: which program; without a word, Python.
     """
 
-    def __init__(self, arguments: Sequence[str], pipes: bool = False, hand_down: int | None = None) -> None:
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        pipes: bool = False,
+        hand_down: int | None = None,
+        output: IO[bytes] | None = None,
+        executable: str = sys.executable,
+    ) -> None:
         stream = subprocess.PIPE if pipes else subprocess.DEVNULL
         environment = {**os.environ, "PYTHONPYCACHEPREFIX": _BYTE_CODE.name}
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
         self.began = time.monotonic()
-        self._name = " ".join(arguments)
+        self._name = " ".join([Path(executable).name, *arguments])
         self._process: subprocess.Popen[str] = subprocess.Popen(
-            [sys.executable, *arguments],
+            [executable, *arguments],
             stdin=stream,
-            stdout=stream,
+            stdout=stream if output is None else output,
             stderr=subprocess.PIPE if not pipes else None,
             cwd=Path(__file__).parent.parent,
             text=True,
@@ -164,13 +174,31 @@ class Program:
         return self._process.returncode
 
     def processor_seconds(self) -> float:
-        """Processor time that it has used, user and system."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
+        """Processor time that it and its children have used, user and system."""
+        return sum(self.processor_times())
+
+    def processor_times(self) -> tuple[float, float]:
+        """The same apart: in its own code, and in the system's on its behalf."""
+        user = system = 0
+        for pid in self._family():
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            user += int(fields[11])
+            system += int(fields[12])
+        return user / TICKS, system / TICKS
+
+    def _family(self) -> list[int]:
+        found = [self.pid]
+        for pid in found:  # grows meanwhile
+            found += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+        return found
 
     def resident(self) -> float:
-        """Resident memory in MB."""
+        """Resident memory in MB, its own."""
         return self._status("VmRSS")
+
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        self._process.send_signal(number)
 
     def peak(self) -> float:
         """The most resident memory in MB since the start or :meth:`forget_peak`."""

@@ -3,17 +3,24 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from collections import Counter
 from importlib import import_module
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from bench.__main__ import QUICK, arguments_for, benchmarks
-from bench.cluster import addresses
-from bench.load import query
-from bench.processes import median, percentile
+from bench.__main__ import QUICK, USUAL, arguments_for, benchmarks, split
+from bench.cluster import Size, addresses
+from bench.load import Run, query, said
+from bench.machine import keep
+from bench.names import ext, hot, new_in_cluster, new_outside, wide, with_opt, write
+from bench.processes import BenchError, median, percentile
+from bench.rows import ROWS, unexpected
+from kdns.wire.constants import AAAA, SRV, A
+from kdns.wire.query import Query, read_query
 
 CHECKOUT = Path(__file__).parent.parent
 
@@ -27,7 +34,7 @@ class ListTests(SynchronousTestCase):
             [sys.executable, "-m", "bench", "--list"], capture_output=True, text=True, check=True, cwd=CHECKOUT
         ).stdout
         self.assertEqual(len(shown.splitlines()), len(benchmarks()) + 2)
-        for name in ("answers", "latency", "memory_table", "watch"):
+        for name in ("answers", "latency", "memory_table", "rows", "watch"):
             self.assertIn(f"\n{name} ", shown)
 
     def test_unknown(self) -> None:
@@ -49,6 +56,119 @@ class ListTests(SynchronousTestCase):
         self.assertEqual(arguments_for("answers", quick=False), ())
         self.assertEqual(arguments_for("cluster_memory", quick=True), QUICK["cluster_memory"])
         self.assertLessEqual(QUICK.keys(), benchmarks().keys())
+
+    def test_json(self) -> None:
+        """Those that keep their figures are told where."""
+        self.assertEqual(arguments_for("rows", quick=True, json="/x"), ("--quick", "--json", "/x"))
+        self.assertEqual(arguments_for("rows", quick=False, json="/x"), ("--json", "/x"))
+        self.assertEqual(arguments_for("cache_hit", quick=True, json="/x"), ())
+
+    def test_split(self) -> None:
+        """Names of benchmarks only are run one after another; other words belong to the first."""
+        known = benchmarks()
+        self.assertEqual(split(USUAL, known), [(name, ()) for name in USUAL])
+        self.assertEqual(split(["rows", "--quick", "hot"], known), [("rows", ("--quick", "hot"))])
+        self.assertEqual(split(["nonsense"], known), [("nonsense", ())])
+
+
+class NameTests(SynchronousTestCase):
+    """What the rows ask."""
+
+    def test_counts(self) -> None:
+        """The rows have as many names of each kind as they say, none twice."""
+        for packets, count in ((hot(Size()), 2200), (wide(Size()), 22_000), (ext(), 500)):
+            self.assertEqual(len(packets), count)
+            self.assertEqual(len(set(packets)), count)
+        self.assertEqual(Counter(packet[-3] for packet in wide(Size())), {A: 10_000, AAAA: 9_000, SRV: 3_000})
+
+    def test_same(self) -> None:
+        """What is asked over and over is the same in each run."""
+        self.assertEqual(hot(Size()), hot(Size()))
+
+    def test_new(self) -> None:
+        """Names that nobody asked for are queries, and no two are the same."""
+        for draw in (new_in_cluster, new_outside):
+            packets = [*draw(1000), *draw(1000)]
+            self.assertEqual(len(set(packets)), 2000)
+            self.assertEqual({type(read_query(packet)) for packet in packets}, {Query})
+
+    def test_opt(self) -> None:
+        """Each query has an OPT, half of them a cookie that no other has, and each name is asked both ways."""
+        questions = hot(Size())[:10]
+        packets = list(with_opt(questions, 40))
+        cookies: dict[bytes, list[bytes]] = {}
+        for packet in packets:
+            read = read_query(packet)
+            assert isinstance(read, Query) and read.edns is not None
+            asked, _, _ = packet.partition(b"\x00\x00\x29")
+            cookies.setdefault(asked, []).append(read.edns.options)
+        self.assertEqual(
+            {tuple(map(bool, found)) for found in cookies.values()}, {(True, False) * 2, (False, True) * 2}
+        )
+        options = [option for found in cookies.values() for option in found]
+        self.assertEqual(options.count(b""), 20)
+        self.assertEqual(len(set(options)), 21)
+        self.assertEqual({option[:4] for option in options if option}, {b"\x00\x0a\x00\x08"})
+
+    def test_file(self) -> None:
+        """A file of packets has each behind its length, as on a stream."""
+        path = Path(self.mktemp())
+        write(path, [b"one", b"three"])
+        self.assertEqual(path.read_bytes(), b"\x00\x03one\x00\x05three")
+
+
+class DnsperfTests(SynchronousTestCase):
+    """What dnsperf says is understood."""
+
+    SAID = """\
+> NOERROR binary input 0.000316
+> NXDOMAIN binary input 0.000104
+Statistics:
+
+  Queries sent:         3
+  Queries completed:    2 (66.67%)
+  Queries lost:         1 (33.33%)
+
+  Response codes:       NOERROR 1 (50.00%), NXDOMAIN 1 (50.00%)
+  Average packet size:  request 46, response 39
+  Run time (s):         2.000000
+  Queries per second:   1.000000
+
+  Average Latency (s):  0.000210 (min 0.000104, max 0.000316)
+"""
+
+    def test_said(self) -> None:
+        """Counts, seconds, response codes, latencies."""
+        run = said(self.SAID, "")
+        self.assertEqual((run.sent, run.completed, run.lost, run.seconds), (3, 2, 1, 2.0))
+        self.assertEqual((run.average, run.slowest, run.latencies), (0.00021, 0.000316, [0.000316, 0.000104]))
+        self.assertEqual((run.share("NOERROR"), run.share("NXDOMAIN"), run.share("SERVFAIL")), (0.5, 0.5, 0.0))
+
+    def test_nonsense(self) -> None:
+        """When it says nothing of a run, the benchmark says what it said instead."""
+        self.assertIn("no such host", str(self.assertRaises(BenchError, said, "", "no such host")))
+
+    def test_unexpected(self) -> None:
+        """Replies with other response codes than the row should have are told."""
+        (hot_row,) = (row for row in ROWS if row.name == "hot")
+        right = Run(220_000, 0, 1.0, "NOERROR 170000 (77.27%), NXDOMAIN 50000 (22.73%)")
+        wrong = Run(220_000, 0, 1.0, "NOERROR 160000 (72.73%), SERVFAIL 10000 (4.54%), NXDOMAIN 50000 (22.73%)")
+        self.assertEqual(unexpected(hot_row, right), "")
+        self.assertIn("SERVFAIL 10000", unexpected(hot_row, wrong))
+
+
+class KeepTests(SynchronousTestCase):
+    """The file of figures."""
+
+    def test_keep(self) -> None:
+        """Each benchmark writes its own, and leaves those of others."""
+        path = self.mktemp()
+        keep(path, "one", [1])
+        keep(path, "two", [2])
+        keep("", "three", [3])
+        kept = json.loads(Path(path).read_text(encoding="utf-8"))
+        self.assertEqual({name: held["figures"] for name, held in kept.items()}, {"one": [1], "two": [2]})
+        self.assertIn("commit", kept["one"]["machine"])
 
 
 class FigureTests(SynchronousTestCase):

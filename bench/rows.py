@@ -1,0 +1,323 @@
+# -*- test-case-name: tests.test_bench -*-
+"""
+The table: kdns beside the yardstick (and NSD, Unbound), row by row: queries a second, their multiple, latency, processor time, memory.
+
+Each server is asked as fast as it answers, turn about, itself on one core and dnsperf on another; what is printed are medians. Latency
+is of a run of its own at a steady rate. Run it as ``python -m bench.rows [--quick] [--json FILE] [ROW...]``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import IO
+
+from bench.cluster import Api, Kdns, Size, check_answers
+from bench.load import Run, replay
+from bench.machine import CLIENT_CORE, SERVER_CORE, describe, described, keep, on_core
+from bench.names import ext, hot, new_in_cluster, new_outside, wide, with_opt, write
+from bench.peers import start_nsd, start_unbound, start_upstream, start_yardstick
+from bench.processes import BenchError, Program, median, percentile, table
+
+SIZE = Size()
+
+FASTEST = 150_000
+"""Queries a second that no server here goes beyond: so many are prepared where each must be new."""
+
+STEADY = 5_000
+"""Queries a second while latency is measured."""
+
+TOLERANCE = 0.005
+"""Share of replies with another response code than was to be expected."""
+
+Packets = Callable[[int], Iterable[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One kind of query."""
+
+    name: str
+    packets: Packets
+    """At most so many packets; fewer where they are asked over and over."""
+
+    target: float
+    """The multiple of the yardstick's queries a second that is wanted."""
+
+    codes: Mapping[str, float]
+    """The share that each response code should have, 0 to 1."""
+
+    fresh: bool = False
+    """Whether no packet is sent twice."""
+
+    server: str = "kdns"
+    connections: int = 0
+    """TCP connections to kdns; 0 means UDP."""
+
+    peer: str = ""
+    """Who else is asked."""
+
+    peer_target: float = 0.0
+    """How much processor time a query may take, as a multiple of the peer's."""
+
+
+HOT = {"NOERROR": 1700 / 2200, "NXDOMAIN": 500 / 2200}
+ROWS = (
+    Row("hot", lambda _: hot(SIZE), 6.5, HOT, peer="nsd", peer_target=1.5),
+    Row("wide", lambda _: wide(SIZE), 5.0, {"NOERROR": 1.0}),
+    Row("nx", new_in_cluster, 4.0, {"NXDOMAIN": 1.0}, fresh=True, peer="nsd", peer_target=2.0),
+    Row("ext", lambda _: ext(), 5.5, {"NOERROR": 1.0}, peer="unbound", peer_target=1.5),
+    Row("miss", new_outside, 1.3, {"NOERROR": 1.0}, fresh=True, peer="unbound", peer_target=1.5),
+    Row("tcp", lambda _: hot(SIZE), 5.0, HOT, connections=8),
+    Row("hot+log", lambda _: hot(SIZE), 4.0, HOT, server="kdns+log"),
+    Row("hot+EDNS", lambda count: with_opt(hot(SIZE), count), 4.0, HOT, fresh=True),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How long and how often."""
+
+    seconds: float
+    rounds: int
+    steady: float
+    """Seconds of the run at a steady rate."""
+
+
+FULL, QUICK = Pace(5.0, 5, 8.0), Pace(2.0, 1, 3.0)
+
+
+@dataclass(slots=True)
+class Figures:
+    """What was measured of one server in one row, a value for each round."""
+
+    rates: list[float] = field(default_factory=list)
+    """Queries a second."""
+
+    each: list[float] = field(default_factory=list)
+    """Microseconds of processor time a query."""
+
+    busy: list[float] = field(default_factory=list)
+    """Share of its core that the server used, 0 to 1; where it is well below 1, the client or the machine was the limit."""
+
+    lost: int = 0
+    resident: float = 0.0
+    """MB."""
+
+    average: float = 0.0
+    p99: float = 0.0
+    slowest: float = 0.0
+    """Milliseconds, at the steady rate."""
+
+    trouble: str = ""
+
+
+@dataclass(slots=True)
+class Server:
+    """One that can be asked."""
+
+    port: int
+    program: Program
+    log: IO[bytes] | None = None
+
+
+class Contest:
+    """The servers that some rows need, and what was measured of them."""
+
+    def __init__(self, stack: ExitStack, folder: Path, rows: Sequence[Row], pace: Pace) -> None:
+        self._folder = folder
+        self._pace = pace
+        self._servers: dict[str, Server] = {}
+        self.rows = rows
+        self.found: dict[tuple[str, str], Figures] = {}
+        with on_core(CLIENT_CORE):
+            api = stack.enter_context(Api(folder, SIZE))
+        upstream, program = start_upstream()
+        stack.enter_context(program)
+        for name in {row.server for row in rows}:
+            self._servers[name] = self._kdns(stack, api, upstream, name)
+        self._add(stack, "yardstick", start_yardstick())
+        peers = {row.peer for row in rows}
+        if "nsd" in peers:
+            self._add(stack, "nsd", start_nsd(folder, SIZE.services))
+        if "unbound" in peers:
+            self._add(stack, "unbound", start_unbound(folder, upstream))
+
+    def _kdns(self, stack: ExitStack, api: Api, upstream: int, name: str) -> Server:
+        output = stack.enter_context((self._folder / f"{name}.out").open("ab"))
+        more = ("log",) if name == "kdns+log" else ()
+        with on_core(SERVER_CORE):
+            kdns = stack.enter_context(Kdns(self._folder, api, upstream=upstream, more=more, output=output))
+        kdns.wait_ready()
+        check_answers(kdns, SIZE)
+        return Server(kdns.port, kdns.program, output)
+
+    def _add(self, stack: ExitStack, name: str, started: tuple[int, Program] | None) -> None:
+        if started is not None:
+            port, program = started
+            self._servers[name] = Server(port, stack.enter_context(program))
+
+    def asked(self, row: Row) -> list[str]:
+        """The servers of a row, kdns first."""
+        names = [row.server, "yardstick", row.peer]
+        return [name for name in names if name in self._servers]
+
+    def measure(self, row: Row) -> None:
+        """All rounds of a row."""
+        for name in self.asked(row):
+            self.found[row.name, name] = Figures()
+            self._warm(row, name)
+        packets = self._packets(row, self._pace.seconds * FASTEST)
+        for number in range(self._pace.rounds):
+            if number and row.fresh:
+                packets = self._packets(row, self._pace.seconds * FASTEST)
+            for name in self.asked(row):
+                self._run(row, name, packets)
+        self._steady(row)
+
+    def _packets(self, row: Row, count: float) -> Path:
+        return write(self._folder / "packets", row.packets(int(count)))
+
+    def _connections(self, row: Row, name: str) -> int:
+        return row.connections if name == row.server else 0
+
+    def _warm(self, row: Row, name: str) -> None:
+        """Have everything asked that will be asked over and over, more than once."""
+        packets = self._packets(row, STEADY)
+        for _ in range(1 if row.fresh else 2):
+            replay(self._servers[name].port, packets, connections=self._connections(row, name))
+
+    def _run(self, row: Row, name: str, packets: Path) -> None:
+        server, figures = self._servers[name], self.found[row.name, name]
+        before = server.program.processor_seconds()
+        run = replay(server.port, packets, self._pace.seconds, once=row.fresh, connections=self._connections(row, name))
+        spent = max(server.program.processor_seconds() - before, 0.01)
+        figures.rates.append(run.completed / run.seconds)
+        figures.each.append(spent / run.completed * 1e6)
+        figures.busy.append(spent / run.seconds)
+        figures.lost += run.lost
+        figures.resident = server.program.resident()
+        if name == row.server:
+            figures.trouble = figures.trouble or unexpected(row, run)
+        if server.log is not None:
+            server.log.truncate(0)
+
+    def _steady(self, row: Row) -> None:
+        """How long answers of kdns take when it is not asked as much as it can answer."""
+        server, figures = self._servers[row.server], self.found[row.name, row.server]
+        run = replay(
+            server.port,
+            self._packets(row, self._pace.steady * STEADY),
+            self._pace.steady,
+            rate=STEADY,
+            once=row.fresh,
+            connections=row.connections,
+            latencies=True,
+        )
+        figures.average = run.average * 1e3
+        figures.p99 = percentile(run.latencies, 0.99) * 1e3
+        figures.slowest = run.slowest * 1e3
+        figures.lost += run.lost
+
+
+def unexpected(row: Row, run: Run) -> str:
+    """What is wrong with the replies of a run; empty when nothing is."""
+    for code, share in row.codes.items():
+        if abs(run.share(code) - share) > TOLERANCE + 2200 / run.completed:
+            return f"{row.name}: {code} should be {share:.0%} of the replies; there were {run.codes}"
+    return ""
+
+
+HEAD = (
+    *("row", "yardstick q/s", "kdns q/s", "multiple", "by cpu", "target"),
+    *("avg ms", "p99 ms", "max ms", "lost"),
+    *("kdns us", "yardstick us", "peer us", "of peer's", "target", "core busy", "MB"),
+)
+
+
+def line(contest: Contest, row: Row) -> list[str]:
+    """A row as it is printed."""
+    ours, theirs = contest.found[row.name, row.server], contest.found[row.name, "yardstick"]
+    peer = contest.found.get((row.name, row.peer))
+    each = median(ours.each)
+    cells = [
+        row.name,
+        f"{median(theirs.rates):,.0f}",
+        f"{median(ours.rates):,.0f}",
+        f"{median(ours.rates) / median(theirs.rates):.2f}",
+        f"{median(theirs.each) / each:.2f}",
+        f"{row.target:.1f}",
+        f"{ours.average:.2f}",
+        f"{ours.p99:.2f}",
+        f"{ours.slowest:.1f}",
+        str(ours.lost),
+        f"{each:.1f}",
+        f"{median(theirs.each):.1f}",
+    ]
+    if peer is None:
+        cells += ["", "", ""]
+    else:
+        cells += [f"{row.peer} {median(peer.each):.1f}", f"{each / median(peer.each):.2f}", f"{row.peer_target:.1f}"]
+    return [*cells, f"{median(ours.busy):.0%}", f"{ours.resident:.0f}"]
+
+
+def report(contest: Contest) -> None:
+    """Print the table."""
+    print(described(describe()))
+    print(f"servers on core {SERVER_CORE}, dnsperf and upstream on core {CLIENT_CORE}; latency at {STEADY:,} q/s\n")
+    table(HEAD, [line(contest, row) for row in contest.rows])
+    for (_, server), figures in contest.found.items():
+        if figures.trouble:
+            print(f"WRONG: {server}, {figures.trouble}")
+
+
+def figures_of(contest: Contest) -> dict[str, object]:
+    """The same, and every round, for a file."""
+    return {
+        row.name: {
+            "target": row.target,
+            "peer": row.peer,
+            "peer target": row.peer_target,
+            **{
+                ("kdns" if name == row.server else name): asdict(contest.found[row.name, name])
+                for name in contest.asked(row)
+            },
+        }
+        for row in contest.rows
+    }
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure the rows that are asked for and print the table."""
+    parser = argparse.ArgumentParser(prog="python -m bench.rows", description=(__doc__ or "").strip().splitlines()[0])
+    parser.add_argument(
+        "rows", metavar="ROW", nargs="*", help=f"of {', '.join(row.name for row in ROWS)}; all by default"
+    )
+    parser.add_argument("--quick", action="store_true", help="one short round: an impression")
+    parser.add_argument("--json", metavar="FILE", default="", help="write all figures there too")
+    options = parser.parse_args(arguments)
+    known = {row.name: row for row in ROWS}
+    for name in options.rows:
+        if name not in known:
+            parser.error(f"no row {name}; there are {', '.join(known)}")
+    rows = [known[name] for name in options.rows or known]
+    try:
+        with TemporaryDirectory() as name, ExitStack() as stack:
+            contest = Contest(stack, Path(name), rows, QUICK if options.quick else FULL)
+            for row in rows:
+                contest.measure(row)
+    except BenchError as error:
+        print(error, file=sys.stderr)
+        return 1
+    report(contest)
+    keep(options.json, "rows", figures_of(contest))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
