@@ -21,9 +21,10 @@ BELOW: dict[str, frozenset[str]] = {
     "corefile": frozenset({"wire", "core"}),
     "plugins": frozenset({"wire", "core", "cluster", "corefile"}),
     "server": frozenset({"wire", "core", "cluster", "corefile", "plugins"}),
-    "tap": frozenset({"wire", "core", "cluster", "corefile", "plugins", "server"}),
+    "admin": frozenset({"wire", "core", "cluster", "corefile", "plugins", "server"}),
+    "tap": frozenset({"wire", "core", "cluster", "corefile", "plugins", "server", "admin"}),
     "embed": frozenset({"wire", "core", "cluster", "corefile", "plugins", "server"}),
-    "cli": frozenset({"wire", "core", "cluster", "corefile", "plugins", "server", "tap"}),
+    "cli": frozenset({"wire", "core", "cluster", "corefile", "plugins", "server", "admin", "tap"}),
 }
 """What each room may import besides itself; ``kdns.testing`` may import anything."""
 
@@ -104,7 +105,7 @@ class ImportTests(SynchronousTestCase):
         return [str(one) for one in found]
 
     def test_one_way(self) -> None:
-        """wire < core < cluster, corefile < plugins < server < tap, embed, cli."""
+        """wire < core < cluster, corefile < plugins < server < admin < tap, cli; embed stands on server."""
         against = []
         for one in self.imports:
             room, _, _ = one.module.removeprefix("kdns.").partition(".")
@@ -125,6 +126,12 @@ class ImportTests(SynchronousTestCase):
         found = [one for one in self.imports if is_in(one.imported, "kubernetes")]
         outside = [one for one in found if one.module != "kdns.cluster.client" or not one.inside]
         self.assertEqual(self.wrong(*outside), [])
+
+    def test_clients_start_fast(self) -> None:
+        """What a command asks a running server with imports nothing of Twisted, which would be most of its start."""
+        clients = ("kdns.admin", "kdns.admin.client", "kdns.admin.places")
+        found = [one for one in self.imports if one.module in clients and is_in(one.imported, "twisted", "msgspec")]
+        self.assertEqual(self.wrong(*found), [])
 
     def test_reactor(self) -> None:
         """The global reactor is asked for at the edges, inside functions, and nowhere else."""

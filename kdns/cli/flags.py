@@ -15,7 +15,7 @@ MOST_PORT = 65535
 _TRUE = frozenset(("1", "t", "T", "true", "TRUE", "True"))
 _FALSE = frozenset(("0", "f", "F", "false", "FALSE", "False"))
 
-TEXTS = {"conf": "conf", "dns.port": "port", "p": "port", "pidfile": "pidfile"}
+TEXTS = {"admin.socket": "admin", "conf": "conf", "dns.port": "port", "p": "port", "pidfile": "pidfile"}
 """Flags with a value, and the field that it goes to."""
 
 SWITCHES = {"plugins": "plugins", "quiet": "quiet", "version": "version"}
@@ -23,6 +23,8 @@ SWITCHES = {"plugins": "plugins", "quiet": "quiet", "version": "version"}
 
 HELP = """\
 Usage of kdns:
+  -admin.socket PATH
+    \twhere kdns explain, status and cache reach this server; "off" for nowhere (default: found by both by themselves)
   -conf FILE
     \tCorefile to load; "stdin" reads standard input (default "Corefile")
   -dns.port PORT, -p PORT
@@ -56,6 +58,9 @@ class Flags:
 
     conf: str | None = None
     """The Corefile as it was named; None when it was not."""
+
+    admin: str | None = None
+    """Path of the admin socket as it was given, empty or ``off`` for none; None when nothing was said."""
 
     port: int = 53
     pidfile: str = ""
@@ -97,6 +102,7 @@ def parse_flags(arguments: Sequence[str]) -> Flags:
     port = parse_port(str(values.pop("port", "53")))
     return Flags(
         conf=str(values["conf"]) if "conf" in values else None,
+        admin=str(values["admin"]) if "admin" in values else None,
         port=port,
         pidfile=str(values.get("pidfile", "")),
         **{switch: bool(values.get(switch, False)) for switch in SWITCHES},

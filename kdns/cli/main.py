@@ -78,7 +78,14 @@ def serve(flags: Flags, greeting: str = "") -> int:
     from kdns.tap.daemon import Daemon, loader
 
     reactor: Any = running  # to mypy it is a module
-    daemon = Daemon(reactor, loader(flags.conf, os.environ), dns_port=flags.port, quiet=flags.quiet, greeting=greeting)
+    daemon = Daemon(
+        reactor,
+        loader(flags.conf, os.environ),
+        dns_port=flags.port,
+        quiet=flags.quiet,
+        greeting=greeting,
+        admin=flags.admin,
+    )
     observers: list[Any] = [daemon.observer]
     globalLogBeginner.beginLoggingTo(observers, discardBuffer=True, redirectStandardIO=False)
     written = _write_pid(flags.pidfile)

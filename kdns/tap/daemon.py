@@ -24,6 +24,9 @@ from twisted.python.failure import Failure
 
 import twisted
 from kdns import __version__
+from kdns.admin.offered import commands_of
+from kdns.admin.places import OFF
+from kdns.admin.service import AdminSocket
 from kdns.corefile.errors import CorefileError
 from kdns.corefile.loader import Corefile
 from kdns.plugins.seam import House, Output
@@ -96,6 +99,7 @@ class Daemon(Service):
     :param quiet: leave out the lines that a start shows.
     :param own_log: write the log to standard output as CoreDNS does; otherwise it goes where the application's log goes.
     :param greeting: a text to show when queries are answered, also when *quiet*.
+    :param admin: path of the admin socket; None for where clients look by themselves, empty or ``off`` for no socket.
     :param ended: told the exit status when everything has stopped.
     :param leave: ends the process at once.
     """
@@ -111,6 +115,7 @@ class Daemon(Service):
         quiet: bool = False,
         own_log: bool = True,
         greeting: str = "",
+        admin: str | None = OFF,
         ended: Callable[[int], None] = lambda status: None,
         house: House | None = None,
         output: Output | None = None,
@@ -136,6 +141,7 @@ class Daemon(Service):
         self.house.fatal = self._fatal
         self.server = KdnsService(self.house, load, None if quiet else self._output)
         self.server.taken_over = self._taken_over
+        self.admin = AdminSocket(reactor, commands_of(self.server), admin)
         self.signals = Signals(reactor, self)
         self.garbage = GarbagePlan(reactor)
         self._ending = False
@@ -152,6 +158,7 @@ class Daemon(Service):
         super().startService()
         self.signals.install()
         self._reactor.callWhenRunning(self.signals.install)  # the reactor replaces some when it begins to run
+        self.admin.start()
         self.server.startService()
         self.server.when_running().addCallbacks(self._serving, self._cannot_serve)
 
@@ -200,6 +207,7 @@ class Daemon(Service):
         self.status = HOOK_FAILED
 
     def _stopped(self, _: None) -> None:
+        self.admin.stop()
         if self.observer is not None:
             self.observer.close()
         if self._writer is not None:

@@ -35,6 +35,7 @@ class Options(usage.Options):
     longdesc = "Cluster DNS for Kubernetes, configured by a Corefile."
     optParameters = [
         ["conf", "c", None, "Corefile to load; 'stdin' reads standard input. [default: Corefile]"],
+        ["admin-socket", None, None, "Where kdns explain, status and cache reach it; 'off' for nowhere."],
         ["dns-port", "p", 53, "Port of server blocks that name none.", port_number],
     ]
     optFlags = [["quiet", "q", "Say nothing at the start."]]
@@ -53,6 +54,7 @@ def makeService(options: Options) -> Daemon:
         loader(options["conf"], os.environ),
         dns_port=options["dns-port"],
         quiet=bool(options["quiet"]),
+        admin=options["admin-socket"],
         own_log=_in_foreground(options.parent),
         ended=exit_with,
     )

@@ -20,6 +20,8 @@ GOOD: tuple[tuple[list[str], Flags], ...] = (
     (["-quiet", "-pidfile", "/run/kdns.pid"], Flags(quiet=True, pidfile="/run/kdns.pid")),
     (["-quiet=false", "-version=T"], Flags(version=True)),
     (["-plugins", "--"], Flags(plugins=True)),
+    (["-admin.socket", "off"], Flags(admin="off")),
+    (["--admin.socket="], Flags(admin="")),
     (["-help"], Flags(help=True)),
     (["-h"], Flags(help=True)),
 )

@@ -52,5 +52,5 @@ class CommandTests(SynchronousTestCase):
         """``-help`` shows the usage and is no mistake."""
         status, out, error = self.run_with("-help")
         self.assertEqual((status, out), (0, ""))
-        for flag in ("-conf", "-dns.port", "-p ", "-pidfile", "-plugins", "-quiet", "-version"):
+        for flag in ("-admin.socket", "-conf", "-dns.port", "-p ", "-pidfile", "-plugins", "-quiet", "-version"):
             self.assertIn(flag, error)

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import monotonic
@@ -71,10 +72,11 @@ class Program:
         text: str | None = None,
     ) -> None:
         self.said = ""
+        self.runtime = tempfile.TemporaryDirectory()  # its admin socket is its own, whatever else runs on this machine
         self.process = subprocess.Popen(
             [sys.executable, *command],
             cwd=folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
+            env={**os.environ, "PYTHONPATH": str(ROOT), "XDG_RUNTIME_DIR": self.runtime.name, **(environment or {})},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -97,6 +99,7 @@ class Program:
         for stream in (self.process.stdout, self.process.stderr):
             assert stream is not None
             stream.close()
+        self.runtime.cleanup()
 
     def wait_for(self, text: str) -> str:
         """Everything it said until *text* came."""

@@ -38,10 +38,12 @@ class OptionsTests(SynchronousTestCase):
         """The Corefile is the one in the working directory, the port is 53."""
         options = self.options()
         self.assertEqual((options["conf"], options["dns-port"], options["quiet"]), (None, 53, 0))
+        self.assertIsNone(options["admin-socket"])
 
     def test_given(self) -> None:
         """Each has a long and a short form."""
-        options = self.options("-c", "/x", "--dns-port", "0", "-q")
+        options = self.options("-c", "/x", "--dns-port", "0", "-q", "--admin-socket", "off")
+        self.assertEqual(options["admin-socket"], "off")
         self.assertEqual((options["conf"], options["dns-port"], options["quiet"]), ("/x", 0, 1))
 
     def test_bad_port(self) -> None:

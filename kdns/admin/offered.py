@@ -1,0 +1,21 @@
+# -*- test-case-name: tests.admin.test_offered -*-
+"""What every kdns can be asked over its admin socket: the one list of commands."""
+
+from __future__ import annotations
+
+import os
+
+from kdns import __version__
+from kdns.admin.commands import Arguments, Commands, Result
+from kdns.server.service import KdnsService
+
+
+def commands_of(server: KdnsService) -> Commands:
+    """The commands of a server, for its :class:`~kdns.admin.service.AdminSocket`; a program adds its own."""
+    commands = Commands()
+    commands.add("about", _about)
+    return commands
+
+
+def _about(arguments: Arguments) -> Result:
+    return {"version": __version__, "pid": os.getpid()}
