@@ -95,6 +95,11 @@ CONFIGURATION_ONLY: frozenset[str] = frozenset(
 )
 """Directives that add no link to the chain; a block with nothing but these answers REFUSED."""
 
+NO_SAY: frozenset[str] = frozenset(
+    ("reload", "debug", "trace", "ready", "health", "pprof", "prometheus", "errors", "log", "dnstap", "loadbalance")
+)
+"""Directives that have no say in what the plugins behind them answer: with or without them, what a cache knows stays right."""
+
 _RANK = {name: rank for rank, name in enumerate(DIRECTIVE_ORDER)}
 
 

@@ -29,7 +29,7 @@ from twisted.web.server import Site as WebSite
 
 from kdns.corefile.errors import SetupError
 from kdns.corefile.values import ListenAddress
-from kdns.plugins.seam import Resource, Site
+from kdns.plugins.seam import Resource, Site, Unavailable
 
 log = Logger(namespace="kdns.plugins.http")
 
@@ -60,7 +60,7 @@ NOT_FOUND = Response(b"404 page not found\n", 404)
 BROKEN = Response(b"500 internal server error\n", 500)
 
 
-class CannotListen(Exception):
+class CannotListen(Unavailable):
     """
     An address is not to be had.
 

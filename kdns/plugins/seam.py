@@ -50,6 +50,13 @@ class Resource:
         """End; what was in flight is cancelled, and nothing is left behind when the Deferred fires."""
 
 
+class Unavailable(Exception):
+    """
+    Something of the machine that a configuration wants is not to be had, mostly a port. The text is for the operator; nobody made a
+    mistake that a traceback could show.
+    """
+
+
 def _machine_addresses() -> Sequence[str]:
     from kdns.plugins.bind.interfaces import machine_addresses  # bind needs this module
 
@@ -117,7 +124,7 @@ class Block:
     """Base of relative paths (``root``); empty means the working directory."""
 
     fingerprint: str = ""
-    """Equal for blocks whose keys and directives say the same; empty when it is not known."""
+    """Equal for blocks whose keys say the same, and those directives that have a say in answers; empty when it is not known."""
 
     @property
     def zones(self) -> tuple[bytes, ...]:

@@ -17,11 +17,11 @@ from msgspec.structs import replace as changed
 from kdns.core.chain import chain
 from kdns.core.request import Request
 from kdns.corefile.dispenser import Dispenser
-from kdns.corefile.errors import SetupError
+from kdns.corefile.errors import Place, SetupError
 from kdns.corefile.fingerprint import fingerprint
 from kdns.corefile.keys import Scheme, ServerKey, server_keys, syntax_warning
 from kdns.corefile.loader import Corefile, load_file, load_text
-from kdns.corefile.order import CONFIGURATION_ONLY, DIRECTIVE_ORDER
+from kdns.corefile.order import CONFIGURATION_ONLY, DIRECTIVE_ORDER, NO_SAY
 from kdns.corefile.overlap import Claim, check_overlaps
 from kdns.corefile.parser import Surroundings
 from kdns.plugins import registry
@@ -66,6 +66,12 @@ class Configuration:
     """In the order of plugins over all blocks, each once; they start in it."""
 
     kept: Keeper = field(default_factory=Keeper)
+    places: dict[int, Place] = field(default_factory=dict)
+    """Where the directive stands that a resource (by its ``id``) came from first."""
+
+    claims: dict[Endpoint, Place] = field(default_factory=dict)
+    """Where the first key stands that wants an endpoint."""
+
     checks: list[Check] = field(default_factory=list)
     announcements: list[str] = field(default_factory=list)
     """A line for each zone and address, as they are shown at the start."""
@@ -114,7 +120,9 @@ def assemble(corefile: Corefile, house: House, running: Keeper | None = None) ->
             warning = syntax_warning(key.zone_text)
             if warning is not None:
                 configuration.warnings.append(warning)
-        blocks.append(Block(keys, frozenset(tree.directives), fingerprint=fingerprint((tree,))))
+        telling = {name: directive for name, directive in tree.directives.items() if name not in NO_SAY}
+        same = fingerprint((replace(tree, directives=telling),))
+        blocks.append(Block(keys, frozenset(tree.directives), fingerprint=same))
     for name, directive in _directives(corefile):
         for number, tree in enumerate(corefile.blocks):
             if name in tree.directives:
@@ -128,8 +136,15 @@ def assemble(corefile: Corefile, house: House, running: Keeper | None = None) ->
         for site in configuration.sites:
             if (site.number, name) in parsed:
                 directive, config = parsed[site.number, name]
-                directive.build(config, site)
-                resources |= {id(resource): resource for resource in site.resources}
+                place = corefile.blocks[site.number].directives[name].place
+                try:
+                    directive.build(config, site)
+                except SetupError as error:
+                    error.place = error.place or place
+                    raise
+                for resource in site.resources:
+                    resources[id(resource)] = resource
+                    configuration.places.setdefault(id(resource), place)
     configuration.resources = list(resources.values())
     _check_claims(configuration)
     _serve(configuration)
@@ -161,6 +176,7 @@ def _serve(configuration: Configuration) -> None:
         for key in site.block.keys:
             for address in site.binds or ("",):
                 endpoint = Endpoint(key.scheme.value, address, key.port)
+                configuration.claims.setdefault(endpoint, key.place)
                 configuration.endpoints.setdefault(endpoint, Zones()).add(key.zone, block)
                 configuration.announcements.append(_announcement(key, address))
         zones = ", ".join(key.zone_text for key in site.block.keys)

@@ -44,6 +44,9 @@ How long to go on answering when there is always more; the last query begins wit
 it looks at the sockets again, so there may be two of these in a turn.
 """
 
+ASIDE_SECONDS = 0.25
+"""How long what the kernel holds for a socket may take that steps aside: its buffer is bounded, and so is this."""
+
 _NAME = 28  # sizeof(struct sockaddr_in6), the larger of the two
 _CONTROL = 64  # room for one in6_pktinfo or in_pktinfo with its head
 _HEAD = 64  # sizeof(struct mmsghdr) where pointers have 8 octets
@@ -172,6 +175,27 @@ class MmsgPort:
     def startReading(self) -> None:
         """Begin to serve."""
         self._reactor.addReader(self)
+
+    def step_aside(self) -> None:
+        """
+        Take nothing new, but answer what the kernel holds for this socket already; replies that come later still go out.
+
+        A socket with a peer gets what the peer sends and nothing else: Linux gives what comes for the port to those that share it, such as
+        the process that takes over. It is its own peer, and never writes to itself. Where that cannot be had, it goes on as before.
+        """
+        if self._socket.fileno() < 0:
+            return
+        host, *others = self._socket.getsockname()
+        try:
+            self._socket.connect(({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), *others))
+        except OSError:
+            pass  # what comes between here and the end is lost, and there is nobody else to get it
+        clock = self._listener.house.clock
+        until = clock() + ASIDE_SECONDS
+        while clock() < until:
+            self.doRead()
+            if self._next >= self._count and self._count < BATCH:
+                return
 
     def stopListening(self) -> None:
         """Serve no more but the rest of a batch that was read; what is still waiting is answered no more either."""

@@ -18,20 +18,24 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from kdns.corefile.errors import CorefileError
+from kdns.corefile.errors import CorefileError, Place
 from kdns.corefile.loader import Corefile
-from kdns.plugins.seam import House, Output, Resource
+from kdns.plugins.seam import House, Output, Resource, Unavailable
 from kdns.server.assembly import Configuration, Endpoint, assemble
 from kdns.server.limits import table_octets
 from kdns.server.listener import Listener
-from kdns.server.sockets import CannotListen, OpenEndpoint, open_endpoint
+from kdns.server.pending import Waiting
+from kdns.server.reloads import Reloads
+from kdns.server.sockets import OpenEndpoint, open_endpoint
 from kdns.server.table import Room
 
 log = Logger(namespace="kdns.server")
-reload_log = Logger(namespace="plugin/reload")
 
 LOOK_AGAIN = 0.05
 """Seconds between two looks whether queries of the old configuration still wait."""
+
+FINISH = 6.0
+"""Seconds that the end waits for answers and for clients to take them: a query has less than five, and its client half a second more."""
 
 FOLD_INTERVAL = 1.0
 """Seconds between two foldings of what the answer tables counted."""
@@ -67,13 +71,17 @@ class KdnsService(Service):
         self._ending = False
         self._wanted = False
         self._timer: Any = None
-        self._refused = ""
+        self._tried = ""
+        """Fingerprint of the configuration that a reload under way tries; empty as long as it is not read."""
+
+        self._fault: Place | None = None
+        """Where in the Corefile what failed stands, when its error does not know."""
+
+        self.reloads = Reloads(house)
+        """What became of the reloads so far."""
+
         house.check_reload = self.check_reload
         registry = house.registry
-        self._reload_failures = registry.counter("coredns_reload_failed_total", "Reloads that failed.").counter()
-        self._version = registry.gauge(
-            "coredns_reload_version_info", "The configuration that was loaded last.", ["hash", "value"]
-        )
         registry.gauge("kdns_answer_table_entries", "Finished replies held to be given again.").gauge(
             read=lambda: float(sum(len(table) for opened in self.endpoints.values() for table in opened.tables))
         )
@@ -116,9 +124,8 @@ class KdnsService(Service):
         for line in configuration.announcements:
             if self._announce is not None:
                 self._announce(line)
-        if any("reload" in block.directives for block in configuration.corefile.blocks):
-            reload_log.info("Running configuration SHA512 = {hash}", hash=configuration.corefile.fingerprint)
-            self._shows(configuration.corefile.fingerprint)
+        watched = any("reload" in block.directives for block in configuration.corefile.blocks)
+        self.reloads.started(configuration.corefile.fingerprint, watched=watched)
 
     def _started(self, outcome: Failure | None) -> None:
         self._rest()
@@ -143,18 +150,17 @@ class KdnsService(Service):
             self._resting.append(rested)
             self._busy.cancel()
             await rested
-        for resource in self._running:
-            left = resource.leave()
-            if left is not None:
-                await left
+        leaving = [resource.leave() for resource in self._running]
+        await gatherResults([left for left in leaving if left is not None], consumeErrors=True)
+        await self._finish(self.endpoints.values())
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         closing = [opened.close(self.room) for opened in self.endpoints.values()]
         self.endpoints.clear()
         await gatherResults(closing, consumeErrors=True)
-        for leaving in list(self._leaving):
-            leaving.cancel()
+        for one in list(self._leaving):
+            one.cancel()
         await gatherResults(list(self._leaving), consumeErrors=True)
         await self._stop_resources(self._running)
         self._running = []
@@ -176,12 +182,12 @@ class KdnsService(Service):
         try:
             corefile = self._load()
         except CorefileError as error:
-            self._reload_failures.inc()
-            reload_log.warn("Corefile parse failed: {error}", error=error.advice())
+            self.reloads.unreadable(error)
             return
-        if corefile.fingerprint in (self.configuration.corefile.fingerprint, self._refused):
-            return
-        self.reload(corefile)
+        if corefile.fingerprint == self.configuration.corefile.fingerprint:
+            self.reloads.unchanged()
+        elif corefile.fingerprint != self.reloads.refused:
+            self.reload(corefile)
 
     def reload(self, corefile: Corefile | None = None) -> Deferred[bool]:
         """
@@ -194,6 +200,7 @@ class KdnsService(Service):
         if self._busy is not None or self.configuration is None or self._ending:
             return succeed(False)
         log.info("Reloading")
+        self._tried, self._fault = "", None
         self._busy = Deferred.fromCoroutine(self._reload(corefile))
         done: Deferred[bool] = Deferred()
         self._busy.addCallbacks(self._reloaded, self._not_reloaded, callbackArgs=(done,), errbackArgs=(done, corefile))
@@ -203,62 +210,66 @@ class KdnsService(Service):
         assert self.configuration is not None
         if corefile is None:
             corefile = self._load()
+        self._tried = corefile.fingerprint
         configuration = assemble(corefile, self.house, self.configuration.kept)
         fresh = [resource for resource in configuration.resources if resource not in self._running]
         await self._start_resources(fresh, configuration)
         try:
-            old = self._swap(configuration)
+            old, closed = self._swap(configuration)
         except Exception:
             await self._stop_resources(fresh)
             raise
-        leaving = Deferred.fromCoroutine(self._stop_when_answered(old))
+        leaving = Deferred.fromCoroutine(self._stop_when_answered(old, closed))
         if not leaving.called:
             self._leaving.append(leaving)
             leaving.addBoth(lambda _: self._leaving.remove(leaving))
 
-    async def _stop_when_answered(self, old: list[Resource]) -> None:
-        """Stop resources once the queries that came while they were used are answered, which takes seconds at most."""
-        before = [(opened.listener.waiting, opened.listener.waiting.newest) for opened in self.endpoints.values()]
+    async def _stop_when_answered(self, old: list[Resource], closed: list[OpenEndpoint]) -> None:
+        """Stop resources and close sockets once the queries that came while they were used are answered, which takes seconds at most."""
+        marks = _marks([*self.endpoints.values(), *closed])
         try:
-            while any(waiting.oldest <= newest for waiting, newest in before):
+            await self._finish(closed)
+            while _unanswered(marks):
                 await deferLater(self.house.reactor, LOOK_AGAIN)
         except CancelledError:
             pass  # the service ends, and has told them so
+        await gatherResults([opened.close(self.room) for opened in closed], consumeErrors=True)
         await self._stop_resources(old)
+
+    async def _finish(self, endpoints: Iterable[OpenEndpoint]) -> None:
+        """Take no new queries at these endpoints, and answer those that were taken; each has a deadline of its own."""
+        finishing = list(endpoints)
+        until = self.house.reactor.seconds() + FINISH
+        for opened in finishing:
+            opened.leave()
+        if any(not opened.factory.empty for opened in finishing):
+            await deferLater(self.house.reactor, LOOK_AGAIN)  # what clients have written already is read meanwhile
+        marks = _marks(finishing)
+        for opened in finishing:
+            opened.factory.finish_all()
+        while (
+            _unanswered(marks) or any(not opened.factory.empty for opened in finishing)
+        ) and self.house.reactor.seconds() < until:
+            await deferLater(self.house.reactor, LOOK_AGAIN)
 
     def _reloaded(self, _: None, done: Deferred[bool]) -> None:
         self._rest()
-        self._refused = ""
         assert self.configuration is not None
-        reload_log.info("Running configuration SHA512 = {hash}", hash=self.configuration.corefile.fingerprint)
-        self._shows(self.configuration.corefile.fingerprint)
-        log.info("Reloading complete")
+        self.reloads.taken_over(self.configuration.corefile.fingerprint)
         done.callback(True)
 
     def _not_reloaded(self, failure: Failure, done: Deferred[bool], corefile: Corefile | None) -> None:
         self._rest()
+        error: BaseException = failure.value or AssertionError("a failure without an exception")
         if self._ending:
             done.callback(False)
             return
         assert self.configuration is not None
         self._tell_checks(self.configuration)
-        error = failure.value
-        text = error.advice() if isinstance(error, CorefileError) else str(error)
-        if not isinstance(error, (CorefileError, CannotListen)):
+        if not isinstance(error, (CorefileError, Unavailable)):
             log.failure("Reload failed on something unforeseen", failure=failure)
-        self._reload_failures.inc()
-        log.error("Restart failed: {text}", text=text)
-        if corefile is not None:
-            self._refused = corefile.fingerprint
-            self._shows(corefile.fingerprint)
-            reload_log.error(
-                "Corefile changed but reload failed: starting with listener file descriptors: {text}", text=text
-            )
+        self.reloads.failed(error, self._fault, self._tried, looked=corefile is not None)
         done.callback(False)
-
-    def _shows(self, fingerprint: str) -> None:
-        self._version.cells.clear()
-        self._version.gauge("sha512", fingerprint).set(1)
 
     async def _start_resources(self, resources: Iterable[Resource], configuration: Configuration) -> None:
         """
@@ -270,10 +281,15 @@ class KdnsService(Service):
         waiting = []
         try:
             for resource in resources:
-                begun = resource.start()
+                place = configuration.places.get(id(resource))
+                try:
+                    begun = resource.start()
+                except Exception:
+                    self._fault = place
+                    raise
                 started.append(resource)
                 if begun is not None:
-                    waiting.append(begun)
+                    waiting.append(begun.addErrback(self._blame, place))
             self._tell_checks(configuration)
             await gatherResults(waiting, consumeErrors=True)
         except BaseException as error:
@@ -281,6 +297,10 @@ class KdnsService(Service):
             if isinstance(error, FirstError):
                 error.subFailure.raiseException()
             raise
+
+    def _blame(self, failure: Failure, place: Place | None) -> Failure:
+        self._fault = self._fault or place
+        return failure
 
     def _tell_checks(self, configuration: Configuration) -> None:
         for resource in configuration.resources:
@@ -297,17 +317,18 @@ class KdnsService(Service):
             except Exception:
                 log.failure("{resource} did not stop cleanly", resource=resource)
 
-    def _swap(self, configuration: Configuration) -> list[Resource]:
+    def _swap(self, configuration: Configuration) -> tuple[list[Resource], list[OpenEndpoint]]:
         """
         Serve *configuration* from now on.
 
-        :return: the resources that it does not use any more.
+        :return: the resources and endpoints that it does not use any more.
         :raises CannotListen: a new socket cannot be opened; everything is as it was then.
         """
         opened: dict[Endpoint, OpenEndpoint] = {}
         try:
             for endpoint, zones in configuration.endpoints.items():
                 if endpoint not in self.endpoints:
+                    self._fault = configuration.claims[endpoint]
                     listener = Listener(self.house, endpoint.label, zones)
                     opened[endpoint] = open_endpoint(
                         self.house.reactor, listener, endpoint.address, endpoint.port, self.room
@@ -317,10 +338,11 @@ class KdnsService(Service):
                 one.close(self.room)
             raise
         self.room.clear()
+        closed = []
         for endpoint in list(self.endpoints):
             zones_now = configuration.endpoints.get(endpoint)
             if zones_now is None:
-                self.endpoints.pop(endpoint).close(self.room)
+                closed.append(self.endpoints.pop(endpoint))
             else:
                 self.endpoints[endpoint].listener.serve(zones_now)
         self.endpoints.update(opened)
@@ -328,12 +350,22 @@ class KdnsService(Service):
         self._running = list(configuration.resources)
         self.configuration = configuration
         self.taken_over(configuration)
-        return old
+        return old, closed
 
     def _fold(self) -> None:
         """Charge what the tables counted, a part at a time."""
         more = self.house.tallies.fold(FOLD_AT_ONCE)
         self._timer = self.house.reactor.callLater(0 if more else FOLD_INTERVAL, self._fold)
+
+
+def _marks(endpoints: Iterable[OpenEndpoint]) -> list[tuple[Waiting[Any], int]]:
+    """For each endpoint its queries that wait, and the newest of them."""
+    return [(opened.listener.waiting, opened.listener.waiting.newest) for opened in endpoints]
+
+
+def _unanswered(marks: list[tuple[Waiting[Any], int]]) -> bool:
+    """Whether one that waited then still waits."""
+    return any(waiting.oldest <= newest for waiting, newest in marks)
 
 
 def _log_line(line: str) -> None:

@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 
+from kdns.plugins.seam import Unavailable
 from kdns.server import mmsg
 from kdns.server.addresses import bracketed
 from kdns.server.datagrams import MAX_QUERY, DatagramShell
@@ -31,7 +35,7 @@ RECEIVE_BUFFER = 4 * 1024 * 1024
 _NO_FAMILY = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT)
 
 
-class CannotListen(Exception):
+class CannotListen(Unavailable):
     """A socket could not be opened; the text names it as CoreDNS would."""
 
     def __init__(self, transport: str, address: str, port: int, reason: str) -> None:
@@ -53,11 +57,24 @@ class OpenEndpoint:
     datagrams: list[Any] = field(default_factory=list)
     streams: list[Any] = field(default_factory=list)
     tables: list[Any] = field(default_factory=list)
+    departures: list[Callable[[], None]] = field(default_factory=list)
+    """What the sockets do before they take nothing new any more, each once."""
+
+    closing: list[Deferred[Any]] = field(default_factory=list)
+
+    def leave(self) -> None:
+        """Take no new queries and connections; what the kernel took for this process already is answered."""
+        departures, self.departures = self.departures, []
+        for depart in departures:
+            depart()
+        self.closing += [maybeDeferred(port.stopListening) for port in self.streams]
+        self.streams.clear()
 
     def close(self, room: Room) -> Deferred[Any]:
         """Accept nothing more, answer what still waits with SERVFAIL, and end the connections; fires when the sockets are closed."""
+        self.leave()
         self.listener.stop()  # while there are sockets to answer with
-        closing = [maybeDeferred(port.stopListening) for port in self.datagrams + self.streams]
+        closing = [*self.closing, *(maybeDeferred(port.stopListening) for port in self.datagrams)]
         self.factory.close_all()
         for table in self.tables:
             room.leave(table)
@@ -98,15 +115,28 @@ def _open_sockets(reactor: Any, opened: OpenEndpoint, address: str, room: Room) 
             raise AssertionError("the first family is never skipped") from None
         opened.port = stream.getsockname()[1]
         stream.listen(BACKLOG)
-        opened.streams.append(reactor.adoptStreamPort(stream.fileno(), family, opened.factory))
+        port = reactor.adoptStreamPort(stream.fileno(), family, opened.factory)
         stream.close()  # the reactor works on a copy of the descriptor
+        opened.streams.append(port)
+        opened.departures.append(partial(_accept_waiting, port))
         datagram = _bound(family, socket.SOCK_DGRAM, host, opened.port, "udp", address)
         datagram.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
         table = room.table()
         opened.tables.append(table)
         shell = mmsg.MmsgPort(reactor, datagram, opened.listener, table)
         opened.datagrams.append(shell)
+        opened.departures.append(shell.step_aside)
         shell.startReading()
+
+
+def _accept_waiting(port: Any) -> None:
+    """Accept the connections that wait to be: they would be reset when the port closes."""
+    waiting = select.poll()
+    waiting.register(port.fileno(), select.POLLIN)
+    for _ in range(BACKLOG):
+        if not waiting.poll(0):
+            break
+        port.doRead()
 
 
 class _Skipped(Exception):

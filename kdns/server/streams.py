@@ -31,6 +31,9 @@ IDLE = 10.0
 WRITE = 5.0
 """Seconds in which a client must take what was sent, or at least some of it."""
 
+LINGER = 0.5
+"""Seconds in which a client that was told that nothing more comes may end the connection itself."""
+
 TURN_SECONDS = 0.001
 """How long the queries of one connection may take in one turn of the reactor; the rest waits for the next."""
 
@@ -60,6 +63,7 @@ class StreamShell(Protocol, TimeoutMixin):
         self._taking = False
         self._later: Any = None
         self._said_all = False
+        self._finishing = False
         self._closing = False
         self._ended = False
         peer = self.transport.getPeer()
@@ -82,12 +86,16 @@ class StreamShell(Protocol, TimeoutMixin):
 
     def dataReceived(self, data: bytes) -> None:
         """Take in some octets of queries, each behind its length (RFC 1035 section 4.2.2)."""
+        if self._closing:
+            return  # it was told that nothing more comes, which it had not read when it wrote this
         self._buffer += data
         self._take_queries()
 
     def readConnectionLost(self) -> None:
         """The client has said all it will say, and still listens: it gets the answers that are under way."""
         self._said_all = True
+        if self._closing:
+            self.transport.loseConnection()
         self._end_if_done()
 
     def writeConnectionLost(self) -> None:
@@ -103,9 +111,33 @@ class StreamShell(Protocol, TimeoutMixin):
         self.setTimeout(self.factory.write)
         self.transport.loseConnection()
 
+    def finish(self) -> None:
+        """Take no more queries, and end when those that were taken are answered."""
+        if self._closing or self._ended or self._finishing:
+            return
+        self._finishing = True
+        self.transport.pauseProducing()
+        self._end_if_done()
+
     def _end_if_done(self) -> None:
-        if self._said_all and not (self._in_flight or self._blocked or self._taking or self._later is not None):
+        if self._in_flight or self._blocked or self._taking or self._later is not None or self._closing or self._ended:
+            return
+        if self._said_all:
             self.close()
+        elif self._finishing:
+            self._part()
+
+    def _part(self) -> None:
+        """
+        Tell the client that nothing more comes, and let it close.
+
+        To close while it still writes would have the kernel reset the connection, and replies that it has not read might be lost with it.
+        """
+        self._closing = True
+        self.transport.unregisterProducer()
+        self.setTimeout(LINGER)
+        self.transport.loseWriteConnection()
+        self.transport.resumeProducing()
 
     def _take_queries(self) -> None:
         if self._taking or self._later is not None:
@@ -182,7 +214,7 @@ class StreamShell(Protocol, TimeoutMixin):
         if on:
             if self._later is not None or self._closing:
                 return
-            if not self._said_all:
+            if not (self._said_all or self._finishing):
                 self.transport.resumeProducing()
             if self._buffer:
                 self._take_queries()
@@ -281,6 +313,16 @@ class StreamFactory(ServerFactory):
         """The connection is closed."""
         self._connections.pop(connection, None)
         self._open.value = len(self._connections)
+
+    @property
+    def empty(self) -> bool:
+        """Whether nobody is connected."""
+        return not self._connections
+
+    def finish_all(self) -> None:
+        """Take no more queries; each connection ends when those that were taken are answered."""
+        for connection in list(self._connections):
+            connection.finish()
 
     def close_all(self) -> None:
         """End all connections once what was written has gone out."""

@@ -29,12 +29,11 @@ from kdns.admin.places import OFF
 from kdns.admin.service import AdminSocket
 from kdns.corefile.errors import CorefileError
 from kdns.corefile.loader import Corefile
-from kdns.plugins.seam import House, Output
+from kdns.plugins.seam import House, Output, Unavailable
 from kdns.server.assembly import Configuration, read, read_text
 from kdns.server.logs import OperatorLog
 from kdns.server.output import LineWriter
 from kdns.server.service import KdnsService
-from kdns.server.sockets import CannotListen
 from kdns.tap.garbage import GarbagePlan
 from kdns.tap.signals import Signals
 
@@ -145,6 +144,8 @@ class Daemon(Service):
         self.signals = Signals(reactor, self)
         self.garbage = GarbagePlan(reactor)
         self._ending = False
+        self._last = False
+        """Whether the process ends with the daemon."""
 
     def setServiceParent(self, parent: Any) -> None:
         """Join an application; its log is the daemon's unless it has one already."""
@@ -188,7 +189,7 @@ class Daemon(Service):
         error = failure.value
         if isinstance(error, CorefileError):
             self._complain(error.advice())
-        elif isinstance(error, CannotListen):
+        elif isinstance(error, Unavailable):
             self._complain(str(error))
         else:
             log.failure("The start failed on something unforeseen", failure=failure)
@@ -212,7 +213,10 @@ class Daemon(Service):
             self.observer.close()
         if self._writer is not None:
             self._writer.close()
-        self.signals.restore()
+        if self._last:
+            self.signals.ignore()
+        else:
+            self.signals.restore()
         self.garbage.stop()
         self._ended(self.status)
 
@@ -222,7 +226,7 @@ class Daemon(Service):
         """Stop the reactor, which stops the application, which stops this."""
         if self._ending:
             return
-        self._ending = True
+        self._ending = self._last = True
         self._reactor.callWhenRunning(self._stop_reactor)
 
     def _stop_reactor(self) -> None:

@@ -60,6 +60,15 @@ class Signals:
             found = signal.signal(number, handler)
             self._before.setdefault(number, found)
 
+    def ignore(self) -> None:
+        """
+        Let nothing disturb the process any more: all has ended in good order, and its status says so.
+
+        What :meth:`install` found would end it with another one, in the last milliseconds that the interpreter takes.
+        """
+        for number in self._before:
+            signal.signal(number, signal.SIG_IGN)
+
     def restore(self) -> None:
         """Put back what :meth:`install` found."""
         for number, handler in self._before.items():

@@ -255,9 +255,22 @@ class RunningReloadTests(SynchronousTestCase):
         self.assertEqual(self.service.configuration.corefile.fingerprint, read_text(self.text, {}).fingerprint)
 
     def test_end(self) -> None:
-        """At the end who waits over UDP is told so, while there is a socket to say it with."""
+        """A query that waits at the end gets its answer, and the end waits for it; nobody new is served meanwhile over TCP."""
         self.ask("a.example.")
-        self.stopped()
+        ended = self.service.stopService()
+        self.reactor.advance(0.2)
+        self.assertNoResult(ended)
+        self.upstream.answer()
+        self.reactor.advance(0.1)
+        self.successResultOf(ended)
+        self.assertEqual(self.client.rcodes, [0])
+
+    def test_end_with_a_silent_upstream(self) -> None:
+        """The end waits no longer than the query does, and who asked is told so, while there is a socket to say it with."""
+        self.ask("a.example.")
+        ended = self.service.stopService()
+        self.reactor.pump([0.05] * 120)
+        self.successResultOf(ended)
         self.assertEqual(self.client.rcodes, [SERVFAIL])
 
     def test_end_during_a_reload(self) -> None:
@@ -266,9 +279,24 @@ class RunningReloadTests(SynchronousTestCase):
         self.text = self.text.replace("5300", "5301")
         reload = self.service.reload()
         self.reactor.settle()
-        self.stopped()
-        self.assertEqual((self.client.rcodes, self.service.running), ([SERVFAIL], 0))
+        ended = self.service.stopService()
+        self.upstream.answer()
+        self.reactor.advance(0.1)
+        self.successResultOf(ended)
+        self.assertEqual((self.client.rcodes, self.service.running), ([0], 0))
         self.assertTrue(self.successResultOf(reload))
+
+    def test_waiting_at_a_port_that_goes(self) -> None:
+        """A query that waits at a port that the new configuration does not have gets its answer; then the port closes."""
+        self.ask("a.example.")
+        self.text = self.text.replace("1053", "1054")
+        self.service.reload()
+        self.reactor.advance(0.2)
+        self.upstream.answer()
+        self.reactor.advance(0.2)
+        self.assertEqual(self.client.rcodes, [0])
+        self.ask("b.example.")
+        self.assertEqual(self.client.rcodes, [0])
 
 
 class GreedyStreamTests(StreamCase):

@@ -45,10 +45,10 @@ class MmsgTests(TestCase):
     def serve(self, block: ServedBlock, host: str = "127.0.0.1") -> OpenEndpoint:
         """Listen with a block for the root."""
         self.house = House(here())
-        room = Room(10_000_000)
+        self.room = Room(10_000_000)
         listener = Listener(self.house, "dns://:0", zones_of(root=block))
-        opened = open_endpoint(here(), listener, host, 0, room)
-        self.addCleanup(opened.close, room)
+        opened = open_endpoint(here(), listener, host, 0, self.room)
+        self.addCleanup(opened.close, self.room)
         self.assertIsInstance(opened.datagrams[0], mmsg.MmsgPort)
         return opened
 
@@ -263,6 +263,45 @@ class MmsgTests(TestCase):
             opened.datagrams[0].stopListening()
             slow.give()
             self.assertEqual(opened.datagrams[0].fileno(), -1)
+
+        return self.run_with(test())
+
+    def test_step_aside(self) -> Deferred[None]:
+        """
+        A socket that steps aside answers what the kernel holds for it; what comes afterwards goes to who shares the port, and nothing is
+        lost; what waits is still answered.
+        """
+        slow = Slow()
+
+        async def test() -> None:
+            for host, to in (("127.0.0.1", "127.0.0.1"), ("", "127.0.0.1"), ("", "::1")):
+                opened = self.serve(
+                    a_block(lambda request: slow(request) if request.ident < 100 else address(request)), host
+                )
+                clients = [self.client(opened, to) for _ in range(20)]
+                clients[0].send(asking(1))
+                await deferLater(here(), 0.02)
+                successor = open_endpoint(
+                    here(), Listener(House(here()), "dns://:0", zones_of(root=a_block())), host, opened.port, self.room
+                )
+                self.addCleanup(successor.close, self.room)
+                for number, client in enumerate(clients):
+                    client.send(asking(100 + number))
+                opened.leave()
+                for number, client in enumerate(clients):
+                    client.send(asking(200 + number))
+                slow.give()
+                await deferLater(here(), 0.02)
+                for port in opened.datagrams:
+                    port.stopListening()
+                for client in clients:
+                    client.send(asking(300))
+                for number, client in enumerate(clients):
+                    wanted = [100 + number, 200 + number, 300] + ([] if number else [1])
+                    found = await self.replies(client, len(wanted))
+                    self.assertEqual(
+                        sorted(dns.message.from_wire(reply).id for reply in found), sorted(wanted), (host, to)
+                    )
 
         return self.run_with(test())
 

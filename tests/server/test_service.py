@@ -210,7 +210,7 @@ class ReloadTests(ServiceCase):
         self.assertEqual(self.said(), "two")
 
     def check_refused(self, corefile: str, text: str) -> None:
-        """A configuration that cannot be changes nothing, is logged and counted."""
+        """A configuration that cannot be changes nothing; it is logged with its place, counted, and shown until it is mended."""
         lines: list[str] = []
 
         def note(event: dict[str, object]) -> None:
@@ -223,17 +223,24 @@ class ReloadTests(ServiceCase):
         self.assertEqual(self.said(), "one")
         self.assertEqual(self.metric("coredns_reload_failed_total"), 1)
         self.assertTrue(any(text in line for line in lines), lines)
+        last = self.service.reloads.last
+        assert last is not None
+        self.assertFalse(last.taken_over)
+        self.assertIn(text, last.error)
+        self.assertEqual(self.metric("kdns_reload_config_bad"), 1)
         self.assertTrue(self.reload(block("three")))
+        self.assertEqual(self.metric("kdns_reload_config_bad"), 0)
         self.assertEqual(self.said(), "three")
 
     def test_bad_corefile(self) -> None:
         """A Corefile that a plugin refuses."""
-        self.check_refused(block("two broken"), "it is broken")
+        self.check_refused(block("two broken"), "Corefile:3 - Error during parsing: it is broken")
         self.assertNotIn("start run two", plugins.diary)
 
     def test_cannot_listen(self) -> None:
         """Sockets that cannot be opened; what was started for them stops."""
-        self.check_refused(block("two", bind="192.0.2.77"), "cannot assign requested address")
+        wanted = "Corefile:1 - Listen: listen tcp 192.0.2.77:1053: bind: cannot assign requested address"
+        self.check_refused(block("two", bind="192.0.2.77"), wanted)
         self.assertEqual(
             [line for line in plugins.diary if "two" in line],
             ["start run two", "start keep two", "stop run two", "stop keep two"],
@@ -241,7 +248,7 @@ class ReloadTests(ServiceCase):
 
     def test_resource_that_cannot_start(self) -> None:
         """A resource that cannot start."""
-        self.check_refused(block("two cannot-start"), "run two cannot start")
+        self.check_refused(block("two cannot-start"), "Corefile:3 - run two cannot start")
         self.flushLoggedErrors(RuntimeError)
 
     def test_end_during_reload(self) -> None:
@@ -282,7 +289,20 @@ class ReloadTests(ServiceCase):
             self.reactor.settle()
             self.assertEqual(self.metric("coredns_reload_failed_total"), 3)
         self.assertEqual(self.said(), "one")
+        self.assertEqual(self.metric("kdns_reload_config_bad"), 1)
         self.corefile = block("one")
         self.service.check_reload()
         self.reactor.settle()
         self.assertEqual(self.said(), "one")
+        self.assertEqual(self.metric("kdns_reload_config_bad"), 0)
+        self.corefile = block("two", bind="192.0.2.77")
+        self.service.check_reload()
+        self.reactor.settle()
+        self.assertEqual(self.metric("coredns_reload_failed_total"), 4)
+
+    def test_asked_for_and_looked_at(self) -> None:
+        """What was refused when somebody asked for the reload is not tried again by looking at the file."""
+        self.assertFalse(self.reload(block("two", bind="192.0.2.77")))
+        self.service.check_reload()
+        self.reactor.settle()
+        self.assertEqual(self.metric("coredns_reload_failed_total"), 1)

@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import dns.message
-from twisted.internet.interfaces import IAddress
+from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol
 from twisted.internet.protocol import ClientFactory, Protocol
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from kdns.core.answer import Answer
 from kdns.core.request import Request
 from kdns.server.blocks import ServedBlock
 from kdns.server.listener import Listener
 from kdns.server.sockets import OpenEndpoint, open_endpoint
-from kdns.server.streams import FIRST_QUERY, IDLE, WRITE
+from kdns.server.streams import FIRST_QUERY, IDLE, LINGER, WRITE
 from kdns.server.table import Room
 from kdns.testing.memory import MemoryReactor
 from kdns.wire.constants import SERVFAIL, TXT
@@ -68,6 +69,17 @@ class Client(Protocol):
         return [reply.id for reply in self.replies]
 
 
+@implementer(IHalfCloseableProtocol)
+class HalfClosing(Client):
+    """A client that does not close when it is told that nothing more comes."""
+
+    def readConnectionLost(self) -> None:
+        """The server will say no more."""
+
+    def writeConnectionLost(self) -> None:
+        """The server knows that the client will say no more."""
+
+
 class _Connect(ClientFactory[Protocol]):
     noisy = False
 
@@ -99,9 +111,9 @@ class StreamCase(SynchronousTestCase):
         self.reactor.advance(0.0)
         self.assertEqual(self.reactor.leftovers(), [])
 
-    def connect(self) -> Client:
+    def connect(self, client: Client | None = None) -> Client:
         """A connected client."""
-        client = Client()
+        client = client or Client()
         self.clients.append(client)
         self.reactor.connectTCP("127.0.0.1", PORT, _Connect(client))
         self.reactor.settle()
@@ -359,6 +371,32 @@ class BoundTests(StreamCase):
         self.send(client, framed(*(asking(number) for number in range(6000))))
         self.reactor.advance(WRITE + 0.1)
         self.assertEqual(self.metric("kdns_stream_connections"), 0)
+
+    def test_finish(self) -> None:
+        """What was taken is answered, then the client is told that nothing more comes, and closes; what it still asks is dropped."""
+        slow = Slow()
+        self.serve(a_block(slow))
+        client, idle = self.connect(), self.connect()
+        self.send(client, framed(asking(1), asking(2)))
+        slow.give(1)
+        self.opened.factory.finish_all()
+        self.reactor.settle()
+        self.assertEqual((client.closed, idle.closed), (False, True))
+        self.send(client, framed(asking(3)))
+        slow.give(0)
+        self.reactor.settle()
+        self.assertEqual((client.idents, client.closed, len(slow.waiting)), ([2, 1], True, 0))
+        self.assertTrue(self.opened.factory.empty)
+
+    def test_finish_alone(self) -> None:
+        """A client that does not close when it is told that nothing more comes is not waited for."""
+        self.serve(a_block())
+        client = self.connect(HalfClosing())
+        self.opened.factory.finish_all()
+        self.reactor.settle()
+        self.assertEqual((self.opened.factory.empty, client.closed), (False, False))
+        self.reactor.advance(LINGER)
+        self.assertTrue(self.opened.factory.empty)
 
     def test_close(self) -> None:
         """The end of a listener answers what waits, and closes all connections."""

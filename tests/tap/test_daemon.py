@@ -69,8 +69,7 @@ class DaemonTests(SynchronousTestCase):
         self.reactor.settle()
 
     def test_end(self) -> None:
-        """The end leaves no socket and no delayed call, puts the signal handlers back, and the status is 0."""
-        before = signal.getsignal(signal.SIGTERM)
+        """The end leaves no socket and no delayed call, the status is 0, and no signal changes that while the process ends."""
         daemon = self.daemon(WHOAMI)
         daemon.startService()
         self.reactor.settle()
@@ -79,6 +78,18 @@ class DaemonTests(SynchronousTestCase):
         self.reactor.settle()
         self.assertEqual((self.ended, daemon.status), ([0], 0))
         self.assertEqual(self.reactor.leftovers(), [])
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2):
+            self.assertIs(signal.getsignal(number), signal.SIG_IGN)
+
+    def test_stopped_by_an_application(self) -> None:
+        """An application that stops the daemon and goes on gets its signal handlers back."""
+        before = signal.getsignal(signal.SIGTERM)
+        daemon = self.daemon(WHOAMI)
+        daemon.startService()
+        self.reactor.settle()
+        self.assertIsNot(signal.getsignal(signal.SIGTERM), before)
+        daemon.stopService()
+        self.reactor.settle()
         self.assertIs(signal.getsignal(signal.SIGTERM), before)
 
     def test_bad_corefile(self) -> None:

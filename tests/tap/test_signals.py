@@ -115,3 +115,16 @@ class SignalTests(SynchronousTestCase):
         self.assertNotEqual(signal.getsignal(signal.SIGTERM), outer)
         inner.restore()
         self.assertEqual(signal.getsignal(signal.SIGTERM), outer)
+
+    def test_ignore(self) -> None:
+        """At the very end no signal does anything, and the handlers found can still be put back."""
+        outer = signal.getsignal(signal.SIGTERM)
+        inner = Signals(self.reactor, self.daemon)
+        inner.install()
+        inner.ignore()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1):
+            os.kill(os.getpid(), number)
+        self.reactor.turn()
+        self.assertEqual((self.daemon.asked, self.said), ([], []))
+        inner.restore()
+        self.assertEqual(signal.getsignal(signal.SIGTERM), outer)

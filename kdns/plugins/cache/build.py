@@ -2,8 +2,9 @@
 """
 The directive ``cache``: from its tokens to a link of the chain.
 
-The entries outlive a new configuration in which the whole server block says the same as before. If anything in the block changed,
-answers made under the old one may be wrong under the new one, so the cache begins empty.
+The entries outlive a new configuration in which the server block says the same as before, wherever it stands and however it is logged and
+measured. If anything changed that has a say in answers, those made under the old one may be wrong under the new one, so the cache begins
+empty.
 """
 
 from __future__ import annotations
@@ -29,5 +30,5 @@ class CacheDirective:
     def build(self, config: CacheConfig, site: Site) -> None:
         """Add the cache to the chain."""
         same = site.block.fingerprint or object()  # what is not known to be the same is not
-        shelves = site.keep(("cache", site.number), (config, site.block.keys, same), partial(Shelves, config))
+        shelves = site.keep(("cache", site.block.keys, same), config, partial(Shelves, config))
         site.link(CachePlugin(config, site, shelves))

@@ -1,0 +1,133 @@
+# -*- test-case-name: tests.server.test_reloads -*-
+"""
+What became of the reloads: the last one's outcome, whether the Corefile says what runs, and the metrics and log lines that tell it.
+
+Reading, building and swapping is the service's business; it reports here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from twisted.logger import Logger
+
+from kdns.corefile.errors import CorefileError, Place
+from kdns.plugins.seam import House
+
+log = Logger(namespace="kdns.server")
+reload_log = Logger(namespace="plugin/reload")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a reload ended."""
+
+    at: float
+    """Seconds since 1970."""
+
+    taken_over: bool
+    error: str = ""
+    """What was wrong, with file and line where they are known; empty when it was taken over."""
+
+
+class Reloads:
+    """
+    The record of one service.
+
+    :ivar last: the last reload; None before the first. A look at a file in which nothing changed is none.
+    :ivar refused: the fingerprint of a configuration that was refused, until the file says something else; it is not tried again unasked.
+    """
+
+    def __init__(self, house: House) -> None:
+        self.last: Outcome | None = None
+        self.refused = ""
+        self._wall = house.wall
+        registry = house.registry
+        self._failures = registry.counter("coredns_reload_failed_total", "Reloads that failed.").counter()
+        self._version = registry.gauge(
+            "coredns_reload_version_info", "The configuration that was loaded last.", ["hash", "value"]
+        )
+        self._bad = registry.gauge(
+            "kdns_reload_config_bad", "1 while the Corefile cannot be used and another configuration runs than it says."
+        ).gauge()
+        self._at = registry.gauge(
+            "kdns_reload_last_success_timestamp_seconds", "When the configuration that runs was taken over."
+        ).gauge()
+
+    @property
+    def config_bad(self) -> bool:
+        """Whether another configuration runs than the Corefile says, because what it says cannot be used."""
+        return bool(self._bad.value)
+
+    def started(self, fingerprint: str, *, watched: bool) -> None:
+        """
+        The first configuration runs.
+
+        :param watched: whether it has the Corefile looked at, and so says what runs.
+        """
+        self._good()
+        if watched:
+            self._running(fingerprint)
+
+    def taken_over(self, fingerprint: str) -> None:
+        """A new configuration runs."""
+        self._good()
+        self.last = Outcome(self._at.value, True)
+        self._running(fingerprint)
+        log.info("Reloading complete")
+
+    def unchanged(self) -> None:
+        """The Corefile says what runs."""
+        self._bad.set(0)
+        self.refused = ""
+
+    def unreadable(self, error: CorefileError) -> None:
+        """A look at the Corefile found none that can be read."""
+        text = located(error)
+        self._failed(text)
+        self.refused = ""
+        reload_log.warn("Corefile parse failed: {error}", error=text)
+
+    def failed(self, error: BaseException, place: Place | None, fingerprint: str, *, looked: bool) -> None:
+        """
+        A reload failed.
+
+        :param place: where in the Corefile stands what failed, as far as *error* does not say it itself.
+        :param fingerprint: of what could not be taken over; empty when it could not be read.
+        :param looked: whether a look at the file found it; otherwise somebody asked for the reload.
+        """
+        text = located(error, place)
+        self._failed(text)
+        self.refused = fingerprint
+        log.error("Restart failed: {text}", text=text)
+        if looked:
+            self._shows(fingerprint)
+            reload_log.error(
+                "Corefile changed but reload failed: starting with listener file descriptors: {text}", text=text
+            )
+
+    def _good(self) -> None:
+        self.unchanged()
+        self._at.set(self._wall())
+
+    def _failed(self, text: str) -> None:
+        self._failures.inc()
+        self._bad.set(1)
+        self.last = Outcome(self._wall(), False, text)
+
+    def _running(self, fingerprint: str) -> None:
+        reload_log.info("Running configuration SHA512 = {hash}", hash=fingerprint)
+        self._shows(fingerprint)
+
+    def _shows(self, fingerprint: str) -> None:
+        self._version.cells.clear()
+        self._version.gauge("sha512", fingerprint).set(1)
+
+
+def located(error: BaseException, place: Place | None = None) -> str:
+    """The text of an error with file and line before it, unless they stand in it or nobody knows them."""
+    text = error.advice() if isinstance(error, CorefileError) else str(error)
+    where = getattr(error, "place", None) or place
+    if where is None or not where.line or str(where) in text:
+        return text
+    return f"{where} - {text}"

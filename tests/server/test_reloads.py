@@ -1,0 +1,68 @@
+"""What is known of reloads: the last outcome, metrics, and texts with their places."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from kdns.corefile.errors import Overlap, ParseError, Place, SetupError
+from kdns.plugins.seam import Unavailable
+from kdns.server.reloads import Outcome, Reloads, located
+from kdns.testing.memory import MemoryReactor
+from tests.server.support import a_house
+
+HERE = Place("Corefile", 7)
+
+
+class LocatedTests(SynchronousTestCase):
+    """Texts of errors."""
+
+    def test_place(self) -> None:
+        """File and line stand before a text that does not say them, and are said once."""
+        for error, place, wanted in (
+            (ParseError("no", place=HERE), None, "Corefile:7 - Error during parsing: no"),
+            (SetupError("no", plugin="log", place=HERE), None, "plugin/log: Corefile:7 - Error during parsing: no"),
+            (SetupError("no", plugin="log", place=HERE, located=False), None, "Corefile:7 - plugin/log: no"),
+            (SetupError("no", plugin="log", hint="yes"), None, "plugin/log: no (yes)"),
+            (
+                Overlap("a", "b", place=HERE),
+                Place("other", 1),
+                "Corefile:7 - cannot serve a - zone overlap listener capacity with b",
+            ),
+            (Unavailable("taken"), HERE, "Corefile:7 - taken"),
+            (Unavailable("taken"), None, "taken"),
+        ):
+            self.assertEqual(located(error, place), wanted)
+
+
+class RecordTests(SynchronousTestCase):
+    """One service's reloads."""
+
+    def setUp(self) -> None:
+        self.reactor = MemoryReactor()
+        self.house = a_house(self.reactor)
+        self.reloads = Reloads(self.house)
+
+    def metric(self, name: str) -> float:
+        """A metric without labels."""
+        return next(family.counter().value for family in self.house.registry.families() if family.name == name)
+
+    def test_bad_until_mended(self) -> None:
+        """The gauge is 1 from a reload that fails until one succeeds or the file says again what runs."""
+        self.reactor.advance(10.0)
+        self.reloads.started("one", watched=True)
+        self.assertEqual((self.metric("kdns_reload_config_bad"), self.reloads.last), (0, None))
+        self.reactor.advance(1.0)
+        error = Unavailable("taken")
+        self.reloads.failed(error, HERE, "two", looked=True)
+        self.assertEqual((self.metric("kdns_reload_config_bad"), self.reloads.config_bad), (1, True))
+        self.assertEqual(self.reloads.last, Outcome(11.0, False, "Corefile:7 - taken"))
+        self.assertEqual(self.reloads.refused, "two")
+        self.reloads.unchanged()
+        self.assertEqual((self.metric("kdns_reload_config_bad"), self.reloads.refused), (0, ""))
+        self.reloads.unreadable(ParseError("no", place=HERE))
+        self.assertEqual(self.metric("kdns_reload_config_bad"), 1)
+        self.assertEqual(self.metric("coredns_reload_failed_total"), 2)
+        self.reactor.advance(1.0)
+        self.reloads.taken_over("three")
+        self.assertEqual((self.metric("kdns_reload_config_bad"), self.reloads.last), (0, Outcome(12.0, True)))
+        self.assertEqual(self.metric("kdns_reload_last_success_timestamp_seconds"), 12.0)
