@@ -8,7 +8,7 @@ The body of an answer is either sections of records that kdns made, or an upstre
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from enum import Enum, IntEnum
 from math import inf
 from typing import Any, TypeAlias
@@ -84,6 +84,34 @@ FROM_UPSTREAM = Holds(Scope.NOBODY, cached=Scope.EVERYBODY)
 """An answer that somebody else gave: it is asked for anew each time, unless a cache keeps it."""
 
 
+class Denial(Struct, frozen=True):
+    """
+    What else an NXDOMAIN is true of: all names of a zone that do not exist are told the same, but for the name itself.
+
+    So a name that nobody asked for before can be answered without asking the plugins: look whether the denial covers it, and put the name
+    into the reply that another one got.
+    """
+
+    zone: bytes
+    """The zone that answered, in wire form and lower case."""
+
+    covers: Callable[[bytes], bool]
+    """
+    Whether a name below the zone does not exist at this moment, as far as can be told in a microsecond.
+
+    It is given the labels in front of the zone, in wire form and lower case, or octets that are no labels at all: it says no to those.
+    """
+
+    until: float
+    """Seconds of the server's clock."""
+
+    stamps: tuple[Noted, ...] = ()
+    """What the reply depends on beside the name, such as the serial that its SOA shows."""
+
+    charges: tuple[Charge, ...] = ()
+    """What to count for each name that is denied without asking the plugins."""
+
+
 class Kind(Enum):
     """What an answer is to a cache and to the log's classes (RFC 2308 sections 2.1 and 2.2)."""
 
@@ -137,6 +165,9 @@ class Answer(Struct, frozen=True):
 
     silent: bool = False
     """No reply is to be sent at all."""
+
+    denial: Denial | None = None
+    """Of an NXDOMAIN: for which other names it holds as well."""
 
     def __await__(self) -> Generator[Any, Any, Answer]:
         """An answer that is there need not be waited for: ``await next(request)`` serves this and a Deferred."""
@@ -236,6 +267,7 @@ __all__ = [
     "FROM_UPSTREAM",
     "NO_REPLY",
     "Answer",
+    "Denial",
     "Holds",
     "Kind",
     "Reply",

@@ -25,7 +25,13 @@ Next: TypeAlias = Callable[[Request], Reply]
 
 
 class Plugin(Protocol):
-    """A link of the chain."""
+    """
+    A link of the chain.
+
+    One may have a method ``alike_below(zone: bytes) -> bool``: whether it treats all names alike that are below *zone* (wire form, lower
+    case) and do not exist. Where all links in front of the one that denies a name say so, and all observers, further such names are
+    answered without them (:class:`kdns.core.answer.Denial`).
+    """
 
     name: str
     """As it is written in a Corefile."""

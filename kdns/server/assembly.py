@@ -194,6 +194,7 @@ def _served(site: Site, names: list[str]) -> ServedBlock:
         view=site.view,
         any_class=site.any_class,
         collect=_collector(site.collect_metadata, tuple(site.metadata_sources)),
+        links=tuple(site.links),
     )
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from kdns.core.chain import Next
+from kdns.core.chain import Next, Plugin
 from kdns.core.observe import Observer
 from kdns.core.request import Request
 from kdns.wire.constants import DS
@@ -33,6 +33,9 @@ class ServedBlock:
     any_class: bool = False
     collect: Callable[[Request], Request] | None = None
     """Adds metadata to a request before its filters run."""
+
+    links: tuple[Plugin, ...] = ()
+    """The plugins of the chain, the outermost first."""
 
 
 @dataclass(slots=True)

@@ -42,11 +42,11 @@ class DatagramShell(DatagramProtocol):
         now = listener.house.clock()
         client = plain_address(addr[0])
         key = table_key(data, client)
-        entry = self._table.get(key, now)
-        if entry is not None:
-            self._send(addr, data[:2] + listener.again(entry))
-            listener.gave(entry, data, client, addr[1], now)
-            return
+        if len(data) > 12:
+            reply = listener.at_hand(self._table, key, data[0] << 8 | data[1], client, addr[1], now)
+            if reply is not None:
+                self._send(addr, data[:2] + reply)
+                return
         send = partial(self._send, addr)
         listener.receive(data, Transport.UDP, client, addr[1], self._local, send, self._table, key)
 

@@ -25,12 +25,14 @@ from kdns.core.observe import EachRepeat, Exchange, Observer
 from kdns.core.reply import badvers_reply, error_reply, render_reply
 from kdns.core.request import Request, Transport, request_from
 from kdns.core.stamps import Noted, Stamp
+from kdns.core.tally import Durations, Tally
 from kdns.plugins.seam import House
 from kdns.server.blocks import ServedBlock, Zones
+from kdns.server.denials import COOKIE, Template, cookie_of, head_of
 from kdns.server.pending import Waiting
-from kdns.server.table import AnswerTable, Entry
-from kdns.wire.constants import EDE_NO_REACHABLE_AUTHORITY, EDE_OTHER, IN, REFUSED, SERVFAIL, TC
-from kdns.wire.names import to_text
+from kdns.server.table import AnswerTable, Entry, cookie_octets
+from kdns.wire.constants import DS, EDE_NO_REACHABLE_AUTHORITY, EDE_OTHER, IN, REFUSED, SERVFAIL, TC
+from kdns.wire.names import MAX_NAME, is_subdomain, to_text
 from kdns.wire.query import read_query
 
 log = Logger(namespace="kdns.server")
@@ -44,6 +46,9 @@ DROPPED = "dropped"
 MOST_WAITING = 8192
 """Queries of one listener that may wait at a time; one is about 4 KiB with its exchange with an upstream."""
 
+
+PLAIN = 1220
+"""Octets of a reply that is never compressed, whichever family its client is of."""
 
 MOST_INSIDE = 10
 """Lookups that may lead to one another; aliases that point at each other across zones would have no end."""
@@ -307,7 +312,62 @@ class Listener:
         shared = reply is not None and error is None and not request.for_client
         if shared and opened.table is not None and opened.zones is self.zones:
             opened.table.put(opened.key, reply or b"", answer.holds, exchange, now)
+            if answer.denial is not None:
+                self._enter_denial(opened, exchange, now)
+        sample = self.house.sample
+        if sample is not None and reply is not None and opened.table is not None:
+            sample(opened.key, reply[2:], request.client, 1)
         return reply
+
+    def _enter_denial(self, opened: Open, exchange: Exchange, now: float) -> None:
+        """Have other names that do not exist answered like this one, where all who are asked and told treat them alike."""
+        request, answer, reply = exchange.request, exchange.answer, exchange.reply
+        denial, table, key = answer.denial, opened.table, opened.key
+        assert denial is not None and table is not None and reply is not None
+        table.denials.asked(key)
+        rest = len(key) - head_of(key) - len(request.question)
+        zone = len(denial.zone) + 4 + rest
+        if table.denials.knows(key, zone, now) or not self._alike(opened.block, request, answer.source, denial.zone):
+            return
+        cookie = cookie_octets(key, reply, exchange)
+        question, body = request.question, 12 + len(request.question)
+        # The name must stand in the question alone: what is compressed points at it.
+        spelled = request.spelled[-len(denial.zone) :]
+        if cookie != cookie_of(key) or reply[12:body] != question or not reply.startswith(spelled, body):
+            return
+        front = len(request.qname) - len(denial.zone)
+        longest = min(MAX_NAME - len(denial.zone), front + min(request.limit, PLAIN) - len(reply))
+
+        def weigh(octets: int) -> Tally | None:
+            another = replace(request, spelled=b"\x01" * octets + spelled, size=request.size + octets - front)
+            alike = replace(exchange, request=another, answer=replace(answer, charges=denial.charges))
+            tally, each = self._meaning(alike)
+            return None if each else tally
+
+        template = Template(
+            reply[2:12], reply[body : len(reply) - cookie], rest - cookie, cookie, longest, denial, weigh
+        )
+        table.denials.enter(key, zone, template)
+
+    def _alike(self, block: ServedBlock, request: Request, source: str, zone: bytes) -> bool:
+        """Whether nobody between the client and the plugin *source* makes a difference between names below *zone*."""
+        if request.qtype == DS or block.filters or block.collect is not None:
+            return False
+        served = self.zones.blocks
+        if len(served.get(request.zone, ())) != 1 or any(
+            is_subdomain(one, zone) and one != request.zone for one in served
+        ):
+            return False
+        if not is_subdomain(zone, request.zone):
+            return False
+        for link in block.links:
+            if link.name == source:
+                break
+            if not alike_below(link, zone):
+                return False
+        else:
+            return False
+        return all(alike_below(observer, zone) for observer in block.observers)
 
     def _panicked(self, when: str) -> None:
         """Count and log an exception that nobody foresaw, where it was caught."""
@@ -326,9 +386,21 @@ class Listener:
         exchange = entry.exchange
         assert exchange is not None
         entry.exchange = None
+        tally, entry.each = self._meaning(exchange)
+        entry.tally = tally
+        entry.durations = tally.durations
+        if exchange.answer.turns:
+            try:
+                replies = (render_reply(exchange.request, turn) for turn in exchange.answer.turns)
+                entry.replies = (entry.reply, *(reply[2 : len(reply) - entry.cookie] for reply in replies))
+            except Exception:
+                self._panicked("while rendering what takes turns")
+
+    def _meaning(self, exchange: Exchange) -> tuple[Tally, tuple[EachRepeat, ...]]:
+        """What to count for each repetition of an exchange, and whom to tell of it."""
         charges = exchange.answer.charges
-        durations: tuple[Any, ...] = ()
-        each: tuple[Any, ...] = ()
+        durations: tuple[Durations, ...] = ()
+        each: tuple[EachRepeat, ...] = ()
         block_observers = self._observers_of(exchange)
         for observer in block_observers:
             try:
@@ -340,39 +412,41 @@ class Listener:
             durations += repeat.durations
             if repeat.each is not None:
                 each += (repeat.each,)
-        tally = self.house.tallies.tally(charges, durations)
-        entry.tally = tally
-        entry.durations = tally.durations
-        entry.each = each
-        if exchange.answer.turns:
-            try:
-                others = tuple(render_reply(exchange.request, turn)[2:] for turn in exchange.answer.turns)
-                entry.replies = (entry.reply, *others)
-            except Exception:
-                self._panicked("while rendering what takes turns")
+        return self.house.tallies.tally(charges, durations), each
 
-    def again(self, entry: Entry) -> bytes:
-        """The reply of an entry behind its identifier, which is now given again; :meth:`gave` counts it."""
-        if entry.exchange is not None:
-            self.prepare(entry)
-        return entry.next_reply() if entry.replies else entry.reply
-
-    def gave(self, entry: Entry, message: bytes, client: str, port: int, since: float) -> None:
+    def at_hand(self, table: AnswerTable, key: bytes, ident: int, client: str, port: int, now: float) -> bytes | None:
         """
-        Count and tell that an entry was given to a client.
+        The reply to a query, behind its identifier, when no plugin need be asked for it; it is counted, and told to who must know.
 
-        :param message: the query, for its identifier.
-        :param since: when the query came.
+        :param now: when the query came.
         """
-        tally = entry.tally
-        assert tally is not None
+        entry = table.find(key, now)
+        each: tuple[EachRepeat, ...] = ()
+        if entry is not None:
+            if entry.exchange is not None:
+                self.prepare(entry)
+            reply = entry.next_reply() if entry.replies else entry.reply
+            if entry.cookie:
+                reply += key[-COOKIE:]
+            tally, each = entry.tally, entry.each
+            assert tally is not None
+            table.given += 1
+        else:
+            denied = table.denials.find(key, now)
+            if denied is None:
+                return None
+            reply, tally = denied
         if not tally.hits:
             self.house.tallies.touched.append(tally)
         tally.hits += 1
-        seconds = self.house.clock() - since
-        for durations in entry.durations:
+        seconds = self.house.clock() - now
+        for durations in tally.durations:
             durations.observe(seconds)
-        self.tell(entry.each, client, port, message[0] << 8 | message[1], seconds)
+        if each:
+            self.tell(each, client, port, ident, seconds)
+        if self.house.sample is not None:
+            self.house.sample(key, reply, client, 1)
+        return reply
 
     def tell(self, told: tuple[EachRepeat, ...], client: str, port: int, ident: int, seconds: float) -> None:
         """Tell observers of one repetition."""
@@ -398,6 +472,12 @@ class Listener:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def alike_below(part: Any, zone: bytes) -> bool:
+    """Whether a plugin or an observer says that it treats all names alike that are below *zone* and do not exist."""
+    says = getattr(part, "alike_below", None)
+    return says is not None and bool(says(zone))
 
 
 def _nowhere(message: bytes) -> None:

@@ -17,6 +17,7 @@ import errno
 import socket
 import sys
 from math import inf
+from random import random
 from struct import Struct
 from typing import Any
 
@@ -25,8 +26,9 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from kdns.core.request import Transport
-from kdns.core.tally import Durations
+from kdns.core.tally import Durations, Tally
 from kdns.server.addresses import unpack_sockaddr
+from kdns.server.denials import COOKIE, COOKIE_OPTION
 from kdns.server.listener import Listener
 from kdns.server.table import AnswerTable
 
@@ -266,10 +268,13 @@ class MmsgPort:
         """
         buffers = self._buffers
         data, in_words, pointers = buffers.data, buffers.in_words, buffers.out_pointers
-        get = self._table.get
+        table = self._table
+        get, deny = table.get, table.denials.find
         house = self._listener.house
         touched = house.tallies.touched
-        alive: list[bytes] = []
+        alive: list[bytes] = []  # what is sent must stay in memory until it is
+        kept: list[bytes] = []
+        missed: list[int] = []
         told: list[tuple[Any, int]] = []
         durations: tuple[Durations, ...] = ()
         same = 0
@@ -284,22 +289,23 @@ class MmsgPort:
             start = i * MAX_QUERY
             key = bytes(data[start + 2 : start + in_words[i * 16 + 14]])
             entry = get(key, now)
+            if entry is None and key[-12:-8] == COOKIE_OPTION:
+                entry = get(key[:-COOKIE], now)
             if entry is not None:
                 if entry.exchange is not None:
                     self._listener.prepare(entry)
                 reply = entry.next_reply() if entry.replies else entry.reply
-                tally = entry.tally
-                if not tally.hits:  # type: ignore[union-attr]  # prepare() made one
-                    touched.append(tally)  # type: ignore[arg-type]  # as above
-                tally.hits += 1  # type: ignore[union-attr]  # as above
-                if entry.durations is durations:
-                    same += 1
-                else:
-                    self._observe(durations, same, since)
-                    durations, same = entry.durations, 1
+                if entry.cookie:
+                    reply += key[-COOKIE:]
+                tally: Tally = entry.tally  # type: ignore[assignment]  # prepare() made one
                 if entry.each:
                     told.append((entry.each, i))
+                alive.append(reply)
+            elif (denied := deny(key, now)) is not None:
+                reply, tally = denied
+                alive.append(reply)
             else:
+                missed.append(i)
                 answered = self._miss(i, key)
                 late = clock() > deadline
                 if answered is None:
@@ -308,8 +314,19 @@ class MmsgPort:
                         self._send(first, ready)
                     first = ready = i + 1
                     continue
-                reply = answered
-            alive.append(reply)
+                kept.append(answered)
+                pointers[i * 4 + 2] = id(answered) + _BYTES_HEAD
+                pointers[i * 4 + 3] = len(answered)
+                ready = i + 1
+                continue
+            if not tally.hits:
+                touched.append(tally)
+            tally.hits += 1
+            if tally.durations is durations:
+                same += 1
+            else:
+                self._observe(durations, same, since)
+                durations, same = tally.durations, 1
             pointers[i * 4 + 2] = id(reply) + _BYTES_HEAD
             pointers[i * 4 + 3] = len(reply)
             ready = i + 1
@@ -318,7 +335,22 @@ class MmsgPort:
         self._observe(durations, same, since)
         if told:
             self._tell(told, since)
+        if alive:
+            table.given += len(alive)
+            if house.sample is not None:
+                self._sample(alive, range(begin, end), missed)
         return end
+
+    def _sample(self, given: list[bytes], slots: range, missed: list[int]) -> None:
+        """Tell of one of the replies that were *given* to the queries in *slots* without those that *missed*; it stands for all of them."""
+        chosen = int(random() * len(given))
+        slot = slots[chosen] if not missed else [i for i in slots if i not in missed][chosen]
+        buffers, start = self._buffers, slot * MAX_QUERY
+        client, _ = unpack_sockaddr(bytes(buffers.names[slot * _NAME : (slot + 1) * _NAME]))
+        key = bytes(buffers.data[start + 2 : start + buffers.in_words[slot * 16 + 14]])
+        sample = self._listener.house.sample
+        assert sample is not None
+        sample(key, given[chosen], client, len(given))
 
     def _observe(self, durations: tuple[Durations, ...], times: int, since: float) -> None:
         if times and durations:

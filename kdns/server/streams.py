@@ -183,11 +183,12 @@ class StreamShell(Protocol, TimeoutMixin):
         listener = factory.listener
         now = listener.house.clock()
         key = table_key(message, self._client)
-        entry = factory.table.get(key, now) if len(message) > 12 else None
-        if entry is not None:
-            self._write(message[:2] + listener.again(entry))
-            listener.gave(entry, message, self._client, self._port, now)
-            return
+        if len(message) > 12:
+            ident = message[0] << 8 | message[1]
+            reply = listener.at_hand(factory.table, key, ident, self._client, self._port, now)
+            if reply is not None:
+                self._write(message[:2] + reply)
+                return
         if len(message) < 12 or message[2] & 0x80:
             # No reply will come to what cannot be a query; it ends the connection (RFC 7766 section 8).
             self.close()

@@ -16,6 +16,7 @@ from kdns.core.answer import Holds, Scope
 from kdns.core.observe import EachRepeat, Exchange
 from kdns.core.stamps import Noted
 from kdns.core.tally import Durations, Tally
+from kdns.server.denials import COOKIE, COOKIE_OPTION, Denials
 
 ENTRY_OCTETS = 1850
 """
@@ -28,11 +29,26 @@ Measured on CPython 3.11 by ``bench/memory_table.py``: 1,620 for an address, 1,8
 class Entry:
     """A finished reply, as long as it holds."""
 
-    __slots__ = ("durations", "each", "exchange", "noted", "replies", "reply", "room", "tally", "turn", "until")
+    __slots__ = (
+        "cookie",
+        "durations",
+        "each",
+        "exchange",
+        "noted",
+        "replies",
+        "reply",
+        "room",
+        "tally",
+        "turn",
+        "until",
+    )
 
-    def __init__(self, reply: bytes, holds: Holds, exchange: Exchange, room: int) -> None:
+    def __init__(self, reply: bytes, holds: Holds, exchange: Exchange, room: int, cookie: int = 0) -> None:
         self.reply = reply
-        """The reply behind its identifier."""
+        """The reply behind its identifier, without the client's cookie at its end."""
+
+        self.cookie = cookie
+        """Octets of the client's cookie: they are at the end of the query, and belong at the end of the reply."""
 
         self.until = holds.until
         self.noted: tuple[Noted, ...] = holds.stamps
@@ -99,12 +115,17 @@ class Room:
 class AnswerTable:
     """Finished replies for one listener and transport; made by :meth:`Room.table`."""
 
-    __slots__ = ("_old", "_room", "_young")
+    __slots__ = ("_old", "_room", "_young", "denials", "given")
 
     def __init__(self, room: Room) -> None:
         self._room = room
         self._young: dict[bytes, Entry] = {}
         self._old: dict[bytes, Entry] = {}
+        self.denials = Denials()
+        """Replies for names that do not exist; see :mod:`kdns.server.denials`."""
+
+        self.given = 0
+        """Replies that were given again so far."""
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
@@ -135,22 +156,35 @@ class AnswerTable:
             self._room.young -= entry.room
         return None
 
+    def find(self, key: bytes, now: float) -> Entry | None:
+        """As :meth:`get`, also for a query whose client cookie nobody sent before; see :attr:`Entry.cookie`."""
+        entry = self.get(key, now)
+        if entry is None and key[-12:-8] == COOKIE_OPTION:
+            return self.get(key[:-COOKIE], now)
+        return entry
+
     def put(self, key: bytes, reply: bytes, holds: Holds, exchange: Exchange, now: float) -> bool:
         """
         Enter a reply if it may be given to others and still holds.
+
+        One that repeats the client's cookie is entered without it, under the query without it. No other query has that key: what is
+        left of this one is no whole message.
 
         :param reply: the whole message.
         :return: whether it was entered.
         """
         if holds.scope < Scope.TRANSPORT or holds.until <= now:
             return False
+        cookie = cookie_octets(key, reply, exchange)
+        if cookie:
+            key, reply = key[:-cookie], reply[:-cookie]
         turns = len(exchange.answer.turns) + 1
         room = ENTRY_OCTETS + len(key) + len(reply) * turns
         before = self._young.get(key)
         if before is not None:
             self._room.young -= before.room
         self._old.pop(key, None)
-        self._young[key] = Entry(reply[2:], holds, exchange, room)
+        self._young[key] = Entry(reply[2:], holds, exchange, room, cookie)
         self._room.take(room)
         return True
 
@@ -163,3 +197,18 @@ class AnswerTable:
         """Forget everything."""
         self._young = {}
         self._old = {}
+        self.denials.clear()
+
+
+def cookie_octets(key: bytes, reply: bytes, exchange: Exchange) -> int:
+    """
+    Octets at the end of query and reply that are the client's cookie and nothing else; 0 when there is none or it stands elsewhere.
+
+    A client cookie may differ in each query (RFC 7873 section 5.1), and comes back unchanged behind all that the reply says.
+    """
+    edns, answer = exchange.request.edns, exchange.answer
+    if edns is None or answer.options is not None or answer.ede or len(edns.options) != len(COOKIE_OPTION) + COOKIE:
+        return 0
+    if not edns.options.startswith(COOKIE_OPTION) or not key.endswith(edns.options) or not reply.endswith(edns.options):
+        return 0
+    return COOKIE

@@ -90,10 +90,8 @@ class UnforeseenTests(SynchronousTestCase):
         asker = Asker(zones_of(root=a_block(address, Broken(), counting, BrokenEachTime())))
         table = Room(10_000).table()
         (first,) = asker.ask(QUERY, table=table)
-        entry = table.get(QUERY.to_wire()[2:], 0.0)
-        assert entry is not None
-        self.assertEqual(asker.listener.again(entry), first[2:])
-        asker.listener.gave(entry, QUERY.to_wire(), "127.0.0.1", 4321, 0.0)
+        again = asker.listener.at_hand(table, QUERY.to_wire()[2:], QUERY.id, "127.0.0.1", 4321, 0.0)
+        self.assertEqual(again, first[2:])
         asker.house.tallies.fold()
         self.assertEqual(counting.count.value, 2)
         self.panics(asker, 3)

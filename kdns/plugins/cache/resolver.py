@@ -35,7 +35,7 @@ from kdns.plugins.cache.policy import Place, judge, passed_by, positive
 from kdns.plugins.cache.shelves import Shelves
 from kdns.plugins.seam import Site
 from kdns.wire.constants import AA, AD, EDE_STALE_ANSWER, EDE_STALE_NXDOMAIN, NOERROR, NXDOMAIN, RA
-from kdns.wire.names import ROOT, MalformedName, longest_zone
+from kdns.wire.names import ROOT, MalformedName, is_subdomain, longest_zone
 
 log = Logger(namespace="plugin/cache")
 
@@ -80,6 +80,11 @@ class CachePlugin:
         if now >= entry.retry_at:
             self._refresh(entry, request, next, counts)
         return self._stale(entry, request, counts)
+
+    def alike_below(self, zone: bytes) -> bool:
+        """Whether all names below *zone* are looked for here; which of them is kept makes no difference to a first reply."""
+        inside = longest_zone(zone, self._zones)
+        return inside is not None and not any(is_subdomain(one, zone) and one != inside for one in self._zones)
 
     def _cells_for(self, server: str) -> Cells:
         made = self._cells[server] = cells(
@@ -154,7 +159,12 @@ class CachePlugin:
         else:
             holds = Holds(Scope.NOBODY, inf, holds.stamps, holds.cacheable)
         turns = tuple(replace(turn, ttl=ttl, flags=flags) for turn in answer.turns)
-        return replace(answer, flags=flags, ttl=ttl, holds=holds, charges=answer.charges + charges, turns=turns)
+        denial = answer.denial
+        if denial is not None:
+            denial = replace(denial, charges=denial.charges + counts.on_miss)
+        return replace(
+            answer, flags=flags, ttl=ttl, holds=holds, charges=answer.charges + charges, turns=turns, denial=denial
+        )
 
     def _keep(self, request: Request, counts: Cells, answer: Answer) -> tuple[Entry | None, int]:
         """Store an answer if it is to be stored; the entry or None, and the TTL to show."""

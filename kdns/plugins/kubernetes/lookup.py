@@ -20,6 +20,9 @@ from kdns.plugins.kubernetes.names import Parsed, Shape, address_label, pod_addr
 
 _SVC, _POD = b"\x03svc", b"\x03pod"
 
+MAX_LABEL = 63
+"""Octets of a label (RFC 1035 section 2.3.4)."""
+
 
 class Item(NamedTuple):
     """One address of a name, for one port."""
@@ -85,6 +88,37 @@ class Lookup:
         else:
             self._service(parsed, found)
         return found
+
+    def absent(self, front: bytes) -> bool:
+        """
+        Whether a name does not exist, as far as can be told by looking for its service alone; not so sure is not absent.
+
+        :param front: what stands in front of a zone of one cluster, in wire form and lower case; it need not be labels.
+        """
+        labels: list[bytes] = []
+        position, end = 0, len(front)
+        while position < end:
+            length = front[position]
+            begin = position + 1
+            position = begin + length
+            if not length or length > MAX_LABEL or position > end:
+                return False
+            labels.append(front[begin:position])
+        count = len(labels)
+        if not count:
+            return False
+        kind = labels[-1]
+        if kind == b"svc":
+            if count == 1:
+                return False
+            namespace = labels[-2]
+            index, allowed = self._index, self._config.namespaces
+            if allowed is not None and namespace not in allowed:
+                return True
+            if not index.has_namespace(namespace):
+                return True
+            return count > 2 and index.service(namespace, labels[-3]) is None
+        return kind not in (b"pod", b"dns", b"dns-version")
 
     def _pod(self, parsed: Parsed, found: Found) -> None:
         address = pod_address(parsed.address)

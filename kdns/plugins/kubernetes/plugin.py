@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from kdns.cluster.index import ClusterIndex
 from kdns.cluster.keys import Serial
-from kdns.core.answer import FOR_EVERYBODY, FOR_NOBODY, Answer, Holds, Scope
+from kdns.core.answer import FOR_EVERYBODY, FOR_NOBODY, Answer, Denial, Holds, Scope
 from kdns.core.chain import Next, Reply, then
 from kdns.core.request import Request
 from kdns.core.stamps import Noted
@@ -90,6 +90,17 @@ class ClusterZone:
         self._own_addresses = own_addresses
         self._zones = frozenset(zone.name for zone in config.zones)
         self._lookup = Lookup(cluster.index, config)
+        self._deniable = frozenset(zone for zone in self._zones if self._denies_alike(zone))
+
+    def _denies_alike(self, zone: bytes) -> bool:
+        """Whether all names of *zone* that do not exist are told the same: no other zone, and no next plugin, has a say in it."""
+        if (
+            is_reverse(zone)
+            or zone in self.config.multicluster
+            or any(is_subdomain(one, zone) for one in self._zones - {zone})
+        ):
+            return False
+        return not any(is_subdomain(one, zone) or is_subdomain(zone, one) for one in self.config.fallthrough)
 
     def answer(self, request: Request, next: Next) -> Reply:
         """Answer for names in the zones; others are the next plugin's."""
@@ -126,19 +137,24 @@ class ClusterZone:
         if found.exists:
             assert answer is not None
             return answer
-        return self._missing(request, zone, found, next)
+        return self._missing(request, zone, zone_name, found, next)
 
     def _labels(self, request: Request, zone_name: bytes) -> list[bytes]:
         return labels_of(request.qname[: len(request.qname) - len(zone_name)] + b"\x00")
 
-    def _missing(self, request: Request, zone: Zone, found: Found, next: Next) -> Reply:
+    def _missing(self, request: Request, zone: Zone, zone_name: bytes, found: Found, next: Next) -> Reply:
         """A name that does not exist: the next plugin's, not known yet, or NXDOMAIN."""
         if self.config.falls_through(request.qname):
             # What the next plugin says holds only as long as the cluster has nothing to say.
             return then(next(request), partial(_dependent, tuple(found.stamps)))
         if not self.cluster.synced:
             return zone.not_ready((EDE_NOT_READY, self.cluster.why_not_ready()))
-        return zone.nxdomain(found.stamps, self._clock())
+        answer = zone.nxdomain(found.stamps, self._clock())
+        if zone_name not in self._deniable:
+            return answer
+        # Unlike the answer for one name this one is for all, and shows each change of the serial.
+        serial = self.cluster.index.stamps.note(Serial.CLUSTER)
+        return replace(answer, denial=Denial(zone_name, self._lookup.absent, answer.holds.until, (serial,)))
 
     # The zone itself, and names that are in no cluster.
 
@@ -258,7 +274,7 @@ def _marked_stale(text: str, noted: Noted, until: float, answer: Answer) -> Answ
         return answer
     code = EDE_STALE_NXDOMAIN if answer.rcode == NXDOMAIN else EDE_STALE_ANSWER
     holds = answer.holds.narrowed(until=until, stamps=(noted,))
-    return replace(answer, ede=(*answer.ede, (code, text)), holds=holds)
+    return replace(answer, ede=(*answer.ede, (code, text)), holds=holds, denial=None)
 
 
 def _dependent(stamps: tuple[Noted, ...], answer: Answer) -> Answer:

@@ -41,6 +41,10 @@ class LoadbalancePlugin:
             return next(request)
         return then(next(request), lambda answer: self._ordered(request, answer))
 
+    def alike_below(self, zone: bytes) -> bool:
+        """What has no records has no order."""
+        return True
+
     def _ordered(self, request: Request, answer: Answer) -> Answer:
         if answer.rcode != NOERROR or answer.silent:
             return answer

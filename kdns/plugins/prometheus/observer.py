@@ -67,6 +67,10 @@ class DnsMetrics(Resource):
         self._families = DnsFamilies(registry)
         self._known: dict[tuple[object, ...], _Cells] = {}
 
+    def alike_below(self, zone: bytes) -> bool:
+        """Names are counted by their lengths alone."""
+        return True
+
     def finished(self, exchange: Exchange) -> None:
         """Count an exchange."""
         cells = self._cells(exchange)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hypothesis import given
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.cluster.changes import Upsert
@@ -9,7 +11,8 @@ from kdns.cluster.index import ClusterIndex
 from kdns.cluster.objects import Endpoint, EndpointSlice, ImportKind, Namespace, ServiceImport
 from kdns.plugins.kubernetes import directive
 from kdns.plugins.kubernetes.lookup import Found, Item, Lookup, endpoint_label
-from kdns.plugins.kubernetes.names import parse_name
+from kdns.plugins.kubernetes.names import Shape, parse_name
+from kdns.wire.names import MalformedName, from_text, labels_of
 from tests.plugins.kubernetes.cluster import HTTP, HTTPS, headless, packed, part, vip
 from tests.support import blocks_of
 
@@ -138,3 +141,82 @@ class LookupTests(SynchronousTestCase):
             ("web.prod.svc", "namespaces dev", 0),
         ):
             self.assertEqual(len(self.find(name, options).stamps), count, (name, options))
+
+
+LABELS = st.sampled_from(
+    [
+        b"svc",
+        b"pod",
+        b"dns",
+        b"ns",
+        b"dns-version",
+        b"prod",
+        b"dev",
+        b"web",
+        b"db",
+        b"db-0",
+        b"_http",
+        b"_tcp",
+        b"10-0-0-1",
+        b"x" * 63,
+    ]
+)
+OPTIONS = st.sampled_from(
+    ("", "namespaces prod", "pods verified", "pods insecure", "ignore empty_service", "noendpoints", "zonal")
+)
+
+
+class AbsentTests(SynchronousTestCase):
+    """What is said to be absent at a glance is not there, and octets that are no labels are never said to be."""
+
+    def setUp(self) -> None:
+        self.index = ClusterIndex(grace=0.0)
+        for item in (
+            Namespace(b"prod"),
+            Namespace(b"svc"),
+            vip("web", "10.0.0.1"),
+            headless("db"),
+            part("db", "10.0.0.1"),
+        ):
+            self.index.apply(Upsert(item), 1.0)
+
+    def lookup(self, options: str) -> Lookup:
+        """By the rules of a configuration."""
+        block, words = blocks_of(f"a b {{\n kubernetes {{\n{options}\n}}\n}}\n", ("kubernetes",))[0]
+        return Lookup(self.index, directive.parse(words["kubernetes"], block))
+
+    @given(st.lists(LABELS, min_size=1, max_size=6), OPTIONS)
+    def test_truth(self, labels: list[bytes], options: str) -> None:
+        """Whatever is absent is found by no look-up."""
+        lookup = self.lookup(options)
+        if lookup.absent(b"".join(bytes((len(label),)) + label for label in labels)):
+            parsed = parse_name(labels, False, "zonal" in options)
+            self.assertIn(parsed.shape, (Shape.INVALID, Shape.SERVICE, Shape.NAMESPACE))
+            self.assertFalse(parsed.shape is not Shape.INVALID and lookup.find(parsed, False).exists)
+
+    @given(st.binary(max_size=40))
+    def test_octets(self, octets: bytes) -> None:
+        """Anything may be asked."""
+        try:
+            labels = labels_of(octets + b"\x00")
+            sound = len(octets) == sum(len(label) + 1 for label in labels) and all(len(label) <= 63 for label in labels)
+        except (MalformedName, IndexError):
+            sound = False
+        if self.lookup("").absent(octets):
+            self.assertTrue(sound)
+
+    def test_search_paths(self) -> None:
+        """What search paths make of outside names, and names in namespaces without the service, are absent."""
+        lookup = self.lookup("")
+        for name in (
+            "api.example.com.prod.svc",
+            "example.com.svc",
+            "com.svc",
+            "api.example.com",
+            "web.dev.svc",
+            "no.prod.svc",
+            "a.no.prod.svc",
+        ):
+            self.assertTrue(lookup.absent(from_text(name + ".")[:-1]), name)
+        for name in ("web.prod.svc", "a.web.prod.svc", "prod.svc", "svc", "10-0-0-1.prod.pod", "ns.dns", "dns-version"):
+            self.assertFalse(lookup.absent(from_text(name + ".")[:-1]), name)

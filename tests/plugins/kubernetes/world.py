@@ -18,6 +18,7 @@ from kdns.cluster.watched import IMPORTED, watched_for
 from kdns.core.answer import Answer
 from kdns.core.metrics import Registry
 from kdns.core.tally import TallyBook
+from kdns.corefile.order import DIRECTIVE_ORDER
 from kdns.plugins.kubernetes import ClusterZone, LiveCluster
 from kdns.plugins.kubernetes.cluster import needs_of, projection_options
 from kdns.plugins.kubernetes.config import Config, parse
@@ -116,7 +117,7 @@ class World:
             options="\n        ".join(options),
         )
         self.service = KdnsService(self.house, lambda: read_text(self.corefile, {}), self.lines.append)
-        block, words = blocks_of(self.corefile, ("kubernetes", "tests.plugins.kubernetes.elsewhere", "cache", "log"))[0]
+        block, words = blocks_of(self.corefile, (*DIRECTIVE_ORDER, "tests.plugins.kubernetes.elsewhere"))[0]
         self.config: Config = parse(words["kubernetes"], block)
         self._client = _Client()
 
