@@ -19,6 +19,7 @@ from bench.machine import keep
 from bench.names import ext, hot, new_in_cluster, new_outside, wide, with_opt, write
 from bench.processes import BenchError, median, percentile
 from bench.rows import ROWS, unexpected
+from bench.soak import Counts, counts, judge
 from kdns.wire.constants import AAAA, SRV, A
 from kdns.wire.query import Query, read_query
 
@@ -155,6 +156,51 @@ Statistics:
         wrong = Run(220_000, 0, 1.0, "NOERROR 160000 (72.73%), SERVFAIL 10000 (4.54%), NXDOMAIN 50000 (22.73%)")
         self.assertEqual(unexpected(hot_row, right), "")
         self.assertIn("SERVFAIL 10000", unexpected(hot_row, wrong))
+
+
+class SoakTests(SynchronousTestCase):
+    """What a long run must hold."""
+
+    PAGE = """\
+# TYPE coredns_dns_requests_total counter
+coredns_dns_requests_total{server="dns://:53",zone=".",proto="udp",type="A"} 7
+coredns_dns_requests_total{server="dns://:53",zone=".",proto="tcp",type="A"} 3
+coredns_dns_responses_total{server="dns://:53",zone=".",rcode="NOERROR",plugin="kubernetes"} 9
+coredns_dns_responses_total_other 5
+coredns_panics_total 2
+"""
+
+    def held(self, after: Counts, runs: list[Run], memory: list[float]) -> list[bool]:
+        """Whether each thing held, from a start with nothing."""
+        return [verdict.holds for verdict in judge(Counts(0, 0, 0, 0), after, runs, memory)]
+
+    def test_counts(self) -> None:
+        """The counters of all label values are added up."""
+        self.assertEqual(counts(self.PAGE, 4), Counts(requests=10, responses=9, panics=2, dropped=4))
+
+    def test_all_well(self) -> None:
+        """All that was sent was counted and answered, and memory stays."""
+        runs = [Run(90, 0, 1.0, sent=90), Run(10, 0, 1.0, sent=10)]
+        self.assertEqual(self.held(Counts(100, 100, 0, 0), runs, [50.0] * 100), [True] * 6)
+
+    def test_dropped(self) -> None:
+        """What found a full buffer may be lost and not counted."""
+        self.assertEqual(self.held(Counts(98, 98, 0, 2), [Run(98, 2, 1.0, sent=100)], [50.0] * 100), [True] * 6)
+
+    def test_faults(self) -> None:
+        """A loss, a query not counted, a reply not counted, a panic and growing memory are told apart."""
+        run, steady = Run(100, 0, 1.0, sent=100), [50.0] * 100
+        for number, (after, runs, memory) in enumerate(
+            [
+                (Counts(100, 100, 0, 0), [Run(100, 1, 1.0, sent=101)], steady),
+                (Counts(99, 99, 0, 0), [run], steady),
+                (Counts(100, 99, 0, 0), [run], steady),
+                (Counts(101, 101, 0, 0), [run], steady),
+                (Counts(100, 100, 1, 0), [run], steady),
+                (Counts(100, 100, 0, 0), [run], [float(value) for value in range(50, 150)]),
+            ]
+        ):
+            self.assertFalse(self.held(after, runs, memory)[number])
 
 
 class KeepTests(SynchronousTestCase):
