@@ -165,9 +165,11 @@ class Relayed(Struct, frozen=True):
         return size
 
 
-def scan(message: bytes) -> Relayed:
+def scan(message: bytes, question_size: int = 0) -> Relayed:
     """
     Find the records of a reply. Octets behind the last record are cut off.
+
+    :param question_size: octets of its one question, when it is known to be a well-formed one; it is then not walked through.
 
     :raises MalformedMessage: not a reply, more than one question, or records that run over the end.
     """
@@ -181,7 +183,14 @@ def scan(message: bytes) -> Relayed:
     try:
         question = None
         offset = 12
-        if questions:
+        if question_size:
+            offset += question_size
+            question = (
+                message[12 : offset - 4],
+                message[offset - 4] << 8 | message[offset - 3],
+                message[offset - 2] << 8 | message[offset - 1],
+            )
+        elif questions:
             name, offset = read_name(message, 12)
             qtype, qclass = message[offset] << 8 | message[offset + 1], message[offset + 2] << 8 | message[offset + 3]
             question = (name, qtype, qclass)

@@ -25,6 +25,10 @@ class ExchangeFailed(Exception):
         self.silent = silent
         self.blame = blame
 
+    def again(self) -> ExchangeFailed:
+        """The same failure for somebody else."""
+        return type(self)(self.text, silent=self.silent, blame=self.blame)
+
     def as_resolution(self) -> ResolutionFailed:
         """What the client and the ``errors`` plugin are told when nothing else worked either."""
         code = EDE_NO_REACHABLE_AUTHORITY if self.silent else EDE_NETWORK_ERROR
@@ -33,6 +37,13 @@ class ExchangeFailed(Exception):
 
 class PooledConnectionClosed(ExchangeFailed):
     """A connection that had been used before was closed by the upstream; the next one may work, and nobody is to blame."""
+
+
+class Suspected(ExchangeFailed):
+    """Somebody forges replies: ask in another way."""
+
+    def __init__(self, text: str, *, silent: bool = False, blame: bool = False) -> None:
+        super().__init__(text, silent=silent, blame=blame)
 
 
 def no_healthy() -> ResolutionFailed:

@@ -3,88 +3,86 @@
 One exchange for all who ask the same at the same time: a core module of *forward*.
 
 Whoever asks first begins the exchange, whoever asks the same while it lasts waits for its result. Each has a Deferred of its own and may
-cancel it; the exchange is cancelled when nobody waits for it any more.
+cancel it; the exchange is dropped when nobody waits for it any more. Who makes flights says how they are begun and dropped.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
-from typing import Generic, TypeVar
+from collections.abc import Hashable
+from typing import Any, Generic, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-K = TypeVar("K", bound=Hashable)
+from kdns.core.request import Request
+from kdns.plugins.forward.asking import Asking
+
 V = TypeVar("V")
+F = TypeVar("F", bound="Flight[Any]")
 
 
-class _Flight(Generic[V]):
-    __slots__ = ("exchange", "waiting")
-
-    def __init__(self) -> None:
-        self.waiting: list[Deferred[V]] = []
-        self.exchange: Deferred[None] | None = None
-
-
-class InFlight(Generic[K, V]):
+class Flights(dict[Hashable, F]):
     """Exchanges under way by what they ask."""
 
-    def __init__(self) -> None:
-        self._flights: dict[K, _Flight[V]] = {}
-
-    def __len__(self) -> int:
-        return len(self._flights)
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._flights
-
-    def join(self, key: K, begin: Callable[[], Deferred[V]]) -> Deferred[V]:
-        """
-        The result of the exchange of *key*, begun with *begin* if none is under way.
-
-        Cancelling it leaves the others waiting.
-        """
-        flight = self._flights.get(key)
-        if flight is not None:
-            return self._wait(key, flight)
-        flight = self._flights[key] = _Flight()
-        result = self._wait(key, flight)
-        flight.exchange = begin().addCallbacks(self._landed, self._failed, (key, flight), {}, (key, flight), {})
-        return result
+    waiting = 0
+    """How many wait for them."""
 
     def cancel(self) -> None:
-        """Cancel everything; who waits hears of it."""
-        for flight in list(self._flights.values()):
-            if flight.exchange is not None:
-                flight.exchange.cancel()
+        """End them all; who waits hears that it was cancelled."""
+        for flight in list(self.values()):
+            for waiter in list(flight.waiting):
+                waiter.cancel()
 
-    def _wait(self, key: K, flight: _Flight[V]) -> Deferred[V]:
-        def leave(deferred: Deferred[V]) -> None:
-            if deferred not in flight.waiting:
-                return
-            flight.waiting.remove(deferred)
-            if not flight.waiting:
-                self._end(key, flight)
-                if flight.exchange is not None:
-                    flight.exchange.cancel()
 
-        waiter: Deferred[V] = Deferred(leave)
-        flight.waiting.append(waiter)
+class Flight(Asking, Generic[V]):
+    """One exchange; it is under way from when it is made until it lands, fails, or nobody waits any more."""
+
+    __slots__ = ("_flights", "_key", "waiting")
+
+    def __init__(self, request: Request, key: Hashable, flights: Flights[Any]) -> None:
+        super().__init__(request)
+        self._key = key
+        self._flights = flights
+        self.waiting: list[Deferred[V]] = []
+        flights[key] = self
+
+    def join(self) -> Deferred[V]:
+        """The result, for one more who waits; cancelling it leaves the others waiting."""
+        waiter: Deferred[V] = Deferred(self._leave)
+        self.waiting.append(waiter)
+        self._flights.waiting += 1
         return waiter
 
-    def _end(self, key: K, flight: _Flight[V]) -> list[Deferred[V]]:
-        if self._flights.get(key) is flight:
-            del self._flights[key]
-        waiting, flight.waiting = flight.waiting, []
+    def drop(self) -> None:
+        """Nobody waits any more: free what is held."""
+        raise NotImplementedError
+
+    def _leave(self, waiter: Deferred[V]) -> None:
+        if waiter not in self.waiting:
+            return
+        self.waiting.remove(waiter)
+        self._flights.waiting -= 1
+        if not self.waiting:
+            self._end()
+            self.drop()
+
+    def _end(self) -> list[Deferred[V]]:
+        flights = self._flights
+        if flights.get(self._key) is self:
+            del flights[self._key]
+        waiting, self.waiting = self.waiting, []
+        flights.waiting -= len(waiting)
         return waiting
 
-    def _landed(self, value: V, key: K, flight: _Flight[V]) -> None:
-        for waiter in self._end(key, flight):
+    def land(self, value: V) -> None:
+        """The result is there."""
+        for waiter in self._end():
             if not waiter.called:  # one before it may have cancelled it
                 waiter.callback(value)
 
-    def _failed(self, failure: Failure, key: K, flight: _Flight[V]) -> None:
+    def crash(self, failure: Failure) -> None:
+        """There is no result."""
         # An exception each of its own: a traceback that several coroutines add to would grow without end.
-        for waiter in self._end(key, flight):
+        for waiter in self._end():
             if not waiter.called:
                 waiter.errback(Failure(failure.value))

@@ -13,10 +13,11 @@ Identical queries under way share one exchange (flight.py); who is asked next is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from random import Random, SystemRandom
-from typing import Any
+from typing import Any, NamedTuple
 
+from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
@@ -24,11 +25,11 @@ from twisted.logger import Logger
 from kdns.core.answer import FOR_NOBODY, FROM_UPSTREAM, Answer
 from kdns.core.failure import ResolutionFailed
 from kdns.core.metrics import Registry
-from kdns.core.request import Request, Transport
+from kdns.core.request import Metadata, Request, Transport
 from kdns.corefile.errors import SetupError
 from kdns.corefile.values import BadValue
-from kdns.plugins.forward.failures import ExchangeFailed, no_healthy
-from kdns.plugins.forward.flight import InFlight
+from kdns.plugins.forward.failures import ExchangeFailed, Suspected, no_healthy
+from kdns.plugins.forward.flight import Flight, Flights
 from kdns.plugins.forward.health import Health
 from kdns.plugins.forward.metrics import ForwardMetrics
 from kdns.plugins.forward.plan import AttemptPlan
@@ -36,9 +37,11 @@ from kdns.plugins.forward.policy import Order
 from kdns.plugins.forward.sources import Sources
 from kdns.plugins.forward.stanza import Stanza
 from kdns.plugins.forward.targets import Carrier, parse_to
-from kdns.plugins.forward.upstream import Means, Reply, Upstream
+from kdns.plugins.forward.upstream import Means, Upstream
 from kdns.plugins.seam import Resource
-from kdns.wire.constants import AA, AD, FORMERR, RA, REFUSED, TC, Z
+from kdns.wire.constants import AA, AD, COOKIE, FORMERR, PADDING, RA, RCODE_MASK, REFUSED, TC, TCP_KEEPALIVE, Z
+from kdns.wire.message import Relayed
+from kdns.wire.query import Edns, options_of, pack_options
 
 POLL_INTERVAL = 5.0
 """Seconds between looks at a resolv.conf; a look is one ``stat``."""
@@ -76,8 +79,7 @@ class Forwarder(Resource):
         self._chance = chance if chance is not None else SystemRandom()
         self._metrics = ForwardMetrics(registry if registry is not None else Registry())
         self._order = Order(stanza.policy, self._chance)
-        self._flights: InFlight[Hashable, tuple[Answer, str]] = InFlight()
-        self._under_way = 0
+        self._flights: Flights[_Exchange] = Flights()
         self._poll: LoopingCall | None = None
         self._looking: Deferred[None] | None = None
         tls = None
@@ -164,49 +166,65 @@ class Forwarder(Resource):
         :raises ResolutionFailed: too many queries are under way.
         """
         most = self.stanza.max_concurrent
-        if most and self._under_way >= most:
+        if most and self._flights.waiting >= most:
             self._metrics.rejected.inc()
             raise ResolutionFailed(f"concurrent queries exceeded maximum {most}", REFUSED)
-        self._under_way += 1
+        edns = request.edns
+        if edns is not None and edns.options:
+            edns = without_hop_by_hop(edns)
+            request = replace(request, edns=edns)
         # What goes upstream but for the identifier, and whether the reply must fit a datagram. Not the spelling: each client gets its
         # own back, and who forges replies shall not have one question asked a thousand times at once (RFC 5452 section 5).
-        key = (
-            request.qname,
-            request.qtype,
-            request.qclass,
-            request.flags,
-            request.edns,
-            request.udp_size,
-            request.transport is Transport.UDP,
-        )
-        if key in self._flights:
+        udp = request.transport is Transport.UDP
+        key = (request.qname, request.qtype, request.qclass, request.flags, edns, request.udp_size, udp)
+        flight = self._flights.get(key)
+        if flight is not None:
             self._metrics.coalesced.inc()
-        waiting = self._flights.join(key, lambda: Deferred.fromCoroutine(self._exchange(request)))
-        return waiting.addBoth(self._ended).addCallback(self._noted, request)
-
-    def _ended(self, result: Any) -> Any:
-        self._under_way -= 1
-        return result
-
-    @staticmethod
-    def _noted(result: tuple[Answer, str], request: Request) -> Answer:
-        answer, upstream = result
+            waiting = flight.join()
+            if request.metadata is not None:
+                waiting.addCallback(_noted, flight, request.metadata)
+            return waiting
+        made = _Exchange(request, key, self._flights, self)
+        waiting = made.join()
         if request.metadata is not None:
-            request.metadata["forward/upstream"] = upstream
-        return answer
+            waiting.addCallback(_noted, made, request.metadata)
+        made.begin()
+        return waiting
 
-    async def _exchange(self, request: Request) -> tuple[Answer, str]:
+    def order(self) -> Sequence[Upstream]:
+        """Whom to ask for one more query, one after another."""
+        return self._order.next([up for up in self.upstreams if up.health.state is not Health.WITHDRAWN])
+
+    async def exchange(
+        self, request: Request, order: Sequence[Upstream], first: _First | None = None
+    ) -> tuple[Answer, str]:
+        """
+        Ask the upstreams in their order until one replies; the answer and whose it is.
+
+        :param first: what came of asking the first, where somebody did so already.
+        :raises ResolutionFailed: nobody replied.
+        """
         stanza = self.stanza
         seconds = self._reactor.seconds
-        order = self._order.next([up for up in self.upstreams if up.health.state is not Health.WITHDRAWN])
         most = 2 * len(order) if stanza.max_connect_attempts is None else stanza.max_connect_attempts
+        started = seconds() if first is None else first.began
         plan = AttemptPlan(
-            order, lambda up: up.health.usable, self._chance, seconds(), most=most, failfast=stanza.failfast
+            order, lambda up: up.health.usable, self._chance, started, most=most, failfast=stanza.failfast
         )
         tcp = stanza.force_tcp or (request.transport is not Transport.UDP and not stanza.prefer_udp)
         failure: ExchangeFailed | None = None
         reply: tuple[Answer, str] | None = None
-        failures, broken = 0, False
+        failures, broken, suspected = 0, False, False
+        if first is not None and isinstance(first.failure, Suspected):
+            suspected = True
+        elif first is not None:
+            plan.began()
+            failure, reply = first.failure, first.reply
+            failures = 1 if failure is not None else 0
+            if reply is not None:
+                plan.replied(order[0])
+            elif not most and failures % len(order) == 0:
+                await deferLater(self._reactor, PAUSE)
         while True:
             upstream = plan.next(seconds())
             if plan.broken and not broken:
@@ -215,9 +233,9 @@ class Forwarder(Resource):
             if upstream is None:
                 break
             try:
-                answer = _answer(await upstream.ask(request, tcp), request)
+                answer = _answer(*await upstream.ask(request, tcp or suspected), request)
             except ExchangeFailed as error:
-                failure = error
+                failure, suspected = error, False
                 failures += 1
                 if not most and failures % len(order) == 0:
                     await deferLater(self._reactor, PAUSE)
@@ -239,19 +257,117 @@ class Forwarder(Resource):
         return self.stanza.next_on_nodata and not (answer.rcode or answer.answer_count() or answer.flags & TC)
 
 
-def _answer(reply: Reply, request: Request) -> Answer:
-    relayed = reply.relayed
+class _First(NamedTuple):
+    """What came of asking the first upstream of an order."""
+
+    began: float
+    failure: ExchangeFailed | None = None
+    reply: tuple[Answer, str] | None = None
+
+
+class _Exchange(Flight[Answer]):
+    """
+    A request on its way through the upstreams.
+
+    Nearly always the first upstream is asked over UDP, and it replies. That needs no coroutine, no Deferred beside those of who waits,
+    and no timer. Whatever else may come, :meth:`Forwarder.exchange` goes on with it.
+    """
+
+    __slots__ = ("_forwarder", "_order", "_work", "upstream")
+
+    def __init__(self, request: Request, key: Hashable, flights: Flights[_Exchange], forwarder: Forwarder) -> None:
+        super().__init__(request, key, flights)
+        self._forwarder = forwarder
+        self._order: Sequence[Upstream] = ()
+        self._work: Deferred[None] | None = None
+        self.upstream = ""
+        """Whose reply it is, once there is one."""
+
+    def begin(self) -> None:
+        """Ask."""
+        self._order = order = self._forwarder.order()
+        request = self.request
+        if order and request.transport is Transport.UDP:
+            upstream = order[0]
+            if upstream.ports is not None and upstream.health.usable:
+                upstream.ports.ask(self, request.wire(0))
+                return
+        self._go_on(None)
+
+    def drop(self) -> None:
+        """See :class:`Flight`."""
+        if self.port is not None:
+            self.port.forget(self)
+            self._order[0].given_up(self.began)
+        if self._work is not None:
+            self._work.cancel()
+
+    def replied(self, relayed: Relayed | None, size: int, now: float) -> None:
+        """See :class:`~kdns.plugins.forward.asking.Asking`."""
+        upstream = self._order[0]
+        answer = _answer(relayed, size, True, self.request)
+        if relayed is not None:
+            upstream.metrics.replied(relayed.rcode, now - self.began)
+            failover = self._forwarder.stanza.failover
+            if failover and answer.relayed is not None and answer.rcode in failover:
+                self._go_on(_First(self.began, reply=(answer, upstream.text)))
+                return
+        self.upstream = upstream.text
+        self.land(answer)
+
+    def failed(self, failure: ExchangeFailed) -> None:
+        """See :class:`~kdns.plugins.forward.asking.Asking`."""
+        if failure.blame:
+            self._order[0].failed()
+        self._go_on(_First(self.began, failure))
+
+    def _go_on(self, first: _First | None) -> None:
+        work = Deferred.fromCoroutine(self._forwarder.exchange(self.request, self._order, first))
+        self._work = work.addCallbacks(self._came, self.crash)
+
+    def _came(self, result: tuple[Answer, str]) -> None:
+        answer, self.upstream = result
+        self.land(answer)
+
+
+def _noted(answer: Answer, exchange: _Exchange, metadata: Metadata) -> Answer:
+    metadata["forward/upstream"] = exchange.upstream
+    return answer
+
+
+HOP_BY_HOP = frozenset((COOKIE, TCP_KEEPALIVE, PADDING))
+"""
+EDNS options that are between a client and this server: they say nothing to an upstream (RFC 7873 section 5, RFC 7828 section 3.2.1,
+RFC 7830 section 3). A cookie would besides make each client's query another one, to be asked on its own as often as somebody likes to.
+"""
+
+
+def without_hop_by_hop(edns: Edns) -> Edns:
+    """An OPT as it goes upstream."""
+    options = options_of(edns.options)
+    kept = [option for option in options if option[0] not in HOP_BY_HOP]
+    return edns if len(kept) == len(options) else edns._replace(options=pack_options(kept))
+
+
+def _answer(relayed: Relayed | None, size: int, udp: bool, request: Request) -> Answer:
     if relayed is None:
         # The upstream replied to something else: the client hears so, with nothing of the upstream's in it.
         return Answer(rcode=FORMERR, holds=FOR_NOBODY, source="forward")
-    if reply.udp and reply.size > request.limit:
+    if udp and size > 512 and size > request.limit:
         return Answer(flags=TC | relayed.flags & RA, holds=FOR_NOBODY, source="forward")
-    options = relayed.options
+    if relayed.opt is None:
+        return Answer(
+            relayed.flags & RCODE_MASK,
+            relayed.flags & RELAYED_FLAGS,
+            relayed=relayed,
+            holds=FROM_UPSTREAM,
+            source="forward",
+        )
     return Answer(
-        rcode=relayed.rcode,
-        flags=relayed.flags & RELAYED_FLAGS,
+        relayed.rcode,
+        relayed.flags & RELAYED_FLAGS,
         relayed=relayed,
-        options=None if options is None else tuple(options),
+        options=tuple(relayed.options or ()),
         holds=FROM_UPSTREAM,
         source="forward",
     )

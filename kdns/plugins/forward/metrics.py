@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from kdns.core.metrics import TIME_BUCKETS, Histogram, Registry
+from kdns.core.metrics import TIME_BUCKETS, Counter, Histogram, Registry
 from kdns.wire.constants import rcode_text
 
 PROXY = "forward"
@@ -70,10 +70,12 @@ class UpstreamMetrics:
             cell = self._durations[rcode] = self._families.durations.histogram(PROXY, self._upstream, text)
         cell.observe(seconds)
 
-    def connection(self, protocol: str, hit: bool) -> None:
-        """A query needed a connection, and there was one or not."""
+    def connection(self, protocol: str, hit: bool) -> Counter:
+        """A query needed a connection, and there was one or not; what counts it, for who counts the next one himself."""
         family = self._families.hits if hit else self._families.misses
-        family.counter(PROXY, self._upstream, protocol).inc()
+        counter = family.counter(PROXY, self._upstream, protocol)
+        counter.inc()
+        return counter
 
     def check_failed(self) -> None:
         """A health check failed."""

@@ -66,6 +66,10 @@ class AttemptPlan(Generic[T]):
         self.broken = True
         return None if self._failfast else self._chance.choice(self._order)
 
+    def began(self) -> None:
+        """The first in the order was asked already, by who had no need of a plan before that failed."""
+        self._made = self._turn = 1
+
     def replied(self, upstream: T) -> None:
         """*upstream* replied with a code that means: ask another, but not this one again."""
         self._replied.append(upstream)

@@ -69,7 +69,7 @@ class ConnectionPool:
         *,
         tls: Any = None,
         source: str = "",
-        counted: Callable[[bool], None] = lambda hit: None,
+        counted: Callable[[bool], object] = lambda hit: None,
         unexpected: Callable[[], None] = lambda: None,
     ) -> None:
         self.dial_time = DialTime()

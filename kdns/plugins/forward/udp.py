@@ -1,10 +1,10 @@
 # -*- test-case-name: tests.plugins.forward.test_forwarder -*-
 """
-One query over UDP: a socket of its own, on a port that the kernel draws. A shell of *forward*.
+Sockets for UDP, and one message of kdns's own (a health check, a probe for loops) on a socket of its own. A shell of *forward*.
 
-A forger must guess the port anew for each query (RFC 5452 section 4.5). The socket is connected, so that only the upstream's datagrams
-arrive, and an ICMP refusal is seen at once. ``reactor.listenUDP`` is not used: it writes two log lines for each port, closes a refused
-port without a word on epoll, and keeps the descriptor a turn longer (``docs/design.md`` has what it costs).
+A socket is connected, so that only the upstream's datagrams arrive, and an ICMP refusal is seen at once. ``reactor.listenUDP`` is not used:
+it writes two log lines for each port, closes a refused port without a word on epoll, and keeps the descriptor a turn longer
+(``docs/design.md`` has what it costs). Queries of clients share sockets: ports.py.
 """
 
 from __future__ import annotations
@@ -41,6 +41,25 @@ def udp_socket(reactor: Any, ipv6: bool) -> Any:
     return socket.socket(family, socket.SOCK_DGRAM)
 
 
+def connected_socket(reactor: Any, target: Target, source: str = "") -> Any:
+    """
+    A socket that sends to and receives from *target* only, on a port that the kernel draws.
+
+    :param source: the local address; empty leaves it to the kernel.
+    :raises OSError: there can be none.
+    """
+    ipv6 = ":" in target.host
+    made = udp_socket(reactor, ipv6)
+    try:
+        made.setblocking(False)
+        made.bind((source or ("::" if ipv6 else "0.0.0.0"), 0))
+        made.connect((target.host, target.port))
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
 def ask(reactor: Any, target: Target, message: bytes, take: Take, patience: float, source: str = "") -> Deferred[None]:
     """
     Send *message* and wait until *take* has accepted a datagram.
@@ -71,12 +90,8 @@ class _Exchange:
 
     def begin(self, message: bytes, patience: float, source: str) -> None:
         target = self._target
-        ipv6 = ":" in target.host
         try:
-            self._socket = made = udp_socket(self._reactor, ipv6)
-            made.setblocking(False)
-            made.bind((source or ("::" if ipv6 else "0.0.0.0"), 0))
-            made.connect((target.host, target.port))
+            self._socket = made = connected_socket(self._reactor, target, source)
         except OSError as error:
             self._fail(dial_error("udp", target.text, error.errno or 0))
             return
@@ -137,7 +152,7 @@ class _Exchange:
             made.close()
 
     def _source(self) -> str:
-        return _text(self._socket.getsockname())
+        return endpoint_text(self._socket.getsockname())
 
     def _late(self) -> None:
         self._fail(read_timeout("udp", self._source(), self._target.text))
@@ -149,6 +164,7 @@ class _Exchange:
             done.errback(failure)
 
 
-def _text(address: tuple[Any, ...]) -> str:
+def endpoint_text(address: tuple[Any, ...]) -> str:
+    """Address and port of a socket as failures show them."""
     host, port = address[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -17,10 +17,12 @@ from twisted.logger import Logger
 
 from kdns.core.request import Request, Transport
 from kdns.plugins.forward import udp
-from kdns.plugins.forward.failures import ExchangeFailed, PooledConnectionClosed
+from kdns.plugins.forward.asking import Asking
+from kdns.plugins.forward.failures import ExchangeFailed, PooledConnectionClosed, Suspected
 from kdns.plugins.forward.health import Health, UpstreamHealth
 from kdns.plugins.forward.metrics import ForwardMetrics
 from kdns.plugins.forward.pool import MOST_CONNECTIONS, ConnectionPool, PoolLimits
+from kdns.plugins.forward.ports import Ports
 from kdns.plugins.forward.reply import Asked, Verdict, answers_check, check_query
 from kdns.plugins.forward.stanza import Stanza
 from kdns.plugins.forward.targets import Carrier, Target
@@ -61,10 +63,33 @@ class Means:
     tls: TlsMaker | None = None
 
 
+class _Attempt(Asking):
+    """One attempt over UDP."""
+
+    __slots__ = ("done",)
+
+    def __init__(self, request: Request) -> None:
+        super().__init__(request)
+        self.done: Deferred[Reply] = Deferred(self._cancelled)
+
+    def _cancelled(self, done: Deferred[Reply]) -> None:
+        if self.port is not None:
+            self.port.forget(self)
+
+    def replied(self, relayed: Relayed | None, size: int, now: float) -> None:
+        """See :class:`Asking`."""
+        self.done.callback(Reply(relayed, size, udp=True))
+
+    def failed(self, failure: ExchangeFailed) -> None:
+        """See :class:`Asking`."""
+        self.done.errback(failure)
+
+
 class Upstream:
     """
     One upstream of one stanza.
 
+    :ivar ports: where it is asked from over UDP; None when it is not.
     :ivar reason: why it is out of use; empty when it is not.
     """
 
@@ -77,12 +102,17 @@ class Upstream:
         self._means = means
         self._reactor = means.reactor
         self._chance = means.chance
-        self._metrics = means.metrics.of(target.text)
+        self.metrics = means.metrics.of(target.text)
         self._check_call: Any = None
         self._check: Deferred[None] | None = None
         self._closed = False
         self._https: HttpsUpstream | None = None
         self._stream: ConnectionPool | None = None
+        self.ports: Ports | None = None
+        if target.carrier is Carrier.DNS and not stanza.force_tcp:
+            self.ports = Ports(
+                means.reactor, target, means.chance, stanza.read_timeout, self.metrics, stanza.source_address
+            )
         name = target.server_name or stanza.tls_servername or target.host
         if target.carrier is Carrier.HTTPS:
             from kdns.plugins.forward.doh import HttpsUpstream  # the HTTP client costs megabytes: only who needs it
@@ -111,8 +141,8 @@ class Upstream:
             self._chance,
             tls=creator,
             source=stanza.source_address,
-            counted=lambda hit: self._metrics.connection(protocol, hit),
-            unexpected=lambda: self._metrics.ignored(Verdict.OTHER_IDENT.value),
+            counted=lambda hit: self.metrics.connection(protocol, hit),
+            unexpected=lambda: self.metrics.ignored(Verdict.OTHER_IDENT.value),
         )
 
     # Queries
@@ -126,10 +156,13 @@ class Upstream:
         """
         began = self._reactor.seconds()
         try:
-            if tcp or self._stream is None or self.target.carrier is not Carrier.DNS:
+            if tcp or self.ports is None:
                 reply = await self._ask_stream(request)
             else:
-                reply = await self._ask_udp(request)
+                try:
+                    reply = await self._ask_udp(request)
+                except Suspected:
+                    reply = await self._ask_stream(request)
                 if request.transport is not Transport.UDP and reply.relayed and reply.relayed.flags & TC:
                     # prefer_udp: a client that came over a stream gets the whole reply.
                     reply = await self._ask_stream(request)
@@ -138,44 +171,17 @@ class Upstream:
                 self.failed()
             raise
         except CancelledError:
-            # The client's time was up before the upstream's was. A check tells whether the upstream is to blame.
-            if self._reactor.seconds() - began >= CHECK_PATIENCE:
-                self.failed()
+            self.given_up(began)
             raise
         if reply.relayed is not None:
-            self._metrics.replied(reply.relayed.rcode, self._reactor.seconds() - began)
+            self.metrics.replied(reply.relayed.rcode, self._reactor.seconds() - began)
         return reply
 
     async def _ask_udp(self, request: Request) -> Reply:
-        self._metrics.connection("udp", False)
-        ident = self._chance.getrandbits(16)
-        asked = Asked(ident, request.qname, request.qtype, request.qclass)
-        found: list[Reply] = []
-        stranger: list[Reply] = []
-
-        def take(message: bytes) -> bool:
-            verdict, relayed = asked.judge(message)
-            if verdict is Verdict.REPLY:
-                found.append(Reply(relayed, len(message), udp=True))
-            elif verdict is Verdict.ERROR_ONLY:
-                found.append(Reply(None, len(message), udp=True))
-            else:
-                self._metrics.ignored(verdict.value)
-                if verdict is Verdict.OTHER_QUESTION:
-                    stranger.append(Reply(None, len(message), udp=True))
-                return False
-            return True
-
-        stanza = self._means.stanza
-        try:
-            await udp.ask(
-                self._reactor, self.target, request.wire(ident), take, stanza.read_timeout, stanza.source_address
-            )
-        except ExchangeFailed:
-            if stranger:
-                return stranger[0]
-            raise
-        return found[0]
+        assert self.ports is not None, "only who speaks plain DNS is asked over UDP"
+        asking = _Attempt(request)
+        self.ports.ask(asking, request.wire(0))
+        return await asking.done
 
     async def _ask_stream(self, request: Request) -> Reply:
         message, patience = request.wire(0), self._means.stanza.read_timeout
@@ -192,7 +198,7 @@ class Upstream:
         if verdict is Verdict.REPLY:
             return Reply(relayed, len(octets))
         if verdict is not Verdict.ERROR_ONLY:
-            self._metrics.ignored(verdict.value)
+            self.metrics.ignored(verdict.value)
         if verdict is Verdict.MALFORMED:
             raise ExchangeFailed(f"read tcp {self.text}: malformed reply")
         return Reply(None, len(octets))
@@ -204,6 +210,11 @@ class Upstream:
         return await self._stream.ask(message, patience)
 
     # Health
+
+    def given_up(self, began: float) -> None:
+        """A client's time was up before the upstream's was. A check tells whether the upstream is to blame."""
+        if self._reactor.seconds() - began >= CHECK_PATIENCE:
+            self.failed()
 
     def failed(self) -> None:
         """A query failed: check at once, unless checks are under way or not wanted."""
@@ -227,6 +238,8 @@ class Upstream:
         """Nobody new will ask it: close its connections when those who wait have their replies."""
         self._closed = True
         self._stop_checks()
+        if self.ports is not None:
+            self.ports.retire()
         if self._stream is not None:
             self._stream.retire()
         if self._https is not None:
@@ -236,6 +249,8 @@ class Upstream:
         """Close its connections and end its checks; whoever waits for it hears of it."""
         self._closed = True
         self._stop_checks()
+        if self.ports is not None:
+            self.ports.close()
         if self._stream is not None:
             self._stream.close()
         if self._https is not None:
@@ -270,7 +285,7 @@ class Upstream:
         if self._check is not check:
             return  # cancelled
         self._check = None
-        self._metrics.check_failed()
+        self.metrics.check_failed()
         before = self.health.state
         self.health.check_failed(self._reactor.seconds())
         if self.health.state is Health.DOWN and before is not Health.DOWN:

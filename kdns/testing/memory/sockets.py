@@ -145,6 +145,10 @@ class DatagramSocket(MemorySocket):
         self.network.send(Datagram(bytes(data), source, destination), self)
         return len(data)
 
+    def recv(self, size: int) -> bytes:
+        """The oldest datagram, cut to *size* octets."""
+        return self.recvfrom(size)[0]
+
     def recvfrom(self, size: int) -> tuple[bytes, tuple[object, ...]]:
         """The oldest datagram, cut to *size* octets, and its source."""
         if self._error:

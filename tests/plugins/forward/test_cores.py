@@ -7,13 +7,14 @@ from random import Random
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.corefile.values import BadValue
 from kdns.plugins.forward.dialing import DialTime
 from kdns.plugins.forward.failures import dial_error, reason
-from kdns.plugins.forward.flight import InFlight
+from kdns.plugins.forward.flight import Flight, Flights
 from kdns.plugins.forward.health import MOVES, Event, Health, ImpossibleMove, UpstreamHealth
 from kdns.plugins.forward.plan import AttemptPlan
 from kdns.plugins.forward.policy import Order, Policy
@@ -21,6 +22,7 @@ from kdns.plugins.forward.reply import Asked, Verdict, answers_check, check_quer
 from kdns.plugins.forward.targets import Carrier, Elsewhere, Target, each_once, nameservers, parse_to
 from kdns.wire.names import from_text
 from kdns.wire.query import HEADER
+from tests.support import a_request
 
 
 class HealthTests(SynchronousTestCase):
@@ -275,69 +277,85 @@ class TargetTests(SynchronousTestCase):
             pass
 
 
+class _Journey(Flight[int]):
+    """A flight that notes when it is dropped."""
+
+    __slots__ = ("dropped",)
+
+    def __init__(self, key: str, flights: Flights[_Journey]) -> None:
+        super().__init__(a_request("www.example.com"), key, flights)
+        self.dropped = 0
+
+    def drop(self) -> None:
+        """Note it."""
+        self.dropped += 1
+
+
 class FlightTests(SynchronousTestCase):
     """Sharing one exchange."""
 
     def setUp(self) -> None:
-        self.table: InFlight[str, int] = InFlight()
-        self.begun: list[Deferred[int]] = []
-
-    def begin(self) -> Deferred[int]:
-        """An exchange that the test ends."""
-        self.begun.append(Deferred())
-        return self.begun[-1]
+        self.flights: Flights[_Journey] = Flights()
+        self.flight = _Journey("a", self.flights)
 
     def test_shared(self) -> None:
-        """One exchange, and a result for each; after it a new one begins."""
-        first, second = self.table.join("a", self.begin), self.table.join("a", self.begin)
+        """A result for each, and then the flight is over."""
+        self.assertIs(self.flights["a"], self.flight)
+        first, second = self.flight.join(), self.flight.join()
         self.assertIsNot(first, second)
-        self.begun[0].callback(5)
-        self.assertEqual((self.successResultOf(first), self.successResultOf(second), len(self.begun)), (5, 5, 1))
-        self.table.join("a", self.begin).addErrback(lambda _: None)
-        self.assertEqual(len(self.begun), 2)
+        self.assertEqual(self.flights.waiting, 2)
+        self.flight.land(5)
+        self.assertEqual((self.successResultOf(first), self.successResultOf(second)), (5, 5))
+        self.assertEqual((self.flights, self.flights.waiting, self.flight.dropped), ({}, 0, 0))
 
     def test_failure(self) -> None:
-        """Each hears of a failure."""
-        both = [self.table.join("a", self.begin) for _ in range(2)]
-        self.begun[0].errback(ValueError("no"))
-        for one in both:
-            self.failureResultOf(one, ValueError)
-        self.assertEqual(len(self.table), 0)
+        """Each hears of a failure, with an exception that no other traceback grows on."""
+        both = [self.flight.join() for _ in range(2)]
+        self.flight.crash(Failure(ValueError("no")))
+        failures = [self.failureResultOf(one, ValueError) for one in both]
+        self.assertIsNot(*failures)
+        self.assertEqual((self.flights, self.flights.waiting), ({}, 0))
 
     def test_cancelling(self) -> None:
-        """The exchange is cancelled with the last who waits for it, and not before."""
-        first, second = self.table.join("a", self.begin), self.table.join("a", self.begin)
+        """The exchange is dropped with the last who waits for it, and not before."""
+        first, second = self.flight.join(), self.flight.join()
         first.cancel()
         self.failureResultOf(first, CancelledError)
-        self.assertFalse(self.begun[0].called)
+        self.assertEqual((self.flight.dropped, self.flights.waiting), (0, 1))
         second.cancel()
         self.failureResultOf(second, CancelledError)
-        self.assertTrue(self.begun[0].called)
-        self.assertEqual(len(self.table), 0)
+        self.assertEqual((self.flight.dropped, self.flights, self.flights.waiting), (1, {}, 0))
 
     def test_one_takes_another_along(self) -> None:
         """A result that makes one client cancel another is no trouble for the rest."""
-        three = [self.table.join("a", self.begin) for _ in range(3)]
+        three = [self.flight.join() for _ in range(3)]
 
         def take_along(value: int) -> int:
             three[1].cancel()
             return value
 
         three[0].addCallback(take_along)
-        self.begun[0].callback(5)
+        self.flight.land(5)
         self.failureResultOf(three[1], CancelledError)
         self.assertEqual(self.successResultOf(three[2]), 5)
 
-    def test_at_once(self) -> None:
-        """An exchange that ends before it is waited for leaves nothing behind."""
+    def test_a_new_one_meanwhile(self) -> None:
+        """Who asks again when told begins a new flight, which the end of the old one leaves alone."""
+        again: list[_Journey] = []
+        self.flight.join().addCallback(lambda _: again.append(_Journey("a", self.flights)))
+        self.flight.land(5)
+        self.assertEqual(self.flights, {"a": again[0]})
+        self.flight.land(6)
+        self.assertEqual(self.flights, {"a": again[0]})
 
-        def done() -> Deferred[int]:
-            deferred: Deferred[int] = Deferred()
-            deferred.callback(1)
-            return deferred
-
-        self.assertEqual(self.successResultOf(self.table.join("a", done)), 1)
-        self.assertEqual(len(self.table), 0)
+    def test_cancelling_all(self) -> None:
+        """The end of a forwarder: everybody hears of it."""
+        other = _Journey("b", self.flights)
+        both = [self.flight.join(), other.join()]
+        self.flights.cancel()
+        for one in both:
+            self.failureResultOf(one, CancelledError)
+        self.assertEqual((self.flights, self.flight.dropped, other.dropped), ({}, 1, 1))
 
 
 class DialTests(SynchronousTestCase):

@@ -158,14 +158,14 @@ class OneUpstreamTests(ForwardCase):
         self.net.first.say("www.example.com", entry=Entry(deed=Deed.SEND_FROM_ELSEWHERE))
         self.failureResultOf(self.asked(self.net.forwarder(), seconds=4.0), ResolutionFailed)
 
-    def test_each_query_from_another_port(self) -> None:
-        """Each query over UDP has a socket of its own, and it is closed when the reply is there."""
-        seen = self.seen()
+    def test_hop_by_hop_options_stay_here(self) -> None:
+        """Cookie, keepalive and padding of a client are none of the upstream's business; other options, and an empty OPT, go on."""
+        options = b"\x00\x0a\x00\x08cookie..\x00\x0b\x00\x00\x00\x08\x00\x01x\x00\x0c\x00\x02\x00\x00"
         forwarder = self.net.forwarder()
-        for _ in range(3):
-            self.ask(forwarder)
-        self.assertEqual(len({datagram.source[1] for datagram in seen}), 3)
-        self.assertFalse([line for line in self.reactor.leftovers() if "-> 10.0.0.1" in line])
+        self.ask(forwarder, a_request("www.example.com", edns=Edns(1400, 0x8000, 0, options)))
+        self.assertEqual(self.net.first.received[0].query[-9:], b"\x80\x00\x00\x05\x00\x08\x00\x01x")
+        self.ask(forwarder, a_request("www.example.com", edns=Edns(1400, 0x8000, 0, options[:12])))
+        self.assertEqual(self.net.first.received[1].query[-6:], b"\x00\x00\x80\x00\x00\x00")
 
     def test_source_address(self) -> None:
         """``source_address`` is where datagrams and connections come from."""
@@ -314,6 +314,16 @@ class ManyTests(ForwardCase):
         self.assertEqual(len({id(answer.relayed) for answer in answers}), 1)
         self.assertEqual(self.net.first.asked(), 1)
         self.assertEqual(self.net.metric("kdns_forward_coalesced_total"), 4)
+
+    def test_cookies_share_an_exchange(self) -> None:
+        """A cookie makes no other question: who forges replies gets no second try with each of them."""
+        self.net.first.say("www.example.com", entry=Entry(delay=0.3))
+        forwarder = self.net.forwarder()
+        for number in range(5):
+            cookie = b"\x00\x0a\x00\x08" + number.to_bytes(8, "big")
+            forwarder.ask(a_request("www.example.com", edns=Edns(1232, 0, 0, cookie)))
+        self.reactor.advance(0.3)
+        self.assertEqual(self.net.first.asked(), 1)
 
     def test_what_differs_is_asked_apart(self) -> None:
         """Flags, EDNS and transport make another query."""

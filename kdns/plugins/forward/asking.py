@@ -1,0 +1,53 @@
+# -*- test-case-name: tests.plugins.forward.test_ports -*-
+"""
+One question under way over UDP: what its socket must know to find its reply, and whom to tell. A core module of *forward*.
+
+It is one object for each query, so it is a plain class with slots; flight.py adds who waits, upstream.py a Deferred.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kdns.core.request import Request
+from kdns.plugins.forward.failures import ExchangeFailed
+from kdns.wire.message import Relayed
+
+if TYPE_CHECKING:
+    from kdns.plugins.forward.ports import Port
+
+
+class Asking:
+    """A question that was sent, or is about to be."""
+
+    __slots__ = ("began", "ident", "port", "question", "request", "stranger")
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.question = request.question
+        """The question section as it is sent."""
+
+        self.ident = b""
+        """The identifier that the reply must have."""
+
+        self.began = 0.0
+        """When it was sent, in seconds of the reactor's clock."""
+
+        self.port: Port | None = None
+        """The socket that waits for the reply; None when none does."""
+
+        self.stranger = 0
+        """Octets of the last reply with the right identifier to another question; 0 when none came."""
+
+    def replied(self, relayed: Relayed | None, size: int, now: float) -> None:
+        """
+        The upstream replied, and nothing more will come.
+
+        :param relayed: None when the reply was to another question, or to none.
+        :param size: its octets as they came.
+        """
+        raise NotImplementedError
+
+    def failed(self, failure: ExchangeFailed) -> None:
+        """There will be no reply."""
+        raise NotImplementedError
