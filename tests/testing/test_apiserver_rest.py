@@ -389,6 +389,12 @@ class WriteTests(RestCase):
         self.reply(IN_PROD, "DELETE", labelSelector="x=y")
         self.assertEqual(self.names(SERVICES), ["b"])
 
+    def test_names_of_roles(self) -> None:
+        """Names of roles may have colons, as those of other objects may not."""
+        self.apply("ClusterRole", "system:coredns", "")
+        self.assertRaises(ApiError, self.apply, "ClusterRole", "System", "")
+        self.assertRaises(ApiError, self.apply, "ConfigMap", "system:coredns")
+
 
 class DiscoveryTests(RestCase):
     """What clients learn of the server."""
@@ -397,7 +403,8 @@ class DiscoveryTests(RestCase):
         """Each resource is found by way of groups and versions."""
         self.assertEqual(self.reply("/api")["versions"], ["v1"])
         groups = {group["name"]: group["preferredVersion"]["version"] for group in self.reply("/apis")["groups"]}
-        self.assertEqual(groups, {"discovery.k8s.io": "v1", "multicluster.x-k8s.io": "v1alpha1"})
+        deploying = {"apps": "v1", "autoscaling": "v2", "policy": "v1", "rbac.authorization.k8s.io": "v1"}
+        self.assertEqual(groups, {"discovery.k8s.io": "v1", "multicluster.x-k8s.io": "v1alpha1", **deploying})
         self.assertEqual(self.reply("/apis/discovery.k8s.io")["kind"], "APIGroup")
         core = {entry["name"] for entry in self.reply("/api/v1")["resources"]}
         self.assertTrue({"services", "services/status", "pods", "namespaces"} <= core)

@@ -26,8 +26,8 @@ def document(path: str, hidden: Collection[Resource], now_served: str) -> Json |
         addresses = [{"clientCIDR": "0.0.0.0/0", "serverAddress": now_served}]
         return {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": addresses}
     if parts == ["apis"]:
-        groups = [_group(resource) for resource in served if resource.group]
-        return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
+        groups = {resource.group: _group(resource) for resource in served if resource.group}
+        return {"kind": "APIGroupList", "apiVersion": "v1", "groups": list(groups.values())}
     if parts == ["openapi", "v3"]:
         return {"paths": {_root(r)[1:]: {"serverRelativeURL": f"/openapi/v3{_root(r)}"} for r in served}}
     if parts[:2] == ["openapi", "v3"]:

@@ -10,7 +10,7 @@ import uuid
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 
-from kdns.testing.apiserver.resources import NAMESPACES, PODS, SERVICES, Json, Resource
+from kdns.testing.apiserver.resources import NAMESPACES, PODS, RBAC, SERVICES, Json, Resource
 from kdns.testing.apiserver.status import bad_request, conflict, invalid
 
 SERVICE_RANGE = IPv4Network("10.96.0.0/12")
@@ -196,5 +196,6 @@ def check_identity(resource: Resource, obj: Json, meta: Json, namespace: str) ->
     name = meta.get("name", "")
     if not name:
         raise invalid(resource, "", "metadata.name: Required value: name or generateName is required")
-    if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > 253:
+    plain = name.replace(":", "-") if isinstance(name, str) and resource.group == RBAC else name  # system:coredns
+    if not isinstance(plain, str) or not _NAME.fullmatch(plain) or len(plain) > 253:
         raise invalid(resource, str(name), f"metadata.name: Invalid value: {name!r}: not a DNS subdomain")

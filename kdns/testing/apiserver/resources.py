@@ -48,7 +48,22 @@ ENDPOINT_SLICES = Resource("discovery.k8s.io", "v1", "endpointslices", "Endpoint
 SERVICE_IMPORTS = Resource(
     "multicluster.x-k8s.io", "v1alpha1", "serviceimports", "ServiceImport", ("svcim",), custom=True
 )
-RESOURCES = (NAMESPACES, SERVICES, PODS, ENDPOINT_SLICES, SERVICE_IMPORTS)
+RBAC = "rbac.authorization.k8s.io"
+SHELVED = (
+    Resource("", "v1", "configmaps", "ConfigMap", ("cm",), has_status=False),
+    Resource("", "v1", "serviceaccounts", "ServiceAccount", ("sa",), has_status=False, returns_deleted=True),
+    Resource("apps", "v1", "deployments", "Deployment", ("deploy",)),
+    Resource("apps", "v1", "daemonsets", "DaemonSet", ("ds",)),
+    Resource("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler", ("hpa",)),
+    Resource("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", ("pdb",)),
+    Resource(RBAC, "v1", "clusterroles", "ClusterRole", namespaced=False, has_status=False),
+    Resource(RBAC, "v1", "clusterrolebindings", "ClusterRoleBinding", namespaced=False, has_status=False),
+    Resource(RBAC, "v1", "roles", "Role", has_status=False),
+    Resource(RBAC, "v1", "rolebindings", "RoleBinding", has_status=False),
+)
+"""What a cluster's DNS is deployed with: stored and served like the others, and nothing happens to it; no Deployment makes pods."""
+
+RESOURCES = (NAMESPACES, SERVICES, PODS, ENDPOINT_SLICES, SERVICE_IMPORTS, *SHELVED)
 
 
 @dataclass(frozen=True, slots=True)
