@@ -10,15 +10,10 @@ import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import yaml
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.cli.flags import parse_flags
 from kdns.cluster.finding import find_credentials
-from kdns.cluster.watched import Needs, watched_for
-from kdns.plugins import health, ready
 from kdns.plugins.kubernetes import cluster
 from kdns.plugins.registry import BUILT_IN
 from kdns.plugins.seam import House
@@ -115,59 +110,6 @@ class CorefileTests(SynchronousTestCase):
             page = PAGES / f"{name}.md"
             used = [text for _, _, text in fences(page, "corefile") if re.search(rf"^\s*{name}\b", text, re.MULTILINE)]
             self.assertTrue(used, f"no example in {page}")
-
-
-class ManifestTests(SynchronousTestCase):
-    """The manifests in conf/kubernetes fit each other and kdns."""
-
-    def setUp(self) -> None:
-        """Read them."""
-        self.objects: dict[str, Any] = {}
-        for file in (ROOT / "conf" / "kubernetes").glob("*.yaml"):
-            for item in yaml.safe_load_all(file.read_text(encoding="utf-8")):
-                self.objects[item["kind"]] = item
-        self.pod = self.objects["Deployment"]["spec"]["template"]
-        self.container = self.pod["spec"]["containers"][0]
-
-    def test_corefile(self) -> None:
-        """The ConfigMap's Corefile is conf/cluster/Corefile, and the container's arguments name it where it is mounted."""
-        lines = (ROOT / "conf" / "cluster" / "Corefile").read_text(encoding="utf-8").splitlines(keepends=True)
-        wanted = "".join(line for line in lines if not line.startswith("#"))
-        self.assertEqual(self.objects["ConfigMap"]["data"], {"Corefile": wanted})
-        mount = self.container["volumeMounts"][0]["mountPath"]
-        item = self.pod["spec"]["volumes"][0]["configMap"]["items"][0]
-        self.assertEqual(
-            (item["key"], parse_flags(self.container["args"]).conf), ("Corefile", f"{mount}/{item['path']}")
-        )
-
-    def test_ports(self) -> None:
-        """The ports are those of DNS and of the plugins, and probes ask the pages that the plugins have."""
-        ports = {port["name"]: port["containerPort"] for port in self.container["ports"]}
-        wanted = {"dns": 53, "dns-tcp": 53, "metrics": 9153, "liveness-probe": 8080, "readiness-probe": 8181}
-        self.assertEqual(ports, wanted)
-        self.assertEqual((health.DEFAULT_ADDRESS.port, ready.DEFAULT_ADDRESS.port), (8080, 8181))
-        for probe, path in (("livenessProbe", "/health"), ("readinessProbe", "/ready")):
-            get = self.container[probe]["httpGet"]
-            self.assertEqual((get["path"], get["port"] in ports), (path, True))
-        targets = {port["targetPort"] for port in self.objects["Service"]["spec"]["ports"]}
-        self.assertEqual(targets, {53, 9153})
-        self.assertEqual(self.objects["Service"]["spec"]["selector"], self.pod["metadata"]["labels"])
-
-    def test_permissions(self) -> None:
-        """What kdns watches it may list and watch, and nothing else is asked for but what CoreDNS's role has."""
-        allowed = {
-            (group, resource)
-            for rule in self.objects["ClusterRole"]["rules"]
-            for group in rule["apiGroups"]
-            for resource in rule["resources"]
-            if set(rule["verbs"]) == {"list", "watch"}
-        }
-        wanted = {(one.group, one.plural) for one in watched_for(Needs(pods=True))}
-        self.assertEqual(allowed, wanted | {("", "endpoints")})  # which CoreDNS's role has from the time before slices
-        account = self.objects["ClusterRoleBinding"]["subjects"][0]["name"]
-        self.assertEqual(
-            {account, self.objects["ServiceAccount"]["metadata"]["name"]}, {self.pod["spec"]["serviceAccountName"]}
-        )
 
 
 class PageTests(SynchronousTestCase):

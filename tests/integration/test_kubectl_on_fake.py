@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 from kdns.testing.apiserver import ADMIN, COREDNS, LIST_AND_WATCH, ApiServer, Login, User
+from tests.deployment.objects import BASE, HPA, LADDER, LINEAR, NODE_LOCAL, REPLACE, as_written, one
 
 KUBECTL = shutil.which("kubectl")
 SERVICE = """
@@ -140,6 +141,34 @@ class KubectlTests(TestCase):
         for port in (80, 81):
             await self.run_kubectl("apply", "--server-side", "-f", self.manifest(port))
         self.assertIn(81, [port["port"] for port in self.api.get("service", "prod", "web")["spec"]["ports"]])
+
+    async def test_deployment(self) -> None:
+        """The manifests in conf/kubernetes are applied, first dry, then in earnest; a second time there is nothing to change."""
+        self.api.apply({"kind": "Namespace", "metadata": {"name": "kube-system"}})
+        for folder in (BASE, HPA, LINEAR, LADDER, NODE_LOCAL):
+            process = await self.run_kubectl("apply", "--dry-run=client", "-k", str(folder))
+            self.assertEqual(self.api.objects("deployments", "kube-system"), [])
+            self.assertEqual(process.out.count(b"created (dry run)"), len(as_written(folder)))
+        for outcome in (b"created", b"unchanged"):
+            process = await self.run_kubectl("apply", "-k", str(BASE))
+            # Of a budget kubectl says each time that it was configured, because its selector is always replaced as a whole.
+            said = process.out.replace(b"budget.policy/coredns configured", b"budget.policy/coredns unchanged")
+            self.assertEqual(said.count(outcome), len(as_written(BASE)), said)
+        (deployment,) = self.api.objects("deployments", "kube-system")
+        self.assertEqual(deployment["spec"], one(as_written(BASE), "Deployment")["spec"])
+
+    async def test_replacement(self) -> None:
+        """The overlay that replaces CoreDNS changes the image of the Deployment that is there."""
+        self.api.apply({"kind": "Namespace", "metadata": {"name": "kube-system"}})
+        coredns = one(as_written(BASE), "Deployment")
+        coredns["spec"]["template"]["spec"]["containers"][0]["image"] = "registry.k8s.io/coredns/coredns:v1.12.0"
+        self.api.apply(coredns)
+        words = ("--server-side", "--field-manager=kdns", "--force-conflicts", "-k", str(REPLACE))
+        await self.run_kubectl("apply", "--dry-run=client", "--validate=false", "-k", str(REPLACE))
+        await self.run_kubectl("apply", *words)
+        found = self.api.get("deployment", "kube-system", "coredns")["spec"]
+        coredns["spec"]["template"]["spec"]["containers"][0]["image"] = "kdns:0.1.0"
+        self.assertEqual(found, coredns["spec"])
 
     async def test_watch(self) -> None:
         """A watch shows what happens after it began."""

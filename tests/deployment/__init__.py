@@ -1,0 +1,1 @@
+"""What kdns is deployed with: manifests, image, unit, dashboard and alerts."""
