@@ -36,15 +36,15 @@ def free_port() -> int:
             return port
 
 
-def ask(port: int, name: str, qtype: int = dns.A, tcp: bool = False) -> dns.Message:
-    """Ask the server on 127.0.0.1 one question."""
+def ask(port: int, name: str, qtype: int = dns.A, tcp: bool = False, address: str = "127.0.0.1") -> dns.Message:
+    """Ask the server on an address of this machine one question."""
     query = dns.Message(4711, recDes=1)
     query.addQuery(name.encode(), qtype)
     octets = query.toStr()
     kind = socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM
     with socket.socket(type=kind) as client:
         client.settimeout(PATIENCE)
-        client.connect(("127.0.0.1", port))
+        client.connect((address, port))
         if tcp:
             client.sendall(len(octets).to_bytes(2, "big") + octets)
             with client.makefile("rb") as stream:

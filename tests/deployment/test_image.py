@@ -1,0 +1,255 @@
+# -*- test-case-name: tests.deployment.test_image -*-
+"""
+The image, without an engine that could build it: its root is laid out from what this machine has, and run as a runtime would run it.
+
+What is not tried here is the engine's own part: that ``COPY`` keeps the capability, and that the packages have wheels for its Python.
+"""
+
+from __future__ import annotations
+
+import configparser
+import importlib.util
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from types import ModuleType
+from urllib.request import urlopen
+
+from twisted.names import dns
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
+
+from tests.integration.programs import ROOT, Program, ask
+
+ADDRESS = "127.53.53.53"
+"""An address of loopback that nothing else uses, so that port 53 on it is free."""
+
+COREFILE = f"""\
+.:53 {{
+    bind {ADDRESS}
+    errors
+    health {ADDRESS}:8080
+    ready {ADDRESS}:8181
+    prometheus {ADDRESS}:9153
+    hosts /dev/null {{
+        192.0.2.1 www.example.org
+    }}
+}}
+"""
+
+CONTAINER = str(Path(__file__).with_name("container.py"))
+
+
+@cache
+def tree() -> ModuleType:
+    """``conf/image/tree.py`` as a module."""
+    spec = importlib.util.spec_from_file_location("tree", ROOT / "conf" / "image" / "tree.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _site(folder: Path) -> None:
+    """What pip would have installed, put together from what is installed here and from the checkout."""
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    lines = [line.partition("#")[0].strip() for line in setup["options"]["install_requires"].splitlines()]
+    requirements = [line for line in lines if line]
+    for name in ("kdns", "twisted/plugins"):
+        ignored = shutil.ignore_patterns("__pycache__", "dropin.cache")
+        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+    about = folder / "kdns-0.dist-info"
+    about.mkdir()
+    head = "Metadata-Version: 2.1\nName: kdns\nVersion: 0\n"
+    (about / "METADATA").write_text(head + "".join(f"Requires-Dist: {line}\n" for line in requirements))
+    files = [file.relative_to(folder) for file in folder.rglob("*") if file.is_file()]
+    (about / "RECORD").write_text("".join(f"{file},,\n" for file in files))
+    wanted, seen = list(requirements), {"kubernetes"}
+    while wanted:
+        name = tree().plain(wanted.pop())
+        try:
+            found = distribution(name)
+        except PackageNotFoundError:
+            continue  # for another system
+        if name in seen:
+            continue
+        seen.add(name)
+        wanted += [line for line in found.requires or () if "extra" not in line]
+        for file in found.files or ():
+            if ".." not in file.parts and "__pycache__" not in file.parts:
+                target = folder / file
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(str(file.locate()), target)
+
+
+@cache
+def image() -> Path:
+    """The root of the image, made once; not below a folder that 65532 may not enter."""
+    if os.geteuid():
+        raise SkipTest("only root can give a file a capability, or change the root")
+    if not (shutil.which("ldd") and Path("/sbin/ldconfig").exists()):
+        raise SkipTest("no ldd or no ldconfig here")
+    folder = Path(tempfile.mkdtemp(prefix="kdns-image-"))
+    folder.chmod(0o755)
+    try:
+        _site(folder / "site")
+        environment = {**os.environ, "PYTHONPATH": ""}
+        command = [sys.executable, str(ROOT / "conf" / "image" / "tree.py"), str(folder / "site"), str(folder / "root")]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+        if done.returncode and "Operation not supported" in done.stderr:
+            raise SkipTest("the file system here keeps no capabilities")
+        if done.returncode:
+            raise AssertionError(done.stderr)
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
+    return folder / "root"
+
+
+class ImageCase(SynchronousTestCase):
+    """A root file system, and a Corefile beside it."""
+
+    def setUp(self) -> None:
+        """Make them; the folder goes when the last test of the class has gone."""
+        self.root = image()
+        self.config = Path(self.mktemp()).absolute()
+        self.config.mkdir()
+        (self.config / "Corefile").write_text(COREFILE)
+
+    @classmethod
+    def tearDownClass(cls) -> None:
+        """Remove the root."""
+        if image.cache_info().currsize:
+            shutil.rmtree(image().parent)
+            image.cache_clear()
+
+    def command(self, *words: str) -> list[str]:
+        """Run these in the container."""
+        return [CONTAINER, str(self.root), str(self.config), *words]
+
+    def outcome(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """What came of a program that ends by itself."""
+        command = [sys.executable, *self.command(*words)]
+        found = subprocess.run(
+            command, capture_output=True, text=True, env={**os.environ, **environment}, timeout=60, check=False
+        )
+        if "unshare: Operation not permitted" in found.stderr:
+            raise SkipTest("no new mount namespace may be made here")
+        return found
+
+
+class RunTests(ImageCase):
+    """kdns in its image."""
+
+    def test_serves(self) -> None:
+        """
+        With nothing writable and no right but one, it serves port 53 over UDP and TCP, liveness, readiness and metrics, and ends with 0.
+
+        It complains of nothing: a Twisted that cannot write its list of plugins, say, would.
+        """
+        self.outcome("/kdns/bin/kdns", "-version")  # skips where there are no namespaces
+        with Program(self.command("/kdns/bin/kdns", "-conf", "/etc/coredns/Corefile")) as program:
+            program.wait_for("python")
+            for tcp in (False, True):
+                (answer,) = ask(53, "www.example.org", tcp=tcp, address=ADDRESS).answers
+                self.assertEqual(answer.payload, dns.Record_A("192.0.2.1", ttl=answer.ttl))
+            for page, text in (
+                (":8080/health", b"OK"),
+                (":8181/ready", b"OK"),
+                (":9153/metrics", b"process_open_fds "),
+            ):
+                with urlopen(f"http://{ADDRESS}{page}", timeout=10) as reply:
+                    self.assertIn(text, reply.read())
+            status = Path(f"/proc/{program.process.pid}/status").read_text()
+            fields = dict(line.split(":\t") for line in status.splitlines() if ":\t" in line)
+            self.assertEqual(fields["Uid"].split(), ["65532"] * 4)
+            self.assertEqual([int(fields[f"Cap{kind}"], 16) for kind in ("Prm", "Eff", "Bnd")], [1 << 10] * 3)
+            self.assertEqual((int(fields["CapInh"], 16), fields["NoNewPrivs"]), (0, "1"))
+            program.send(signal.SIGTERM)
+            code, _, errors = program.end()
+        self.assertEqual((code, errors), (0, ""))
+
+    def test_without_the_capability(self) -> None:
+        """In a pod that is not given NET_BIND_SERVICE nothing starts, which docs/operations.md explains."""
+        found = self.outcome("/kdns/bin/kdns", "-version", GRANT="nothing")
+        self.assertIn("Operation not permitted: '/kdns/bin/kdns'", found.stderr)
+
+    def test_twistd(self) -> None:
+        """Twisted finds kdns among its plugins, and has nothing to write."""
+        listing = (
+            "from twisted.plugin import getPlugins as g; from twisted.application.service import IServiceMaker as I"
+        )
+        found = self.outcome("/kdns/bin/python", "-IB", "-c", f"{listing}; print([p.tapname for p in g(I)])")
+        self.assertEqual((found.returncode, found.stderr), (0, ""))
+        self.assertIn("'kdns'", found.stdout)
+
+    def test_everything_imports(self) -> None:
+        """Every module of kdns is imported by the image's own interpreter, but for the one that asks the Kubernetes client."""
+        program = (
+            "import importlib, pkgutil, kdns\n"
+            "for module in pkgutil.walk_packages(kdns.__path__, 'kdns.'):\n"
+            "    if not module.name.endswith('__main__'):\n"
+            "        importlib.import_module(module.name)\n"
+            "import ssl, ctypes, twisted.internet.ssl, cryptography.hazmat.bindings._rust\n"
+        )
+        found = self.outcome("/kdns/bin/python", "-IB", "-c", program)
+        self.assertEqual((found.returncode, found.stderr), (0, ""))
+
+    def test_small(self) -> None:
+        """There is no shell, no pip and no compiler in it, and nothing that 65532 could write."""
+        names = {path.name for path in self.root.rglob("*")}
+        self.assertEqual(names & {"sh", "bash", "busybox", "pip", "ensurepip", "gcc", "cc", "ld", "apt"}, set())
+        self.assertEqual(list(self.root.glob("kdns/lib/*/site-packages/kubernetes")), [])
+        self.assertEqual(sorted(path.name for path in (self.root / "kdns" / "bin").iterdir()), ["kdns", "python"])
+        loose = [path for path in self.root.rglob("*") if not path.is_symlink() and path.stat().st_mode & 0o002]
+        self.assertEqual(loose, [])
+
+    def test_compiled(self) -> None:
+        """All modules of kdns are compiled, and of the byte code nobody asks how old it is."""
+        (package,) = self.root.glob("kdns/lib/python3*/site-packages/kdns")
+        for module in package.rglob("*.py"):
+            (compiled,) = (module.parent / "__pycache__").glob(f"{module.stem}.cpython-*.pyc")
+            self.assertEqual(compiled.read_bytes()[4:8], b"\x01\x00\x00\x00")  # PEP 552: by a hash, unchecked
+
+
+class ContainerfileTests(SynchronousTestCase):
+    """The text that engines read."""
+
+    def setUp(self) -> None:
+        """Read it, continued lines joined and comments left out."""
+        text = (ROOT / "Containerfile").read_text(encoding="utf-8")
+        lines = [line for line in text.replace("\\\n", " ").splitlines() if line and not line.startswith("#")]
+        self.steps = [(line.split(None, 1)[0], line.split(None, 1)[1]) for line in lines]
+        self.last = self.steps[max(number for number, (word, _) in enumerate(self.steps) if word == "FROM") :]
+
+    def test_last_stage(self) -> None:
+        """What is shipped begins empty, takes the tree, and runs nothing while it is built; its user is a number."""
+        found = dict(self.last)
+        self.assertEqual(found["FROM"], "scratch")
+        self.assertEqual(found["COPY"], "--from=build /image /")
+        self.assertNotIn("RUN", found)
+        self.assertEqual((found["USER"], found["WORKDIR"]), ("65532:65532", "/"))
+        self.assertEqual(found["ENTRYPOINT"], '["/kdns/bin/kdns"]')
+
+    def test_sources(self) -> None:
+        """Everything that is copied from the checkout is there, and .dockerignore lets it through."""
+        let_through = (ROOT / ".dockerignore").read_text(encoding="utf-8")
+        for word, rest in self.steps:
+            if word == "COPY" and not rest.startswith("--from"):
+                for source in rest.split()[:-1]:
+                    self.assertTrue((ROOT / source).exists(), source)
+                    self.assertTrue(
+                        any(f"!{part}\n" in let_through for part in (source, *map(str, Path(source).parents)))
+                    )
+
+    def test_python(self) -> None:
+        """The Python of the image is one that kdns says it runs on."""
+        (version,) = re.findall(r"python:(3\.\d+)-slim", (ROOT / "Containerfile").read_text(encoding="utf-8"))
+        self.assertIn(f"Python :: {version}\n", (ROOT / "setup.cfg").read_text(encoding="utf-8"))
