@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 1053
 READY := $(VENV)/.ready
+RESULTS ?= bench-results.json
 
 .PHONY: run test lint bench fuzz wheel clean
 
@@ -19,7 +20,7 @@ lint: $(READY)
 	$(BIN)/mypy kdns tests bench
 
 bench: $(READY)
-	$(BIN)/python -m bench
+	$(BIN)/python -m bench $(if $(QUICK),--quick) --json $(RESULTS)
 
 fuzz: $(READY)
 	$(BIN)/python -m tests.fuzz

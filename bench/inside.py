@@ -4,6 +4,7 @@ kdns as its command runs it, with a stopwatch inside: how long each turn of the 
 A turn is the time between two polls. Twisted's epoll reactor keeps its poll object in an attribute; that object is wrapped, so what is
 measured is everything that kdns and Twisted do between being woken and waiting again, and nothing is added but looks at two clocks: a turn
 is long for a client by the wall clock, but when other processes compete for the cores only its processor time is kdns's own.
+A profile is a sample of the stack at each tick of the processor time that is used: unlike cProfile it makes small functions no slower.
 Commands come over a socket that the benchmark hands down; each is answered with a line of JSON.
 """
 
@@ -11,9 +12,12 @@ from __future__ import annotations
 
 import gc
 import json
+import signal
 import socket
 import sys
 import time
+from collections import Counter
+from types import FrameType
 from typing import Any
 from urllib.request import urlopen
 
@@ -26,6 +30,9 @@ from kdns.cluster.watched import Needs, watched_for
 
 LONG = 0.005
 """Seconds: longer turns are counted."""
+
+TICK = 0.001
+"""Seconds of processor time from one sample to the next; the system may make it some more."""
 
 reactor: Any = running  # to mypy it is a module
 
@@ -99,12 +106,57 @@ class Stopwatch:
         }
 
 
+class Sampler:
+    """Where the processor time goes: which function runs at each tick, and which are above it on the stack."""
+
+    def __init__(self) -> None:
+        self._own: Counter[str] = Counter()
+        self._lines: Counter[str] = Counter()
+        self._with_callees: Counter[str] = Counter()
+        self._samples = 0
+
+    def start(self) -> None:
+        """Sample from now on."""
+        signal.signal(signal.SIGPROF, self._sample)
+        signal.siginterrupt(signal.SIGPROF, False)
+        signal.setitimer(signal.ITIMER_PROF, TICK, TICK)
+
+    def stop(self) -> dict[str, Any]:
+        """Sample no more; how many samples there are in all, in each function, in each line, and in each with what it calls."""
+        signal.setitimer(signal.ITIMER_PROF, 0.0)
+        return {
+            "samples": self._samples,
+            "own": self._own,
+            "lines": self._lines,
+            "with callees": self._with_callees,
+        }
+
+    def _sample(self, number: int, frame: FrameType | None) -> None:
+        if frame is None:
+            return
+        self._samples += 1
+        place = _place(frame)
+        self._own[place] += 1
+        self._lines[f"{place} {frame.f_lineno}"] += 1
+        above = set()
+        while frame is not None:
+            above.add(_place(frame))
+            frame = frame.f_back
+        self._with_callees.update(above)
+
+
+def _place(frame: FrameType) -> str:
+    code = frame.f_code
+    return f"{code.co_filename} {code.co_qualname}"
+
+
 class Control:
     """The benchmark's end of the socket, as a reader of the reactor."""
 
     def __init__(self, sock: socket.socket, stopwatch: Stopwatch) -> None:
         self._socket = sock
         self._stopwatch = stopwatch
+        self._sampler = Sampler()
         reactor.addReader(self)
 
     def fileno(self) -> int:
@@ -133,6 +185,11 @@ class Control:
             began = time.perf_counter()
             gc.collect()
             answer = {"seconds": time.perf_counter() - began, "objects": len(gc.get_objects())}
+        elif words[0] == "sample":
+            self._sampler.start()
+        elif words[0] == "samples":
+            answer = self._sampler.stop()
+            self._sampler = Sampler()
         elif words[0] == "freeze":
             gc.collect()
             gc.freeze()

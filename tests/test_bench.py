@@ -18,6 +18,7 @@ from bench.load import Run, query, said
 from bench.machine import keep
 from bench.names import ext, hot, new_in_cluster, new_outside, wide, with_opt, write
 from bench.processes import BenchError, median, percentile
+from bench.profile import by_file, calls, shorten
 from bench.rows import ROWS, unexpected
 from bench.soak import Counts, counts, judge
 from kdns.wire.constants import AAAA, SRV, A
@@ -156,6 +157,36 @@ Statistics:
         wrong = Run(220_000, 0, 1.0, "NOERROR 160000 (72.73%), SERVFAIL 10000 (4.54%), NXDOMAIN 50000 (22.73%)")
         self.assertEqual(unexpected(hot_row, right), "")
         self.assertIn("SERVFAIL 10000", unexpected(hot_row, wrong))
+
+
+class ProfileTests(SynchronousTestCase):
+    """What a profile says."""
+
+    def test_shorten(self) -> None:
+        """Places are told without the folders that are the same for all."""
+        for place, short in (
+            (f"{CHECKOUT}/kdns/server/mmsg.py MmsgPort._send 7", "kdns/server/mmsg.py MmsgPort._send 7"),
+            ("/usr/lib/python3.11/weakref.py", "weakref.py"),
+            ("/x/lib/python3.11/site-packages/twisted/a.py f", "twisted/a.py f"),
+            ("<string> <lambda>", "<string> <lambda>"),
+        ):
+            self.assertEqual(shorten(place), short)
+
+    def test_by_file(self) -> None:
+        """Functions of a file are added up."""
+        self.assertEqual(by_file({"/a.py f": 2, "/a.py g.h": 3, "/b.py f": 1}), {"/a.py": 5, "/b.py": 1})
+
+    def test_calls(self) -> None:
+        """System calls are read from strace's summary, with errors and without."""
+        summary = """\
+% time     seconds  usecs/call     calls    errors syscall
+------ ----------- ----------- --------- --------- ----------------
+ 60.26    0.000047           3        14         2 recvmmsg
+ 39.74    0.000031           2        15           sendmmsg
+------ ----------- ----------- --------- --------- ----------------
+100.00    0.000078           2        29         2 total
+"""
+        self.assertEqual(calls(summary), {"recvmmsg": 14, "sendmmsg": 15})
 
 
 class SoakTests(SynchronousTestCase):
