@@ -22,7 +22,7 @@ from threading import Event
 from typing import IO
 
 from bench.cluster import Api, Kdns, Size, check_answers
-from bench.load import Run, replay
+from bench.load import Run, dnsperf, replay
 from bench.machine import CLIENT_CORE, SERVER_CORE, describe, described, keep, on_core
 from bench.names import hot, write
 from bench.peers import start_nsd
@@ -213,6 +213,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     rounds, seconds = (1, 4.0) if options.quick else (3, 10.0)
     try:
+        dnsperf()
         with TemporaryDirectory() as name, ExitStack() as stack, on_core(CLIENT_CORE):
             stage = Stage(stack, Path(name), seconds)
             found = {situation.name: Figures() for situation in stage.situations()}

@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 
 from twisted.internet.task import Clock
 
-from bench.answers import manifests
 from bench.load import query
 from bench.processes import median, table
 from kdns.core.answer import Answer
@@ -47,7 +46,26 @@ COREFILE = """\
 """
 
 ROUNDS = 5
+ENDPOINTS = 5
 CLIENT = "127.0.0.1"
+
+
+def manifests(services: int) -> str:
+    """The cluster as YAML: so many services with an address, and so many without."""
+    documents = ["apiVersion: v1\nkind: Namespace\nmetadata: {name: prod}\n"]
+    ports = "[{name: http, port: 80, protocol: TCP}]"
+    service = "apiVersion: v1\nkind: Service\nmetadata: {{name: {0}, namespace: prod}}\nspec: {{clusterIP: {1}, ports: {2}}}\n"
+    for number in range(services):
+        high, low = number >> 8, number & 255
+        documents.append(service.format(f"service-{number}", f"10.96.{high}.{low}", ports))
+        documents.append(service.format(f"pods-{number}", "None", ports))
+        endpoints = ", ".join(f"{{addresses: [10.{128 + high}.{low}.{i}]}}" for i in range(1, ENDPOINTS + 1))
+        documents.append(
+            "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\naddressType: IPv4\n"
+            f"metadata: {{name: pods-{number}-x, namespace: prod, labels: {{kubernetes.io/service-name: pods-{number}}}}}\n"
+            f"endpoints: [{endpoints}]\nports: {ports}\n"
+        )
+    return "---\n".join(documents)
 
 
 class World(NamedTuple):

@@ -22,7 +22,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from bench.cluster import Api, Kdns, check_answers
-from bench.load import replay
+from bench.load import dnsperf, replay
 from bench.machine import CLIENT_CORE, HERE, SERVER_CORE, describe, described, on_core
 from bench.names import write
 from bench.peers import start_upstream
@@ -144,6 +144,7 @@ def main(arguments: Sequence[str]) -> int:
     (row,) = (row for row in ROWS if row.name == options.row)
     seconds, top = (2.0, 10) if options.quick else (options.seconds, options.top)
     try:
+        dnsperf()
         with TemporaryDirectory() as name, ExitStack() as stack:
             subject = Subject(stack, Path(name), row, seconds)
             completed, user, system, found = subject.sample()

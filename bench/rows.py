@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import IO
 
 from bench.cluster import Api, Kdns, Size, check_answers
-from bench.load import Run, replay
+from bench.load import Run, dnsperf, replay
 from bench.machine import CLIENT_CORE, SERVER_CORE, describe, described, keep, on_core
 from bench.names import ext, hot, new_in_cluster, new_outside, wide, with_opt, write
 from bench.peers import start_nsd, start_unbound, start_upstream, start_yardstick
@@ -307,6 +307,7 @@ def main(arguments: Sequence[str]) -> int:
             parser.error(f"no row {name}; there are {', '.join(known)}")
     rows = [known[name] for name in options.rows or known]
     try:
+        dnsperf()
         with TemporaryDirectory() as name, ExitStack() as stack:
             contest = Contest(stack, Path(name), rows, QUICK if options.quick else FULL)
             for row in rows:

@@ -24,7 +24,7 @@ from threading import Event
 
 from bench.cluster import PAGE_AGE, Api, Kdns, Size, check_answers
 from bench.latency import BEHIND
-from bench.load import Run, replay
+from bench.load import Run, dnsperf, replay
 from bench.machine import CLIENT_CORE, SERVER_CORE, describe, described, keep, on_core
 from bench.names import ext, hot, new_in_cluster, write
 from bench.peers import start_upstream
@@ -187,6 +187,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     seconds = round(20.0 if options.quick else options.minutes * 60)
     try:
+        dnsperf()
         with TemporaryDirectory() as name:
             verdicts, course, runs, rate = soak(Path(name), seconds)
     except BenchError as error:

@@ -36,7 +36,7 @@ class ListTests(SynchronousTestCase):
             [sys.executable, "-m", "bench", "--list"], capture_output=True, text=True, check=True, cwd=CHECKOUT
         ).stdout
         self.assertEqual(len(shown.splitlines()), len(benchmarks()) + 2)
-        for name in ("answers", "latency", "memory_table", "rows", "watch"):
+        for name in ("latency", "memory_table", "rows", "watch"):
             self.assertIn(f"\n{name} ", shown)
 
     def test_unknown(self) -> None:
@@ -45,7 +45,22 @@ class ListTests(SynchronousTestCase):
             [sys.executable, "-m", "bench", "nonsense"], capture_output=True, text=True, check=False, cwd=CHECKOUT
         )
         self.assertEqual(ended.returncode, 2)
-        self.assertIn("no benchmark nonsense; there are answers", ended.stderr)
+        self.assertIn("no benchmark nonsense; there are cache_hit", ended.stderr)
+
+    def test_without_dnsperf(self) -> None:
+        """Who has no dnsperf is told how to get it, before anything is started, by each that needs it."""
+        for name in ("rows", "latency", "soak", "profile"):
+            ended = subprocess.run(
+                [sys.executable, "-m", f"bench.{name}"],
+                capture_output=True,
+                text=True,
+                check=False,
+                cwd=CHECKOUT,
+                env={"PATH": self.mktemp()},
+            )
+            self.assertEqual((ended.returncode, ended.stdout), (1, ""))
+            self.assertIn("apt-get install dnsperf", ended.stderr)
+            self.assertEqual(len(ended.stderr.splitlines()), 1)
 
     def test_importable(self) -> None:
         """Importing a benchmark runs nothing."""
@@ -54,8 +69,8 @@ class ListTests(SynchronousTestCase):
 
     def test_quick(self) -> None:
         """Quick runs have arguments of their own, for benchmarks that exist."""
-        self.assertEqual(arguments_for("answers", quick=True), ("--quick",))
-        self.assertEqual(arguments_for("answers", quick=False), ())
+        self.assertEqual(arguments_for("latency", quick=True), ("--quick",))
+        self.assertEqual(arguments_for("latency", quick=False), ())
         self.assertEqual(arguments_for("cluster_memory", quick=True), QUICK["cluster_memory"])
         self.assertLessEqual(QUICK.keys(), benchmarks().keys())
 
