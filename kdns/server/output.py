@@ -2,8 +2,8 @@
 """
 Where lines for the operator go: standard output, which may be slow, stuck or gone, and must never hold up an answer.
 
-Lines are gathered and written once per turn of the reactor, only as far as the descriptor takes them without blocking. What does not fit
-into a bounded queue is dropped and counted, and when there is room again a line says how much that was. The descriptor is not made
+Lines are gathered for some milliseconds and then written together, only as far as the descriptor takes them without blocking. What does not
+fit into a bounded queue is dropped and counted, and when there is room again a line says how much that was. The descriptor is not made
 non-blocking, because others may share it (a terminal, a parent process); instead it is asked before each piece.
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import select
 import stat
+from collections import deque
 from collections.abc import Callable
 from time import monotonic
 from typing import Any
@@ -19,7 +20,13 @@ from typing import Any
 from kdns.core.metrics import Counter, Registry
 
 MOST_WAITING = 1 << 20
-"""Characters that may wait to be written: some 10,000 lines of the query log."""
+"""Octets that may wait to be written: some 10,000 lines of the query log."""
+
+MOST_GATHERED = 1024
+"""Lines that are gathered until they are made into octets, which bounds what comes within one turn of the reactor."""
+
+DELAY = 0.01
+"""Seconds that lines are gathered: each waking costs as much as several lines."""
 
 PIECE = select.PIPE_BUF
 """Octets that a pipe takes whole when it says that it takes any (pipe(7)); 4096 on Linux."""
@@ -33,6 +40,9 @@ MOST_PER_TURN = 1 << 18
 RETRY = 0.02
 """Seconds until a descriptor that takes nothing is asked again."""
 
+MEND = 5.0
+"""Seconds until a descriptor that failed is tried again: a disk may have room by then. Lines that come meanwhile are dropped."""
+
 LAST_PATIENCE = 1.0
 """Seconds that the end of the process waits for the last lines."""
 
@@ -44,11 +54,19 @@ def takes_octets(descriptor: int, patience: float = 0.0) -> bool:
     return bool(poll.poll(patience * 1000))
 
 
+def lost_line(lost: int) -> str:
+    """What is said of lines that were dropped."""
+    return f"[WARNING] {lost} log lines dropped: the output takes them too slowly"
+
+
 class LineWriter:
     """
     Writes lines to a descriptor; it is a :data:`kdns.plugins.seam.Output`.
 
-    Until :meth:`batch` and after :meth:`close` each line is written when it comes. Call it in the reactor's thread only.
+    Until :meth:`batch` and after :meth:`close` each line is written when it comes. Call it in the reactor's thread only. Every line is
+    counted, as written when the last of its octets was, or as dropped.
+
+    :param lost_line: makes the line that says how many were dropped.
     """
 
     def __init__(
@@ -58,103 +76,164 @@ class LineWriter:
         *,
         ready: Callable[[int], bool] = takes_octets,
         write: Callable[[int, bytes], int] = os.write,
+        lost_line: Callable[[int], str] = lost_line,
     ) -> None:
         self._descriptor = descriptor
-        self._ready = ready
         self._write = write
+        self._lost_line = lost_line
         self._dropped: Counter = registry.counter(
             "kdns_log_dropped_lines_total", "Lines that were not written because the output took them too slowly."
         ).counter()
+        self._written: Counter = registry.counter("kdns_log_lines_total", "Lines that were written.").counter()
         self._reactor: Any = None
         self._call: Any = None
         self._lines: list[str] = []
-        self._size = 0
-        self._octets = b""
+        self._chunks: deque[tuple[bytes, int]] = deque()
+        """Octets that wait, each with the number of its lines."""
+
+        self._waiting = 0
+        """Octets of all chunks."""
+
         self._sent = 0
+        """Octets of the first chunk that were written."""
+
         self._lost = 0
         self._broken = False
-        self._piece = _piece(descriptor)
+        self._torn = False
+        """Whether only the first part of a line was written before the descriptor failed."""
+
+        self._mend: Any = None
+        file = _is_file(descriptor)
+        self._piece = FILE_PIECE if file else PIECE
+        self._ready = _always if file else ready
 
     def __call__(self, line: str) -> None:
         """Write a line, now or soon, or count it as dropped."""
-        size = len(line) + 1
-        if self._broken or self._size + self._unsent + size > MOST_WAITING:
-            self._dropped.value += 1
-            self._lost += 1
-            return
-        self._lines.append(line)
-        self._size += size
-        if self._reactor is None:
-            self._flush()
-        elif self._call is None:
-            self._call = self._reactor.callLater(0, self._flush)
-
-    @property
-    def _unsent(self) -> int:
-        return len(self._octets) - self._sent
+        lines = self._lines
+        lines.append(line)
+        if self._call is None or len(lines) >= MOST_GATHERED:
+            self._wake()
 
     def batch(self, reactor: Any) -> None:
-        """Write once per turn of *reactor* from now on; call it when the reactor runs."""
+        """Gather lines while *reactor* runs, from now on."""
         self._reactor = reactor
 
     def close(self) -> None:
         """Write what waits, with some patience, and gather no more; the descriptor stays open."""
         self._reactor = None
-        if self._call is not None:
-            self._call.cancel()
-            self._call = None
+        for call in (self._call, self._mend):
+            if call is not None:
+                call.cancel()
+        self._call = self._mend = None
         end = monotonic() + LAST_PATIENCE
         self._flush()
-        while self._unsent and monotonic() < end:
+        while self._waiting and monotonic() < end:
             takes_octets(self._descriptor, end - monotonic())
             self._flush()
+
+    def _wake(self) -> None:
+        """The first line of a batch came, or as many as are gathered."""
+        if self._reactor is None:
+            self._flush()
+            return
+        if self._broken or len(self._lines) >= MOST_GATHERED:
+            self._gather()
+        elif self._call is None:
+            self._call = self._reactor.callLater(DELAY, self._flush)
 
     def _flush(self) -> None:
         self._call = None
         self._gather()
         written = 0
-        while self._unsent and written < MOST_PER_TURN:
+        while self._chunks and written < MOST_PER_TURN:
             taken = self._write_piece()
             if not taken:
                 break
             written += taken
-        if not self._unsent and self._lost and not self._broken:
+        if not self._chunks and self._lost and written:
             lost, self._lost = self._lost, 0
-            self(f"[WARNING] {lost} log lines dropped: the output takes them too slowly")
-            return
-        if self._unsent and self._reactor is not None:
+            self(self._lost_line(lost))
+        elif self._chunks and self._reactor is not None:
             self._call = self._reactor.callLater(0 if written >= MOST_PER_TURN else RETRY, self._flush)
 
     def _gather(self) -> None:
-        if self._lines:
-            self._lines.append("")
-            self._octets = self._octets[self._sent :] + "\n".join(self._lines).encode(
-                "utf-8", errors="backslashreplace"
-            )
-            self._sent = 0
-            self._lines.clear()
-            self._size = 0
+        """Make octets of the lines that were gathered, as many as there is room for; the rest is dropped, the latest first."""
+        lines = self._lines
+        if not lines:
+            return
+        kept = 0 if self._broken else len(lines)
+        octets = (b"\n" if self._torn else b"") + _encoded(lines) if kept else b""
+        if kept and self._waiting + len(octets) > MOST_WAITING:
+            kept, octets = _fitting(lines, MOST_WAITING - self._waiting)
+        if kept:
+            self._torn = False
+            self._chunks.append((octets, kept))
+            self._waiting += len(octets)
+        if kept < len(lines):
+            self._dropped.value += len(lines) - kept
+            self._lost += len(lines) - kept
+        lines.clear()
 
     def _write_piece(self) -> int:
         """Write as much as is certain not to block; 0 when that is nothing."""
+        octets, count = self._chunks[0]
         try:
             if not self._ready(self._descriptor):
                 return 0
-            taken = self._write(self._descriptor, self._octets[self._sent : self._sent + self._piece])
+            taken = self._write(self._descriptor, octets[self._sent : self._sent + self._piece])
         except BlockingIOError:
             return 0
         except OSError:
-            # The reader is gone, or the disk is full. Answering goes on; nobody is left to be told.
-            self._broken = True
-            self._dropped.value += self._octets.count(b"\n", self._sent)
-            self._octets, self._sent = b"", 0
+            self._break()
             return 0
         self._sent += taken
+        self._waiting -= taken
+        if self._sent >= len(octets):
+            self._chunks.popleft()
+            self._sent = 0
+            self._written.value += count
         return taken
 
+    def _break(self) -> None:
+        """The reader is gone, or the disk is full. Answering goes on; nobody is left to be told."""
+        octets, _ = self._chunks[0]
+        self._torn = self._torn or (self._sent > 0 and octets[self._sent - 1 : self._sent] != b"\n")
+        lost = sum(count for _, count in self._chunks)
+        self._dropped.value += lost
+        self._lost += lost
+        self._chunks.clear()
+        self._waiting = self._sent = 0
+        if self._reactor is not None:
+            self._broken = True
+            self._mend = self._reactor.callLater(MEND, self._try_again)
 
-def _piece(descriptor: int) -> int:
+    def _try_again(self) -> None:
+        self._mend = None
+        self._broken = False
+
+
+def _encoded(lines: list[str]) -> bytes:
+    return ("\n".join(lines) + "\n").encode("utf-8", errors="backslashreplace")
+
+
+def _fitting(lines: list[str], room: int) -> tuple[int, bytes]:
+    """How many lines fit into so many octets, and their octets."""
+    octets = bytearray()
+    for kept, line in enumerate(lines):
+        more = _encoded([line])
+        if len(octets) + len(more) > room:
+            return kept, bytes(octets)
+        octets += more
+    return len(lines), bytes(octets)
+
+
+def _always(descriptor: int) -> bool:
+    """A file takes all that is written; asking would say nothing else (poll(2))."""
+    return True
+
+
+def _is_file(descriptor: int) -> bool:
     try:
-        return FILE_PIECE if stat.S_ISREG(os.fstat(descriptor).st_mode) else PIECE
+        return stat.S_ISREG(os.fstat(descriptor).st_mode)
     except OSError:
-        return PIECE
+        return False

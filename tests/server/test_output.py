@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import tempfile
+from errno import ENOSPC
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.core.metrics import Registry
-from kdns.server.output import MOST_PER_TURN, MOST_WAITING, RETRY, LineWriter, takes_octets
+from kdns.server.output import DELAY, MEND, MOST_GATHERED, MOST_PER_TURN, MOST_WAITING, RETRY, LineWriter, takes_octets
 from kdns.testing.memory import MemoryReactor
 
 
@@ -50,20 +51,25 @@ class WriterTests(SynchronousTestCase):
         """The metric."""
         return self.registry.counter("kdns_log_dropped_lines_total", "").counter().value
 
+    def written(self) -> float:
+        """The other metric."""
+        return self.registry.counter("kdns_log_lines_total", "").counter().value
+
     def test_before_the_reactor_runs(self) -> None:
         """Each line is written when it comes."""
         self.writer("one")
         self.assertEqual(self.pipe.written, b"one\n")
 
     def test_batch(self) -> None:
-        """While the reactor runs all lines of a turn are one write."""
+        """While the reactor runs the lines of some milliseconds are one write."""
         self.writer.batch(self.clock)
         for line in ("one", "two", "drei \N{LATIN SMALL LETTER SHARP S} \udcff"):
             self.writer(line)
         self.assertEqual(self.pipe.written, b"")
-        self.clock.advance(0)
+        self.clock.advance(DELAY)
         self.assertEqual(self.pipe.written, "one\ntwo\ndrei ß \\udcff\n".encode())
         self.assertEqual(len(self.pipe.writes), 1)
+        self.assertEqual(self.written(), 3)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_slow_reader(self) -> None:
@@ -72,7 +78,7 @@ class WriterTests(SynchronousTestCase):
         self.pipe.room = 5
         self.writer("one")
         self.writer("two")
-        self.clock.advance(0)
+        self.clock.advance(DELAY)
         self.assertEqual(self.pipe.written, b"one\nt")
         self.writer("three")
         self.clock.advance(RETRY)
@@ -88,9 +94,10 @@ class WriterTests(SynchronousTestCase):
         line = "x" * 1023
         for _ in range(MOST_WAITING // 1024 + 7):
             self.writer(line)
+        self.clock.advance(DELAY)
         self.assertEqual(self.dropped(), 7)
-        self.clock.advance(0)
         self.writer(line)
+        self.clock.advance(RETRY)
         self.assertEqual(self.dropped(), 8)
         self.pipe.room = 1 << 30
         for _ in range(20):
@@ -99,8 +106,24 @@ class WriterTests(SynchronousTestCase):
         self.assertTrue(
             self.pipe.written.endswith(b"\n[WARNING] 8 log lines dropped: the output takes them too slowly\n")
         )
-        self.assertEqual(self.dropped(), 8)
+        self.assertEqual((self.dropped(), self.written()), (8, MOST_WAITING // 1024 + 1))
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_within_a_turn(self) -> None:
+        """However long the reactor has no turn for the output, what waits is bounded and the first lines are those that are kept."""
+        self.writer.batch(self.clock)
+        many = 3 * MOST_WAITING // 8
+        for number in range(many):
+            self.writer(f"{number:07}")
+        self.assertEqual(self.dropped(), many - many % MOST_GATHERED - MOST_WAITING // 8)
+        for _ in range(20):
+            self.clock.advance(RETRY)
+        lines = self.pipe.written.decode().splitlines()
+        self.assertEqual(lines[:-1], [f"{number:07}" for number in range(MOST_WAITING // 8)])
+        self.assertEqual(
+            lines[-1], f"[WARNING] {many - MOST_WAITING // 8} log lines dropped: the output takes them too slowly"
+        )
+        self.assertEqual(self.dropped() + self.written(), many + 1)
 
     def test_a_turn_is_short(self) -> None:
         """One turn writes no more than is good, and the next one goes on."""
@@ -108,9 +131,10 @@ class WriterTests(SynchronousTestCase):
         self.writer.batch(reactor)
         for _ in range(MOST_PER_TURN // 1024 + 10):
             self.writer("x" * 1023)
-        reactor.turn()
-        self.assertEqual(len(self.pipe.written), MOST_PER_TURN)
-        reactor.turn()
+        after_a_turn: list[int] = []
+        reactor.callLater(DELAY, lambda: after_a_turn.append(len(self.pipe.written)))
+        reactor.advance(DELAY)
+        self.assertEqual(after_a_turn, [MOST_PER_TURN])
         self.assertEqual(len(self.pipe.written), MOST_PER_TURN + 10 * 1024)
 
     def test_broken_pipe(self) -> None:
@@ -119,19 +143,40 @@ class WriterTests(SynchronousTestCase):
         self.pipe.error = BrokenPipeError()
         self.writer("one")
         self.writer("two")
-        self.clock.advance(0)
+        self.clock.advance(DELAY)
         self.writer("three")
         self.clock.advance(1)
         self.assertEqual(self.dropped(), 3)
-        self.assertEqual(self.clock.getDelayedCalls(), [])
         self.writer.close()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_mended(self) -> None:
+        """A disk that has room again some seconds later is written to; what was lost is said, and half a line stays alone."""
+        self.writer.batch(self.clock)
+        self.pipe.room = 6
+        self.writer("one")
+        self.writer("two")
+        self.clock.advance(DELAY)
+        self.pipe.room, self.pipe.error = 1 << 30, OSError(ENOSPC, "no space")
+        self.clock.advance(RETRY)
+        self.writer("three")
+        self.assertEqual(self.dropped(), 3)
+        self.pipe.error = None
+        self.clock.advance(MEND)
+        self.writer("four")
+        self.clock.advance(DELAY)
+        self.clock.advance(DELAY)
+        lines = ["one", "tw", "four", "[WARNING] 3 log lines dropped: the output takes them too slowly"]
+        self.assertEqual(self.pipe.written.decode().splitlines(), lines)
+        self.assertEqual((self.written(), self.dropped()), (2, 3))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_descriptor_that_would_block(self) -> None:
         """A descriptor that changed its mind is asked again later."""
         self.writer.batch(self.clock)
         self.pipe.error = BlockingIOError()
         self.writer("one")
-        self.clock.advance(0)
+        self.clock.advance(DELAY)
         self.pipe.error = None
         self.clock.advance(RETRY)
         self.assertEqual(self.pipe.written, b"one\n")
@@ -161,7 +206,7 @@ class SystemTests(SynchronousTestCase):
         lines = [f"{number:01023d}" for number in range(200)]
         for line in lines:
             writer(line)
-        clock.advance(0)
+        clock.advance(DELAY)
         self.assertFalse(takes_octets(writing))
         received = b""
         while len(received) < 200 * 1024:
