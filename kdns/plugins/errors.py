@@ -3,7 +3,7 @@
 *errors*: a line for each query that failed, or one line for many that failed alike.
 
 Decides what is printed of a failure and when. What a failure is, the chain says (:class:`~kdns.core.failure.ResolutionFailed`); a query
-that no block takes is none.
+that no block takes is none. When an upstream is silent every query to it fails, so there is a budget of lines a second.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from kdns.core.failure import RcodeOnly, ResolutionFailed
 from kdns.core.observe import Exchange, Repeat
 from kdns.core.regexp import compile_regexp
 from kdns.corefile.dispenser import Dispenser
-from kdns.corefile.values import format_duration, parse_duration
+from kdns.corefile.values import format_duration, parse_duration, parse_int
+from kdns.plugins.budget import LineBudget, held_lines
 from kdns.plugins.replies import DROPPED
-from kdns.plugins.seam import Block, Resource, Site
+from kdns.plugins.seam import Block, House, Resource, Site
 from kdns.wire.constants import type_text
 from kdns.wire.names import to_text
 
@@ -28,6 +29,9 @@ log = Logger(namespace="plugin/errors")
 
 MOST_MATCHED = 4096
 """Characters of a failure's text that expressions see; Python's matching may take long on long texts."""
+
+BUDGET = 100
+"""Lines a second, unless the Corefile says another number. Nobody reads more, and each costs as much as some queries."""
 
 LEVELS: dict[str, Any] = {
     "warning": LogLevel.warn,
@@ -53,11 +57,14 @@ class Consolidation:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """``errors [stdout] { stacktrace; consolidate DURATION REGEXP [LEVEL] [show_first] }``."""
+    """``errors [stdout] { stacktrace; consolidate DURATION REGEXP [LEVEL] [show_first]; budget LINES }``."""
 
     consolidations: tuple[Consolidation, ...] = ()
     stacktrace: bool = False
     """Whether an exception that nobody foresaw is printed with where it happened; kdns always does that."""
+
+    budget: int = BUDGET
+    """Lines a second; 0 for as many as there are."""
 
 
 class ErrorsDirective:
@@ -68,7 +75,7 @@ class ErrorsDirective:
     def parse(self, tokens: Dispenser, block: Block) -> Config:
         """Read the directive; once per server block."""
         consolidations: list[Consolidation] = []
-        stacktrace = False
+        stacktrace, budget = False, None
         for _ in tokens.invocations(once=True):
             for word in tokens.args(0, 1):
                 if word != "stdout":
@@ -79,14 +86,21 @@ class ErrorsDirective:
                         stacktrace = not tokens.args(0)
                     case "consolidate":
                         consolidations.append(_consolidation(tokens))
+                    case "budget":
+                        if budget is not None:
+                            raise tokens.error("budget can only be used once")
+                        budget = _lines(tokens)
                     case _:
-                        raise tokens.unknown_property("stacktrace", "consolidate")
-        return Config(tuple(consolidations), stacktrace)
+                        raise tokens.unknown_property("stacktrace", "consolidate", "budget")
+        return Config(tuple(consolidations), stacktrace, BUDGET if budget is None else budget)
 
     def build(self, config: Config, site: Site) -> None:
         """Watch the block's replies."""
         summaries = tuple(Summary(each, site.house.reactor) for each in config.consolidations)
-        site.observe(Errors(summaries))
+        budget = _budget(config.budget, site.house) if config.budget else None
+        site.observe(Errors(summaries, budget))
+        if budget is not None:
+            site.run(budget)
         if summaries:
             site.run(Summaries(summaries))
 
@@ -115,11 +129,30 @@ def _consolidation(tokens: Dispenser) -> Consolidation:
     return Consolidation(period, words[1], level, show_first)
 
 
+def _lines(tokens: Dispenser) -> int:
+    word = tokens.word()
+    try:
+        lines = parse_int(word)
+    except ValueError as error:
+        raise tokens.error(str(error)) from None
+    if lines < 0:
+        raise tokens.error(f"budget must be at least 0, found {word}")
+    return lines
+
+
+def _budget(lines: int, house: House) -> LineBudget:
+    def say(held: int, errors: int) -> None:
+        log.error("{held} errors not shown in 1s: the budget is {budget} lines a second", held=held, budget=lines)
+
+    return LineBudget(lines, 0, house.reactor, held_lines(house.registry, "errors", "budget"), say)
+
+
 class Errors:
     """The observer of one server block."""
 
-    def __init__(self, summaries: tuple[Summary, ...] = ()) -> None:
+    def __init__(self, summaries: tuple[Summary, ...] = (), budget: LineBudget | None = None) -> None:
         self._summaries = summaries
+        self._budget = budget
 
     def alike_below(self, zone: bytes) -> bool:
         """A name that does not exist is no failure."""
@@ -134,7 +167,8 @@ class Errors:
             if summary.fits(failure.text):
                 summary.count(exchange, failure)
                 return
-        _print(LogLevel.error, exchange, failure)
+        if self._budget is None or self._budget.admit(error=True):
+            _print(LogLevel.error, exchange, failure)
 
     def repeat(self, exchange: Exchange) -> Repeat:
         """A failure is never given again without asking."""

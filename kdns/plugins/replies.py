@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.plugins.test_log -*-
+# -*- test-case-name: tests.plugins.log -*-
 """What logs and metrics say of a reply, in one place, so that both say the same."""
 
 from __future__ import annotations

@@ -91,6 +91,9 @@ class House:
     output: Output = print
     """Where query log lines go; everything else is logged through :class:`twisted.logger.Logger`."""
 
+    log_format: str = "text"
+    """How the process prints lines: ``text`` or ``json``."""
+
     environ: Mapping[str, str] = field(default_factory=dict)
     own_addresses: Callable[[], Sequence[str]] = _machine_addresses
     """The machine's addresses without those of the loopback, asked for at the start of a configuration."""

@@ -12,7 +12,7 @@ from kdns.core.answer import FOR_NOBODY, Answer
 from kdns.core.failure import NoNextPlugin, Refused, ResolutionFailed
 from kdns.core.observe import Exchange, Observer, Repeat
 from kdns.corefile.errors import SetupError
-from kdns.plugins.errors import Config, Consolidation, directive
+from kdns.plugins.errors import BUDGET, Config, Consolidation, directive
 from kdns.plugins.seam import Site
 from kdns.wire.constants import AAAA, REFUSED, A
 from tests.support import a_house, a_request, built, parsed
@@ -37,6 +37,8 @@ class ParseTests(SynchronousTestCase):
             ("errors", Config()),
             ("errors stdout", Config()),
             ("errors {\n stacktrace\n}", Config(stacktrace=True)),
+            ("errors {\n budget 5\n}", Config(budget=5)),
+            ("errors {\n budget 0\n}", Config(budget=0)),
             ('errors {\n consolidate 5m ".* timeout$"\n}', Config((Consolidation(300.0, ".* timeout$"),))),
             ("errors {\n consolidate 1s a warning\n}", Config((Consolidation(1.0, "a", "warning"),))),
             ("errors {\n consolidate 1s a show_first\n}", Config((Consolidation(1.0, "a", "error", True),))),
@@ -64,6 +66,9 @@ class ParseTests(SynchronousTestCase):
             ),
             ("errors {\n frob\n}", place + "unknown property 'frob'"),
             ("errors {\n stacktrace x\n}", place + "Wrong argument count or unexpected line ending after 'x'"),
+            ("errors {\n budget -1\n}", place + "budget must be at least 0, found -1"),
+            ("errors {\n budget x\n}", place + 'strconv.Atoi: parsing "x": invalid syntax'),
+            ("errors {\n budget 1\n budget 2\n}", place.replace("3", "4") + "budget can only be used once"),
             ("errors\nerrors", "plugin/errors: this plugin can only be used once per Server Block"),
         ]:
             error = self.assertRaises(SetupError, parsed, directive, f". {{\n{text}\n}}")
@@ -124,9 +129,37 @@ class LineTests(SynchronousTestCase):
         (observer,) = self.site().observers
         self.assertEqual(observer.repeat(failed(None)), Repeat())
 
-    def test_without_consolidation_nothing_runs(self) -> None:
-        """There is nothing to stop."""
-        self.assertEqual(self.site().resources, [])
+    def test_nothing_runs(self) -> None:
+        """Without failures there is nothing to stop, and without a budget and consolidation there never is."""
+        self.site("{\n  consolidate 30s x\n }")
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual(self.site("{\n  budget 0\n }").resources, [])
+
+    def test_budget(self) -> None:
+        """A flood of failures is some lines a second, and one that says how many there were on top."""
+        site = self.site("{\n  consolidate 1m ^refused\n  budget 3\n }")
+        (observer,) = site.observers
+        line = ("error", f"2 www.example.com. A: {TIMEOUT.text}")
+        summed_up = [ResolutionFailed("refused")] * 10
+        self.assertEqual(self.lines(lambda: self.finish(observer, *summed_up, *[TIMEOUT] * 8)), [line] * 3)
+        said = ("error", "5 errors not shown in 1s: the budget is 3 lines a second")
+        self.assertEqual(self.lines(lambda: self.clock.advance(1)), [said])
+        self.assertEqual(self.lines(lambda: self.finish(observer, TIMEOUT)), [line])
+        self.assertEqual(self.lines(lambda: self.clock.advance(1)), [])
+        held = self.house.registry.counter("kdns_log_held_lines_total", "", ["plugin", "reason"])
+        self.assertEqual(held.counter("errors", "budget").value, 5)
+        for resource in site.resources:
+            resource.stop()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_default_budget(self) -> None:
+        """There is one, unless it is taken away."""
+        for options, wanted in [("", BUDGET), ("{\n  budget 0\n }", 250)]:
+            site = self.site(options)
+            lines = self.lines(lambda site=site: self.finish(site.observers[0], *[TIMEOUT] * 250))  # type: ignore[misc]
+            self.assertEqual(len(lines), wanted)
+            for resource in site.resources:
+                resource.stop()
 
     def test_consolidation(self) -> None:
         """Failures that match are counted, and a line sums them up at the end of the period that the first began."""
@@ -168,10 +201,10 @@ class LineTests(SynchronousTestCase):
     def test_stop(self) -> None:
         """At the end what was counted is told, and what still comes is printed one by one."""
         site = self.site("{\n  consolidate 10s timeout\n }")
-        (observer,), (resource,) = site.observers, site.resources
+        (observer,) = site.observers
         self.finish(observer, TIMEOUT, TIMEOUT)
         summary = ("error", "2 errors like 'timeout' occurred in last 10s")
-        self.assertEqual(self.lines(resource.stop), [summary])
+        self.assertEqual(self.lines(lambda: [resource.stop() for resource in site.resources]), [summary])
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertEqual(len(self.lines(lambda: self.finish(observer, TIMEOUT))), 1)
         self.assertEqual(self.clock.getDelayedCalls(), [])

@@ -1,9 +1,8 @@
-# -*- test-case-name: tests.plugins.test_log -*-
+# -*- test-case-name: tests.plugins.log -*-
 """*log*: a line for each query that is answered."""
 
-from kdns.plugins.log.config import Config, LogDirective
-from kdns.plugins.log.lines import QueryLog, Rule
+from kdns.plugins.log.config import Config, LogDirective, Rule
 
 directive = LogDirective()
 
-__all__ = ["Config", "LogDirective", "QueryLog", "Rule", "directive"]
+__all__ = ["Config", "LogDirective", "Rule", "directive"]

@@ -1,24 +1,27 @@
-# -*- test-case-name: tests.plugins.test_log -*-
+# -*- test-case-name: tests.plugins.log.test_lines -*-
 """
-The lines of the query log: which exchange gets one, and what it says.
+What the lines of the query log say, as text and as JSON: a core module of *log*.
 
-A format is cut into pieces once. For an answer that is given again from the answer table all pieces that do not depend on the client are
-filled in once too, so that a repetition costs one formatting of four values. Where lines go, and what happens when they come faster than
-somebody reads them, is the business of the output.
+A format is cut into pieces once. For an exchange all pieces that do not depend on the client are filled in once too, so that a repetition
+costs one formatting of four values. Which exchange has a line is not decided here, and where lines go is the business of the output.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from math import nan
+from typing import Protocol, TypeAlias
 
-from kdns.core.observe import EachRepeat, Exchange, Repeat
-from kdns.plugins.replies import DROPPED, reply_class, reply_flags, reply_size
+from msgspec import json
+
+from kdns.core.dates import Dates
+from kdns.core.observe import EachRepeat, Exchange
+from kdns.plugins.replies import reply_flags, reply_size
 from kdns.plugins.seam import Output
 from kdns.wire.constants import AA, AD, CD, OPCODE_MASK, QR, RA, RD, TC, Z, class_text, rcode_text, type_text
-from kdns.wire.names import is_subdomain, to_text
+from kdns.wire.names import to_text
 
 COMMON = (
     '{remote}:{port} - {>id} "{type} {class} {name} {proto} {size} {>do} {>bufsize}" '
@@ -31,15 +34,7 @@ MISSING = "-"
 
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}")
 _FLAGS = ((QR, "qr"), (AA, "aa"), (TC, "tc"), (RD, "rd"), (RA, "ra"), (Z, "z"), (AD, "ad"), (CD, "cd"))
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """Log replies of these classes to questions for a name and below it."""
-
-    name: bytes
-    template: str
-    classes: frozenset[str]
+_EVERY_FLAG = QR | AA | TC | RD | RA | Z | AD | CD
 
 
 def bracketed(address: str) -> str:
@@ -49,21 +44,55 @@ def bracketed(address: str) -> str:
 
 def seconds_text(seconds: float) -> str:
     """Seconds as a decimal number without exponent and needless zeros, to the nanosecond: ``0.000114375s``."""
-    return f"{max(seconds, 0.0):.9f}".rstrip("0").rstrip(".") + "s"
+    return _seconds(seconds) + "s"
+
+
+def _seconds(seconds: float) -> str:
+    text = (f"{seconds:.9f}" if seconds > 0 else "0.").rstrip("0")
+    return text[:-1] if text[-1] == "." else text
+
+
+class LastSeconds:
+    """
+    The text of a duration, remembered as long as the next one is the same object: all replies that were sent together are told that.
+
+    :param date: makes the text of the present time, which is remembered with it.
+    """
+
+    __slots__ = ("_date", "date", "seconds", "text")
+
+    def __init__(self, date: Callable[[], str] = str) -> None:
+        self.seconds = nan
+        self.text = self.date = ""
+        self._date = date
+
+    def new(self, seconds: float) -> str:
+        """The text of another duration, without unit."""
+        self.seconds = seconds
+        self.date = self._date()
+        self.text = text = _seconds(seconds)
+        return text
+
+
+@lru_cache(maxsize=1024)
+def _shown(flags: int) -> str:
+    return ",".join(text for bit, text in _FLAGS if flags & bit)
 
 
 def _flags_text(exchange: Exchange) -> str:
-    if exchange.reply is None:
-        return MISSING
-    flags = reply_flags(exchange)
-    return ",".join(text for bit, text in _FLAGS if flags & bit)
+    return MISSING if exchange.reply is None else _shown(reply_flags(exchange) & _EVERY_FLAG)
 
 
 def _rcode(exchange: Exchange) -> str:
     return MISSING if exchange.reply is None else rcode_text(exchange.answer.rcode)
 
 
+def _opcode(exchange: Exchange) -> int:
+    return (exchange.request.flags & OPCODE_MASK) >> 11
+
+
 Value: TypeAlias = Callable[[Exchange], str]
+JsonValue: TypeAlias = Callable[[Exchange], "str | int | bool | None"]
 
 VALUES: dict[str, Value] = {
     "{type}": lambda exchange: type_text(exchange.request.qtype),
@@ -72,7 +101,7 @@ VALUES: dict[str, Value] = {
     "{proto}": lambda exchange: exchange.request.transport.protocol,
     "{local}": lambda exchange: bracketed(exchange.request.local),
     "{size}": lambda exchange: str(exchange.request.size),
-    "{>opcode}": lambda exchange: str((exchange.request.flags & OPCODE_MASK) >> 11),
+    "{>opcode}": lambda exchange: str(_opcode(exchange)),
     "{>do}": lambda exchange: "true" if exchange.request.do else "false",
     "{>bufsize}": lambda exchange: str(exchange.request.limit),
     "{rcode}": _rcode,
@@ -81,52 +110,161 @@ VALUES: dict[str, Value] = {
 }
 """What a placeholder says of an exchange and of all its repetitions."""
 
+JSON_VALUES: dict[str, JsonValue] = {
+    **VALUES,
+    "{local}": lambda exchange: exchange.request.local,
+    "{size}": lambda exchange: exchange.request.size,
+    "{>opcode}": _opcode,
+    "{>do}": lambda exchange: exchange.request.do,
+    "{>bufsize}": lambda exchange: exchange.request.limit,
+    "{rcode}": lambda exchange: None if exchange.reply is None else _rcode(exchange),
+    "{>rflags}": lambda exchange: None if exchange.reply is None else _flags_text(exchange),
+    "{rsize}": reply_size,
+}
+"""The same in JSON."""
+
 EACH = {"{remote}": "{0}", "{port}": "{1}", "{>id}": "{2}", "{duration}": "{3}"}
-"""What differs from client to client, by its place among the arguments of the finished pattern."""
+"""What differs from client to client, by its place among the arguments of :data:`~kdns.core.observe.EachRepeat`."""
+
+IN_ORDER = ["{0}", "{1}", "{2}", "{3}"]
+
+_GAP = "\0"
+"""Stands where one of them goes; no value holds one."""
+
+
+class Form(Protocol):
+    """A format."""
+
+    def writer(self, exchange: Exchange, output: Output) -> EachRepeat:
+        """What writes the line of an exchange, or of a repetition of it, when it is told what differs from client to client."""
+
+
+def placeholders(template: str) -> Iterator[tuple[str, str]]:
+    """The known placeholders of a template, each with the text before it; at last the text that is left, with no placeholder."""
+    position = 0
+    for match in _PLACEHOLDER.finditer(template):
+        placeholder = match[0]
+        if placeholder in EACH or placeholder in VALUES or placeholder.startswith("{/"):
+            yield template[position : match.start()], placeholder
+            position = match.end()
+    yield template[position:], ""
+
+
+class TextForm:
+    """A line of text: what is no known placeholder stays as it is written."""
+
+    def __init__(self, template: str) -> None:
+        self._values: list[Value] = []
+        each: list[str] = []
+        pattern = ["[INFO] "]
+        for before, placeholder in placeholders(template.replace(_GAP, "")):
+            pattern.append(before.replace("%", "%%"))
+            if placeholder in EACH:
+                each.append(EACH[placeholder])
+                pattern.append(_GAP)
+            elif placeholder:
+                self._values.append(VALUES.get(placeholder) or _metadata(placeholder[2:-1]))
+                pattern.append("%s")
+        self._pattern = "".join(pattern)
+        self._each = each
+        self._last = LastSeconds()
+
+    def writer(self, exchange: Exchange, output: Output) -> EachRepeat:
+        """See :meth:`Form.writer`."""
+        texts = (self._pattern % tuple([value(exchange) for value in self._values])).split(_GAP)
+        last = self._last
+        if self._each == IN_ORDER:
+            a, b, c, d, e = texts
+
+            def each(client: str, port: int, ident: int, seconds: float) -> None:
+                text = last.text if seconds is last.seconds else last.new(seconds)
+                if ":" in client:
+                    client = f"[{client}]"
+                output(f"{a}{client}{b}{port}{c}{ident}{d}{text}s{e}")
+
+            return each
+        escaped = [_escaped(text) for text in texts]
+        fill = "".join(
+            [escaped[0], *(part for pair in zip(self._each, escaped[1:], strict=True) for part in pair)]
+        ).format
+
+        def other(client: str, port: int, ident: int, seconds: float) -> None:
+            text = last.text if seconds is last.seconds else last.new(seconds)
+            output(fill(bracketed(client), port, ident, f"{text}s"))
+
+        return other
+
+
+class JsonForm:
+    """
+    A line of JSON with a field for each placeholder of a template.
+
+    :param wall: seconds since 1970.
+    """
+
+    def __init__(self, template: str, wall: Callable[[], float]) -> None:
+        dates = Dates()
+        self._last = LastSeconds(lambda: dates.text(wall()))
+        self._each: list[str] = []
+        self._values: dict[str, JsonValue] = {}
+        for _, placeholder in placeholders(template):
+            if placeholder in EACH:
+                self._each.append(placeholder)
+            elif placeholder:
+                key = placeholder[1:-1].lstrip(">/")
+                self._values[key] = JSON_VALUES.get(placeholder) or _json_metadata(key)
+        self._all = set(self._each) == set(EACH)
+
+    def writer(self, exchange: Exchange, output: Output) -> EachRepeat:
+        """See :meth:`Form.writer`."""
+        values = {key: value(exchange) for key, value in self._values.items()}
+        fixed = "," + json.encode(values).decode()[1:-1] if values else ""
+        last = self._last
+        if self._all:
+
+            def each(client: str, port: int, ident: int, seconds: float) -> None:
+                text = last.text if seconds is last.seconds else last.new(seconds)
+                output(
+                    f'{{"time":"{last.date}","level":"info","plugin":"log","remote":"{client}","port":{port},"id":{ident}'
+                    f'{fixed},"duration":{text}}}'
+                )
+
+            return each
+        shown = {"{remote}": ',"remote":"{0}"', "{port}": ',"port":{1}', "{>id}": ',"id":{2}'}
+        head = "".join(text for placeholder, text in shown.items() if placeholder in self._each)
+        tail = ',"duration":{3}' if "{duration}" in self._each else ""
+        fill = f'{{{{"time":"{{4}}","level":"info","plugin":"log"{head}{_escaped(fixed)}{tail}}}}}'.format
+
+        def other(client: str, port: int, ident: int, seconds: float) -> None:
+            text = last.text if seconds is last.seconds else last.new(seconds)
+            output(fill(client, port, ident, text, last.date))
+
+        return other
+
+
+def _found(exchange: Exchange, label: str) -> str | None:
+    found = (exchange.request.metadata or {}).get(label)
+    return found if found is None or isinstance(found, str) else found()
 
 
 def _metadata(label: str) -> Value:
     def value(exchange: Exchange) -> str:
-        found = (exchange.request.metadata or {}).get(label, MISSING)
-        return found if isinstance(found, str) else found()
+        found = _found(exchange, label)
+        return MISSING if found is None else _printable(found)
 
     return value
 
 
-def pieces_of(template: str) -> tuple[str | Value, ...]:
-    """
-    Cut a template into what stands in the pattern (text, escaped for :meth:`str.format`, and client fields) and values to fill in.
+def _json_metadata(label: str) -> JsonValue:
+    def value(exchange: Exchange) -> str | None:
+        found = _found(exchange, label)
+        return found if found is None else found.encode("utf-8", errors="backslashreplace").decode()
 
-    A placeholder that is not known stays as it is written.
-    """
-    pieces: list[str | Value] = []
-    position = 0
-    for match in _PLACEHOLDER.finditer(template):
-        placeholder = match[0]
-        piece: str | Value
-        if placeholder in EACH:
-            piece = EACH[placeholder]
-        elif placeholder in VALUES:
-            piece = VALUES[placeholder]
-        elif placeholder.startswith("{/"):
-            piece = _metadata(placeholder[2:-1])
-        else:
-            continue
-        pieces += (_escaped(template[position : match.start()]), piece)
-        position = match.end()
-    pieces.append(_escaped(template[position:]))
-    return tuple(piece for piece in pieces if piece)
+    return value
 
 
 def _escaped(text: str) -> str:
     return text.replace("{", "{{").replace("}", "}}")
-
-
-def pattern_for(pieces: Sequence[str | Value], exchange: Exchange) -> str:
-    """The pattern of the lines for an exchange and its repetitions: only address, port, identifier and duration are open."""
-    return "[INFO] " + "".join(
-        piece if isinstance(piece, str) else _escaped(_printable(piece(exchange))) for piece in pieces
-    )
 
 
 def _printable(value: str) -> str:
@@ -134,46 +272,3 @@ def _printable(value: str) -> str:
     if value.isprintable():
         return value
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in value)
-
-
-class QueryLog:
-    """The observer of one server block."""
-
-    def __init__(self, rules: Sequence[Rule], output: Output) -> None:
-        self._rules = tuple((rule, pieces_of(rule.template)) for rule in rules)
-        self._output = output
-
-    def finished(self, exchange: Exchange) -> None:
-        """Write the line of an exchange if a rule wants it."""
-        pattern = self._pattern(exchange)
-        if pattern is not None:
-            request = exchange.request
-            self._output(
-                pattern.format(
-                    bracketed(request.client), request.client_port, request.ident, seconds_text(exchange.seconds)
-                )
-            )
-
-    def repeat(self, exchange: Exchange) -> Repeat:
-        """The line of a repetition, ready but for what differs from client to client."""
-        pattern = self._pattern(exchange)
-        return Repeat() if pattern is None else Repeat(each=_writer(pattern, self._output))
-
-    def _pattern(self, exchange: Exchange) -> str | None:
-        """The first rule whose name fits decides, whether it wants the reply or not. What no block took is not logged."""
-        if exchange.zone == DROPPED:
-            return None
-        qname = exchange.request.qname
-        for rule, pieces in self._rules:
-            if is_subdomain(qname, rule.name):
-                return pattern_for(pieces, exchange) if reply_class(exchange) in rule.classes else None
-        return None
-
-
-def _writer(pattern: str, output: Output) -> EachRepeat:
-    fill = pattern.format
-
-    def each(client: str, port: int, ident: int, seconds: float) -> None:
-        output(fill(f"[{client}]" if ":" in client else client, port, ident, seconds_text(seconds)))
-
-    return each

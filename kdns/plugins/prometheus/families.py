@@ -33,6 +33,7 @@ def declare(registry: Registry) -> None:
     registry.counter(
         "kdns_log_dropped_lines_total", "Lines that were not written because the output took them too slowly."
     )
+    registry.counter("kdns_log_lines_total", "Lines that were written.")
     build = registry.gauge(
         "coredns_build_info", "Always 1: version and language.", ["version", "revision", "goversion"]
     )

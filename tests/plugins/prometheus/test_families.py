@@ -9,8 +9,10 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.core.metrics import Family, Registry
+from kdns.plugins.budget import held_lines
 from kdns.plugins.health import HealthMetrics
 from kdns.plugins.prometheus.families import DnsFamilies, declare, enabled_plugins
+from kdns.server.output import LineWriter
 
 ROOT = Path(__file__).parent.parent.parent.parent
 
@@ -106,5 +108,10 @@ class PageTests(SynchronousTestCase):
         self.assertEqual(documented("health.md"), {family.name: family.labels for family in registry.families()})
 
     def test_log(self) -> None:
-        """And the one of log."""
-        self.assertEqual(documented("log.md"), {"kdns_log_dropped_lines_total": ()})
+        """And the one of log; errors shares one of them."""
+        registry = Registry()
+        LineWriter(1, registry)
+        held_lines(registry, "log", "sample")
+        found = {family.name: family.labels for family in registry.families()}
+        self.assertEqual(documented("log.md"), found)
+        self.assertEqual(documented("errors.md").items() - found.items(), set())

@@ -1,4 +1,4 @@
-"""Tests of :mod:`kdns.plugins.log`."""
+"""Tests of :mod:`kdns.plugins.log.lines`, through the whole plugin."""
 
 from __future__ import annotations
 
@@ -13,14 +13,12 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.core.answer import NO_REPLY, Answer
-from kdns.core.failure import Refused, ResolutionFailed
+from kdns.core.failure import ResolutionFailed
 from kdns.core.observe import Exchange
-from kdns.core.reply import render_reply
 from kdns.core.request import Metadata, Request, Transport
-from kdns.corefile.errors import SetupError
 from kdns.plugins.log import directive
-from kdns.plugins.log.lines import COMBINED, COMMON, seconds_text
-from kdns.plugins.seam import House, Site
+from kdns.plugins.log.lines import seconds_text
+from kdns.plugins.seam import Site
 from kdns.wire.constants import (
     AA,
     AD,
@@ -42,86 +40,17 @@ from kdns.wire.names import from_text
 from kdns.wire.query import Edns
 from kdns.wire.records import Record, a_or_aaaa, cname, soa, srv, txt
 from kdns.wire.render import render
-from tests.support import a_house, a_request, blocks_of, built, parsed
+from tests.plugins.log.support import Lines, a_house_with, exchange_of, in_zone_soa
+from tests.support import a_request, blocks_of, built
 
-HERE = Path(__file__).parent.parent / "conformance"
+HERE = Path(__file__).parents[2] / "conformance"
 UPSTREAM = "127.0.0.1:5353"
-DURATION = 0.000114375
-
-
-class Lines(list[str]):
-    """An output."""
-
-    def __call__(self, line: str) -> None:
-        self.append(line)
-
-
-def a_house_with(output: Lines) -> House:
-    """A house whose lines are kept."""
-    return a_house(Clock(), output=output)
-
-
-def exchange_of(
-    request: Request, answer: Answer, seconds: float = DURATION, failure: ResolutionFailed | None = None
-) -> Exchange:
-    """The end of a query as a listener makes it."""
-    reply = None if answer.silent else render_reply(request, answer)
-    return Exchange(request, answer, reply, ".", "", seconds, failure)
-
-
-def in_zone_soa(owner: str) -> Record:
-    """The cluster's own SOA."""
-    names = from_text("ns.dns." + owner), from_text("hostmaster." + owner)
-    return soa(from_text(owner), 30, *names, (1, 7200, 1800, 86400, 30))
 
 
 def upstream_soa() -> Record:
     """The SOA of the resolver that the golden lines were recorded with."""
     names = from_text("ns.example.com."), from_text("admin.example.com.")
     return soa(from_text("example.com."), 60, *names, (7, 7200, 3600, 1209600, 30))
-
-
-class ParseTests(SynchronousTestCase):
-    """What the Corefile may say."""
-
-    def rules(self, text: str) -> list[tuple[bytes, str, str]]:
-        """Name, format and classes of each rule."""
-        config = parsed(directive, f". {{\n{text}\n}}")
-        return [(rule.name, rule.template, " ".join(sorted(rule.classes))) for rule in config.rules]
-
-    def test_rules(self) -> None:
-        """Names, formats and classes; one word alone is a name even if it looks like a format."""
-        every = "denial error success"
-        org, net = from_text("example.org"), from_text("example.net")
-        for text, wanted in [
-            ("log", [(b"\x00", COMMON, every)]),
-            ("log Example.ORG", [(org, COMMON, every)]),
-            ("log {combined}", [(from_text("{combined}"), COMMON, every)]),
-            ("log . {combined}", [(b"\x00", COMBINED, every)]),
-            ("log . {common}", [(b"\x00", COMMON, every)]),
-            ('log . "x {common} y"', [(b"\x00", f"x {COMMON} y", every)]),
-            ('log example.org example.net "{name}"', [(org, "{name}", every), (net, "{name}", every)]),
-            ("log example.org example.net", [(org, COMMON, every), (net, COMMON, every)]),
-            ("log {\n class denial error\n}", [(b"\x00", COMMON, "denial error")]),
-            ("log {\n class denial\n class success\n}", [(b"\x00", COMMON, "denial success")]),
-            ("log {\n class all denial\n}", [(b"\x00", COMMON, every)]),
-            ("log example.org {\n class error\n}\nlog", [(org, COMMON, "error"), (b"\x00", COMMON, every)]),
-        ]:
-            self.assertEqual(self.rules(text), wanted, text)
-
-    def test_errors(self) -> None:
-        """What it may not say."""
-        for text, wanted in [
-            (
-                "log {\n class\n}",
-                "Corefile:3 - Error during parsing: Wrong argument count or unexpected line ending after 'class'",
-            ),
-            ("log {\n class frob\n}", "invalid Class: frob"),
-            ("log {\n frob\n}", "Corefile:3 - Error during parsing: unknown property 'frob'"),
-            ("log a..b", "not a domain name: a..b"),
-        ]:
-            error = self.assertRaises(SetupError, parsed, directive, f". {{\n{text}\n}}")
-            self.assertEqual(str(error), f"plugin/log: {wanted}")
 
 
 class LineTests(SynchronousTestCase):
@@ -207,8 +136,9 @@ class LineTests(SynchronousTestCase):
     def test_unknown_placeholder(self) -> None:
         """What is no placeholder stays as it is; braces do too."""
         exchange = exchange_of(a_request("a.test."), Answer())
-        for template in ("{nope}", "{}", "{", "}", "{>nope} x", "{{}}", "{ name}"):
+        for template in ("{nope}", "{}", "{", "}", "{>nope} x", "{{}}", "{ name}", "%s %", "%(x)d"):
             self.assertEqual(self.line("{proto} " + template, exchange), "udp " + template)
+            self.assertEqual(self.line("{>id} " + template, exchange), "4711 " + template)
         self.assertEqual(self.line("{{name}}", exchange), "{a.test.}")
 
     def test_metadata(self) -> None:
@@ -228,58 +158,80 @@ class LineTests(SynchronousTestCase):
         self.assertEqual(self.line("{rsize}", with_options), "43")
 
 
-class RuleTests(SynchronousTestCase):
-    """Which exchanges have a line."""
+class JsonTests(SynchronousTestCase):
+    """The same as JSON."""
 
     def setUp(self) -> None:
         self.lines = Lines()
         self.house = a_house_with(self.lines)
 
-    def count(self, corefile: str, exchange: Exchange) -> int:
-        """How many lines there are, and that a repetition has as many."""
-        (observer,) = built(directive, corefile, self.house).observers
+    def line(self, words: str, exchange: Exchange, options: str = "format json", **settings: Any) -> str:
+        """The one line of a directive; a repetition for the same client has the same."""
+        house = a_house_with(self.lines, **settings)
+        (observer,) = built(directive, f". {{\n log {words} {{\n {options}\n }}\n}}", house).observers
         observer.finished(exchange)
-        found = len(self.lines)
+        each = observer.repeat(exchange).each
+        assert each is not None
+        each(exchange.request.client, exchange.request.client_port, exchange.request.ident, exchange.seconds)
+        line, again = self.lines
         self.lines.clear()
-        self.assertEqual(observer.repeat(exchange).each is not None, bool(found))
-        return found
+        self.assertEqual(line, again)
+        return line
 
-    def test_classes(self) -> None:
-        """Each kind of reply belongs to one class."""
-        record = a_or_aaaa(from_text("a.test."), 5, bytes(4))
-        referral = Record(from_text("test."), 2, IN, 5, from_text("ns.test."))
-        request = a_request("a.test.")
-        for answer, wanted in [
-            (Answer(answer=(record,)), "success"),
-            (Answer(authority=(referral,)), "success"),
-            (Answer(authority=(in_zone_soa("test."),)), "denial"),
-            (Answer(NXDOMAIN, authority=(in_zone_soa("test."),)), "denial"),
-            (Answer(SERVFAIL), "error"),
-            (Answer(NXDOMAIN, answer=(record,)), "error"),
-            (NO_REPLY, "error"),
-        ]:
-            for name in ("success", "denial", "error"):
-                corefile = f". {{\n log {{\n  class {name}\n }}\n}}"
-                self.assertEqual(
-                    self.count(corefile, exchange_of(request, answer)), int(name == wanted), (answer, name)
-                )
+    def test_every_field(self) -> None:
+        """Numbers are numbers, addresses have no brackets, and fields come in an order that does not change."""
+        answer = Answer(flags=AA, answer=(a_or_aaaa(from_text("a.test."), 5, bytes(4)),))
+        exchange = exchange_of(a_request("A.test.", client="fd00::7", client_port=5000), answer)
+        self.assertEqual(
+            self.line("", exchange),
+            '{"time":"2023-11-14T22:13:20.000000Z","level":"info","plugin":"log","remote":"fd00::7","port":5000,"id":4711,'
+            '"type":"A","class":"IN","name":"a.test.","proto":"udp","size":24,"do":false,"bufsize":512,"rcode":"NOERROR",'
+            '"rflags":"qr,aa,rd","rsize":46,"opcode":0,"duration":0.000114375}',
+        )
 
-    def test_first_rule_decides(self) -> None:
-        """A rule whose name fits is the last one that is looked at, whether it wants the reply or not."""
-        corefile = ". {\n log example.org {\n  class error\n }\n log\n}"
-        self.assertEqual(self.count(corefile, exchange_of(a_request("www.example.org."), Answer())), 0)
-        self.assertEqual(self.count(corefile, exchange_of(a_request("www.example.net."), Answer())), 1)
-        self.assertEqual(self.count(corefile, exchange_of(a_request("wwwexample.org."), Answer())), 1)
+    def test_nothing_sent(self) -> None:
+        """What is not there is null."""
+        found = json.loads(self.line("", exchange_of(a_request("a.test."), NO_REPLY)))
+        self.assertEqual((found["rcode"], found["rflags"], found["rsize"]), (None, None, 0))
 
-    def test_no_rule(self) -> None:
-        """Names that no rule is for are not logged."""
-        self.assertEqual(self.count(". {\n log example.org\n}", exchange_of(a_request("a.test."), Answer())), 0)
+    def test_fields_of_a_format(self) -> None:
+        """A format says which fields there are; its other text says nothing."""
+        metadata: Metadata = {"a/b": '"{0}\n\udcff', "a/later": lambda: "two"}
+        exchange = exchange_of(a_request("{port}.test.", metadata=metadata), Answer(), 2.0)
+        cases: list[tuple[str, dict[str, object]]] = [
+            ("{name}", {"name": "{port}.test."}),
+            ("{duration} and {remote} {nope}", {"duration": 2, "remote": "127.0.0.1"}),
+            ("{/a/b} {/a/later} {/a/none}", {"a/b": '"{0}\n\\udcff', "a/later": "two", "a/none": None}),
+            ("{>id}{port} {local} {>do}", {"id": 4711, "port": 40212, "local": "127.0.0.1", "do": False}),
+            (
+                "{remote} {port} {>id} {duration}",
+                {"remote": "127.0.0.1", "port": 40212, "id": 4711, "duration": 2},
+            ),
+            ("{ }", {}),
+        ]
+        for template, wanted in cases:
+            found = json.loads(self.line(f'. "{template}"', exchange))
+            head = {"time": "2023-11-14T22:13:20.000000Z", "level": "info", "plugin": "log"}
+            self.assertEqual(found, {**head, **wanted}, template)
 
-    def test_no_block(self) -> None:
-        """A query that no block took is not logged."""
-        request, answer = a_request("a.test."), Answer(REFUSED)
-        exchange = Exchange(request, answer, render_reply(request, answer), "dropped", "", 0.0, Refused())
-        self.assertEqual(self.count(". {\n log\n}", exchange), 0)
+    def test_like_the_process(self) -> None:
+        """Without an option lines look as those of the process do; the option decides against it."""
+        exchange = exchange_of(a_request("a.test."), Answer())
+        self.assertTrue(self.line("", exchange, "class all", log_format="json").startswith('{"time"'))
+        self.assertTrue(self.line("", exchange, "format text", log_format="json").startswith("[INFO] 127.0.0.1:"))
+
+    def test_time_of_each(self) -> None:
+        """Each reply has the time at which it was sent."""
+        clock = Clock()
+        house = a_house_with(self.lines, clock)
+        (observer,) = built(directive, ". {\n log {\n format json\n }\n}", house).observers
+        each = observer.repeat(exchange_of(a_request("a.test."), Answer())).each
+        assert each is not None
+        for seconds in (0.25, 0.125):
+            each("10.0.0.1", 1, 1, seconds)
+            clock.advance(1.5)
+        times = [json.loads(line)["time"] for line in self.lines]
+        self.assertEqual(times, ["2023-11-14T22:13:20.000000Z", "2023-11-14T22:13:21.500000Z"])
 
 
 class RepetitionTests(SynchronousTestCase):

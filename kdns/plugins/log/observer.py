@@ -1,0 +1,88 @@
+# -*- test-case-name: tests.plugins.log.test_observer -*-
+"""The observer of *log*: finds the rule for an exchange and has its line written, if the rule's policy says so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf
+
+from kdns.core.observe import EachRepeat, Exchange, Repeat
+from kdns.plugins.budget import LineBudget
+from kdns.plugins.log.lines import Form
+from kdns.plugins.log.policy import Choice, Clients, Judge, Lot, judge
+from kdns.plugins.replies import DROPPED, reply_class
+from kdns.plugins.seam import Output
+from kdns.wire.names import is_subdomain
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """One directive of the Corefile, at work."""
+
+    names: tuple[bytes, ...]
+    classes: frozenset[str]
+    form: Form
+    choice: Choice
+    slower: float = 0.0
+    clients: Clients | None = None
+    lot: Lot | None = None
+    slow: float = inf
+    budget: LineBudget | None = None
+
+    def wants(self, exchange: Exchange, kind: str) -> bool:
+        """Whether an exchange of the class *kind* has a line, as far as its client and its duration have no say."""
+        return kind in self.classes and self.choice.fits(exchange)
+
+    def judge(self, exchange: Exchange, kind: str) -> Judge | None:
+        """What decides for the exchange and each repetition; None when all have a line."""
+        return judge(
+            kind == "error" or exchange.failure is not None,
+            slower=self.slower,
+            clients=self.clients,
+            lot=self.lot,
+            slow=self.slow,
+            admit=None if self.budget is None else self.budget.admit,
+        )
+
+
+class QueryLog:
+    """The observer of one server block."""
+
+    def __init__(self, rulings: Sequence[Ruling], output: Output) -> None:
+        self._rulings = [(name, ruling) for ruling in rulings for name in ruling.names]
+        self._output = output
+
+    def finished(self, exchange: Exchange) -> None:
+        """Write the line of an exchange if a rule wants it."""
+        each = self._each(exchange)
+        if each is not None:
+            request = exchange.request
+            each(request.client, request.client_port, request.ident, exchange.seconds)
+
+    def repeat(self, exchange: Exchange) -> Repeat:
+        """The line of a repetition, ready but for what differs from client to client."""
+        return Repeat(each=self._each(exchange))
+
+    def _each(self, exchange: Exchange) -> EachRepeat | None:
+        """The first rule whose name fits decides, whether it wants the reply or not. What no block took is not logged."""
+        if exchange.zone == DROPPED:
+            return None
+        qname = exchange.request.qname
+        for name, ruling in self._rulings:
+            if is_subdomain(qname, name):
+                kind = reply_class(exchange)
+                if not ruling.wants(exchange, kind):
+                    return None
+                has_line = ruling.judge(exchange, kind)
+                writer = ruling.form.writer(exchange, self._output)
+                return writer if has_line is None else _judged(has_line, writer)
+        return None
+
+
+def _judged(has_line: Judge, writer: EachRepeat) -> EachRepeat:
+    def each(client: str, port: int, ident: int, seconds: float) -> None:
+        if has_line(client, seconds):
+            writer(client, port, ident, seconds)
+
+    return each

@@ -1,0 +1,144 @@
+# -*- test-case-name: tests.plugins.log.test_observer -*-
+"""
+Which replies have a line: a core module of *log*.
+
+What depends on the exchange alone (:meth:`Choice.fits`) is decided once, for it and all its repetitions. What differs from one repetition
+to the next (client, duration, lot, budget) is decided for each, by a :data:`Judge` that costs well under a microsecond.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from math import inf, log
+from random import Random
+
+from kdns.core.metrics import Counter
+from kdns.core.observe import Exchange
+from kdns.wire.names import is_subdomain
+
+Network = IPv4Network | IPv6Network
+
+MOST_KNOWN = 10_000
+"""Clients whose networks are remembered; past that the memory begins anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """``only`` and ``except`` of a directive; an empty ``only`` asks for nothing."""
+
+    only_names: tuple[bytes, ...] = ()
+    except_names: tuple[bytes, ...] = ()
+    only_clients: tuple[Network, ...] = ()
+    except_clients: tuple[Network, ...] = ()
+    only_rcodes: frozenset[int] = frozenset()
+    except_rcodes: frozenset[int] = frozenset()
+
+    def fits(self, exchange: Exchange) -> bool:
+        """Whether name and response code are wanted; a query that got no reply has no response code."""
+        if self.only_rcodes or self.except_rcodes:
+            rcode = -1 if exchange.reply is None else exchange.answer.rcode
+            if rcode in self.except_rcodes or (self.only_rcodes and rcode not in self.only_rcodes):
+                return False
+        if self.only_names or self.except_names:
+            qname = exchange.request.qname
+            if any(is_subdomain(qname, name) for name in self.except_names):
+                return False
+            return not self.only_names or any(is_subdomain(qname, name) for name in self.only_names)
+        return True
+
+    @property
+    def clients(self) -> Clients | None:
+        """What decides by client; None when the Corefile does not ask for it."""
+        if not self.only_clients and not self.except_clients:
+            return None
+        return Clients(self.only_clients, self.except_clients)
+
+
+class Clients:
+    """Clients by network; what was decided of one is remembered."""
+
+    def __init__(self, only: tuple[Network, ...], others: tuple[Network, ...]) -> None:
+        self._only = only
+        self._except = others
+        self._known: dict[str, bool] = {}
+
+    def wanted(self, client: str) -> bool:
+        """Whether the lines of a client, an address as text, are wanted."""
+        known = self._known.get(client)
+        if known is None:
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+            known = self._known[client] = self._decide(client)
+        return known
+
+    def _decide(self, client: str) -> bool:
+        address = ip_address(client)
+        if any(address in network for network in self._except):
+            return False
+        return not self._only or any(address in network for network in self._only)
+
+
+class Lot:
+    """
+    One of *n*, drawn by lot.
+
+    Not every n-th: A and AAAA of a name come in pairs, and with an even number only the one or the other would ever be seen. How many to
+    pass over is drawn once for each that is taken, which is as good as drawing for each and costs nothing in between.
+    """
+
+    def __init__(self, n: int, random: Random, held: Counter) -> None:
+        self._scale = 1 / log(1 - 1 / n) if n > 1 else 0.0
+        self._random = random
+        self._held = held
+        self._left = self._gap()
+
+    def draw(self) -> bool:
+        """Whether this is the one; the others are counted."""
+        left = self._left - 1
+        if left:
+            self._left = left
+            self._held.value += 1
+            return False
+        self._left = self._gap()
+        return True
+
+    def _gap(self) -> int:
+        return 1 + int(log(1.0 - self._random.random()) * self._scale)
+
+
+Judge = Callable[[str, float], bool]
+"""Whether a reply to a client, after so many seconds, has a line."""
+
+
+def judge(
+    error: bool,
+    *,
+    slower: float = 0.0,
+    clients: Clients | None = None,
+    lot: Lot | None = None,
+    slow: float = inf,
+    admit: Callable[[bool], bool] | None = None,
+) -> Judge | None:
+    """
+    What decides for an exchange and its repetitions; None when all have a line.
+
+    :param error: whether it is an error, which the lot does not take away.
+    :param slower: only replies that took as many seconds.
+    :param lot: decides among what is no error and took less than *slow* seconds.
+    :param admit: has the last word, and is asked for nothing that has no line anyway.
+    """
+    draw = None if lot is None or error else lot.draw
+    if not slower and clients is None and draw is None and admit is None:
+        return None
+    wanted = None if clients is None else clients.wanted
+
+    def has_line(client: str, seconds: float) -> bool:
+        if seconds < slower or (wanted is not None and not wanted(client)):
+            return False
+        if draw is not None and seconds < slow and not draw():
+            return False
+        return admit is None or admit(error)
+
+    return has_line
