@@ -24,8 +24,8 @@ HERE = Path(__file__).parent
 USUAL = ("rows", "latency")
 """What runs when nothing is asked for."""
 
-NO_BENCHMARKS = ("__main__", "api_driver", "inside", "peers")
-"""Modules that can be run, by the benchmarks."""
+NO_BENCHMARKS = ("__main__", "api_driver", "inside", "markdown", "peers")
+"""Modules that can be run but measure nothing of their own."""
 
 QUICK = {"cluster_memory": ("2000", "6000")}
 """Arguments of those that do not know ``--quick``; one that neither knows it nor stands here is quick anyway."""

@@ -43,8 +43,21 @@ def on_core(core: int) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
+def _stolen() -> tuple[int, int]:
+    """Ticks of all cores that the machine's host gave to others, and all ticks, since the machine started."""
+    try:
+        ticks = [int(value) for value in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    except (OSError, ValueError):
+        return 0, 0
+    return ticks[7] if len(ticks) > 7 else 0, sum(ticks)
+
+
+_BUSY_BEFORE, _STOLEN_BEFORE = os.getloadavg()[0], _stolen()
+
+
 def describe() -> dict[str, Any]:
     """What should stand beside figures: when, where, what was measured, and how busy the machine was."""
+    stolen, ticks = (now - before for now, before in zip(_stolen(), _STOLEN_BEFORE, strict=True))
     return {
         "when": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         "commit": _printed("git", "describe", "--always", "--dirty"),
@@ -53,7 +66,8 @@ def describe() -> dict[str, Any]:
         "kernel": platform.release(),
         "python": platform.python_version(),
         "twisted": version("twisted"),
-        "load average": os.getloadavg()[0],
+        "load average before": round(_BUSY_BEFORE, 2),
+        "stolen by the host": f"{stolen / max(1, ticks):.1%}",
     }
 
 

@@ -9,9 +9,11 @@ import sys
 from collections import Counter
 from importlib import import_module
 from pathlib import Path
+from typing import ClassVar
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from bench import markdown
 from bench.__main__ import QUICK, USUAL, arguments_for, benchmarks, split
 from bench.cluster import Size, addresses
 from bench.load import Run, query, said
@@ -247,6 +249,45 @@ coredns_panics_total 2
             ]
         ):
             self.assertFalse(self.held(after, runs, memory)[number])
+
+
+class MarkdownTests(SynchronousTestCase):
+    """The figures of a file as tables."""
+
+    SERVER: ClassVar[dict[str, object]] = {"average": 0.1, "p99": 0.4, "slowest": 2.0, "lost": 0, "resident": 80.0}
+
+    def test_rows(self) -> None:
+        """A row says the multiple of medians and the cost beside the peer's; what misses its target is bold."""
+        row = {
+            "target": 6.5,
+            "peer": "nsd",
+            "peer target": 1.5,
+            "kdns": {**self.SERVER, "rates": [1.0, 120_000.0, 120_000.0], "each": [8.0], "busy": [1.0]},
+            "yardstick": {"rates": [20_000.0], "each": [48.0]},
+            "nsd": {"each": [6.4]},
+        }
+        (_, line) = markdown.rows({"hot": row})
+        self.assertEqual(line, ["hot", "20,000", "120,000", "**6.0**", "6.5", "6.0", "0.10", "0.40", "2.00", "0"])
+        (_, line) = markdown.costs({"hot": row})
+        self.assertEqual(line, ["hot", "8.0", "48.0", "nsd 6.4", "1.25", "1.5", "100%", "80"])
+        del row["nsd"]
+        self.assertEqual(markdown.costs({"hot": row})[1][3:6], ["", "", ""])
+
+    def test_latency(self) -> None:
+        """A situation is held against its own limits; what stands in brackets against none."""
+        found = {key: [5.0] for key in ("average", "p50", "p99", "p999", "slowest")} | {"lost": 0}
+        _, idle, busy, nsd = markdown.latency({"idle": found, "relists": found, "(NSD, idle)": found})
+        self.assertEqual(idle, ["idle", "**5.00**", "5.00", "**5.00**", "5.00", "5.0", "0"])
+        self.assertEqual(busy[1:6], ["5.00", "5.00", "**5.00**", "5.00", "5.0"])
+        self.assertEqual(nsd[1:6], ["5.00", "5.00", "5.00", "5.00", "5.0"])
+
+    def test_soak(self) -> None:
+        """What does not hold is bold."""
+        verdicts = [{"what": "panics", "found": "0", "holds": True}, {"what": "lost", "found": "1", "holds": False}]
+        self.assertEqual(
+            markdown.written(markdown.soak({"verdicts": verdicts})),
+            "| what should hold | found | holds |\n| --- | ---: | ---: |\n| panics | 0 | yes |\n| lost | 1 | **no** |",
+        )
 
 
 class KeepTests(SynchronousTestCase):
