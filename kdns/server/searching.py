@@ -79,7 +79,7 @@ def made_below(labels: Sequence[bytes], known: Known, zone: bytes) -> bool:
     last = front[-1]
     if len(front) < 2 or known.service(namespace, last) is not None:
         return False  # a missing service, or something missing of one that is there
-    if len(front) == 2 or len(front) == 3 and front[0][:1] == b"_" == front[1][:1]:
+    if len(front) == 2 or (len(front) == 3 and front[0][:1] == b"_" == front[1][:1]):
         return _ends_outside(last, known, zone)
     return True
 
