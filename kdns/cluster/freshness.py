@@ -77,6 +77,9 @@ class FreshnessMetrics:
             "Seconds since the whole state of a resource was last entered.",
             ("resource",),
         )
+        self._synced = registry.gauge(
+            "kdns_kubernetes_synced", "1 when the whole state of a resource was entered once, else 0.", ("resource",)
+        )
         self.relists = registry.counter(
             "kdns_kubernetes_relists_total",
             "How often the whole state of a resource was asked for, by reason.",
@@ -97,20 +100,22 @@ class FreshnessMetrics:
             "Objects that the periodic comparison with the API server found to differ and put right.",
             ("resource",),
         )
-        self._gauges: dict[str, tuple[Gauge, Gauge]] = {}
+        self._gauges: dict[str, tuple[Gauge, ...]] = {}
 
     def show(self, watch: Freshness) -> None:
         """Make the cells of a watch; its gauges follow it from now on."""
         resource = watch.resource
         event_age = self._event_age.gauge(resource, read=lambda: watch.event_age(self._now()))
         sync_age = self._sync_age.gauge(resource, read=lambda: watch.sync_age(self._now()))
-        self._gauges[resource] = (event_age, sync_age)
+        synced = self._synced.gauge(resource, read=lambda: float(watch.synced))
+        self._gauges[resource] = (event_age, sync_age, synced)
         self.bad_objects.counter(resource)
         self.drift_repaired.counter(resource)
 
     def hide(self, watch: Freshness) -> None:
         """A watch has ended: its ages mean nothing any more."""
-        for family, gauge in zip((self._event_age, self._sync_age), self._gauges.pop(watch.resource, ()), strict=False):
+        families = (self._event_age, self._sync_age, self._synced)
+        for family, gauge in zip(families, self._gauges.pop(watch.resource, ()), strict=False):
             # Another configuration may watch the same resource by now, with the same cell or another.
             if family.cells.get((watch.resource,)) is gauge:
                 family.forget(watch.resource)

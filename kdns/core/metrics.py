@@ -118,6 +118,11 @@ class Family:
             cell.read = read
         return cell
 
+    def read_from(self, *values: str, read: Callable[[], float]) -> None:
+        """The number with these label values is asked for when somebody scrapes; a counter that is kept elsewhere."""
+        self._check(values)
+        self.cells[values] = Gauge(read)
+
     def histogram(self, *values: str) -> Histogram:
         """The histogram with these label values."""
         cell = self.cells.get(values)

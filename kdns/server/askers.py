@@ -8,18 +8,20 @@ three microseconds. Whoever owns it tells it the time, with :meth:`Askers.turn`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from ipaddress import ip_address
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from kdns.cluster.index import ClusterIndex
 from kdns.core.sketch import PERIODS, Recent
 from kdns.server.searching import SearchPaths
 from kdns.wire.constants import NXDOMAIN
 from kdns.wire.names import to_text
 
+if TYPE_CHECKING:
+    from kdns.cluster.index import ClusterIndex
+
 PERIOD = 60.0
-"""Seconds between two turns: what is shown is of two to three minutes."""
+"""Seconds of a period: what is shown is of two to three minutes."""
 
 FAMILY_MARK = 255
 """First octet of a query in a table that clients of both families share; see :func:`kdns.server.addresses.table_key`."""
@@ -41,12 +43,16 @@ class Askers:
     """
     The most frequent of everything over the last minutes.
 
+    :param clock: seconds of a clock that never goes back.
     :ivar clients: addresses as text.
     :ivar names: in wire form and lower case, as are *denied*.
     :ivar denied: names that do not exist.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._turns = clock() + PERIOD
+        self._began = [clock()]
         self.clients: Recent[str] = Recent()
         self.names: Recent[bytes] = Recent()
         self.denied: Recent[bytes] = Recent()
@@ -83,11 +89,21 @@ class Askers:
                 self.wasted_ever += times
                 self._wasted[-1] += times
 
-    def turn(self) -> None:
-        """A period ends; the oldest is forgotten."""
+    def look(self) -> None:
+        """Begin a new period if it is time, and forget the oldest."""
+        now = self._clock()
+        if now < self._turns:
+            return
+        self._turns = now + PERIOD
+        self._began = [*self._began, now][-PERIODS:]
         for recent in (self.clients, self.names, self.denied):
             recent.turn()
         self._wasted = [*self._wasted, 0][-PERIODS:]
+
+    @property
+    def seconds(self) -> float:
+        """Of how many seconds the figures are."""
+        return self._clock() - self._began[0]
 
     def waste(self) -> Waste:
         """What search paths cost in the last minutes."""

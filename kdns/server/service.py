@@ -21,6 +21,8 @@ from twisted.python.failure import Failure
 from kdns.corefile.errors import CorefileError, Place
 from kdns.corefile.loader import Corefile
 from kdns.plugins.seam import House, Output, Resource, Unavailable
+from kdns.server import gauges
+from kdns.server.askers import Askers
 from kdns.server.assembly import Configuration, Endpoint, assemble
 from kdns.server.limits import table_octets
 from kdns.server.listener import Listener
@@ -28,6 +30,7 @@ from kdns.server.pending import Waiting
 from kdns.server.reloads import Reloads
 from kdns.server.sockets import OpenEndpoint, open_endpoint
 from kdns.server.table import Room
+from kdns.server.vitals import Vitals
 
 log = Logger(namespace="kdns.server")
 
@@ -60,6 +63,8 @@ class KdnsService(Service):
         self.taken_over: Callable[[Configuration], None] = lambda configuration: None
         """Told of each configuration that is being served from now on."""
         self.room = Room(table_octets())
+        self.askers = Askers(house.clock)
+        self.vitals = Vitals(house.clock)
         self.configuration: Configuration | None = None
         self.endpoints: dict[Endpoint, OpenEndpoint] = {}
         self._running: list[Resource] = []
@@ -81,6 +86,8 @@ class KdnsService(Service):
         """What became of the reloads so far."""
 
         house.check_reload = self.check_reload
+        house.sample = self.askers.sample
+        gauges.declare(self)
         registry = house.registry
         registry.gauge("kdns_answer_table_entries", "Finished replies held to be given again.").gauge(
             read=lambda: float(sum(len(table) for opened in self.endpoints.values() for table in opened.tables))
@@ -349,11 +356,14 @@ class KdnsService(Service):
         old = [resource for resource in self._running if resource not in configuration.resources]
         self._running = list(configuration.resources)
         self.configuration = configuration
+        self.askers.serve(gauges.search_paths(configuration))
         self.taken_over(configuration)
         return old, closed
 
     def _fold(self) -> None:
-        """Charge what the tables counted, a part at a time."""
+        """Charge what the tables counted, a part at a time, and look at what else goes by the clock."""
+        self.vitals.look()
+        self.askers.look()
         more = self.house.tallies.fold(FOLD_AT_ONCE)
         self._timer = self.house.reactor.callLater(0 if more else FOLD_INTERVAL, self._fold)
 

@@ -35,10 +35,12 @@ class FreshnessTests(SynchronousTestCase):
         watch = Freshness("services", started=90.0)
         metrics.show(watch)
         self.assertIn('kdns_kubernetes_last_event_age_seconds{resource="services"} 10', list(registry.lines()))
-        now[0] = 105.0
+        self.assertIn('kdns_kubernetes_synced{resource="services"} 0', list(registry.lines()))
+        now[0] = watch.last_sync = 105.0
         self.assertIn('kdns_kubernetes_last_event_age_seconds{resource="services"} 15', list(registry.lines()))
+        self.assertIn('kdns_kubernetes_synced{resource="services"} 1', list(registry.lines()))
         metrics.hide(watch)
-        self.assertFalse([line for line in registry.lines() if "age_seconds{" in line])
+        self.assertFalse([line for line in registry.lines() if "age_seconds{" in line or "synced{" in line])
         self.assertIn('kdns_kubernetes_bad_objects_total{resource="services"} 0', list(registry.lines()))
 
 

@@ -6,6 +6,7 @@ from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.cluster.changes import Upsert
@@ -42,7 +43,8 @@ class AskersTests(SynchronousTestCase):
     """Samples."""
 
     def setUp(self) -> None:
-        self.askers = Askers()
+        self.clock = Clock()
+        self.askers = Askers(self.clock.seconds)
         self.askers.serve(SearchPaths([(DOMAIN, index_of(Namespace(b"shop")))]))
 
     def test_sample(self) -> None:
@@ -71,13 +73,22 @@ class AskersTests(SynchronousTestCase):
         self.askers.sample(b"\xff" + query("a.example"), reply(NOERROR), "fd00::1", 1)
         self.assertEqual(self.askers.names.top(1).things, [(from_text("a.example"), 1)])
 
-    def test_turns(self) -> None:
-        """What was asked three periods ago is forgotten, waste included; what was ever counted stays."""
+    def pass_seconds(self, seconds: int) -> None:
+        """Let time pass, with a look each second."""
+        for _ in range(seconds):
+            self.clock.advance(1.0)
+            self.askers.look()
+
+    def test_minutes(self) -> None:
+        """What was asked three minutes ago is forgotten, waste included; what was ever counted stays."""
+        self.pass_seconds(30)
+        self.assertEqual(self.askers.seconds, 30.0)
         self.askers.sample(query("example.com.shop.svc.cluster.local"), reply(NXDOMAIN), "10.0.0.1", 1)
-        for _ in range(2):
-            self.askers.turn()
+        self.pass_seconds(149)
         self.assertEqual(self.askers.waste(), Waste(1, 1))
-        self.askers.turn()
+        self.assertEqual(self.askers.seconds, 179.0)
+        self.pass_seconds(1)
+        self.assertEqual(self.askers.seconds, 120.0)
         self.assertEqual(self.askers.waste(), Waste(0, 0))
         self.assertEqual(self.askers.waste().share, 0.0)
         self.assertEqual(self.askers.clients.top(1).things, [])
@@ -98,7 +109,7 @@ class AskersTests(SynchronousTestCase):
     @given(st.binary(min_size=1, max_size=80), st.binary(min_size=2, max_size=20))
     def test_anything(self, octets: bytes, said: bytes) -> None:
         """Whatever the octets are, nothing is raised, and what was noted can be shown."""
-        askers = Askers()
+        askers = Askers(Clock().seconds)
         askers.serve(SearchPaths([(DOMAIN, index_of(Namespace(b"shop")))]))
         askers.sample(octets, said, "10.0.0.1", 1)
         askers.sample(query("x") + octets, said, "10.0.0.1", 1)

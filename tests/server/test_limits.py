@@ -6,7 +6,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.server.limits import TABLE_LEAST, TABLE_MOST, memory_limit, table_octets
+from kdns.server.limits import TABLE_LEAST, TABLE_MOST, memory_limit, processor_limit, table_octets
 
 
 class LimitTests(SynchronousTestCase):
@@ -25,6 +25,21 @@ class LimitTests(SynchronousTestCase):
         self.assertEqual(memory_limit((missing, self.file("1048576"))), 1048576)
         self.assertIsNone(memory_limit((self.file("max\n"), missing)))
         self.assertIsNone(memory_limit((self.file("9223372036854771712\n"),)))
+
+    def test_processor(self) -> None:
+        """The quota of the control group in cores, in either version's files; none means no limit."""
+        missing = Path(self.mktemp())
+        self.assertEqual(processor_limit(self.file("50000 100000\n"), missing), 0.5)
+        self.assertEqual(processor_limit(self.file("200000 100000\n"), missing), 2.0)
+        self.assertIsNone(processor_limit(self.file("max 100000\n"), missing))
+        self.assertIsNone(processor_limit(missing, missing))
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        (folder / "cpu.cfs_period_us").write_text("100000\n")
+        quota = folder / "cpu.cfs_quota_us"
+        for text, cores in (("25000\n", 0.25), ("-1\n", None)):
+            quota.write_text(text)
+            self.assertEqual(processor_limit(missing, quota), cores)
 
     def test_table(self) -> None:
         """A tenth of the memory, between two bounds."""

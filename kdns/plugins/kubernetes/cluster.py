@@ -19,6 +19,7 @@ from kdns.cluster.api_source import ApiSource, Limits
 from kdns.cluster.aside import in_thread
 from kdns.cluster.credentials import Wanted
 from kdns.cluster.finding import find_credentials
+from kdns.cluster.freshness import Freshness
 from kdns.cluster.index import ClusterIndex
 from kdns.cluster.manifest_source import ManifestSource
 from kdns.cluster.manifests import Selection
@@ -84,6 +85,11 @@ class LiveCluster(Resource):
     def why_not_ready(self) -> str:
         """What is still missing, in words."""
         return self._source.why_not_ready()
+
+    def watches(self) -> list[Freshness]:
+        """How each watch of the API is doing; none where the cluster is read from files."""
+        watches: dict[str, Freshness] = getattr(self._source, "freshness", {})
+        return list(watches.values())
 
     def start(self) -> Deferred[None]:
         """Begin to read the cluster; fires when it is synced, or a snapshot is there, or the time-out is over."""
