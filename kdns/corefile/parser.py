@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from kdns.corefile.environment import expand
-from kdns.corefile.errors import ExpectedToken, ParseError, nearest_hint
+from kdns.corefile.errors import CorefileError, ExpectedToken, ParseError, nearest_hint
 from kdns.corefile.files import DiskFiles, Files
 from kdns.corefile.imports import MAX_TOKENS, Imports, first_tokens
 from kdns.corefile.lexer import Token
@@ -43,6 +43,15 @@ def accept_none(name: str) -> bool:
     return False
 
 
+Forgive = Callable[[CorefileError], bool]
+"""Asked about a fault after which reading could go on; false ends it with the fault, as it must for whoever wants to serve."""
+
+
+def forgive_none(error: CorefileError) -> bool:
+    """The first fault ends it."""
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """
@@ -52,12 +61,14 @@ class Surroundings:
     :ivar environment: the variables that references are replaced with.
     :ivar files: where imports come from.
     :ivar accept: asked about a directive that is not known; true lets it pass. So a plugin can be named by its dotted Python name.
+    :ivar forgive: asked about unknown directives, and about imports that bring nothing; so a check finds more than one fault.
     """
 
     known: Collection[str]
     environment: Mapping[str, str] = field(default_factory=dict)
     files: Files = field(default_factory=DiskFiles)
     accept: Callable[[str], bool] = accept_none
+    forgive: Forgive = forgive_none
 
 
 def parse(text: str, file: str, surroundings: Surroundings) -> Parsed:
@@ -210,7 +221,7 @@ class _Parser:
         name = self._expanded(token)
         known = self._surroundings.known
         if name.text not in known and not self._surroundings.accept(name.text):
-            raise self._refusal(f"Unknown directive '{name.text}'", hint=nearest_hint(name.text, known))
+            self._complain(self._refusal(f"Unknown directive '{name.text}'", hint=nearest_hint(name.text, known)))
         tokens = found.setdefault(name.text, [])
         tokens.append(replace(name, starts_line=True))
         depth = 0
@@ -244,9 +255,19 @@ class _Parser:
         further = self._peek()
         if further is not None and not further.starts_line:
             raise self._refusal("Import takes only one argument (glob pattern or file)")
-        self._put(self._imports.resolve(wanted))
+        try:
+            brought = self._imports.resolve(wanted)
+        except ParseError as error:
+            self._complain(error)
+        else:
+            self._put(brought)
 
     # Errors that are made in several places
+
+    def _complain(self, error: ParseError) -> None:
+        """End with *error*, unless it is forgiven."""
+        if not self._surroundings.forgive(error):
+            raise error
 
     def _stray_close(self) -> ParseError:
         return self._refusal("Unexpected '}' because no matching opening brace")

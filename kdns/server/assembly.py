@@ -3,12 +3,13 @@
 From a Corefile to a configuration that could be served: blocks, chains, listeners, resources. Nothing is started here.
 
 All directives of all blocks are parsed, in the fixed order of plugins, before any is built. So the first thing that is wrong is found
-before anything exists, and building has no effect but in the values returned.
+before anything exists, and building has no effect but in the values returned. Who only wants to know what is wrong gives a *forgive* and
+is told of every fault; the first is the one that ends a start, because it is found in the same way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -17,13 +18,14 @@ from msgspec.structs import replace as changed
 from kdns.core.chain import chain
 from kdns.core.request import Request
 from kdns.corefile.dispenser import Dispenser
-from kdns.corefile.errors import Place, SetupError
+from kdns.corefile.errors import CorefileError, Overlap, Place, SetupError
 from kdns.corefile.fingerprint import fingerprint
 from kdns.corefile.keys import Scheme, ServerKey, server_keys, syntax_warning
 from kdns.corefile.loader import Corefile, load_file, load_text
 from kdns.corefile.order import CONFIGURATION_ONLY, DIRECTIVE_ORDER, NO_SAY
 from kdns.corefile.overlap import Claim, check_overlaps
-from kdns.corefile.parser import Surroundings
+from kdns.corefile.parser import Forgive, Surroundings, forgive_none
+from kdns.corefile.tree import ServerBlock
 from kdns.plugins import registry
 from kdns.plugins.seam import Block, Directive, House, Keeper, MetadataSource, Readiness, Resource, Site
 from kdns.server.addresses import server_label
@@ -79,9 +81,22 @@ class Configuration:
     warnings: list[str] = field(default_factory=list)
 
 
-def surroundings(environment: Mapping[str, str]) -> Surroundings:
+Judge = Callable[[CorefileError, bool], bool]
+"""
+Told of a fault, and whether it came up while building, so that it depends on this machine and not on the text alone.
+
+True goes on without what is at fault; what comes of that can be looked at, and must not be started.
+"""
+
+
+def no_mercy(error: CorefileError, of_machine: bool) -> bool:
+    """The first fault ends it."""
+    return False
+
+
+def surroundings(environment: Mapping[str, str], forgive: Forgive = forgive_none) -> Surroundings:
     """What a Corefile is read against: kdns's directives and *environment*."""
-    return Surroundings(known=DIRECTIVE_ORDER, environment=environment, accept=registry.accept)
+    return Surroundings(DIRECTIVE_ORDER, environment, accept=registry.accept, forgive=forgive)
 
 
 def read(path: str | None, environment: Mapping[str, str]) -> Corefile:
@@ -93,94 +108,169 @@ def read(path: str | None, environment: Mapping[str, str]) -> Corefile:
     return load_file(path, surroundings(environment))
 
 
-def read_text(text: str, environment: Mapping[str, str], name: str = "Corefile") -> Corefile:
+def read_text(
+    text: str, environment: Mapping[str, str], name: str = "Corefile", forgive: Forgive = forgive_none
+) -> Corefile:
     """
     Read a Corefile from a text.
 
+    :param forgive: see :class:`~kdns.corefile.parser.Surroundings`.
     :raises CorefileError: it is none.
     """
-    return load_text(text, surroundings(environment), name)
+    return load_text(text, surroundings(environment, forgive), name)
 
 
-def assemble(corefile: Corefile, house: House, running: Keeper | None = None) -> Configuration:
+def assemble(
+    corefile: Corefile, house: House, running: Keeper | None = None, forgive: Judge = no_mercy
+) -> Configuration:
     """
     Build all blocks of a Corefile.
 
     :param running: the resources of the configuration that runs now; those that did not change are taken over.
-    :raises CorefileError: something in it cannot be.
+    :param forgive: asked about each fault; the default forgives none.
+    :raises CorefileError: something in it cannot be, and is not forgiven.
     """
-    kept = Keeper(running.taken if running is not None else None)
-    warnings = [f"[WARNING] {text}" for text in corefile.warnings]
-    configuration = Configuration(corefile, kept=kept, warnings=warnings)
-    parsed: dict[tuple[int, str], tuple[Directive, Any]] = {}
-    blocks: list[Block] = []
-    for tree in corefile.blocks:
-        keys = server_keys(tree, house.dns_port)
-        for key in keys:
-            warning = syntax_warning(key.zone_text)
-            if warning is not None:
-                configuration.warnings.append(warning)
-        telling = {name: directive for name, directive in tree.directives.items() if name not in NO_SAY}
-        same = fingerprint((replace(tree, directives=telling),))
-        blocks.append(Block(keys, frozenset(tree.directives), fingerprint=same))
-    for name, directive in _directives(corefile):
-        for number, tree in enumerate(corefile.blocks):
-            if name in tree.directives:
-                config = directive.parse(Dispenser(tree.directives[name]), blocks[number])
-                if name == "root":
-                    blocks[number] = replace(blocks[number], root=str(config))
-                parsed[number, name] = (directive, config)
-    configuration.sites = [Site(house, block, number, kept=kept) for number, block in enumerate(blocks)]
-    resources: dict[int, Resource] = {}
-    for name in dict.fromkeys(name for _, name in parsed):
-        for site in configuration.sites:
-            if (site.number, name) in parsed:
-                directive, config = parsed[site.number, name]
-                place = corefile.blocks[site.number].directives[name].place
+    return _Assembly(corefile, house, Keeper(running.taken if running is not None else None), forgive).whole()
+
+
+class _Assembly:
+    """One Corefile on its way to a configuration."""
+
+    def __init__(self, corefile: Corefile, house: House, kept: Keeper, forgive: Judge) -> None:
+        self._corefile = corefile
+        self._house = house
+        self._kept = kept
+        self._forgive = forgive
+        warnings = [f"[WARNING] {text}" for text in corefile.warnings]
+        self._configuration = Configuration(corefile, kept=kept, warnings=warnings)
+        self._parsed: dict[tuple[int, str], tuple[Directive, Any]] = {}
+        self._unsure: set[int] = set()
+        """Numbers of blocks whose keys or addresses are not known, because something about them was forgiven."""
+
+    def whole(self) -> Configuration:
+        """All steps in their order."""
+        configuration = self._configuration
+        blocks = self._parse(self._blocks())
+        configuration.sites = [Site(self._house, block, number, kept=self._kept) for number, block in enumerate(blocks)]
+        self._build()
+        self._check_claims()
+        self._serve()
+        return configuration
+
+    def _complain(self, error: CorefileError, place: Place | None = None, *, of_machine: bool = False) -> None:
+        """
+        End with *error*, unless it is forgiven.
+
+        :param place: where it comes from, when it does not know that itself.
+        """
+        if error.place is None:
+            error.place = place
+        if not self._forgive(error, of_machine):
+            raise error
+
+    def _blocks(self) -> list[Block]:
+        blocks: list[Block] = []
+        for number, tree in enumerate(self._corefile.blocks):
+            try:
+                keys = server_keys(tree, self._house.dns_port)
+            except CorefileError as error:
+                self._complain(error)
+                self._unsure.add(number)
+                keys = server_keys(replace(tree, keys=(replace(tree.keys[0], text="."),)), self._house.dns_port)
+            for key in keys:
+                warning = syntax_warning(key.zone_text)
+                if warning is not None:
+                    self._configuration.warnings.append(warning)
+            telling = {name: directive for name, directive in tree.directives.items() if name not in NO_SAY}
+            same = fingerprint((replace(tree, directives=telling),))
+            blocks.append(Block(keys, frozenset(tree.directives), fingerprint=same))
+        return blocks
+
+    def _parse(self, blocks: list[Block]) -> list[Block]:
+        for name, directive in self._directives():
+            for number, tree in enumerate(self._corefile.blocks):
+                if name in tree.directives:
+                    try:
+                        config = directive.parse(Dispenser(tree.directives[name]), blocks[number])
+                    except CorefileError as error:
+                        self._complain(error, tree.directives[name].place)
+                        self._leave_out(number, name)
+                        continue
+                    if name == "root":
+                        blocks[number] = replace(blocks[number], root=str(config))
+                    self._parsed[number, name] = (directive, config)
+        return blocks
+
+    def _leave_out(self, number: int, name: str) -> None:
+        """Go on without a directive of a block."""
+        if name == "bind":
+            self._unsure.add(number)
+
+    def _build(self) -> None:
+        configuration = self._configuration
+        resources: dict[int, Resource] = {}
+        for name in dict.fromkeys(name for _, name in self._parsed):
+            for site, tree in zip(configuration.sites, self._corefile.blocks, strict=True):
+                if (site.number, name) in self._parsed:
+                    directive, config = self._parsed[site.number, name]
+                    place = tree.directives[name].place
+                    try:
+                        directive.build(config, site)
+                    except CorefileError as error:
+                        self._complain(error, place, of_machine=True)
+                        self._leave_out(site.number, name)
+                    for resource in site.resources:
+                        resources[id(resource)] = resource
+                        configuration.places.setdefault(id(resource), place)
+        configuration.resources = list(resources.values())
+
+    def _directives(self) -> list[tuple[str, Directive]]:
+        """All directives that the Corefile uses, in the order of plugins."""
+        found: dict[str, Directive] = {}
+        refused: set[str] = set()
+        for tree in self._corefile.blocks:
+            for name, use in tree.directives.items():
+                if name in found or name in refused:
+                    continue
                 try:
-                    directive.build(config, site)
-                except SetupError as error:
-                    error.place = error.place or place
-                    raise
-                for resource in site.resources:
-                    resources[id(resource)] = resource
-                    configuration.places.setdefault(id(resource), place)
-    configuration.resources = list(resources.values())
-    _check_claims(configuration)
-    _serve(configuration)
-    return configuration
+                    found[name] = registry.find(name, use.place)
+                except CorefileError as error:
+                    self._complain(error)
+                    refused.add(name)
+        return sorted(found.items(), key=lambda item: registry.order_of(*item))
+
+    def _check_claims(self) -> None:
+        sure = [site for site in self._configuration.sites if site.number not in self._unsure]
+        claims = [Claim(site.block.keys, site.binds, bool(site.view)) for site in sure]
+        while claims:
+            try:
+                check_overlaps(claims)
+                break
+            except Overlap as error:
+                self._complain(error)
+                # Looked at again without the block that came too late; another may do so, too.
+                claims = [claim for claim in claims if all(key.place != error.place for key in claim.keys)]
+        for site in sure:
+            for key in site.block.keys:
+                if key.scheme is not Scheme.DNS:
+                    text = f"kdns does not serve {key.scheme.value}:// yet"
+                    self._complain(SetupError(text, plugin="server", place=key.place))
+
+    def _serve(self) -> None:
+        for site, tree in zip(self._configuration.sites, self._corefile.blocks, strict=True):
+            _serve(self._configuration, site, tree)
 
 
-def _directives(corefile: Corefile) -> list[tuple[str, Directive]]:
-    """All directives that the Corefile uses, in the order of plugins."""
-    found: dict[str, Directive] = {}
-    for tree in corefile.blocks:
-        for name, use in tree.directives.items():
-            if name not in found:
-                found[name] = registry.find(name, use.place)
-    return sorted(found.items(), key=lambda item: registry.order_of(*item))
-
-
-def _check_claims(configuration: Configuration) -> None:
-    check_overlaps(Claim(site.block.keys, site.binds, bool(site.view)) for site in configuration.sites)
-    for site in configuration.sites:
-        for key in site.block.keys:
-            if key.scheme is not Scheme.DNS:
-                text = f"kdns does not serve {key.scheme.value}:// yet"
-                raise SetupError(text, plugin="server", place=key.place)
-
-
-def _serve(configuration: Configuration) -> None:
-    for site, tree in zip(configuration.sites, configuration.corefile.blocks, strict=True):
-        block = _served(site, list(tree.directives))
-        for key in site.block.keys:
-            for address in site.binds or ("",):
-                endpoint = Endpoint(key.scheme.value, address, key.port)
-                configuration.claims.setdefault(endpoint, key.place)
-                configuration.endpoints.setdefault(endpoint, Zones()).add(key.zone, block)
-                configuration.announcements.append(_announcement(key, address))
-        zones = ", ".join(key.zone_text for key in site.block.keys)
-        configuration.checks += [Check(name, ready, why, zones) for name, ready, why in site.readiness]
+def _serve(configuration: Configuration, site: Site, tree: ServerBlock) -> None:
+    block = _served(site, list(tree.directives))
+    for key in site.block.keys:
+        for address in site.binds or ("",):
+            endpoint = Endpoint(key.scheme.value, address, key.port)
+            configuration.claims.setdefault(endpoint, key.place)
+            configuration.endpoints.setdefault(endpoint, Zones()).add(key.zone, block)
+            configuration.announcements.append(_announcement(key, address))
+    zones = ", ".join(key.zone_text for key in site.block.keys)
+    configuration.checks += [Check(name, ready, why, zones) for name, ready, why in site.readiness]
 
 
 def _served(site: Site, names: list[str]) -> ServedBlock:

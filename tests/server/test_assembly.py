@@ -110,6 +110,37 @@ class AssemblyTests(SynchronousTestCase):
         self.assertIn(FIRST, text)
         self.assertIn("plugin/errors", self.refusal(". {\n whoami x\n errors x\n}\n"))
 
+    def test_forgiven(self) -> None:
+        """Who forgives is told of every fault with its line, the one that ends a start first, and which of them come of the machine."""
+        corefile = (
+            ". {\n cache x..y\n bind nowhere\n bogus\n forward . 127.0.0.1 {\n  expire 5\n }\n}\n"
+            "a..b {\n rewrite\n whoami x\n import nothing\n}\nb.test b.test {\n whoami\n}\n"
+        )
+        told: list[tuple[int | None, str, bool]] = []
+
+        def forgive(error: CorefileError, of_machine: bool = False) -> bool:
+            told.append((error.line, error.text.partition(":")[0].partition("(")[0].strip(), of_machine))
+            return True
+
+        parsed = read_text(corefile, {}, forgive=forgive)
+        assemble(parsed, a_house(self.clock), forgive=forgive)
+        self.assertEqual(told[0], (4, "Unknown directive 'bogus'", False))
+        self.assertIn("Unknown directive 'bogus'", self.refusal(corefile))
+        self.assertEqual(
+            told[1:],
+            [
+                (12, "File to import not found", False),
+                (9, "zone is not a valid domain name", False),
+                (4, "no such plugin can be imported", False),
+                (10, "kdns does not have this plugin of CoreDNS yet; those it has", False),
+                (2, "zone is not a valid domain name", False),
+                (6, "time", False),
+                (11, "Wrong argument count or unexpected line ending after 'x'", False),
+                (3, "not a valid IP address or interface name", True),
+                (14, "cannot serve dns", False),
+            ],
+        )
+
     def test_warnings(self) -> None:
         """What is odd and no error is told."""
         found = self.assembled("_a.test {\n import *.nothing\n whoami\n}\n")
