@@ -17,7 +17,7 @@ from typing import Any
 
 from kdns.cli.flags import HELP, BadFlags, Flags, parse_flags
 
-COMMANDS: dict[str, str] = {}
+COMMANDS: dict[str, str] = {"check": "kdns.cli.check"}
 """kdns's own commands: the word, and the module whose ``main(arguments)`` runs it and returns the exit status."""
 
 CANNOT_START, BAD_USAGE = 1, 2

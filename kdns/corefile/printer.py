@@ -33,7 +33,7 @@ def format_blocks(blocks: Iterable[ServerBlock]) -> str:
 def _block(block: ServerBlock) -> str:
     if block.key_texts == ("import",):
         raise ValueError("a key alone that reads 'import' would be read as an import")
-    keys = [*(_word(key.text + ",") for key in block.keys[:-1]), _word(block.keys[-1].text)]
+    keys = [*(format_word(key.text + ",") for key in block.keys[:-1]), format_word(block.keys[-1].text)]
     body = "".join(_directive(directive) for directive in block.directives.values())
     return f"{' '.join(keys)} {{\n{body}}}\n"
 
@@ -47,13 +47,18 @@ def _directive(directive: Directive) -> str:
         if token.text == "}":
             depth -= 1
         out.append("\n" + _INDENT * depth if token.starts_line else " ")
-        out.append(_word(token.text))
+        out.append(format_word(token.text))
         if token.text == "{":
             depth += 1
     return "".join(out).lstrip("\n") + "\n"
 
 
-def _word(text: str) -> str:
+def format_word(text: str) -> str:
+    """
+    A word as a Corefile spells it, in quotes where it needs them.
+
+    :raises ValueError: it has no spelling.
+    """
     if has_reference(text):
         raise ValueError(f"{text!r} would be read as a reference to the environment")
     if not _NEEDS_QUOTES.search(text):
