@@ -73,6 +73,7 @@ def _never(reason: str, instead: str) -> Row:
     return Row(Standing.NEVER, reason=reason, instead=instead)
 
 
+_OWN = "It is kdns's own, CoreDNS refuses it"
 _ENCRYPTED = "End the encryption in front of kdns, or keep CoreDNS for this server block."
 _KEEP = "Keep CoreDNS for the zones that need it, and forward them to it."
 _DROP = "Delete the line; nothing depends on it."
@@ -122,11 +123,22 @@ ROWS: dict[str, Row] = {
     ),
     "errors": _differs(
         "Expressions see the first 4096 characters of a text, without Unicode classes; pending sums are printed at the end.",
-        options={"stacktrace": "It has no effect: an exception is always logged with where it happened."},
+        options={
+            "stacktrace": "It has no effect: an exception is always logged with where it happened.",
+            "budget": f"{_OWN}: how many lines a second are printed.",
+        },
     ),
     "log": _differs(
         "{size} is the length of the query as it was received.",
         "Lines that the output does not take in time are dropped and counted; DNS never waits for the log.",
+        options={
+            "format": f"{_OWN}: how lines look.",
+            "only": f"{_OWN}: which replies have a line.",
+            "except": f"{_OWN}: which replies have none.",
+            "slower": f"{_OWN}: only what took long has a line.",
+            "sample": f"{_OWN}: one of so many replies has a line.",
+            "budget": f"{_OWN}: how many lines a second are printed.",
+        },
     ),
     "dnstap": _not_yet("Use log, or capture packets."),
     "local": _not_yet(
@@ -154,7 +166,7 @@ ROWS: dict[str, Row] = {
         "What was asked for lately is kept, where CoreDNS evicts by chance; octets are bounded as well as entries.",
         options={
             "serve_stale": "Stale replies carry an Extended DNS Error, for clients that sent an OPT.",
-            "size": "It is kdns's own: the memory of the cache. CoreDNS refuses it.",
+            "size": f"{_OWN}: the memory of the cache.",
         },
     ),
     "header": _not_yet(_DROP),
@@ -187,8 +199,8 @@ ROWS: dict[str, Row] = {
             "apiserver_qps": "It has an effect; in CoreDNS 1.14 it has none.",
             "apiserver_burst": "It has an effect; in CoreDNS 1.14 it has none.",
             "apiserver_max_inflight": "It has an effect; in CoreDNS 1.14 it has none.",
-            "manifests": "It is kdns's own: the cluster is read from files. CoreDNS refuses it.",
-            "snapshot": "It is kdns's own: the cluster is kept on disk. CoreDNS refuses it.",
+            "manifests": f"{_OWN}: the cluster is read from files.",
+            "snapshot": f"{_OWN}: the cluster is kept on disk.",
         },
     ),
     "file": _not_yet(_KEEP),

@@ -68,9 +68,24 @@ SYNTAX: dict[str, Syntax] = {
     "health": Syntax("health [ADDRESS]", (":8080",), _options(("lameduck DURATION", "lameduck 0s"))),
     "prometheus": Syntax("prometheus [ADDRESS]", ("localhost:9153",), _options("runtime_metrics", "tls FILE")),
     "errors": Syntax(
-        "errors [stdout]", ("stdout",), _options("stacktrace", "consolidate DURATION REGEXP [LEVEL] [show_first]")
+        "errors [stdout]",
+        ("stdout",),
+        _options("stacktrace", "consolidate DURATION REGEXP [LEVEL] [show_first]", "budget LINES"),
     ),
-    "log": Syntax("log [NAMES...] [FORMAT]", (".",), _options(("class CLASSES...", "class all"))),
+    "log": Syntax(
+        "log [NAMES...] [FORMAT]",
+        (".",),
+        _options(
+            ("class CLASSES...", "class all"),
+            "format text|json",
+            "only|except name NAMES...",
+            "only|except client NETWORKS...",
+            "only|except rcode RCODES...",
+            "slower DURATION",
+            "sample N [DURATION]",
+            "budget LINES",
+        ),
+    ),
     "loadbalance": Syntax(
         "loadbalance [round_robin | weighted FILE]", ("round_robin",), _options("reload DURATION", "prefer CIDR...")
     ),
