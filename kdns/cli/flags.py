@@ -12,10 +12,20 @@ from dataclasses import dataclass
 
 MOST_PORT = 65535
 
+FORMATS = ("text", "json")
+"""What ``-log.format`` knows."""
+
 _TRUE = frozenset(("1", "t", "T", "true", "TRUE", "True"))
 _FALSE = frozenset(("0", "f", "F", "false", "FALSE", "False"))
 
-TEXTS = {"admin.socket": "admin", "conf": "conf", "dns.port": "port", "p": "port", "pidfile": "pidfile"}
+TEXTS = {
+    "admin.socket": "admin",
+    "conf": "conf",
+    "dns.port": "port",
+    "log.format": "log_format",
+    "p": "port",
+    "pidfile": "pidfile",
+}
 """Flags with a value, and the field that it goes to."""
 
 SWITCHES = {"plugins": "plugins", "quiet": "quiet", "version": "version"}
@@ -29,6 +39,8 @@ Usage of kdns:
     \tCorefile to load; "stdin" reads standard input (default "Corefile")
   -dns.port PORT, -p PORT
     \tport of server blocks that name none (default "53")
+  -log.format FORMAT
+    \thow lines are printed: text or json (default "text")
   -pidfile FILE
     \tfile to write the process id to
   -plugins
@@ -63,6 +75,9 @@ class Flags:
     """Path of the admin socket as it was given, empty or ``off`` for none; None when nothing was said."""
 
     port: int = 53
+    log_format: str = "text"
+    """``text`` or ``json``."""
+
     pidfile: str = ""
     plugins: bool = False
     quiet: bool = False
@@ -99,11 +114,15 @@ def parse_flags(arguments: Sequence[str]) -> Flags:
             raise BadFlags(f"flag provided but not defined: -{name}")
     if words:
         raise BadFlags(f"extra command line arguments: [{' '.join(words)}]", usage=False)
+    log_format = str(values.get("log_format", "text"))
+    if log_format not in FORMATS:
+        raise BadFlags(f'invalid value "{log_format}" for flag -log.format: must be {" or ".join(FORMATS)}')
     port = parse_port(str(values.pop("port", "53")))
     return Flags(
         conf=str(values["conf"]) if "conf" in values else None,
         admin=str(values["admin"]) if "admin" in values else None,
         port=port,
+        log_format=log_format,
         pidfile=str(values.get("pidfile", "")),
         **{switch: bool(values.get(switch, False)) for switch in SWITCHES},
     )

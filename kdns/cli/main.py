@@ -70,6 +70,7 @@ def serve(flags: Flags, greeting: str = "") -> int:
 
     :param greeting: a text to show when queries are answered.
     """
+    _hold_descriptors()
     # What the imports and the first sync make is there to stay: to look through it for garbage again and again is a tenth of the start.
     gc.disable()  # the daemon's GarbagePlan enables it when queries are answered
     from twisted.internet import reactor as running
@@ -83,6 +84,7 @@ def serve(flags: Flags, greeting: str = "") -> int:
         loader(flags.conf, os.environ),
         dns_port=flags.port,
         quiet=flags.quiet,
+        log_format=flags.log_format,
         greeting=greeting,
         admin=flags.admin,
     )
@@ -98,6 +100,15 @@ def serve(flags: Flags, greeting: str = "") -> int:
         if written:
             _remove(flags.pidfile)
     return daemon.status
+
+
+def _hold_descriptors() -> None:
+    """Have something stand where standard input, output or errors were closed: a socket that got their number would be written to."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # it gets the lowest number that is free, which is this one
 
 
 def _write_pid(path: str) -> bool:

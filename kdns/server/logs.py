@@ -1,17 +1,18 @@
 # -*- test-case-name: tests.server.test_logs -*-
 """
-From events of :mod:`twisted.logger` to the lines that operators of CoreDNS know: ``[LEVEL] plugin/NAME: text``.
+From events of :mod:`twisted.logger` to lines for the operator, such as ``[LEVEL] plugin/NAME: text``.
 
-Decides what is printed and how. Loggers of plugins have the namespace ``plugin/NAME``, other parts of kdns one that begins with ``kdns``,
-and their lines are printed as they come. What Twisted and other libraries say is printed from warnings up. An exception shows where it
-happened; it, and what libraries say, is printed once and summed up when it is repeated. Where lines go is the output's business.
+Decides what is printed; how it looks, :mod:`kdns.server.styles` decides. Loggers of plugins have the namespace ``plugin/NAME``, other
+parts of kdns one that begins with ``kdns``, and their lines are printed as they come. What Twisted and other libraries say is printed from
+warnings up. An exception shows where it happened; it, and what libraries say, is printed once and summed up when it is repeated. Where
+lines go is the output's business.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
@@ -20,6 +21,7 @@ from zope.interface import implementer
 
 from kdns.corefile.values import format_duration
 from kdns.plugins.seam import Output
+from kdns.server.styles import Said, Style, as_text
 
 INTERVAL = 60.0
 """Seconds over which repetitions are summed up."""
@@ -40,7 +42,7 @@ LEVELS: dict[Any, str] = {
 class Repeated:
     """An event that was printed, and how often it came again."""
 
-    line: str
+    said: Said
     times: int = 0
 
 
@@ -50,11 +52,13 @@ class OperatorLog:
     The observer that prints.
 
     :param reactor: keeps the time, and takes over what other threads log.
+    :param style: how lines look.
     :ivar debug: whether lines of level DEBUG are printed (``debug``).
     """
 
-    def __init__(self, output: Output, reactor: Any, *, debug: bool = False) -> None:
+    def __init__(self, output: Output, reactor: Any, *, style: Style = as_text, debug: bool = False) -> None:
         self.debug = debug
+        self._style = style
         self._output = output
         self._reactor = reactor
         self._thread = threading.get_ident()
@@ -69,17 +73,16 @@ class OperatorLog:
         if level < (LogLevel.debug if own else LogLevel.warn) or (level is LogLevel.debug and not self.debug):
             return
         failure = event.get("log_failure")
-        line = _line(event, level, namespace, own)
+        said = _said(event, level, namespace, own)
         key: Hashable = None
         if isinstance(failure, Failure):
             key = (namespace, event.get("log_format"), failure.type, _place(failure))
         elif not own:
-            key = (namespace, line)
-        text = line if not isinstance(failure, Failure) else f"{line}\n{failure.getTraceback().rstrip()}"
+            key = (namespace, said.level, said.text)
         if threading.get_ident() == self._thread:
-            self._print(key, line, text)
+            self._print(key, said)
         else:
-            self._reactor.callFromThread(self._print, key, line, text)
+            self._reactor.callFromThread(self._print, key, said)
 
     def close(self) -> None:
         """Print all sums, and sum up no more."""
@@ -87,16 +90,16 @@ class OperatorLog:
             self._calls.pop(key).cancel()
             self._sum_up(key)
 
-    def _print(self, key: Hashable, line: str, text: str) -> None:
+    def _print(self, key: Hashable, said: Said) -> None:
         if key is not None:
             repeated = self._repeated.get(key)
             if repeated is not None:
                 repeated.times += 1
                 return
             if len(self._repeated) < MOST_SUMMED:
-                self._repeated[key] = Repeated(line)
+                self._repeated[key] = Repeated(said)
                 self._calls[key] = self._reactor.callLater(INTERVAL, self._interval_over, key)
-        self._output(text)
+        self._output(self._style(said))
 
     def _interval_over(self, key: Hashable) -> None:
         del self._calls[key]
@@ -106,25 +109,34 @@ class OperatorLog:
         repeated = self._repeated.pop(key)
         if repeated.times:
             times = "once more" if repeated.times == 1 else f"{repeated.times} times more"
-            self._output(f"{repeated.line} ({times} in the last {format_duration(INTERVAL)})")
+            said = repeated.said
+            text = f"{said.text} ({times} in the last {format_duration(INTERVAL)})"
+            details = {**said.details, "times": repeated.times}
+            self._output(self._style(replace(said, text=text, details=details, traceback="")))
 
 
 def _is_own(namespace: str) -> bool:
     return namespace == "kdns" or namespace.startswith(("kdns.", "plugin/"))
 
 
-def _line(event: LogEvent, level: Any, namespace: str, own: bool) -> str:
+def _said(event: LogEvent, level: Any, namespace: str, own: bool) -> Said:
     name = LEVELS.get(level, "INFO")
     text = formatEvent(event)
+    traceback = ""
     failure = event.get("log_failure")
     if isinstance(failure, Failure):
         if name == "FATAL":
             name = "ERROR"  # Logger.failure() says critical of any exception; FATAL is what ends the process
         if not own:
             text = f"{text} {type(failure.value).__name__}: {failure.getErrorMessage()}".strip()
-    if namespace and (namespace.startswith("plugin/") or not own):
-        return f"[{name}] {namespace}: {text}"
-    return f"[{name}] {text}"
+        traceback = failure.getTraceback().rstrip()
+    plugin = namespace.removeprefix("plugin/") if namespace.startswith("plugin/") else ""
+    return Said(text, name, plugin, "" if own else namespace, _details(event) if own else {}, traceback)
+
+
+def _details(event: LogEvent) -> dict[str, object]:
+    """The values that a line of kdns's own was made from."""
+    return {name: value for name, value in event.items() if not name.startswith("log_")}
 
 
 def _place(failure: Failure) -> Hashable:

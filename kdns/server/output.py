@@ -18,6 +18,7 @@ from time import monotonic
 from typing import Any
 
 from kdns.core.metrics import Counter, Registry
+from kdns.server.styles import Said, Style, as_text
 
 MOST_WAITING = 1 << 20
 """Octets that may wait to be written: some 10,000 lines of the query log."""
@@ -54,9 +55,9 @@ def takes_octets(descriptor: int, patience: float = 0.0) -> bool:
     return bool(poll.poll(patience * 1000))
 
 
-def lost_line(lost: int) -> str:
+def lost_lines(lost: int) -> Said:
     """What is said of lines that were dropped."""
-    return f"[WARNING] {lost} log lines dropped: the output takes them too slowly"
+    return Said(f"{lost} log lines dropped: the output takes them too slowly", "WARNING", details={"dropped": lost})
 
 
 class LineWriter:
@@ -66,7 +67,7 @@ class LineWriter:
     Until :meth:`batch` and after :meth:`close` each line is written when it comes. Call it in the reactor's thread only. Every line is
     counted, as written when the last of its octets was, or as dropped.
 
-    :param lost_line: makes the line that says how many were dropped.
+    :param style: how the line looks that says how many were dropped.
     """
 
     def __init__(
@@ -76,11 +77,11 @@ class LineWriter:
         *,
         ready: Callable[[int], bool] = takes_octets,
         write: Callable[[int, bytes], int] = os.write,
-        lost_line: Callable[[int], str] = lost_line,
+        style: Style = as_text,
     ) -> None:
         self._descriptor = descriptor
         self._write = write
-        self._lost_line = lost_line
+        self._style = style
         self._dropped: Counter = registry.counter(
             "kdns_log_dropped_lines_total", "Lines that were not written because the output took them too slowly."
         ).counter()
@@ -152,7 +153,7 @@ class LineWriter:
             written += taken
         if not self._chunks and self._lost and written:
             lost, self._lost = self._lost, 0
-            self(self._lost_line(lost))
+            self(self._style(lost_lines(lost)))
         elif self._chunks and self._reactor is not None:
             self._call = self._reactor.callLater(0 if written >= MOST_PER_TURN else RETRY, self._flush)
 

@@ -34,6 +34,7 @@ from kdns.server.assembly import Configuration, read, read_text
 from kdns.server.logs import OperatorLog
 from kdns.server.output import LineWriter
 from kdns.server.service import KdnsService
+from kdns.server.styles import Said, style_of
 from kdns.tap.garbage import GarbagePlan
 from kdns.tap.signals import Signals
 
@@ -96,6 +97,7 @@ class Daemon(Service):
 
     :param load: reads the Corefile.
     :param quiet: leave out the lines that a start shows.
+    :param log_format: how lines look, ``text`` or ``json``.
     :param own_log: write the log to standard output as CoreDNS does; otherwise it goes where the application's log goes.
     :param greeting: a text to show when queries are answered, also when *quiet*.
     :param admin: path of the admin socket; None for where clients look by themselves, empty or ``off`` for no socket.
@@ -112,6 +114,7 @@ class Daemon(Service):
         *,
         dns_port: int = 53,
         quiet: bool = False,
+        log_format: str = "text",
         own_log: bool = True,
         greeting: str = "",
         admin: str | None = OFF,
@@ -123,22 +126,24 @@ class Daemon(Service):
     ) -> None:
         self.status = 0
         self.house = house or House(reactor, environ=os.environ, dns_port=dns_port)
+        self.house.log_format = log_format
+        self._style = style_of(log_format, self.house.wall)
         self.observer: OperatorLog | None = None
         self._reactor = reactor
         self._quiet = quiet
         self._greeting = greeting
         self._ended = ended
         self._writer: LineWriter | None = None
-        self._complain = complain or _to_stderr
+        self._complain_to = complain or _to_stderr
         self._leave = leave
         if own_log and output is None:
-            output = self._writer = LineWriter(1, self.house.registry)
+            output = self._writer = LineWriter(1, self.house.registry, style=self._style)
         if own_log and output is not None:
-            self.observer = OperatorLog(output, reactor)
+            self.observer = OperatorLog(output, reactor, style=self._style)
         self._output = output or _to_log
         self.house.output = self._output
         self.house.fatal = self._fatal
-        self.server = KdnsService(self.house, load, None if quiet else self._output)
+        self.server = KdnsService(self.house, load, None if quiet else self._say)
         self.server.taken_over = self._taken_over
         self.admin = AdminSocket(reactor, commands_of(self.server), admin)
         self.signals = Signals(reactor, self)
@@ -163,9 +168,19 @@ class Daemon(Service):
         self.server.startService()
         self.server.when_running().addCallbacks(self._serving, self._cannot_serve)
 
+    def _say(self, line: str) -> None:
+        """Print a line of the start."""
+        self._output(self._style(Said(line, bare=True)))
+
+    def _complain(self, text: str, error: BaseException | None) -> None:
+        """Say on standard error why the process ends."""
+        self._complain_to(self._style(Said(text, "FATAL", details={"error": error}, bare=True)))
+
     def _fatal(self, text: str) -> None:
         """A plugin cannot go on, and its operator wants the process to end then."""
-        self._output(f"[FATAL] {text}")
+        who, colon, what = text.partition(": ")
+        plugin = who.removeprefix("plugin/") if colon and who.startswith("plugin/") else ""
+        self._output(self._style(Said(what if plugin else text, "FATAL", plugin)))
         self.status = FAILED
         self.end()
 
@@ -176,9 +191,9 @@ class Daemon(Service):
     def _serving(self, _: None) -> None:
         if not self._quiet:
             for line in version_lines():
-                self._output(line)
+                self._say(line)
         for line in self._greeting.splitlines():
-            self._output(line)
+            self._say(line)
         if self._writer is not None:
             self._writer.batch(self._reactor)
         self.garbage.start()
@@ -188,12 +203,12 @@ class Daemon(Service):
             return  # cancelled by a signal that came during the start
         error = failure.value
         if isinstance(error, CorefileError):
-            self._complain(error.advice())
+            self._complain(error.advice(), error)
         elif isinstance(error, Unavailable):
-            self._complain(str(error))
+            self._complain(str(error), error)
         else:
             log.failure("The start failed on something unforeseen", failure=failure)
-            self._complain(f"{type(error).__name__}: {error}")
+            self._complain(f"{type(error).__name__}: {error}", error)
         self.status = FAILED
         self.end()
 

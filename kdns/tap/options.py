@@ -8,6 +8,7 @@ from typing import Any
 
 from twisted.python import usage
 
+from kdns.server.styles import FORMATS
 from kdns.tap.daemon import Daemon, exit_with, loader
 
 MOST_PORT = 65535
@@ -28,6 +29,17 @@ def port_number(text: str) -> int:
     return port
 
 
+def log_format(text: str) -> str:
+    """
+    A format of log lines.
+
+    :raises ValueError: it is none.
+    """
+    if text not in FORMATS:
+        raise ValueError(f"it is {' or '.join(FORMATS)}")
+    return text
+
+
 class Options(usage.Options):
     """What ``twistd kdns --help`` shows."""
 
@@ -36,6 +48,7 @@ class Options(usage.Options):
     optParameters = [
         ["conf", "c", None, "Corefile to load; 'stdin' reads standard input. [default: Corefile]"],
         ["admin-socket", None, None, "Where kdns explain, status and cache reach it; 'off' for nowhere."],
+        ["log-format", None, "text", "How lines are printed: text or json.", log_format],
         ["dns-port", "p", 53, "Port of server blocks that name none.", port_number],
     ]
     optFlags = [["quiet", "q", "Say nothing at the start."]]
@@ -55,6 +68,7 @@ def makeService(options: Options) -> Daemon:
         dns_port=options["dns-port"],
         quiet=bool(options["quiet"]),
         admin=options["admin-socket"],
+        log_format=options["log-format"],
         own_log=_in_foreground(options.parent),
         ended=exit_with,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from typing import cast
 
@@ -13,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from kdns.server.logs import INTERVAL, MOST_SUMMED, OperatorLog
+from kdns.server.styles import AsJson
 from kdns.testing.memory import MemoryReactor
 
 
@@ -95,6 +97,28 @@ class LogTests(SynchronousTestCase):
         self.assertEqual(first, '[ERROR] Recovered from panic in server: "dns://:53" what')
         self.assertIn("ZeroDivisionError: what", rest[-1])
         self.assertTrue(any("test_logs" in line for line in rest))
+
+    def test_json(self) -> None:
+        """With another style all the same is said: values in fields, the traceback in one, and what is summed up with its number."""
+        self.observer = OperatorLog(self.lines.append, self.reactor, style=AsJson(lambda: 0.0))
+        self.logger("plugin/forward").warn("{upstream} is down", upstream="10.0.0.1:53")
+        for _ in range(3):
+            self.logger("kdns.server").failure("odd {label}", a_failure(), label="x")
+        self.logger("urllib3").warn("y {host}", host="z")
+        self.observer.close()
+        said = [json.loads(line) for line in self.lines]
+        for line in said:
+            self.assertEqual(line.pop("time"), "1970-01-01T00:00:00.000000Z")
+        self.assertIn("ZeroDivisionError: what", said[1].pop("traceback"))
+        self.assertEqual(
+            said,
+            [
+                {"level": "warning", "plugin": "forward", "msg": "10.0.0.1:53 is down", "upstream": "10.0.0.1:53"},
+                {"level": "error", "msg": "odd x", "label": "x"},
+                {"level": "warning", "logger": "urllib3", "msg": "y z"},
+                {"level": "error", "msg": "odd x (2 times more in the last 1m0s)", "label": "x", "times": 2},
+            ],
+        )
 
     def test_failure_again(self) -> None:
         """The same exception from the same place is printed once, and summed up a minute later."""

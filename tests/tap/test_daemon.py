@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import json
 import signal
 import sys
 
@@ -30,7 +31,7 @@ class DaemonTests(SynchronousTestCase):
         self.ended: list[int] = []
         self.left: list[int] = []
 
-    def daemon(self, text: str, *, quiet: bool = False, greeting: str = "") -> Daemon:
+    def daemon(self, text: str, *, quiet: bool = False, greeting: str = "", log_format: str = "text") -> Daemon:
         """A daemon for a Corefile, stopped by the reactor as an application is."""
         house = House(self.reactor, clock=self.reactor.seconds, kernel_sockets=False)
         daemon = Daemon(
@@ -38,6 +39,7 @@ class DaemonTests(SynchronousTestCase):
             lambda: read_text(text, {}),
             quiet=quiet,
             greeting=greeting,
+            log_format=log_format,
             ended=self.ended.append,
             house=house,
             output=self.said.append,
@@ -138,6 +140,27 @@ class DaemonTests(SynchronousTestCase):
         self.reactor.settle()
         self.assertEqual((self.said, self.ended), (["[FATAL] plugin/loop: Loop detected"], [1]))
         self.assertEqual(self.reactor.leftovers(), [])
+
+    def test_json(self) -> None:
+        """Every line is an object when that is asked for: of the start, of a query, of what is fatal."""
+        daemon = self.daemon(". {\n bind 127.0.0.1\n whoami\n log\n}\n", log_format="json")
+        daemon.startService()
+        self.reactor.settle()
+        daemon.house.fatal("plugin/loop: Loop detected")
+        self.reactor.settle()
+        said = [json.loads(line) for line in self.said]
+        self.assertEqual([line["msg"] for line in said], [".:53 on 127.0.0.1", *version_lines(), "Loop detected"])
+        self.assertEqual([line["level"] for line in said], ["info"] * 3 + ["fatal"])
+        self.assertEqual(said[-1]["plugin"], "loop")
+
+    def test_complaint_as_json(self) -> None:
+        """What prevents a start shows its place by itself."""
+        self.daemon(". {\n cach 30\n}\n", log_format="json").startService()
+        self.reactor.settle()
+        (complaint,) = map(json.loads, self.complaints)
+        text = "Corefile:2 - Error during parsing: Unknown directive 'cach' (did you mean 'cache'?)"
+        self.assertEqual((complaint["level"], complaint["msg"]), ("fatal", text))
+        self.assertEqual((complaint["file"], complaint["line"]), ("Corefile", 2))
 
     def test_at_once(self) -> None:
         """Who wants it at once gets it at once, with the status wanted."""

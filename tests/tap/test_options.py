@@ -46,6 +46,12 @@ class OptionsTests(SynchronousTestCase):
         self.assertEqual(options["admin-socket"], "off")
         self.assertEqual((options["conf"], options["dns-port"], options["quiet"]), ("/x", 0, 1))
 
+    def test_log_format(self) -> None:
+        """Lines are text or JSON, and nothing else."""
+        daemon = makeService(self.options("--log-format=json"))
+        self.assertEqual((daemon.house.log_format, self.options()["log-format"]), ("json", "text"))
+        self.assertRaises(UsageError, self.options, "--log-format=xml")
+
     def test_bad_port(self) -> None:
         """A port that is none is refused before anything starts."""
         for port in ("65536", "-1", "dns"):
