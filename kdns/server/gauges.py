@@ -67,6 +67,25 @@ def declare(service: KdnsService) -> None:
         "Octets that finished replies may take.",
         lambda: float(service.room.octets),
     )
+    room = service.room
+    hits = registry.counter(
+        "kdns_answer_table_hits_total",
+        "Queries answered without asking plugins: from a reply that was there, or made of the denial of another name.",
+        ["kind"],
+    )
+    hits.read_from("reply", read=lambda: float(room.uses().given))
+    hits.read_from("denial", read=lambda: float(room.uses().denied))
+
+    def counter(name: str, text: str, read: Callable[[], float]) -> None:
+        registry.counter(name, text).read_from(read=read)
+
+    counter("kdns_answer_table_misses_total", "Queries for which plugins were asked.", lambda: float(room.uses().asked))
+    counter("kdns_answer_table_evicted_total", "Finished replies dropped to make room.", lambda: float(room.evicted))
+    counter(
+        "kdns_answer_table_outdated_total",
+        "Finished replies that did not hold any more when somebody asked for them.",
+        lambda: float(room.outdated),
+    )
     gauge(
         "kdns_kubernetes_stale",
         "1 while names of the cluster are answered from a snapshot because the API has not spoken yet.",
@@ -77,9 +96,11 @@ def declare(service: KdnsService) -> None:
         "Share of the queries of the last minutes that a search path made up in vain.",
         lambda: askers.waste().share,
     )
-    registry.counter(
-        "kdns_search_waste_queries_total", "Queries that a search path made up in vain, estimated from samples."
-    ).read_from(read=lambda: float(askers.wasted_ever))
+    counter(
+        "kdns_search_waste_queries_total",
+        "Queries that a search path made up in vain, estimated from samples.",
+        lambda: float(askers.wasted_ever),
+    )
     top = registry.gauge(
         "kdns_top_ratio", "Share of the queries of the last minutes that the most frequent have.", ["of", "top"]
     )

@@ -169,6 +169,8 @@ class Listener:
             self._refuse(request, respond)
             return
         zone, block, request = chosen
+        if table is not None:
+            table.asked += 1
         opened = Open(request, zone_text(zone), block, respond, table, key, self.zones)
         reply = attempt(block.ask, request)
         if isinstance(reply, Answer):
@@ -430,12 +432,12 @@ class Listener:
                 reply += key[-COOKIE:]
             tally, each = entry.tally, entry.each
             assert tally is not None
-            table.given += 1
         else:
             denied = table.denials.find(key, now)
             if denied is None:
                 return None
             reply, tally = denied
+        table.given += 1
         if not tally.hits:
             self.house.tallies.touched.append(tally)
         tally.hits += 1

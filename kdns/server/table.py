@@ -12,6 +12,8 @@ only ever drives out each other.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from kdns.core.answer import Holds, Scope
 from kdns.core.observe import EachRepeat, Exchange
 from kdns.core.stamps import Noted
@@ -73,6 +75,24 @@ class Entry:
         return self.replies[turn]
 
 
+class Uses(NamedTuple):
+    """How often tables were of use."""
+
+    given: int = 0
+    """Replies that were there already."""
+
+    denied: int = 0
+    """Replies for names that do not exist, made of the reply to another."""
+
+    asked: int = 0
+    """Queries that plugins were asked for."""
+
+    def plus(self, table: AnswerTable) -> Uses:
+        """These and those of a table."""
+        denied = table.denials.given
+        return Uses(self.given + table.given - denied, self.denied + denied, self.asked + table.asked)
+
+
 class Room:
     """Octets that some tables share."""
 
@@ -83,7 +103,14 @@ class Room:
         self.turns = 0
         """How often the generations changed."""
 
+        self.evicted = 0
+        """Entries that were dropped to make room."""
+
+        self.outdated = 0
+        """Entries that were dropped when somebody asked, because they did not hold any more."""
+
         self._tables: list[AnswerTable] = []
+        self._left = Uses()
 
     def table(self) -> AnswerTable:
         """A new table in this room."""
@@ -94,7 +121,15 @@ class Room:
     def leave(self, table: AnswerTable) -> None:
         """The table is not used any more."""
         self._tables.remove(table)
+        self._left = self._left.plus(table)
         table.clear()
+
+    def uses(self) -> Uses:
+        """What all tables there ever were in this room have done."""
+        uses = self._left
+        for table in self._tables:
+            uses = uses.plus(table)
+        return uses
 
     def clear(self) -> None:
         """Forget all answers: the configuration they came from is gone."""
@@ -115,7 +150,7 @@ class Room:
 class AnswerTable:
     """Finished replies for one listener and transport; made by :meth:`Room.table`."""
 
-    __slots__ = ("_old", "_room", "_young", "denials", "given")
+    __slots__ = ("_old", "_room", "_young", "asked", "denials", "given")
 
     def __init__(self, room: Room) -> None:
         self._room = room
@@ -125,7 +160,10 @@ class AnswerTable:
         """Replies for names that do not exist; see :mod:`kdns.server.denials`."""
 
         self.given = 0
-        """Replies that were given again so far."""
+        """Replies for which no plugin was asked so far, those of the denials included."""
+
+        self.asked = 0
+        """Queries for which plugins were asked so far."""
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
@@ -149,6 +187,7 @@ class AnswerTable:
                     break
             else:
                 return entry
+        self._room.outdated += 1
         # It may have moved to the old generation by taking its place in the young one.
         if self._young.pop(key, None) is None:
             self._old.pop(key, None)
@@ -190,6 +229,7 @@ class AnswerTable:
 
     def age(self) -> None:
         """The young generation becomes the old one, and the old one is dropped."""
+        self._room.evicted += len(self._old)
         self._old = self._young
         self._young = {}
 

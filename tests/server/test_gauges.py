@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import dns.message
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.server.askers import PERIOD
@@ -74,6 +75,19 @@ class GaugeTests(SynchronousTestCase):
         sample(query("api.example.com"), reply(0), "10.0.0.1", 1)
         self.assertEqual(self.shown()["kdns_search_waste_ratio"], "0.75")
         self.assertEqual(self.shown()["kdns_search_waste_queries_total"], "3")
+
+    def test_table(self) -> None:
+        """Each query is a hit or a miss, over UDP and TCP; one for another name that does not exist is a hit of a kind of its own."""
+        for proto in ("udp", "tcp"):
+            for name in ("web.shop.svc", "web.shop.svc", "no-1.shop.svc", "no-2.shop.svc", "web.shop.svc"):
+                message = dns.message.make_query(f"{name}.cluster.local.", "A")
+                self.assertIsNotNone(self.world.ask(message.to_wire(), proto)[0])
+        shown = self.shown()
+        self.assertEqual(shown["kdns_answer_table_misses_total"], "4")
+        self.assertEqual(shown['kdns_answer_table_hits_total{kind="reply"}'], "4")
+        self.assertEqual(shown['kdns_answer_table_hits_total{kind="denial"}'], "2")
+        self.assertEqual(shown["kdns_answer_table_entries"], "4")
+        self.assertEqual(self.world.service.askers.queries_ever, 10, "one sample for each: none came in batches")
 
     def test_minutes_pass(self) -> None:
         """The service looks at the clock: after three minutes nothing shows any more but the counter."""

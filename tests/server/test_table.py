@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from kdns.core.answer import Answer, Holds, Scope
 from kdns.core.observe import Exchange
 from kdns.core.stamps import Stamp
-from kdns.server.table import ENTRY_OCTETS, AnswerTable, Room
+from kdns.server.table import ENTRY_OCTETS, AnswerTable, Room, Uses
 from tests.support import a_request
 
 REPLY = b"\x00\x00" + b"r" * 98
@@ -128,6 +128,21 @@ class RoomTests(SynchronousTestCase):
             put(table, b"query")
         self.assertEqual(len(table), 1)
         self.assertEqual(room.young, ENTRY_OCTETS + 5 + len(REPLY))
+
+    def test_counts(self) -> None:
+        """What was dropped to make room and what did not hold any more is counted; so is what tables did that are not used any more."""
+        room = Room(20_000)
+        table = room.table()
+        put(table, b"short", until=1.0)
+        table.get(b"short", 2.0)
+        while room.turns < 2:
+            put(table, b"flood-%d" % (len(table) + 1000 * room.turns))
+        self.assertEqual(room.outdated, 1)
+        self.assertGreater(room.evicted, 2)
+        table.given, table.denials.given, table.asked = 10, 4, 3
+        room.leave(table)
+        room.table().given = 1
+        self.assertEqual(room.uses(), Uses(7, 4, 3))
 
     def test_clear(self) -> None:
         """A new configuration forgets all answers; a table that leaves takes its own along."""
