@@ -109,38 +109,48 @@ class _Connect(ClientFactory[Protocol]):
         return self.page
 
 
+def live_page(folder: Path) -> str:
+    """
+    Start the default Corefile on a cluster in memory, ask all its cases, and scrape.
+
+    :param folder: where to write what the server reads.
+    """
+    file = case_file("default")
+    world = MemoryWorld(file.corefile, folder=folder)
+    api = ApiServer(world.reactor)
+    api.start(6443)
+    for manifest in (CASES / "every-cluster.yaml", *file.manifests):
+        api.load(manifest.read_text(encoding="utf-8"))
+    world.start()
+    for case in file.cases:
+        world.ask(query(case.question), case.question["proto"])
+    for qname in ("one.example.com.", "two.example.com."):  # the second on the connection of the first
+        world.ask(query({"qname": qname, "qtype": "A", "rd": True, "edns": None}), "tcp")
+    api.load(CHANGED)
+    world.reactor.advance(1.0)
+    page = _Page()
+    world.reactor.connectTCP("127.0.0.1", 9153, _Connect(page))
+    for _ in range(100):
+        world.reactor.advance(0.01)
+    assert page.ended
+    api.stop()
+    left = world.stop()
+    assert left == [], left
+    head, _, body = page.octets.partition(b"\r\n\r\n")
+    assert b" 200 " in head.splitlines()[0], head
+    return body.decode()
+
+
 class GoldenMetricsTests(SynchronousTestCase):
     """The page after all kinds of traffic."""
 
     maxDiff = None
 
     def page(self) -> str:
-        """Start the default Corefile on a cluster in memory, ask all its cases, and scrape."""
+        """The page of a server of this test's own."""
         folder = Path(self.mktemp()).absolute()
         folder.mkdir()
-        file = case_file("default")
-        world = MemoryWorld(file.corefile, folder=folder)
-        api = ApiServer(world.reactor)
-        api.start(6443)
-        for manifest in (CASES / "every-cluster.yaml", *file.manifests):
-            api.load(manifest.read_text(encoding="utf-8"))
-        world.start()
-        for case in file.cases:
-            world.ask(query(case.question), case.question["proto"])
-        for qname in ("one.example.com.", "two.example.com."):  # the second on the connection of the first
-            world.ask(query({"qname": qname, "qtype": "A", "rd": True, "edns": None}), "tcp")
-        api.load(CHANGED)
-        world.reactor.advance(1.0)
-        page = _Page()
-        world.reactor.connectTCP("127.0.0.1", 9153, _Connect(page))
-        for _ in range(100):
-            world.reactor.advance(0.01)
-        self.assertTrue(page.ended)
-        api.stop()
-        self.assertEqual(world.stop(), [])
-        head, _, body = page.octets.partition(b"\r\n\r\n")
-        self.assertIn(b" 200 ", head.splitlines()[0])
-        return body.decode()
+        return live_page(folder)
 
     def test_shapes(self) -> None:
         """Every metric of CoreDNS is there, of the same type, with the same labels and bounds."""
