@@ -3,9 +3,17 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from socket import AF_INET, AF_INET6, inet_ntop
+from struct import Struct
 
 V4_MAPPED = "::ffff:"
+
+_SOCKADDR = Struct(">HH4s").unpack_from
+"""Family, port, and an IPv4 address."""
+
+_INET, _INET6 = (int.from_bytes(family.to_bytes(2, "little"), "big") for family in (AF_INET, AF_INET6))
+"""Families as the pattern above reads them: unlike the port they are in the machine's order."""
 
 
 def plain_address(address: str) -> str:
@@ -27,19 +35,25 @@ def table_key(message: bytes, client: str) -> bytes:
     return b"\xff" + message[2:] if ":" in client else message[2:]
 
 
-def unpack_sockaddr(octets: bytes) -> tuple[str, int]:
+@lru_cache(maxsize=4096)
+def _text(family: int, packed: bytes) -> str:
+    """An address as text; clients ask more than once, and each line of the query log needs one."""
+    return plain_address(inet_ntop(family, packed))
+
+
+def unpack_sockaddr(octets: bytes | bytearray, start: int = 0) -> tuple[str, int]:
     """
     Address and port in a ``sockaddr_in`` (16 octets) or ``sockaddr_in6`` (28 octets), as Linux lays them out.
 
+    :param start: where it begins.
     :raises ValueError: another family.
     """
-    family = int.from_bytes(octets[:2], "little")
-    port = octets[2] << 8 | octets[3]
-    if family == AF_INET:
-        return inet_ntop(AF_INET, octets[4:8]), port
-    if family == AF_INET6:
-        return plain_address(inet_ntop(AF_INET6, octets[8:24])), port
-    raise ValueError(f"address family {family}")
+    family, port, packed = _SOCKADDR(octets, start)
+    if family == _INET:
+        return _text(AF_INET, packed), port
+    if family == _INET6:
+        return _text(AF_INET6, bytes(octets[start + 8 : start + 24])), port
+    raise ValueError(f"address family {int.from_bytes(octets[start : start + 2], 'little')}")
 
 
 def bracketed(address: str) -> str:

@@ -360,10 +360,11 @@ class MmsgPort:
 
     def _tell(self, told: list[tuple[Any, int]], since: float) -> None:
         seconds = self._listener.house.clock() - since
+        names, data, tell = self._buffers.names, self._buffers.data, self._listener.tell
         for each, i in told:
-            client, port = unpack_sockaddr(bytes(self._buffers.names[i * _NAME : (i + 1) * _NAME]))
-            ident = self._buffers.data[i * MAX_QUERY] << 8 | self._buffers.data[i * MAX_QUERY + 1]
-            self._listener.tell(each, client, port, ident, seconds)
+            client, port = unpack_sockaddr(names, i * _NAME)
+            start = i * MAX_QUERY
+            tell(each, client, port, data[start] << 8 | data[start + 1], seconds)
 
     def _miss(self, i: int, key: bytes) -> bytes | None:
         """Ask the listener; the reply behind its identifier when it is there at once, else None."""

@@ -34,6 +34,10 @@ class Ruling:
         """Whether an exchange of the class *kind* has a line, as far as its client and its duration have no say."""
         return kind in self.classes and self.choice.fits(exchange)
 
+    def ignores_denials(self, zone: bytes) -> bool:
+        """Whether no name below *zone* that does not exist has a line."""
+        return "denial" not in self.classes or self.choice.denials_below(zone) is False
+
     def judge(self, exchange: Exchange, kind: str) -> Judge | None:
         """What decides for the exchange and each repetition; None when all have a line."""
         return judge(
@@ -52,6 +56,19 @@ class QueryLog:
     def __init__(self, rulings: Sequence[Ruling], output: Output) -> None:
         self._rulings = [(name, ruling) for ruling in rulings for name in ruling.names]
         self._output = output
+
+    def alike_below(self, zone: bytes) -> bool:
+        """
+        Whether no name below *zone* that does not exist has a line.
+
+        Where they all have one they are alike too, but then there is a line to make for each, and nothing to be gained.
+        """
+        for name, ruling in self._rulings:
+            if is_subdomain(zone, name):
+                return ruling.ignores_denials(zone)
+            if is_subdomain(name, zone) and not ruling.ignores_denials(name):
+                return False
+        return True
 
     def finished(self, exchange: Exchange) -> None:
         """Write the line of an exchange if a rule wants it."""

@@ -16,6 +16,7 @@ from random import Random
 
 from kdns.core.metrics import Counter
 from kdns.core.observe import Exchange
+from kdns.wire.constants import NXDOMAIN
 from kdns.wire.names import is_subdomain
 
 Network = IPv4Network | IPv6Network
@@ -47,6 +48,16 @@ class Choice:
                 return False
             return not self.only_names or any(is_subdomain(qname, name) for name in self.only_names)
         return True
+
+    def denials_below(self, zone: bytes) -> bool | None:
+        """Whether names below *zone* that do not exist are wanted; None when that differs from name to name."""
+        if NXDOMAIN in self.except_rcodes or (self.only_rcodes and NXDOMAIN not in self.only_rcodes):
+            return False
+        if any(is_subdomain(zone, name) for name in self.except_names):
+            return False
+        if any(is_subdomain(name, zone) for name in (*self.only_names, *self.except_names)):
+            return None
+        return not self.only_names or any(is_subdomain(zone, name) for name in self.only_names)
 
     @property
     def clients(self) -> Clients | None:

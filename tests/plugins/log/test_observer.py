@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
@@ -181,6 +183,34 @@ class ChoiceTests(LogCase):
             reply(SERVFAIL, "a.test.", 0.5, "10.0.0.1"),
         ]
         self.assertEqual(self.shown(options, *exchanges), "ynnnn")
+
+    def test_alike_below(self) -> None:
+        """Names that do not exist need not be told of below a zone where none of them has a line."""
+        zone = from_text("cluster.local.")
+        for text, wanted in [
+            ("log", False),
+            ("log {\n class error\n}", True),
+            ("log {\n class error denial\n}", False),
+            ("log {\n only rcode SERVFAIL\n}", True),
+            ("log {\n except rcode NXDOMAIN\n}", True),
+            ("log {\n except name cluster.local\n}", True),
+            ("log {\n except name local\n}", True),
+            ("log {\n except name svc.cluster.local\n}", False),
+            ("log {\n only name example.org\n}", True),
+            ("log {\n only name cluster.local\n}", False),
+            ("log {\n only name svc.cluster.local\n}", False),
+            ("log {\n only client 10.0.0.0/8\n}", False),
+            ("log example.org", True),
+            ("log svc.cluster.local", False),
+            ("log svc.cluster.local {\n class success\n}", True),
+            ("log cluster.local {\n class error\n}\n log", True),
+            ("log svc.cluster.local {\n class error\n}\n log", False),
+        ]:
+            observer: Any = built(directive, f". {{\n{text}\n}}", self.house).observers[0]
+            self.assertEqual(observer.alike_below(zone), wanted, text)
+            if wanted:
+                for name in ("x.cluster.local.", "x.svc.cluster.local."):
+                    self.assertIsNone(observer.repeat(reply(NXDOMAIN, name)).each, text)
 
     def test_left_out_is_not_held(self) -> None:
         """What nobody asked for is no line, and is neither sampled nor paid from a budget."""
