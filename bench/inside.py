@@ -34,6 +34,9 @@ LONG = 0.005
 TICK = 0.001
 """Seconds of processor time from one sample to the next; the system may make it some more."""
 
+COLLECTING = "(collecting garbage)"
+"""A place for what no function does."""
+
 reactor: Any = running  # to mypy it is a module
 
 
@@ -147,6 +150,8 @@ class Sampler:
 
 def _place(frame: FrameType) -> str:
     code = frame.f_code
+    if code is Stopwatch._collection.__code__:
+        return COLLECTING  # a signal that comes in a collection is seen at its end, which is there
     return f"{code.co_filename} {code.co_qualname}"
 
 

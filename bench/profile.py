@@ -49,6 +49,15 @@ def by_file(own: Mapping[str, int]) -> Counter[str]:
     return found
 
 
+def ours(places: Mapping[str, int]) -> dict[str, int]:
+    """Those that are kdns's own, but for what is under everything."""
+    return {
+        place: count
+        for place, count in places.items()
+        if place.startswith(f"{HERE}/kdns/") and not place.startswith(f"{HERE}/kdns/cli/")
+    }
+
+
 def calls(summary: str) -> dict[str, int]:
     """How often each system call was made, from strace's summary."""
     return {name: int(count) for count, name in _CALL.findall(summary) if name != "total"}
@@ -162,7 +171,7 @@ def main(arguments: Sequence[str]) -> int:
     print_samples("file", by_file(found["own"]), samples, each, top)
     print_samples("function, itself", found["own"], samples, each, top)
     print_samples("line, itself", found["lines"], samples, each, top)
-    print_samples("function, with what it calls", found["with callees"], samples, each, top)
+    print_samples("function, with what it calls", ours(found["with callees"]), samples, each, top)
     if traced_run is None:
         print("\nstrace is not installed: no system calls are counted")
     else:

@@ -89,7 +89,7 @@ class Pace:
     """Seconds of the run at a steady rate."""
 
 
-FULL, QUICK = Pace(5.0, 5, 8.0), Pace(2.0, 1, 3.0)
+FULL, QUICK = Pace(3.0, 5, 6.0), Pace(2.0, 1, 3.0)
 
 
 @dataclass(slots=True)

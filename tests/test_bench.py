@@ -20,7 +20,7 @@ from bench.load import Run, query, said
 from bench.machine import keep
 from bench.names import ext, hot, new_in_cluster, new_outside, wide, with_opt, write
 from bench.processes import BenchError, median, percentile
-from bench.profile import by_file, calls, shorten
+from bench.profile import by_file, calls, ours, shorten
 from bench.rows import ROWS, unexpected
 from bench.soak import Counts, counts, judge
 from kdns.wire.constants import AAAA, SRV, A
@@ -192,6 +192,17 @@ class ProfileTests(SynchronousTestCase):
     def test_by_file(self) -> None:
         """Functions of a file are added up."""
         self.assertEqual(by_file({"/a.py f": 2, "/a.py g.h": 3, "/b.py f": 1}), {"/a.py": 5, "/b.py": 1})
+
+    def test_ours(self) -> None:
+        """Of functions with what they call, those that serve are shown."""
+        inner = f"{CHECKOUT}/kdns/server/mmsg.py MmsgPort.doRead"
+        places = {
+            inner: 2,
+            f"{CHECKOUT}/kdns/cli/main.py serve": 9,
+            f"{CHECKOUT}/bench/inside.py main": 9,
+            "/x/a.py f": 1,
+        }
+        self.assertEqual(ours(places), {inner: 2})
 
     def test_calls(self) -> None:
         """System calls are read from strace's summary, with errors and without."""
