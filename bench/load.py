@@ -28,6 +28,9 @@ TYPES = {"A": A, "AAAA": AAAA, "SRV": SRV}
 OUTSTANDING = 100
 """Queries under way at a time, when no rate is asked for."""
 
+GRACE = 30.0
+"""Seconds that dnsperf may take to end when its time is over, or for a file that is sent once."""
+
 _COMPLETED = re.compile(r"Queries completed:\s+(\d+)")
 _LOST = re.compile(r"Queries lost:\s+(\d+)")
 _SECONDS = re.compile(r"Run time \(s\):\s+([\d.]+)")
@@ -35,6 +38,10 @@ _RCODES = re.compile(r"Response codes:\s+(.*)")
 _LATENCY = re.compile(r"^> \S+ \S+ \S+ ([\d.]+)", re.MULTILINE)
 _SENT = re.compile(r"Queries sent:\s+(\d+)")
 _AVERAGE = re.compile(r"Average Latency \(s\):\s+([\d.]+) \(min [\d.]+, max ([\d.]+)\)")
+
+
+class Stuck(BenchError):
+    """dnsperf did not end by itself: over TCP it sometimes waits for ever for replies to what it never sent."""
 
 
 @dataclass(slots=True)
@@ -93,6 +100,7 @@ def replay(
     :param once: end at the end of the file, even if there is time left.
     :param connections: over so many TCP connections; 0 means UDP.
     :param latencies: note how long each answer took.
+    :raises Stuck: dnsperf did not end; it has been ended.
     :raises BenchError: nothing was answered.
     """
     command = [
@@ -121,7 +129,12 @@ def replay(
         command.append("-v")
     with TemporaryFile("w+") as output, on_core(CLIENT_CORE):
         # A pipe would wake this process for each line, on the very core that asks.
-        done = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, text=True, check=False)
+        try:
+            done = subprocess.run(
+                command, stdout=output, stderr=subprocess.PIPE, text=True, check=False, timeout=seconds + GRACE
+            )
+        except subprocess.TimeoutExpired:
+            raise Stuck(f"dnsperf did not end: {' '.join(command)}") from None
         output.seek(0)
         run = said(output.read(), done.stderr)
     if not run.completed:

@@ -1,6 +1,9 @@
 # -*- test-case-name: tests.test_bench -*-
 """
-The figures of a file as tables for docs/performance.md: ``python -m bench.markdown FILE``, where ``make bench RESULTS=FILE`` wrote it.
+The figures of a file as tables for docs/performance.md: ``python -m bench.markdown FILE [DOCUMENT]``.
+
+The file is what ``make bench`` or ``--json`` wrote. With a document the tables take the place of what stands there between
+``<!-- NAME -->`` and ``<!-- /NAME -->``, NAME being that of a benchmark.
 """
 
 from __future__ import annotations
@@ -102,13 +105,35 @@ def written(lines: Sequence[Sequence[str]]) -> str:
 TABLES = {"rows": (rows, costs), "latency": (latency,), "soak": (soak,)}
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Print all tables of a file, each with the machine it was made on."""
-    held = json.loads(Path(arguments[0]).read_text(encoding="utf-8"))
+def section(name: str, kept: Json) -> str:
+    """All tables of a benchmark, with the machine they were made on."""
+    tables = "\n\n".join(written(make(kept["figures"])) for make in TABLES[name])
+    return f"Measured: {described(kept['machine'])}.\n\n{tables}"
+
+
+def filled(document: str, held: Json) -> str:
+    """
+    The document with new figures between the marks.
+
+    :raises ValueError: it has no marks for something that is held.
+    """
     for name, kept in held.items():
-        print(f"{name}: {described(kept['machine'])}\n")
-        for make in TABLES[name]:
-            print(written(make(kept["figures"])), end="\n\n")
+        before, begin, rest = document.partition(f"<!-- {name} -->\n")
+        _, end, after = rest.partition(f"\n<!-- /{name} -->")
+        if not end:
+            raise ValueError(f"the document has no place for {name}")
+        document = f"{before}{begin}{section(name, kept)}{end}{after}"
+    return document
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the tables of a file, or put them where they belong in a document."""
+    held = json.loads(Path(arguments[0]).read_text(encoding="utf-8"))
+    if arguments[1:]:
+        document = Path(arguments[1])
+        document.write_text(filled(document.read_text(encoding="utf-8"), held), encoding="utf-8")
+    else:
+        print("\n\n".join(section(name, kept) for name, kept in held.items()))
     return 0
 
 

@@ -15,10 +15,10 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO
+from typing import IO, TypeVar
 
 from bench.cluster import Api, Kdns, Size, check_answers
-from bench.load import Run, dnsperf, replay
+from bench.load import Run, Stuck, dnsperf, replay
 from bench.machine import CLIENT_CORE, SERVER_CORE, describe, described, keep, on_core
 from bench.names import ext, hot, new_in_cluster, new_outside, wide, with_opt, write
 from bench.peers import start_nsd, start_unbound, start_upstream, start_yardstick
@@ -35,6 +35,7 @@ STEADY = 5_000
 TOLERANCE = 0.005
 """Share of replies with another response code than was to be expected."""
 
+T = TypeVar("T")
 Packets = Callable[[int], Iterable[bytes]]
 
 
@@ -190,13 +191,18 @@ class Contest:
         """Have everything asked that will be asked over and over, more than once."""
         packets = self._packets(row, STEADY)
         for _ in range(1 if row.fresh else 2):
-            replay(self._servers[name].port, packets, connections=self._connections(row, name))
+            again(lambda: replay(self._servers[name].port, packets, connections=self._connections(row, name)))
 
     def _run(self, row: Row, name: str, packets: Path) -> None:
         server, figures = self._servers[name], self.found[row.name, name]
-        before = server.program.processor_seconds()
-        run = replay(server.port, packets, self._pace.seconds, once=row.fresh, connections=self._connections(row, name))
-        spent = max(server.program.processor_seconds() - before, 0.01)
+
+        def measured() -> tuple[float, Run]:
+            before = server.program.processor_seconds()
+            connections = self._connections(row, name)
+            run = replay(server.port, packets, self._pace.seconds, once=row.fresh, connections=connections)
+            return max(server.program.processor_seconds() - before, 0.01), run
+
+        spent, run = again(measured)
         figures.rates.append(run.completed / run.seconds)
         figures.each.append(spent / run.completed * 1e6)
         figures.busy.append(spent / run.seconds)
@@ -210,19 +216,30 @@ class Contest:
     def _steady(self, row: Row) -> None:
         """How long answers of kdns take when it is not asked as much as it can answer."""
         server, figures = self._servers[row.server], self.found[row.name, row.server]
-        run = replay(
-            server.port,
-            self._packets(row, self._pace.steady * STEADY),
-            self._pace.steady,
-            rate=STEADY,
-            once=row.fresh,
-            connections=row.connections,
-            latencies=True,
+        packets = self._packets(row, self._pace.steady * STEADY)
+        run = again(
+            lambda: replay(
+                server.port,
+                packets,
+                self._pace.steady,
+                rate=STEADY,
+                once=row.fresh,
+                connections=row.connections,
+                latencies=True,
+            )
         )
         figures.average = run.average * 1e3
         figures.p99 = percentile(run.latencies, 0.99) * 1e3
         figures.slowest = run.slowest * 1e3
         figures.lost += run.lost
+
+
+def again(measure: Callable[[], T]) -> T:
+    """What is measured, or is when it is tried once more after dnsperf got stuck."""
+    try:
+        return measure()
+    except Stuck:
+        return measure()
 
 
 def unexpected(row: Row, run: Run) -> str:
@@ -311,6 +328,7 @@ def main(arguments: Sequence[str]) -> int:
         with TemporaryDirectory() as name, ExitStack() as stack:
             contest = Contest(stack, Path(name), rows, QUICK if options.quick else FULL)
             for row in rows:
+                print(f"{row.name} ...", file=sys.stderr, flush=True)
                 contest.measure(row)
     except BenchError as error:
         print(error, file=sys.stderr)

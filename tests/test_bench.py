@@ -9,19 +9,19 @@ import sys
 from collections import Counter
 from importlib import import_module
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from bench import markdown
 from bench.__main__ import QUICK, USUAL, arguments_for, benchmarks, split
 from bench.cluster import Size, addresses
-from bench.load import Run, query, said
+from bench.load import Run, Stuck, query, said
 from bench.machine import keep
 from bench.names import ext, hot, new_in_cluster, new_outside, wide, with_opt, write
 from bench.processes import BenchError, median, percentile
 from bench.profile import by_file, calls, ours, shorten
-from bench.rows import ROWS, unexpected
+from bench.rows import ROWS, again, unexpected
 from bench.soak import Counts, counts, judge
 from kdns.wire.constants import AAAA, SRV, A
 from kdns.wire.query import Query, read_query
@@ -167,6 +167,20 @@ Statistics:
         """When it says nothing of a run, the benchmark says what it said instead."""
         self.assertIn("no such host", str(self.assertRaises(BenchError, said, "", "no such host")))
 
+    def test_again(self) -> None:
+        """When dnsperf gets stuck it is tried once more, and what went wrong with it is not counted; no more than once."""
+        outcomes: list[object] = [Stuck("waits"), "measured", Stuck("waits"), Stuck("again"), BenchError("none")]
+
+        def measure() -> object:
+            outcome = outcomes.pop(0)
+            if isinstance(outcome, Exception):
+                raise outcome
+            return outcome
+
+        self.assertEqual(again(measure), "measured")
+        self.assertEqual(str(self.assertRaises(Stuck, again, measure)), "again")
+        self.assertEqual(str(self.assertRaises(BenchError, again, measure)), "none")
+
     def test_unexpected(self) -> None:
         """Replies with other response codes than the row should have are told."""
         (hot_row,) = (row for row in ROWS if row.name == "hot")
@@ -299,6 +313,29 @@ class MarkdownTests(SynchronousTestCase):
             markdown.written(markdown.soak({"verdicts": verdicts})),
             "| what should hold | found | holds |\n| --- | ---: | ---: |\n| panics | 0 | yes |\n| lost | 1 | **no** |",
         )
+
+
+class DocumentTests(SynchronousTestCase):
+    """Figures in a document."""
+
+    HELD: ClassVar[dict[str, Any]] = {"soak": {"machine": {"cores": 2}, "figures": {"verdicts": []}}}
+
+    def test_filled(self) -> None:
+        """What stands between the marks is replaced, again and again; the rest stays."""
+        filled = markdown.filled("one\n<!-- soak -->\nold\n<!-- /soak -->\ntwo\n", self.HELD)
+        self.assertEqual(filled[:36], "one\n<!-- soak -->\nMeasured: cores 2.")
+        self.assertEqual(filled[-36:], "| --- | ---: | ---: |\n<!-- /soak -->\ntwo\n"[-36:])
+        self.assertEqual(markdown.filled(filled, self.HELD), filled)
+
+    def test_no_place(self) -> None:
+        """A document without the marks is left alone, and this is told."""
+        self.assertRaises(ValueError, markdown.filled, "one\n<!-- soak -->\nold\n", self.HELD)
+
+    def test_document(self) -> None:
+        """docs/performance.md has a place for all."""
+        text = (CHECKOUT / "docs" / "performance.md").read_text(encoding="utf-8")
+        for name in markdown.TABLES:
+            self.assertEqual((text.count(f"<!-- {name} -->\n"), text.count(f"\n<!-- /{name} -->")), (1, 1))
 
 
 class KeepTests(SynchronousTestCase):
