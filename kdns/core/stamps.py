@@ -13,6 +13,14 @@ from collections.abc import Hashable
 from typing import TypeAlias
 from weakref import WeakValueDictionary
 
+MOVES = [0]
+"""
+How often any stamp of the process moved: a list of that one number.
+
+Who found that stamps stand may take them to stand as long as the number is the same, without looking at them again; to look at a handful
+of cells in far places of the memory for each query is most of what a hit in the answer table would cost.
+"""
+
 
 class Stamp:
     """A cell with a version; compare the version that was noted with the one it has now."""
@@ -25,6 +33,7 @@ class Stamp:
     def bump(self) -> None:
         """What the stamp stands for changed: answers that noted the version until now are dead."""
         self.version += 1
+        MOVES[0] += 1
 
     def noted(self) -> Noted:
         """The stamp with its version of now."""
@@ -66,4 +75,4 @@ class StampBook:
         """*key* changed, appeared or went; nothing happens when no answer depends on it."""
         stamp = self._stamps.get(key)
         if stamp is not None:
-            stamp.version += 1
+            stamp.bump()

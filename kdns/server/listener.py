@@ -390,7 +390,6 @@ class Listener:
         entry.exchange = None
         tally, entry.each = self._meaning(exchange)
         entry.tally = tally
-        entry.durations = tally.durations
         if exchange.answer.turns:
             try:
                 replies = (render_reply(exchange.request, turn) for turn in exchange.answer.turns)

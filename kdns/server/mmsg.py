@@ -26,6 +26,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from kdns.core.request import Transport
+from kdns.core.stamps import MOVES
 from kdns.core.tally import Durations, Tally
 from kdns.server.addresses import unpack_sockaddr
 from kdns.server.denials import COOKIE, COOKIE_OPTION
@@ -80,15 +81,23 @@ def available(reactor: Any) -> bool:
     )
 
 
-def _address_of(buffer: bytearray) -> int:
+def _address_of(buffer: bytearray | bytes) -> int:
+    if isinstance(buffer, bytes):
+        return id(buffer) + _BYTES_HEAD
     return ctypes.addressof((ctypes.c_char * len(buffer)).from_buffer(buffer))
 
 
 class _Buffers:
     """The fixed memory of one socket: datagrams, addresses, ancillary data, and the vectors that point at them."""
 
-    def __init__(self, wildcard: bool) -> None:
-        self.data = bytearray(BATCH * MAX_QUERY)
+    def __init__(self, wildcard: bool, name_octets: int) -> None:
+        """
+        :param wildcard: whether the address that was asked comes and goes with each datagram.
+        :param name_octets: of the address of a client.
+        """
+        self.data = bytes(BATCH * MAX_QUERY)
+        """The datagrams. The kernel writes into what Python takes for unchangeable: a piece of it is then a copy, and one copy only."""
+
         self.names = bytearray(BATCH * _NAME)
         self.control = bytearray(BATCH * _CONTROL)
         self.in_iov = bytearray(BATCH * _IOVEC)
@@ -114,18 +123,28 @@ class _Buffers:
                 0,
             )
             _MSGHDR.pack_into(
-                self.out_heads, i * _HEAD, name, 0, out_iov + i * 2 * _IOVEC, 2, ancillary if wildcard else 0, 0, 0, 0
+                self.out_heads,
+                i * _HEAD,
+                name,
+                name_octets,
+                out_iov + i * 2 * _IOVEC,
+                2,
+                ancillary if wildcard else 0,
+                0,
+                0,
+                0,
             )
         self.fresh_heads = bytes(self.in_heads)
         self.in_vector = _address_of(self.in_heads)
         self.out_vector = _address_of(self.out_heads)
-        # Views of 32 and 64 bit fields: msg_namelen is word 2, msg_controllen is quad 5, msg_len is word 14 of a head.
+        # Views of 32 and 64 bit fields: msg_namelen is word 2, msg_controllen is quad 5, msg_len is word 14 of a head, and the interface is
+        # word 4 of what comes with a datagram over IPv4.
         self.in_words = memoryview(self.in_heads).cast("I")
         self.in_quads = memoryview(self.in_heads).cast("Q")
-        self.out_words = memoryview(self.out_heads).cast("I")
         self.out_quads = memoryview(self.out_heads).cast("Q")
         self.out_pointers = memoryview(self.out_iov).cast("Q")
         self.control_words = memoryview(self.control).cast("I")
+        self.no_words = memoryview(bytearray(BATCH * 4)).cast("I")
 
 
 @implementer(IReadDescriptor)
@@ -145,7 +164,7 @@ class MmsgPort:
             sock.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVPKTINFO, 1)
         elif self._wildcard:
             sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
-        self._buffers = _Buffers(self._wildcard)
+        self._buffers = _Buffers(self._wildcard, 28 if self._v6 else 16)
         libc = ctypes.CDLL(None, use_errno=True)
         arguments: list[Any] = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int]
         self._recvmmsg = libc.recvmmsg
@@ -267,8 +286,10 @@ class MmsgPort:
         :return: the first slot that is still to be served; *count* when all are.
         """
         buffers = self._buffers
-        data, in_words, pointers = buffers.data, buffers.in_words, buffers.out_pointers
+        data, pointers = buffers.data, buffers.out_pointers
+        lengths = buffers.in_words[14::16].tolist()
         table = self._table
+        young, moves = table.young, MOVES[0]
         get, deny = table.get, table.denials.find
         house = self._listener.house
         touched = house.tallies.touched
@@ -287,10 +308,13 @@ class MmsgPort:
                 end = i
                 break
             start = i * MAX_QUERY
-            key = bytes(data[start + 2 : start + in_words[i * 16 + 14]])
-            entry = get(key, now)
-            if entry is None and key[-12:-8] == COOKIE_OPTION:
-                entry = get(key[:-COOKIE], now)
+            key = data[start + 2 : start + lengths[i]]
+            entry = young.get(key)
+            if entry is None or entry.moves is not moves or now >= entry.until:
+                entry = get(key, now)
+                if entry is None and key[-12:-8] == COOKIE_OPTION:
+                    entry = get(key[:-COOKIE], now)
+                young = table.young
             if entry is not None:
                 if entry.exchange is not None:
                     self._listener.prepare(entry)
@@ -308,6 +332,7 @@ class MmsgPort:
                 missed.append(i)
                 answered = self._miss(i, key)
                 late = clock() > deadline
+                young, moves = table.young, MOVES[0]
                 if answered is None:
                     # Nothing to send from this slot now: what stands before it goes first.
                     if ready > first:
@@ -347,7 +372,7 @@ class MmsgPort:
         slot = slots[chosen] if not missed else [i for i in slots if i not in missed][chosen]
         buffers, start = self._buffers, slot * MAX_QUERY
         client, _ = unpack_sockaddr(bytes(buffers.names[slot * _NAME : (slot + 1) * _NAME]))
-        key = bytes(buffers.data[start + 2 : start + buffers.in_words[slot * 16 + 14]])
+        key = buffers.data[start + 2 : start + buffers.in_words[slot * 16 + 14]]
         sample = self._listener.house.sample
         assert sample is not None
         sample(key, given[chosen], client, len(given))
@@ -370,7 +395,7 @@ class MmsgPort:
         """Ask the listener; the reply behind its identifier when it is there at once, else None."""
         buffers = self._buffers
         start = i * MAX_QUERY
-        message = bytes(buffers.data[start : start + 2]) + key
+        message = buffers.data[start : start + 2] + key
         name = bytes(buffers.names[i * _NAME : i * _NAME + buffers.in_words[i * 16 + 2]])
         try:
             client, port = unpack_sockaddr(name)
@@ -399,9 +424,6 @@ class MmsgPort:
     def _send(self, first: int, end: int) -> None:
         """Send the replies of the slots from *first* to before *end*."""
         buffers = self._buffers
-        in_words, out_words = buffers.in_words, buffers.out_words
-        for i in range(first, end):
-            out_words[i * 16 + 2] = in_words[i * 16 + 2]
         if self._wildcard:
             self._answer_from_where_it_was_asked(first, end)
         fd = self._socket.fileno()
@@ -419,13 +441,14 @@ class MmsgPort:
 
     def _answer_from_where_it_was_asked(self, first: int, end: int) -> None:
         buffers = self._buffers
-        in_quads, out_quads, words = buffers.in_quads, buffers.out_quads, buffers.control_words
+        words = buffers.control_words
+        buffers.out_quads[first * 8 + 5 : end * 8 : 8] = buffers.in_quads[first * 8 + 5 : end * 8 : 8]
         # The interface is left to the routing table, except for link-local addresses, which mean nothing without it.
+        if not self._v6:
+            words[first * 16 + 4 : end * 16 : 16] = buffers.no_words[: end - first]
+            return
         for i in range(first, end):
-            out_quads[i * 8 + 5] = in_quads[i * 8 + 5]
-            if not self._v6:
-                words[i * 16 + 4] = 0
-            elif words[i * 16 + 4] & 0xC0FF != 0x80FE:
+            if words[i * 16 + 4] & 0xC0FF != 0x80FE:
                 words[i * 16 + 8] = 0
 
     def _send_one(self, reply: bytes, client: tuple[str, int], name: bytes, control: bytes) -> None:

@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 from kdns.core.answer import Holds, Scope
 from kdns.core.observe import EachRepeat, Exchange
-from kdns.core.stamps import Noted
-from kdns.core.tally import Durations, Tally
+from kdns.core.stamps import MOVES, Noted
+from kdns.core.tally import Tally
 from kdns.server.denials import COOKIE, COOKIE_OPTION, Denials
 
 ENTRY_OCTETS = 1850
@@ -31,19 +31,7 @@ Measured on CPython 3.11 by ``bench/memory_table.py``: 1,620 for an address, 1,8
 class Entry:
     """A finished reply, as long as it holds."""
 
-    __slots__ = (
-        "cookie",
-        "durations",
-        "each",
-        "exchange",
-        "noted",
-        "replies",
-        "reply",
-        "room",
-        "tally",
-        "turn",
-        "until",
-    )
+    __slots__ = ("cookie", "each", "exchange", "moves", "noted", "replies", "reply", "room", "tally", "turn", "until")
 
     def __init__(self, reply: bytes, holds: Holds, exchange: Exchange, room: int, cookie: int = 0) -> None:
         self.reply = reply
@@ -54,11 +42,13 @@ class Entry:
 
         self.until = holds.until
         self.noted: tuple[Noted, ...] = holds.stamps
+        self.moves: int | None = None
+        """What :data:`~kdns.core.stamps.MOVES` said when the stamps were last found to stand."""
+
         self.exchange: Exchange | None = exchange
         """What the entry was made from, until it is given for the first time."""
 
         self.tally: Tally | None = None
-        self.durations: tuple[Durations, ...] = ()
         self.each: tuple[EachRepeat, ...] = ()
         self.replies: tuple[bytes, ...] = ()
         """Replies that take turns; empty when there is only one."""
@@ -150,11 +140,16 @@ class Room:
 class AnswerTable:
     """Finished replies for one listener and transport; made by :meth:`Room.table`."""
 
-    __slots__ = ("_old", "_room", "_young", "asked", "denials", "given")
+    __slots__ = ("_old", "_room", "asked", "denials", "given", "young")
 
     def __init__(self, room: Room) -> None:
         self._room = room
-        self._young: dict[bytes, Entry] = {}
+        self.young: dict[bytes, Entry] = {}
+        """
+        The young generation, for who looks into it himself: an entry stands if its time is not over and its :attr:`Entry.moves` is that
+        of now; all others are :meth:`get`'s business. Each call of this object may put another dict here.
+        """
+
         self._old: dict[bytes, Entry] = {}
         self.denials = Denials()
         """Replies for names that do not exist; see :mod:`kdns.server.denials`."""
@@ -166,7 +161,7 @@ class AnswerTable:
         """Queries for which plugins were asked so far."""
 
     def __len__(self) -> int:
-        return len(self._young) + len(self._old)
+        return len(self.young) + len(self._old)
 
     def get(self, key: bytes, now: float) -> Entry | None:
         """
@@ -174,22 +169,25 @@ class AnswerTable:
 
         :param now: seconds of the clock that :attr:`Holds.until` is in.
         """
-        entry = self._young.get(key)
+        entry = self.young.get(key)
         if entry is None:
             entry = self._old.pop(key, None)
             if entry is None:
                 return None
-            self._young[key] = entry
+            self.young[key] = entry
             self._room.take(entry.room)
         if now < entry.until:
+            if entry.moves is MOVES[0]:
+                return entry
             for stamp, version in entry.noted:
                 if stamp.version != version:
                     break
             else:
+                entry.moves = MOVES[0]
                 return entry
         self._room.outdated += 1
         # It may have moved to the old generation by taking its place in the young one.
-        if self._young.pop(key, None) is None:
+        if self.young.pop(key, None) is None:
             self._old.pop(key, None)
         else:
             self._room.young -= entry.room
@@ -219,23 +217,23 @@ class AnswerTable:
             key, reply = key[:-cookie], reply[:-cookie]
         turns = len(exchange.answer.turns) + 1
         room = ENTRY_OCTETS + len(key) + len(reply) * turns
-        before = self._young.get(key)
+        before = self.young.get(key)
         if before is not None:
             self._room.young -= before.room
         self._old.pop(key, None)
-        self._young[key] = Entry(reply[2:], holds, exchange, room, cookie)
+        self.young[key] = Entry(reply[2:], holds, exchange, room, cookie)
         self._room.take(room)
         return True
 
     def age(self) -> None:
         """The young generation becomes the old one, and the old one is dropped."""
         self._room.evicted += len(self._old)
-        self._old = self._young
-        self._young = {}
+        self._old = self.young
+        self.young = {}
 
     def clear(self) -> None:
         """Forget everything."""
-        self._young = {}
+        self.young = {}
         self._old = {}
         self.denials.clear()
 

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.core.answer import Answer, Holds, Scope
 from kdns.core.observe import Exchange
-from kdns.core.stamps import Stamp
+from kdns.core.stamps import MOVES, Stamp
 from kdns.server.table import ENTRY_OCTETS, AnswerTable, Room, Uses
 from tests.support import a_request
 
@@ -37,6 +37,20 @@ class ValidityTests(SynchronousTestCase):
         assert entry is not None
         self.assertEqual(entry.reply, REPLY[2:])
         self.assertIsNone(self.table.get(b"other", 0.0))
+
+    def test_stamps_are_looked_at_again(self) -> None:
+        """Any stamp that moves has those of an entry looked at; if none of them did, it stands, and who looks for himself sees so."""
+        mine, other = Stamp(), Stamp()
+        put(self.table, b"query", stamps=(mine.noted(),))
+        entry = self.table.get(b"query", 0.0)
+        assert entry is not None
+        self.assertIs(entry.moves, MOVES[0])
+        other.bump()
+        self.assertIsNot(entry.moves, MOVES[0])
+        self.assertIs(self.table.get(b"query", 0.0), entry)
+        self.assertIs(entry.moves, MOVES[0])
+        mine.bump()
+        self.assertIsNone(self.table.get(b"query", 0.0))
 
     def test_scopes(self) -> None:
         """What holds for one client or for nobody is not entered."""
