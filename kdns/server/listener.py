@@ -421,6 +421,24 @@ class Listener:
 
         :param now: when the query came.
         """
+        found = self.look(table, key, now)
+        if found is None:
+            return None
+        reply, tally, each = found
+        seconds = self.house.clock() - now
+        observe(tally.durations, 1, seconds)
+        if each:
+            self.tell(each, client, port, ident, seconds)
+        if self.house.sample is not None:
+            self.house.sample(key, reply, client, 1)
+        return reply
+
+    def look(self, table: AnswerTable, key: bytes, now: float) -> tuple[bytes, Tally, tuple[EachRepeat, ...]] | None:
+        """
+        As :meth:`at_hand`, for who gives many at a time: durations and those to be told are left to him.
+
+        :return: the reply, its tally, which was hit, and whom to tell.
+        """
         entry = table.find(key, now)
         each: tuple[EachRepeat, ...] = ()
         if entry is not None:
@@ -440,14 +458,7 @@ class Listener:
         if not tally.hits:
             self.house.tallies.touched.append(tally)
         tally.hits += 1
-        seconds = self.house.clock() - now
-        for durations in tally.durations:
-            durations.observe(seconds)
-        if each:
-            self.tell(each, client, port, ident, seconds)
-        if self.house.sample is not None:
-            self.house.sample(key, reply, client, 1)
-        return reply
+        return reply, tally, each
 
     def tell(self, told: tuple[EachRepeat, ...], client: str, port: int, ident: int, seconds: float) -> None:
         """Tell observers of one repetition."""
@@ -473,6 +484,13 @@ class Listener:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def observe(durations: tuple[Durations, ...], times: int, seconds: float) -> None:
+    """Enter *times* replies that took *seconds* each."""
+    if times:
+        for histogram in durations:
+            histogram.observe(seconds, times)
 
 
 def alike_below(part: Any, zone: bytes) -> bool:

@@ -30,7 +30,7 @@ from kdns.core.stamps import MOVES
 from kdns.core.tally import Durations, Tally
 from kdns.server.addresses import unpack_sockaddr
 from kdns.server.denials import COOKIE, COOKIE_OPTION
-from kdns.server.listener import Listener
+from kdns.server.listener import Listener, observe
 from kdns.server.table import AnswerTable
 
 log = Logger(namespace="kdns.server")
@@ -350,14 +350,14 @@ class MmsgPort:
             if tally.durations is durations:
                 same += 1
             else:
-                self._observe(durations, same, since)
+                observe(durations, same, clock() - since)
                 durations, same = tally.durations, 1
             pointers[i * 4 + 2] = id(reply) + _BYTES_HEAD
             pointers[i * 4 + 3] = len(reply)
             ready = i + 1
         if ready > first:
             self._send(first, ready)
-        self._observe(durations, same, since)
+        observe(durations, same, clock() - since)
         if told:
             self._tell(told, since)
         if alive:
@@ -376,12 +376,6 @@ class MmsgPort:
         sample = self._listener.house.sample
         assert sample is not None
         sample(key, given[chosen], client, len(given))
-
-    def _observe(self, durations: tuple[Durations, ...], times: int, since: float) -> None:
-        if times and durations:
-            seconds = self._listener.house.clock() - since
-            for histogram in durations:
-                histogram.observe(seconds, times)
 
     def _tell(self, told: list[tuple[Any, int]], since: float) -> None:
         seconds = self._listener.house.clock() - since
