@@ -6,7 +6,9 @@ from __future__ import annotations
 import os
 
 from kdns import __version__
+from kdns.admin.caches import Caches
 from kdns.admin.commands import Arguments, Commands, Result
+from kdns.admin.explain import Explainer
 from kdns.server.service import KdnsService
 
 
@@ -14,6 +16,11 @@ def commands_of(server: KdnsService) -> Commands:
     """The commands of a server, for its :class:`~kdns.admin.service.AdminSocket`; a program adds its own."""
     commands = Commands()
     commands.add("about", _about)
+    commands.add("explain", Explainer(server))
+    caches = Caches(server)
+    commands.add("cache.list", caches.list)
+    commands.add("cache.get", caches.get)
+    commands.add("cache.flush", caches.flush)
     return commands
 
 

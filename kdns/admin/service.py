@@ -51,6 +51,11 @@ class AdminSocket:
         """Where it is open; None when it is not."""
         return self._open.path if self._open is not None else None
 
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self._factory.connections)
+
     def start(self) -> None:
         """Open it. A second time nothing happens; what prevents it is logged."""
         if self._open is not None or is_off(self._path):

@@ -17,7 +17,11 @@ from typing import Any
 
 from kdns.cli.flags import HELP, BadFlags, Flags, parse_flags
 
-COMMANDS: dict[str, str] = {"check": "kdns.cli.check"}
+COMMANDS: dict[str, str] = {
+    "cache": "kdns.cli.cache",
+    "check": "kdns.cli.check",
+    "explain": "kdns.cli.explain",
+}
 """kdns's own commands: the word, and the module whose ``main(arguments)`` runs it and returns the exit status."""
 
 CANNOT_START, BAD_USAGE = 1, 2

@@ -285,6 +285,7 @@ def _served(site: Site, names: list[str]) -> ServedBlock:
         any_class=site.any_class,
         collect=_collector(site.collect_metadata, tuple(site.metadata_sources)),
         links=tuple(site.links),
+        last=last,
     )
 
 

@@ -37,6 +37,9 @@ class ServedBlock:
     links: tuple[Plugin, ...] = ()
     """The plugins of the chain, the outermost first."""
 
+    last: str = ""
+    """Whom the failure names when the chain ends without an answer."""
+
 
 @dataclass(slots=True)
 class Zones:

@@ -127,6 +127,12 @@ class Room:
             table.clear()
         self.young = self.old = 0
 
+    def cut(self) -> list[list[tuple[bytes, Entry]]]:
+        """Forget all answers as :meth:`clear` does; the caller lets go of them in his own time, for there may be thousands."""
+        entries = [table.entries() for table in self._tables]
+        self.clear()
+        return entries
+
     def take(self, octets: int) -> None:
         """An entry of the young generation takes *octets*; when half of the room is full the generations change."""
         self.young += octets
@@ -224,6 +230,10 @@ class AnswerTable:
         self.young[key] = Entry(reply[2:], holds, exchange, room, cookie)
         self._room.take(room)
         return True
+
+    def entries(self) -> list[tuple[bytes, Entry]]:
+        """All that are there now with their keys, valid or not, for whoever looks through them in slices."""
+        return [*self._young.items(), *self._old.items()]
 
     def age(self) -> None:
         """The young generation becomes the old one, and the old one is dropped."""

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from twisted.internet import reactor as running
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.logger import LogEvent, globalLogPublisher
 from twisted.trial.unittest import TestCase
@@ -132,8 +133,7 @@ class SocketTests(TestCase):
         failure = await self.assertFailure(Deferred.fromCoroutine(self.asked(self.path, "echo", {})), AdminError)
         self.assertIn("too many", str(failure))
         idle[0].close()
-        gone: Deferred[None] = Deferred()
-        reactor.callLater(0, gone.callback, None)
-        await gone
+        while one.connections == MOST_CONNECTIONS:
+            await deferLater(reactor, 0)
         self.assertEqual(await self.asked(self.path, "echo", {"a": 1}), {"a": 1})
         self.assertEqual(one.path, self.path)

@@ -208,11 +208,17 @@ class Store:
             self._narrow += 1
         return evicted
 
-    def drop(self, key: Key) -> None:
-        """Forget an entry if it is there."""
+    def drop(self, key: Key) -> bool:
+        """Forget an entry; whether it was there."""
         entry = self._entries.pop(key, None)
-        if entry is not None:
-            self._forgotten(entry)
+        if entry is None:
+            return False
+        self._forgotten(entry)
+        return True
+
+    def entries(self) -> list[tuple[Key, Entry]]:
+        """All that are there now with their keys, served any more or not, for whoever looks through them in slices."""
+        return list(self._entries.items())
 
     def clear(self) -> None:
         """Forget all entries."""

@@ -25,11 +25,13 @@ from twisted.python.failure import Failure
 
 from kdns.core.answer import FOR_NOBODY, Answer, Holds, Scope
 from kdns.core.chain import Next, Reply, attempt, then
+from kdns.core.explaining import Note
 from kdns.core.failure import ResolutionFailed
 from kdns.core.request import Request, Transport
 from kdns.core.tally import Charge
 from kdns.plugins.cache.config import CacheConfig
 from kdns.plugins.cache.entries import Entry, stripped
+from kdns.plugins.cache.explaining import of_answer, of_question
 from kdns.plugins.cache.metrics import Cells, cells
 from kdns.plugins.cache.policy import Place, judge, passed_by, positive
 from kdns.plugins.cache.shelves import Shelves
@@ -56,6 +58,16 @@ class CachePlugin:
         self._zones = frozenset(zone.name for zone in config.zones)
         self._zones_text = ",".join(zone.text for zone in config.zones)
         self._cells: dict[str, Cells] = {}
+
+    @property
+    def shelves(self) -> Shelves:
+        """Its entries, for who lists and flushes them."""
+        return self._shelves
+
+    @property
+    def zones_text(self) -> str:
+        """Its zones, as metrics show them."""
+        return self._zones_text
 
     def answer(self, request: Request, next: Next) -> Reply:
         """See :class:`kdns.core.chain.Plugin`."""
@@ -96,6 +108,18 @@ class CachePlugin:
             self._shelves.denial,
         )
         return made
+
+    # What an operator is told; see kdns.core.explaining.
+
+    def explain(self, request: Request) -> list[Note]:
+        """Whether the question is answered from an entry."""
+        now = self._clock()
+        entry = None if passed_by(request) else self._shelves.find(request, now)
+        return of_question(self._config, request, entry, now)
+
+    def explain_passed(self, request: Request, came: Answer) -> list[Note]:
+        """Whether the answer from behind is kept."""
+        return of_answer(self._config, request, came, self._site.house.wall())
 
     # From an entry to an answer
 

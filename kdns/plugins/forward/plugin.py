@@ -8,10 +8,12 @@ from typing import Any
 
 from kdns.core.answer import Answer
 from kdns.core.chain import Next, Reply
+from kdns.core.explaining import Note
 from kdns.core.request import Request
 from kdns.corefile.dispenser import Dispenser
 from kdns.corefile.errors import SetupError
 from kdns.plugins.forward.config import parse
+from kdns.plugins.forward.explaining import of_nobody, of_stanza
 from kdns.plugins.forward.forwarder import Forwarder
 from kdns.plugins.forward.sources import Sources
 from kdns.plugins.forward.stanza import Stanza
@@ -58,6 +60,17 @@ class Forward:
             return self._ask(after, request) if forwarder.goes_on(answer) else answer
 
         return waiting.addCallback(perhaps_next)
+
+    # What an operator is told; see kdns.core.explaining.
+
+    def explain(self, request: Request) -> list[Note]:
+        """Whom it would ask, and how they are."""
+        taker = self._following(-1, request)
+        return of_nobody(self.forwarders, request.qname) if taker is None else of_stanza(self.forwarders[taker])
+
+    def asks_others(self, request: Request) -> bool:
+        """Whether a stanza takes the name."""
+        return self._following(-1, request) is not None
 
 
 class ForwardDirective:

@@ -9,6 +9,7 @@ from twisted.logger import Logger
 
 from kdns.core.answer import Answer, Holds, Scope
 from kdns.core.chain import Next, Reply, then
+from kdns.core.explaining import Note
 from kdns.core.failure import RcodeOnly
 from kdns.core.request import Request
 from kdns.corefile.dispenser import Dispenser
@@ -61,6 +62,25 @@ class HostsPlugin:
         elif not self._falls_through(qname):
             raise RcodeOnly(f"no host {to_text(qname)}")
         return self._passed(request, next)
+
+    def explain(self, request: Request) -> list[Note]:
+        """What the tables know of the name; see :mod:`kdns.core.explaining`."""
+        if request.qtype == PTR and (address := address_of_reverse(request.qname)) is not None:
+            names = self._names(address)
+            return [Note(f"the address has {len(names)} names in {self._config.path} and the Corefile")]
+        if ROOT not in self._zones and longest_zone(request.qname, self._zones) is None:
+            return [Note(f"not for this name: its zones are {', '.join(map(to_text, sorted(self._zones)))}")]
+        known = find(self._file.tables, request.qname)
+        if known is not None:
+            return [Note(f"the name has {len(known)} addresses in {self._config.path} and the Corefile")]
+        onward = self._falls_through(request.qname)
+        text = f"the name is neither in {self._config.path} nor in the Corefile"
+        return [
+            Note(
+                f"{text}; the next plugin is asked (fallthrough)" if onward else f"{text}, and there is no fallthrough",
+                not onward,
+            )
+        ]
 
     def _names(self, address: bytes) -> list[bytes]:
         return list(dict.fromkeys(name for table in self._file.tables for name in table.names(address)))

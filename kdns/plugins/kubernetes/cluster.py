@@ -50,6 +50,7 @@ class LiveCluster(Resource):
         self.index = ClusterIndex()
         self._house = house
         self._timeout = startup_timeout
+        self._manifests = source.manifests
         self._source = source_for(house, source, self.index)
         self._snapshot: SnapshotKeeper | None = None
         if source.snapshot:
@@ -81,6 +82,22 @@ class LiveCluster(Resource):
             return None
         age = max(0, int(self._house.wall() - self._snapshot.written))
         return f"from a snapshot {age} s old", self._fresh.noted()
+
+    def freshness(self) -> list[str]:
+        """How each part of the data is kept up to date, in words."""
+        counts = ", ".join(f"{count} {kind.value}" for kind, count in self.index.counts().items() if count)
+        lines = [f"{counts or 'nothing'} known, {'synced' if self.synced else 'not synced'}"]
+        now = self._house.reactor.seconds()
+        for resource, watch in getattr(self._source, "freshness", {}).items():
+            heard = (
+                f"heard of {watch.event_age(now):.0f} s ago" if watch.last_event is not None else "nothing heard yet"
+            )
+            problem = f"; {watch.problem}" if watch.problem else ""
+            synced = f"synced {watch.sync_age(now):.0f} s ago" if watch.synced else "not synced"
+            lines.append(f"{resource}: {heard}, {synced}; {watch.state.value}{problem}")
+        if self._manifests:
+            lines.append(f"read from manifests: {', '.join(self._manifests)}; looked at every few seconds")
+        return lines
 
     def why_not_ready(self) -> str:
         """What is still missing, in words."""

@@ -17,9 +17,11 @@ from kdns.cluster.index import ClusterIndex
 from kdns.cluster.keys import Serial
 from kdns.core.answer import FOR_EVERYBODY, FOR_NOBODY, Answer, Denial, Holds, Scope
 from kdns.core.chain import Next, Reply, then
+from kdns.core.explaining import Note
 from kdns.core.request import Request
 from kdns.core.stamps import Noted
 from kdns.plugins.kubernetes.config import Config, is_reverse
+from kdns.plugins.kubernetes.explaining import explain
 from kdns.plugins.kubernetes.lookup import Found, Item, Lookup
 from kdns.plugins.kubernetes.names import Parsed, Shape, parse_name
 from kdns.plugins.kubernetes.zone import SOURCE, Zone
@@ -155,6 +157,24 @@ class ClusterZone:
         # Unlike the answer for one name this one is for all, and shows each change of the serial.
         serial = self.cluster.index.stamps.note(Serial.CLUSTER)
         return replace(answer, denial=Denial(zone_name, self._lookup.absent, answer.holds.until, (serial,)))
+
+    # What an operator is told; see kdns.core.explaining.
+
+    def explain(self, request: Request) -> list[Note]:
+        """What the name is read as, which objects are behind it, and what is missing."""
+        notes = explain(self.config, self.cluster.index, request.qname, request.qtype)
+        if not self.cluster.synced:
+            notes.append(
+                Note(f"not everything is known of the cluster yet: {self.cluster.why_not_ready()}", missing=True)
+            )
+        return notes
+
+    def freshness(self) -> list[str]:
+        """Where the data is from and how old it may be."""
+        tell = getattr(self.cluster, "freshness", None)  # an embedding program's own cluster need not have it
+        lines: list[str] = tell() if tell is not None else []
+        stale = self.cluster.staleness()
+        return [*lines, f"stale: answers are {stale[0]}"] if stale is not None else lines
 
     # The zone itself, and names that are in no cluster.
 

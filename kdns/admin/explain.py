@@ -1,0 +1,340 @@
+# -*- test-case-name: tests.admin.test_explain -*-
+"""
+The command ``explain``: how a running server would answer a question, and why.
+
+The reply is the one that the real chain makes (see :mod:`kdns.admin.tracing`), rendered as for a client and read back from its octets.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from ipaddress import ip_address
+from typing import Any, NamedTuple
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+
+from kdns import __version__
+from kdns.admin.commands import Arguments, CommandError, Result, flag_of, text_of
+from kdns.admin.searching import Step as SearchStep
+from kdns.admin.searching import judged, search_steps
+from kdns.admin.tracing import Run, Tracer
+from kdns.core.answer import FOR_NOBODY, Answer
+from kdns.core.reply import render_reply
+from kdns.core.request import Request, Transport, request_from
+from kdns.core.stamps import stand
+from kdns.server.assembly import Endpoint
+from kdns.server.pending import PATIENCE
+from kdns.server.service import KdnsService
+from kdns.server.sockets import OpenEndpoint
+from kdns.server.table import Entry
+from kdns.wire.constants import RD, SERVFAIL, rcode_text, type_number
+from kdns.wire.message import MalformedMessage, scan
+from kdns.wire.names import MalformedName, reverse_name, spelled_from_text
+from kdns.wire.presentation import flag_texts, record_line
+from kdns.wire.query import HEADER, Query, read_query
+
+AT_ONCE = 2000
+"""Entries of the answer table that are looked at in one turn: 2 ms."""
+
+LOOPBACK = "127.0.0.1"
+
+
+class Explainer:
+    """The command for one server."""
+
+    def __init__(self, server: KdnsService) -> None:
+        self._server = server
+        self._house = server.house
+
+    async def __call__(self, arguments: Arguments) -> Result:
+        """
+        ``name`` and ``type``; ``client`` is an IP address to ask as, ``search`` a namespace whose search path to walk, ``listener`` one of
+        several, ``forward`` false to ask no upstream, ``tcp`` true to ask over TCP.
+        """
+        spelled, qtype, absolute = question_of(text_of(arguments, "name"), text_of(arguments, "type"))
+        client, local = self._client(text_of(arguments, "client")), ""
+        endpoint, opened = self._endpoint(text_of(arguments, "listener"))
+        local = endpoint.address or ("::" if ":" in client else LOOPBACK)
+        transport = Transport.TCP if flag_of(arguments, "tcp") else Transport.UDP
+        forward = arguments.get("forward", True) is not False
+        asking = _Asking(
+            self._server, opened, Tracer(self._house, endpoint.label, opened.listener.zones, forward=forward)
+        )
+        asking.client, asking.local, asking.transport, asking.qtype = client, local, transport, qtype
+        search = text_of(arguments, "search").lower()
+        known = ""
+        if not search and text_of(arguments, "client") and not absolute:
+            search, known = asking.namespace_of(client)
+        result: Result = {
+            "server": {"version": __version__, "pid": os.getpid(), "listener": endpoint.label},
+            "listeners": [one.label for one in self._server.endpoints],
+            "client": client,
+            "transport": transport.value,
+        }
+        asked: _Asked | None = None
+        if search and not absolute:
+            result["search"], asked = await self._walk(asking, spelled, search, known)
+        result.update(await asking.explained(asked or await asking.run(spelled)))
+        return result
+
+    async def _walk(self, asking: _Asking, spelled: bytes, namespace: str, known: str) -> tuple[Result, _Asked]:
+        """Go through the search path; what came of it, and the step to explain as a whole."""
+        domain = asking.domain()
+        if domain is None:
+            raise CommandError(
+                "no block of this listener has a cluster zone (kubernetes): there is no search path to walk"
+            )
+        steps: list[SearchStep] = []
+        shown: _Asked | None = None
+        for name in search_steps(spelled, namespace, domain):
+            asked = await asking.run(name)
+            step = judged(asked.run)
+            steps.append(step)
+            if shown is None or step.ends:
+                shown = asked
+            if step.ends:
+                break
+        assert shown is not None
+        walked: Result = {
+            "namespace": namespace,
+            "known": known,
+            "steps": [step.as_dict() for step in steps],
+            "answered": steps[-1].ends,
+        }
+        return walked, shown
+
+    def _client(self, text: str) -> str:
+        try:
+            return str(ip_address(text)) if text else LOOPBACK
+        except ValueError:
+            raise CommandError(f"{text} is no IP address") from None
+
+    def _endpoint(self, wanted: str) -> tuple[Endpoint, OpenEndpoint]:
+        endpoints = self._server.endpoints
+        if not endpoints:
+            raise CommandError("this kdns does not answer queries yet, or not any more")
+        for endpoint, opened in endpoints.items():
+            if not wanted or wanted in (
+                endpoint.label,
+                endpoint.address,
+                f"{endpoint.address}:{endpoint.port}",
+                str(endpoint.port),
+            ):
+                return endpoint, opened
+        raise CommandError(f"there is no listener {wanted}; there are: {', '.join(one.label for one in endpoints)}")
+
+
+class _Asked(NamedTuple):
+    """A question that was traced."""
+
+    run: Run
+    request: Request
+    """As its block saw it."""
+
+    octets: bytes
+
+
+class _Asking:
+    """One explanation."""
+
+    client = local = ""
+    transport = Transport.UDP
+    qtype = 1
+
+    def __init__(self, server: KdnsService, opened: OpenEndpoint, tracer: Tracer) -> None:
+        self._house = server.house
+        self._opened = opened
+        self._tracer = tracer
+
+    def request(self, spelled: bytes) -> tuple[Request, bytes]:
+        """The question as a stub resolver asks it, and its octets."""
+        octets = HEADER.pack(0, RD, 1, 0, 0, 0) + spelled + self.qtype.to_bytes(2, "big") + b"\x00\x01"
+        query = read_query(octets)
+        if not isinstance(query, Query):
+            raise CommandError("a question for this type is refused before any plugin sees it")
+        now = self._house.clock()
+        listener = self._opened.listener
+        return request_from(query, self.transport, self.client, 0, self.local, now, len(octets), listener), octets
+
+    async def run(self, spelled: bytes) -> _Asked:
+        """Trace a question to its end."""
+        request, octets = self.request(spelled)
+        run, request, done = self._tracer.ask(request)
+        if not done.called:
+            late = self._house.reactor.callLater(PATIENCE, self._too_late, run, done)
+            try:
+                await done
+            finally:
+                if late.active():
+                    late.cancel()
+        return _Asked(run, request, octets)
+
+    def _too_late(self, run: Run, done: Deferred[Run]) -> None:
+        done.cancel()
+        run.error = f"no answer within {PATIENCE} s"
+
+    async def explained(self, asked: _Asked) -> Result:
+        """Everything about one question."""
+        run, request, octets = asked
+        freshness = {
+            link.name: list(link.freshness())
+            for block in self._opened.listener.zones.blocks.get(request.zone, [])
+            for link in block.links
+            if hasattr(link, "freshness") and any(step.plugin == link.name for step in run.steps)
+        }
+        return {
+            **as_dict(run),
+            "table": await self._held(octets),
+            "template": self._template(run, octets),
+            "freshness": freshness,
+            "reply": None if run.held_back else reply_of(request, run),
+        }
+
+    async def _held(self, octets: bytes) -> list[Result]:
+        """What the answer tables hold for the name and type of a query, however it was asked."""
+        found = []
+        wanted = octets[12:]
+        for table in self._opened.tables:
+            entries = table.entries()
+            for start in range(0, len(entries), AT_ONCE):
+                if start:
+                    await deferLater(self._house.reactor, 0)
+                for key, entry in entries[start : start + AT_ONCE]:
+                    head = 11 if key[0] == 255 else 10
+                    if key[head : head + len(wanted)].lower() == wanted.lower():
+                        found.append(self._entry(key, entry, octets[2:]))
+        return found
+
+    def _entry(self, key: bytes, entry: Entry, octets: bytes) -> Result:
+        now = self._house.clock()
+        v6 = key[0] == 255
+        plain = key[1:] if v6 else key
+        reply: Result = {
+            "same": plain == octets and v6 == (":" in self.client),
+            "family": 6 if v6 else 4,
+            "flags": flag_texts(plain[0] << 8 | plain[1]),
+            "edns": bool(plain[8] << 8 | plain[9]),
+            "rcode": rcode_text(entry.reply[1] & 15),
+            "given": entry.exchange is None,
+        }
+        if entry.exchange is not None:
+            reply["age"] = round(now - entry.exchange.request.arrived, 3)
+        if not stand(entry.noted):
+            reply["why_not"] = "the data it was made from has changed; the next query asks the plugins"
+        elif now >= entry.until:
+            reply["why_not"] = "a TTL in it has run out; the next query asks the plugins"
+        elif entry.until < float("inf"):
+            reply["left"] = round(entry.until - now, 3)
+        return reply
+
+    def _template(self, run: Run, octets: bytes) -> bool:
+        """Whether such a name is answered out of the reply to another that does not exist."""
+        denial = run.answer.denial if run.answer is not None else None
+        if denial is None:
+            return False
+        now = self._house.clock()
+        key = b"\xff" + octets[2:] if ":" in self.client else octets[2:]
+        return any(table.denials.knows(key, len(denial.zone) + 4, now) for table in self._opened.tables)
+
+    # The cluster, where there is one.
+
+    def _cluster_links(self) -> Iterator[Any]:
+        for block in self._opened.listener.zones.all_blocks():
+            for link in block.links:
+                if link.name == "kubernetes":
+                    yield link
+
+    def domain(self) -> bytes | None:
+        """The domain of the cluster, which search paths end in."""
+        return next((link.config.primary for link in self._cluster_links()), None)
+
+    def namespace_of(self, client: str) -> tuple[str, str]:
+        """The namespace of the pod with an address, and how that is known; empty when it is not."""
+        from kdns.plugins.kubernetes.explaining import namespace_of
+
+        for link in self._cluster_links():
+            known = namespace_of(link.cluster.index, ip_address(client).packed)
+            if known is not None:
+                return known[0].decode("ascii", "backslashreplace"), known[1]
+        return "", ""
+
+
+def question_of(name: str, qtype: str) -> tuple[bytes, int, bool]:
+    """
+    A question as an operator writes it; an IP address stands for the name of it.
+
+    :return: name, type, and whether the name is a whole one: it ends with a dot, or is an address.
+    :raises CommandError: it is none.
+    """
+    number = type_number(qtype) if qtype else None
+    if qtype and number is None:
+        raise CommandError(f"there is no record type {qtype}")
+    try:
+        address = ip_address(name)
+    except ValueError:
+        pass
+    else:
+        return reverse_name(address.packed), type_number("PTR") or 0 if number is None else number, True
+    try:
+        spelled = spelled_from_text(name)
+    except (MalformedName, ValueError) as error:
+        raise CommandError(f"{name!r} is no domain name: {error}") from None
+    if not name:
+        raise CommandError("which name?")
+    return spelled, 1 if number is None else number, name.endswith(".")
+
+
+def as_dict(run: Run) -> Result:
+    """A run for JSON."""
+    return {
+        "name": run.qname,
+        "type": run.qtype,
+        "zone": run.zone,
+        "zones": run.zones,
+        "steps": [
+            {
+                "plugin": step.plugin,
+                "did": step.did,
+                "seconds": round(step.seconds, 6),
+                "upstream": step.upstream,
+                "notes": [{"text": note.text, "missing": note.missing} for note in step.notes],
+                "inside": [as_dict(inner) for inner in step.inside],
+            }
+            for step in run.steps
+        ],
+        "unreached": run.unreached,
+        "rcode": "" if run.held_back or run.answer is None else rcode_text(run.answer.rcode),
+        "records": 0 if run.answer is None else run.answer.answer_count(),
+        "error": run.error,
+        "missing": run.missing,
+        "asked_upstream": run.asked_upstream,
+        "held_back": run.held_back,
+    }
+
+
+def reply_of(request: Request, run: Run) -> Result:
+    """The message that a client would get, read from its octets."""
+    answer = run.answer or Answer(SERVFAIL, holds=FOR_NOBODY)
+    if answer.silent:
+        return {"silent": True}
+    try:
+        octets = render_reply(request, answer)
+        message = scan(octets)
+        sections = message.sections()
+    except (MalformedMessage, MalformedName) as error:
+        return {"broken": str(error)}
+    except Exception as error:  # what a client is told then is SERVFAIL; the operator shall know why
+        return {"broken": f"{type(error).__name__}: {error}"}
+    return {
+        "rcode": rcode_text(message.rcode),
+        "flags": flag_texts(message.flags),
+        "octets": len(octets),
+        **{
+            name: [list(record_line(record)) for record in section]
+            for name, section in zip(("answer", "authority", "additional"), sections, strict=True)
+        },
+        "ede": [[code, text] for code, text in answer.ede],
+        "turns": len(answer.turns),
+    }
