@@ -21,6 +21,7 @@ COMMANDS: dict[str, str] = {
     "cache": "kdns.cli.cache",
     "check": "kdns.cli.check",
     "explain": "kdns.cli.explain",
+    "plan": "kdns.cli.plan",
 }
 """kdns's own commands: the word, and the module whose ``main(arguments)`` runs it and returns the exit status."""
 
