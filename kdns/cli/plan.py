@@ -163,8 +163,11 @@ def plan_for(options: argparse.Namespace) -> Plan:
     )
 
 
-LADDER = '{"coresToReplicas":[[1,1],[64,3],[512,5],[1024,7],[2048,10],[4096,15]],"nodesToReplicas":[[1,1],[2,2]]}'
-"""What is taken for ``--mode ladder`` without parameters; there are no common ones."""
+LADDER = (
+    '{"coresToReplicas":[[1,2],[512,3],[1024,5],[4096,9]],'
+    '"nodesToReplicas":[[1,1],[2,2],[33,3],[65,5],[129,9]],"includeUnschedulableNodes":true}'
+)
+"""What is taken for ``--mode ladder`` without parameters: those of ``conf/kubernetes/overlays/proportional/ladder``."""
 
 
 def _text(config: str, mode: str) -> str:
@@ -183,7 +186,7 @@ def _assumptions(options: argparse.Namespace) -> Sequence[str]:
     told = []
     if not options.config:
         told.append(
-            f"the autoscaler has {'example' if options.mode == 'ladder' else 'its default'} parameters (--config)"
+            f"the autoscaler has the parameters of conf/kubernetes/overlays/proportional/{options.mode or 'linear'} (--config)"
         )
     if options.endpoints is None:
         told.append("each pod is an endpoint of one service (--endpoints)")
@@ -191,8 +194,8 @@ def _assumptions(options: argparse.Namespace) -> Sequence[str]:
         told.append("pods are not watched: `pods insecure` or `disabled` (--verified)")
     told.append("the cache is full, and so are the answer tables: a tenth of the memory limit")
     told.append(
-        f"of 100 queries {100 * (1 - needs.SHARE_MISSED - needs.SHARE_FORWARDED):.0f} were answered lately,"
-        f" {100 * needs.SHARE_MISSED:.0f} were never asked before, {100 * needs.SHARE_FORWARDED:.0f} are forwarded"
+        f"of 100 queries {100 * (1 - needs.SHARE_MISSED - needs.SHARE_FORWARDED):.0f} are in the answer tables,"
+        f" {100 * needs.SHARE_MISSED:.0f} are answered anew, {100 * needs.SHARE_FORWARDED:.0f} are forwarded"
     )
     told.append(f"a replica is one process on one core, busy for {100 * needs.LOAD:.0f} % of the time at most")
     told.append("memory and times are those of docs/performance.md; other machines have others")

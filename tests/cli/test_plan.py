@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 from pathlib import Path
 from subprocess import run
@@ -13,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.cli import plan
 from kdns.cli.main import COMMANDS
+from kdns.cli.sizing.autoscaler import DEFAULT, parameters_of
 from tests.test_docs import ROOT
 
 
@@ -46,14 +48,22 @@ class PlanTests(SynchronousTestCase):
     def test_modes(self) -> None:
         """Ladder, parameters as JSON and out of a file, and nodes that take no pods."""
         found = self.planned(100, 6400, "--mode", "ladder")
-        self.assertEqual((found["replicas"], found["autoscaler"]["mode"]), (15, "ladder"))
-        self.assertIn("example parameters", found["assumptions"][0])
+        self.assertEqual((found["replicas"], found["autoscaler"]["mode"]), (9, "ladder"))
+        self.assertIn("proportional/ladder", found["assumptions"][0])
         self.assertEqual(self.planned(40, 320, "--config", '{"linear":{"nodesPerReplica":4}}')["replicas"], 10)
         file = Path(self.mktemp())
         file.write_text("kind: ConfigMap\ndata:\n  ladder: '{\"nodesToReplicas\":[[1,1],[40,9]]}'\n")
         self.assertEqual(self.planned(40, 320, "--config", str(file))["replicas"], 9)
         few = ("--config", '{"nodesPerReplica":1}', "--unschedulable-nodes", "10")
         self.assertEqual(self.planned(40, 320, *few)["replicas"], 30)
+
+    def test_parameters_of_overlays(self) -> None:
+        """What is taken without --config is what the overlays install."""
+        for mode, ours in (("linear", DEFAULT), ("ladder", plan.LADDER)):
+            overlay = (ROOT / "conf/kubernetes/overlays/proportional" / mode / "kustomization.yaml").read_text()
+            found = re.search(r"'--default-params=(\{.+\})'", overlay)
+            assert found is not None, overlay
+            self.assertEqual(parameters_of(found[1]), parameters_of(ours, mode))
 
     def test_memory(self) -> None:
         """What is watched takes memory; a limit that is too low is warned of."""

@@ -49,32 +49,26 @@ class MemoryTests(SynchronousTestCase):
         ):
             self.assertGreaterEqual(memory(larger).all, least)
 
-    @given(st.integers(100, 2000), st.sampled_from([1.0, 2.0, 10.0]), st.booleans())
-    def test_largest(self, mebibytes: int, pods: float, verified: bool) -> None:
-        """The largest cluster under a limit fits, and a tenth more does not."""
+    @given(st.integers(100, 2000), st.floats(0, 1), st.booleans())
+    def test_largest(self, mebibytes: int, share: float, verified: bool) -> None:
+        """What is said to fit fits, however pods and services share it; a tenth more pods do not."""
         limit = mebibytes * MEBI
 
-        def fits(both: int) -> bool:
-            services = int(both / (1 + pods))
-            endpoints = int(services * pods)
-            return memory(Contents(services, endpoints, endpoints if verified else 0), limit).all <= limit
+        def fits(pods: int, services: int) -> bool:
+            return memory(Contents(services, pods, pods if verified else 0), limit).all <= limit
 
-        found = largest(limit, pods, verified)
-        if found:
-            self.assertTrue(fits(found))
-            self.assertFalse(fits(int(found * 1.1) + 100))
+        both = largest(limit, verified)
+        pods = int(both * share)
+        if both:
+            self.assertTrue(fits(pods, both - pods))
+            self.assertFalse(fits(int(both * 1.1) + 100, 0))
 
     def test_page(self) -> None:
         """The page has the formula's figures, and what fits under the default limit."""
         page = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
-        for verified, word in ((False, "default"), (True, "`pods verified`")):
-            each = 1e6 / (
-                1000 * (needs.SERVICE + needs.ENDPOINT + (needs.POD if verified else 0)) * (1 + needs.SLACK) / 2
-            )
-            fits = largest(DEFAULT_LIMIT, 1, verified)
-            base = (1 + needs.SLACK) * (needs.BASE + needs.CACHE + needs.table_octets(DEFAULT_LIMIT) / 1e6)
-            row = f"| {word} | (Pods + Services) / {each:,.0f} + {base:.0f} | {fits // 1000 * 1000:,} |"
-            self.assertIn(row, page)
+        for verified, word in ((False, "`pods insecure` or `disabled`"), (True, "`pods verified`")):
+            formula = f"(Pods + Services) / {1000 / needs.for_each(verified):,.0f} + {needs.fixed():.0f}"
+            self.assertIn(f"| {word} | {formula} | {largest(verified=verified) // 1000 * 1000:,} |", page)
 
 
 class ProcessorTests(SynchronousTestCase):
