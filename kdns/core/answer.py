@@ -212,7 +212,7 @@ class Answer(Struct, frozen=True):
         if self.ttl is not None:
             return self.ttl
         if self.relayed is not None:
-            return self.relayed.lowest_ttl()
+            return self.relayed.least_ttl
         ttls = [record.ttl for section in (self.answer, self.authority, self.additional) for record in section]
         return min(ttls, default=None)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeAlias
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -19,6 +19,8 @@ from kdns.core.answer import Answer
 from kdns.core.answer import Reply as Reply  # plugins find it here
 from kdns.core.failure import NoNextPlugin
 from kdns.core.request import Request
+
+P = ParamSpec("P")
 
 Next: TypeAlias = Callable[[Request], Reply]
 """The rest of the chain."""
@@ -72,11 +74,11 @@ def _ask(
     return Deferred.fromCoroutine(reply)
 
 
-def then(reply: Reply, change: Callable[[Answer], Answer]) -> Reply:
-    """Apply *change* to the answer, now if it is there already, else when it comes."""
+def then(reply: Reply, change: Callable[Concatenate[Answer, P], Answer], *args: P.args, **kwargs: P.kwargs) -> Reply:
+    """Apply *change* to the answer, now if it is there already, else when it comes; *args* follow the answer."""
     if isinstance(reply, Answer):
-        return change(reply)
-    return reply.addCallback(change)
+        return change(reply, *args, **kwargs)
+    return reply.addCallback(change, *args, **kwargs)
 
 
 def attempt(ask: Next, request: Request) -> Answer | Deferred[Answer] | Failure:

@@ -63,6 +63,9 @@ class Relayed(Struct, frozen=True):
     opt: Slot | None
     """The first OPT; there should be no other."""
 
+    least_ttl: int | None
+    """The lowest TTL of all records but the OPT, in whole seconds; None when there are none."""
+
     @property
     def rcode(self) -> int:
         """The response code with the upper bits that an OPT holds (RFC 6891 section 6.1.3)."""
@@ -78,10 +81,6 @@ class Relayed(Struct, frozen=True):
         """Whole seconds; one with the top bit set is zero (RFC 2181 section 8)."""
         ttl: int = _TTL.unpack_from(self.message, slot.ttl_at)[0]
         return ttl if ttl <= MAX_TTL else 0
-
-    def lowest_ttl(self) -> int | None:
-        """The lowest TTL of all records; None when there are none."""
-        return min((self.ttl(slot) for slot in self.slots), default=None)
 
     def types(self, section: int) -> list[int]:
         """Record types of a section, in its order."""
@@ -165,11 +164,11 @@ class Relayed(Struct, frozen=True):
         return size
 
 
-def scan(message: bytes, question_size: int = 0) -> Relayed:
+def scan(message: bytes, known: tuple[bytes, int, int] | None = None) -> Relayed:
     """
     Find the records of a reply. Octets behind the last record are cut off.
 
-    :param question_size: octets of its one question, when it is known to be a well-formed one; it is then not walked through.
+    :param known: name, type and class of its question, where the caller has seen that they stand there.
 
     :raises MalformedMessage: not a reply, more than one question, or records that run over the end.
     """
@@ -181,15 +180,10 @@ def scan(message: bytes, question_size: int = 0) -> Relayed:
     if questions > 1:
         raise MalformedMessage(f"{questions} questions")
     try:
-        question = None
+        question = known
         offset = 12
-        if question_size:
-            offset += question_size
-            question = (
-                message[12 : offset - 4],
-                message[offset - 4] << 8 | message[offset - 3],
-                message[offset - 2] << 8 | message[offset - 1],
-            )
+        if known is not None:
+            offset += len(known[0]) + 4
         elif questions:
             name, offset = read_name(message, 12)
             qtype, qclass = message[offset] << 8 | message[offset + 1], message[offset + 2] << 8 | message[offset + 3]
@@ -198,23 +192,34 @@ def scan(message: bytes, question_size: int = 0) -> Relayed:
         body = offset
         slots: list[Slot] = []
         opt = None
-        counts = [0, 0, 0]
+        least: int | None = None
         size = len(message)
-        for section, count in enumerate((answers, authorities, additionals)):
+        head = RECORD_HEAD.unpack_from
+        counts = (answers, authorities, additionals)
+        for section, count in enumerate(counts):
             for _ in range(count):
                 start = offset
-                offset = skip_name(message, offset)
-                rtype, _, _, length = RECORD_HEAD.unpack_from(message, offset)
+                # Nearly every owner is a pointer, and where it points to is of no interest here.
+                offset = start + 2 if message[start] >= 0xC0 else skip_name(message, start)
+                rtype, _, ttl, length = head(message, offset)
                 slot = Slot(section, start, rtype, offset + 4, offset + 10, offset + 10 + length)
                 offset = slot.end
                 if offset > size:
                     raise MalformedMessage("record runs over the end")
-                if rtype == OPT:
-                    # Of several the first counts, so that whatever follows it keeps the message from being patched in place.
-                    opt = slot if opt is None else opt
-                else:
+                if rtype != OPT:
                     slots.append(slot)
-                    counts[section] += 1
+                    if ttl > MAX_TTL:
+                        ttl = 0
+                    if least is None or ttl < least:
+                        least = ttl
+                elif opt is None:
+                    # Of several the first counts, so that whatever follows it keeps the message from being patched in place.
+                    opt = slot
     except (MalformedName, struct.error, IndexError) as error:
         raise MalformedMessage(str(error)) from None
-    return Relayed(message[:offset], flags, (counts[0], counts[1], counts[2]), question, body, tuple(slots), opt)
+    if opt is not None:
+        sections = [slot.section for slot in slots]
+        counts = (sections.count(ANSWER), sections.count(AUTHORITY), sections.count(ADDITIONAL))
+    if offset < size:
+        message = message[:offset]
+    return Relayed(message, flags, counts, question, body, tuple(slots), opt, least)

@@ -44,7 +44,7 @@ class ScanTests(SynchronousTestCase):
         self.assertEqual(found.types(ANSWER), [CNAME, A])
         self.assertEqual(found.types(AUTHORITY), [])
         self.assertEqual(found.types(ADDITIONAL), [])
-        self.assertEqual(found.lowest_ttl(), 60)
+        self.assertEqual(found.least_ttl, 60)
         self.assertEqual(found.rcode, 0)
         self.assertEqual(found.options, [(COOKIE, b"12345678")])
         self.assertIsNone(scan(a_reply(b"")).options)
@@ -57,11 +57,11 @@ class ScanTests(SynchronousTestCase):
     def test_ttl_with_top_bit(self) -> None:
         """A TTL with the top bit set counts as zero."""
         record = Record(NAME, A, IN, 0x80000001, bytes(4))
-        self.assertEqual(scan(render(7, QR, QUESTION, ([record], [], []), b"", 512, 512)).lowest_ttl(), 0)
+        self.assertEqual(scan(render(7, QR, QUESTION, ([record], [], []), b"", 512, 512)).least_ttl, 0)
 
     def test_no_records(self) -> None:
         """There is no lowest TTL of nothing."""
-        self.assertIsNone(scan(render(7, QR | NXDOMAIN, QUESTION, ((), (), ()), b"", 512, 512)).lowest_ttl())
+        self.assertIsNone(scan(render(7, QR | NXDOMAIN, QUESTION, ((), (), ()), b"", 512, 512)).least_ttl)
 
     def test_octets_behind(self) -> None:
         """Octets behind the last record are cut off."""
@@ -149,7 +149,6 @@ class AnyOctetsTests(SynchronousTestCase):
         except MalformedMessage:
             return
         self.assertLessEqual(len(found.message), len(message))
-        found.lowest_ttl()
         self.assertEqual(sum(found.counts), len(found.slots))
         self.assertIsInstance(found.options or [], list)
         self.assertGreaterEqual(found.rcode, 0)

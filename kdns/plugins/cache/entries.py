@@ -10,15 +10,15 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable
-from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from kdns.core.answer import Answer, Holds, Scope
 from kdns.core.request import Request
 from kdns.core.stamps import stand
-from kdns.wire.constants import CD, NOERROR, NXDOMAIN
+from kdns.wire.constants import CD, DO, NOERROR, NXDOMAIN
 
 ENTRY_OCTETS = 1100
 """What an entry weighs without its records: key, entry, answer, its place in the store (measured with tracemalloc)."""
@@ -40,7 +40,9 @@ Key: TypeAlias = tuple[Hashable, ...]
 
 def key_of(request: Request) -> Key:
     """What an entry for everybody is found by: name, type, class, DO and CD."""
-    return (request.qname, request.qtype, request.qclass, request.do, request.flags & CD)
+    edns = request.edns
+    do = edns is not None and edns.flags & DO != 0
+    return (request.qname, request.qtype, request.qclass, do, request.flags & CD)
 
 
 def key_for(request: Request, scope: Scope) -> Key:
@@ -52,8 +54,7 @@ def key_for(request: Request, scope: Scope) -> Key:
     return (*key, *whom) if scope is Scope.TRANSPORT else (*key, *whom, request.client)
 
 
-@dataclass(slots=True)
-class Entry:
+class Entry(Struct):
     """An answer in the cache."""
 
     answer: Answer
@@ -85,7 +86,8 @@ class Entry:
     asked: bool = False
     """Somebody asked for it since the store last looked for room."""
 
-    size: int = field(init=False)
+    size: int = 0
+    """Octets of memory that it takes, about."""
 
     def __post_init__(self) -> None:
         self.size = weight(self.answer)
@@ -120,6 +122,8 @@ class Entry:
 def stripped(answer: Answer) -> Answer:
     """What of an answer is kept: its records. An OPT belongs to one exchange (RFC 6891 section 6.2.1), and so do its options."""
     relayed = answer.relayed
+    if answer.options is None and answer.denial is None and not (answer.ede or answer.charges or answer.turns):
+        return answer  # what it holds for is read no more, but for the stamps
     if relayed is not None and relayed.opt is not None and relayed.opt.end == len(relayed.message):
         relayed = replace(relayed, message=relayed.message[: relayed.opt.start], opt=None)
     holds = Holds(stamps=answer.holds.stamps)
@@ -129,7 +133,9 @@ def stripped(answer: Answer) -> Answer:
 def weight(answer: Answer) -> int:
     """Octets of memory that an entry with *answer* takes, about."""
     relayed = answer.relayed
-    size = ENTRY_OCTETS + STAMP_OCTETS * len(answer.holds.stamps)
+    size = ENTRY_OCTETS
+    if answer.holds.stamps:
+        size += STAMP_OCTETS * len(answer.holds.stamps)
     if relayed is not None:
         return size + len(relayed.message) + RELAYED_RECORD_OCTETS * len(relayed.slots)
     for section in (answer.answer, answer.authority, answer.additional):
@@ -151,6 +157,10 @@ class Store:
         self._entries: OrderedDict[Key, Entry] = OrderedDict()
         self._octets = 0
         self._narrow = 0
+
+    def has(self, key: Key) -> bool:
+        """Whether there may be an entry of *key*, of any scope."""
+        return key in self._entries or self._narrow > 0
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -197,12 +207,14 @@ class Store:
 
         :return: how many others had to go.
         """
-        self.drop(key)
+        entries = self._entries
+        if key in entries:
+            self.drop(key)
         evicted = 0
-        while self._entries and (len(self._entries) >= self._most or self._octets + entry.size > self._most_octets):
+        while entries and (len(entries) >= self._most or self._octets + entry.size > self._most_octets):
             self._evict()
             evicted += 1
-        self._entries[key] = entry
+        entries[key] = entry
         self._octets += entry.size
         if entry.scope is not Scope.EVERYBODY:
             self._narrow += 1

@@ -13,7 +13,8 @@ from typing import NamedTuple
 from kdns.core.answer import Answer, Kind, Scope
 from kdns.core.request import Request
 from kdns.plugins.cache.config import CacheConfig, Limits
-from kdns.wire.constants import AXFR, IXFR, NOTIMP, OPCODE_MASK, RRSIG, SERVFAIL, TC
+from kdns.wire.constants import AXFR, DO, IXFR, NOTIMP, OPCODE_MASK, RD, RRSIG, SERVFAIL, TC
+from kdns.wire.message import ANSWER
 from kdns.wire.names import longest_zone
 
 DEFAULT_TTL = 5
@@ -48,14 +49,16 @@ def judge(answer: Answer, request: Request, config: CacheConfig, wall: float) ->
     :param wall: seconds since 1970, for the validity of signatures.
     """
     place, ttl = _by_kind(answer, request, config, wall)
-    if place is not Place.NOWHERE and (
-        answer.flags & TC
-        or ttl <= 0
-        or _unasked_for(answer, request)
-        or answer.holds.cacheable is Scope.NOBODY
-        or longest_zone(request.qname, config.no_success if place is Place.SUCCESS else config.no_denial) is not None
-    ):
-        place = Place.NOWHERE
+    if place is not Place.NOWHERE:
+        disabled = config.no_success if place is Place.SUCCESS else config.no_denial
+        if (
+            answer.flags & TC
+            or ttl <= 0
+            or _unasked_for(answer, request)
+            or answer.holds.cacheable is Scope.NOBODY
+            or (disabled and longest_zone(request.qname, disabled) is not None)
+        ):
+            place = Place.NOWHERE
     return Verdict(place, ttl)
 
 
@@ -66,27 +69,34 @@ def _unasked_for(answer: Answer, request: Request) -> bool:
     It says then what it happens to know, a referral, or REFUSED, which is no answer for those who want it to find out. The other way round
     there is no harm: who does not ask for recursion may be given what it found for others.
     """
-    return answer.relayed is not None and not request.rd
+    return answer.relayed is not None and not request.flags & RD
 
 
-def _by_kind(answer: Answer, request: Request, config: CacheConfig, wall: float) -> Verdict:
+def _by_kind(answer: Answer, request: Request, config: CacheConfig, wall: float) -> tuple[Place, int]:
+    relayed, edns = answer.relayed, request.edns
+    if relayed is not None and not answer.rcode and (edns is None or not edns.flags & DO):
+        # What nearly every reply is, told at a glance: records of the type asked for, no signatures looked at.
+        qtype = request.qtype
+        for slot in relayed.slots:
+            if slot.rtype == qtype and slot.section == ANSWER:
+                return Place.SUCCESS, _clamped(answer.lowest_ttl(), config.success)
     if answer.rcode in (SERVFAIL, NOTIMP):
         # RFC 2308 section 7: a failure may be kept for a short time.
-        return Verdict(Place.DENIAL, config.servfail)
+        return Place.DENIAL, config.servfail
     kind = answer.kind(request.qtype)
     if kind is not Kind.ERROR and request.do and _expired_signatures(answer, wall):
         kind = Kind.ERROR
     match kind:
         case Kind.NXDOMAIN | Kind.NODATA:
             # RFC 2308 section 5: no longer than the SOA's TTL; the lowest of all TTLs is never above it.
-            return Verdict(Place.DENIAL, _clamped(answer.lowest_ttl(), config.denial))
+            return Place.DENIAL, _clamped(answer.lowest_ttl(), config.denial)
         case Kind.SUCCESS if answer.answer_count():
             place = Place.SUCCESS if answer.reaches(request.qtype) else Place.NOWHERE
-            return Verdict(place, _clamped(answer.lowest_ttl(), config.success))
+            return place, _clamped(answer.lowest_ttl(), config.success)
         case Kind.SUCCESS | Kind.DELEGATION:
-            return Verdict(Place.SUCCESS, _clamped(DEFAULT_TTL, config.success))
+            return Place.SUCCESS, _clamped(DEFAULT_TTL, config.success)
         case _:
-            return Verdict(Place.NOWHERE, _clamped(DEFAULT_TTL, config.success))
+            return Place.NOWHERE, _clamped(DEFAULT_TTL, config.success)
 
 
 def positive(answer: Answer, qtype: int) -> bool:
@@ -96,7 +106,11 @@ def positive(answer: Answer, qtype: int) -> bool:
 
 def _clamped(ttl: int | None, limits: Limits) -> int:
     """The floor first, then the ceiling: ``cache 3`` keeps nothing longer than 3 seconds."""
-    return min(max(DEFAULT_TTL if ttl is None else ttl, limits.least_ttl), limits.most_ttl)
+    if ttl is None:
+        ttl = DEFAULT_TTL
+    if ttl < limits.least_ttl:
+        ttl = limits.least_ttl
+    return ttl if ttl < limits.most_ttl else limits.most_ttl
 
 
 def _expired_signatures(answer: Answer, wall: float) -> bool:

@@ -23,7 +23,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from kdns.core.answer import FOR_NOBODY, Answer, Holds, Scope
+from kdns.core.answer import FOR_NOBODY, FROM_UPSTREAM, Answer, Holds, Scope
 from kdns.core.chain import Next, Reply, attempt, then
 from kdns.core.explaining import Note
 from kdns.core.failure import ResolutionFailed
@@ -79,7 +79,7 @@ class CachePlugin:
         entry = None if passed_by(request) else self._shelves.find(request, now)
         if entry is None:
             counts.misses.value += 1
-            return then(next(passed_on(request)), partial(self._learned, request, counts))
+            return then(next(passed_on(request)), self._learned, request, counts)
         counts.hits[entry.denial].value += 1
         if entry.wildcard is not None and request.metadata is not None:
             request.metadata[WILDCARD] = entry.wildcard
@@ -165,7 +165,7 @@ class CachePlugin:
 
     # Asking on
 
-    def _learned(self, request: Request, counts: Cells, answer: Answer) -> Answer:
+    def _learned(self, answer: Answer, request: Request, counts: Cells) -> Answer:
         """
         Keep an answer that came from the plugins behind, and turn it into the reply to who asked for it.
 
@@ -175,30 +175,32 @@ class CachePlugin:
         if answer.silent:
             return answer
         entry, ttl = self._keep(request, counts, answer)
-        flags = answer.flags if request.do or request.flags & AD else answer.flags & ~AD
-        charges: tuple[Charge, ...] = ()
-        holds = answer.holds
+        flags = answer.flags
+        if flags & AD and not (request.do or request.flags & AD):
+            flags &= ~AD
+        charges, holds, turns, denial = answer.charges, answer.holds, answer.turns, answer.denial
         if entry is None:
-            charges = counts.on_miss
-        else:
+            charges += counts.on_miss
+        elif holds is not FROM_UPSTREAM:
             holds = Holds(Scope.NOBODY, inf, holds.stamps, holds.cacheable)
-        turns = tuple(replace(turn, ttl=ttl, flags=flags) for turn in answer.turns)
-        denial = answer.denial
+        if turns:
+            turns = tuple(replace(turn, ttl=ttl, flags=flags) for turn in turns)
         if denial is not None:
             denial = replace(denial, charges=denial.charges + counts.on_miss)
-        return replace(
-            answer, flags=flags, ttl=ttl, holds=holds, charges=answer.charges + charges, turns=turns, denial=denial
-        )
+        return replace(answer, flags=flags, ttl=ttl, holds=holds, charges=charges, turns=turns, denial=denial)
 
     def _keep(self, request: Request, counts: Cells, answer: Answer) -> tuple[Entry | None, int]:
         """Store an answer if it is to be stored; the entry or None, and the TTL to show."""
         place, ttl = judge(answer, request, self._config, self._site.house.wall())
         if place is Place.NOWHERE or passed_by(request):
             return None, ttl
-        asked = answer.relayed.question if answer.relayed is not None else None
-        if asked is not None and (asked[0].lower(), *asked[1:]) != (request.qname, request.qtype, request.qclass):
-            counts.drops.value += 1
-            return None, ttl
+        relayed = answer.relayed
+        if relayed is not None and relayed.question is not None:
+            name, qtype, qclass = relayed.question
+            same = name == request.spelled or name.lower() == request.qname
+            if not same or qtype != request.qtype or qclass != request.qclass:
+                counts.drops.value += 1
+                return None, ttl
         wildcard = request.metadata.get(WILDCARD) if request.metadata is not None else None
         entry = Entry(
             stripped(answer),
@@ -209,7 +211,8 @@ class CachePlugin:
             wildcard() if callable(wildcard) else wildcard,
         )
         stored = self._shelves.put(request, entry)
-        counts.evictions[entry.denial].value += stored.evicted
+        if stored.evicted:
+            counts.evictions[entry.denial].value += stored.evicted
         return stored.entry, ttl
 
     def _refreshed(self, old: Entry, request: Request, counts: Cells, answer: Answer) -> Answer | None:
@@ -224,7 +227,7 @@ class CachePlugin:
             if stale is not None:
                 old.retry_at = now + stale.recheck
             return None
-        reply = self._learned(request, counts, answer)
+        reply = self._learned(answer, request, counts)
         fresh = self._shelves.find(request, now)
         if fresh is not None:
             fresh.hits, fresh.last_hit = old.hits, old.last_hit

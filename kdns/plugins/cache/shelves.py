@@ -40,7 +40,7 @@ class Shelves(Resource):
     def find(self, request: Request, now: float) -> Entry | None:
         """The entry that may be served; denials are looked up first."""
         key = key_of(request)
-        found = self.denial.find(key, request, now, self._most_age)
+        found = self.denial.find(key, request, now, self._most_age) if self.denial.has(key) else None
         return found if found is not None else self.success.find(key, request, now, self._most_age)
 
     def put(self, request: Request, entry: Entry) -> Stored:
@@ -54,7 +54,8 @@ class Shelves(Resource):
         if not store.fits(entry):
             return Stored(None)
         key = key_for(request, entry.scope)
-        other.drop(key)
+        if other.has(key):
+            other.drop(key)
         return Stored(entry, store.put(key, entry))
 
     def watch(self, refresh: Deferred[Answer]) -> None:

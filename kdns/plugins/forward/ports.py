@@ -117,7 +117,8 @@ class Port:
             question = asking.question
             if datagram.startswith(question, 12) and datagram[4:6] == b"\x00\x01":
                 try:
-                    relayed = scan(datagram, len(question))
+                    request = asking.request
+                    relayed = scan(datagram, (request.spelled, request.qtype, request.qclass))
                 except MalformedMessage:
                     self.ignored(Verdict.MALFORMED.value)
                     continue
