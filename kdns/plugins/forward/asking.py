@@ -7,6 +7,7 @@ It is one object for each query, so it is a plain class with slots; flight.py ad
 
 from __future__ import annotations
 
+from struct import Struct
 from typing import TYPE_CHECKING
 
 from kdns.core.request import Request
@@ -17,21 +18,28 @@ if TYPE_CHECKING:
     from kdns.plugins.forward.ports import Port
 
 
+_HEAD = Struct("!HHHHH").pack
+_QUESTION_TAIL = Struct("!HH").pack
+
+
 class Asking:
     """A question that was sent, or is about to be."""
 
-    __slots__ = ("began", "ident", "port", "question", "request", "stranger")
+    __slots__ = ("began", "ident", "message", "port", "question", "request", "stranger")
 
     def __init__(self, request: Request) -> None:
         self.request = request
-        self.question = request.question
+        self.question = question = request.spelled + _QUESTION_TAIL(request.qtype, request.qclass)
         """The question section as it is sent."""
 
-        self.ident = b""
-        """The identifier that the reply must have."""
+        self.message = _HEAD(request.flags, 1, 0, 0, 0) + question if request.edns is None else request.wire(0)[2:]
+        """The query behind its identifier."""
 
-        self.began = 0.0
-        """When it was sent, in seconds of the reactor's clock."""
+        self.ident: bytes
+        """The identifier that the reply must have; drawn when it is sent, as is"""
+
+        self.began: float
+        """when that was, in seconds of the reactor's clock."""
 
         self.port: Port | None = None
         """The socket that waits for the reply; None when none does."""

@@ -76,7 +76,11 @@ class Flight(Asking, Generic[V]):
 
     def land(self, value: V) -> None:
         """The result is there."""
-        for waiter in self._end():
+        waiting = self._end()
+        if len(waiting) == 1:
+            waiting[0].callback(value)
+            return
+        for waiter in waiting:
             if not waiter.called:  # one before it may have cancelled it
                 waiter.callback(value)
 

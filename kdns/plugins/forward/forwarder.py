@@ -193,7 +193,10 @@ class Forwarder(Resource):
 
     def order(self) -> Sequence[Upstream]:
         """Whom to ask for one more query, one after another."""
-        return self._order.next([up for up in self.upstreams if up.health.state is not Health.WITHDRAWN])
+        upstreams = self.upstreams
+        if len(upstreams) == 1 and upstreams[0].health.state is Health.HEALTHY:
+            return upstreams
+        return self._order.next([up for up in upstreams if up.health.state is not Health.WITHDRAWN])
 
     async def exchange(
         self, request: Request, order: Sequence[Upstream], first: _First | None = None
@@ -290,7 +293,7 @@ class _Exchange(Flight[Answer]):
         if order and request.transport is Transport.UDP:
             upstream = order[0]
             if upstream.ports is not None and upstream.health.usable:
-                upstream.ports.ask(self, request.wire(0))
+                upstream.ports.ask(self)
                 return
         self._go_on(None)
 
@@ -307,7 +310,7 @@ class _Exchange(Flight[Answer]):
         upstream = self._order[0]
         answer = _answer(relayed, size, True, self.request)
         if relayed is not None:
-            upstream.metrics.replied(relayed.rcode, now - self.began)
+            upstream.metrics.replied(answer.rcode if answer.relayed is not None else relayed.rcode, now - self.began)
             failover = self._forwarder.stanza.failover
             if failover and answer.relayed is not None and answer.rcode in failover:
                 self._go_on(_First(self.began, reply=(answer, upstream.text)))

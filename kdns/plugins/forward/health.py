@@ -89,7 +89,7 @@ class UpstreamHealth:
     @property
     def usable(self) -> bool:
         """Whether it is asked in its turn."""
-        return self.state in (Health.HEALTHY, Health.SUSPECT)
+        return self.state is Health.HEALTHY or self.state is Health.SUSPECT
 
     def failed(self, now: float) -> None:
         """A query to the upstream failed or timed out at *now*."""

@@ -32,9 +32,16 @@ class Forward:
 
     def __init__(self, forwarders: list[Forwarder]) -> None:
         self.forwarders = forwarders
+        self._only: Forwarder | None = None
+        """The one that takes every name, where there is but that one."""
+
+        if len(forwarders) == 1 and forwarders[0].stanza.takes_all:
+            self._only = forwarders[0]
 
     def answer(self, request: Request, next: Next) -> Reply:
         """Forward, or pass on."""
+        if self._only is not None:
+            return self._only.ask(request)
         taker = self._following(-1, request)
         return next(request) if taker is None else self._ask(taker, request)
 

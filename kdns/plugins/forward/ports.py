@@ -64,7 +64,19 @@ _DRAWS = 512
 class Port:
     """One socket; :class:`Ports` makes it."""
 
-    __slots__ = ("_ports", "_recv", "_socket", "asked", "closes_at", "left", "retired", "send", "strays", "waiting")
+    __slots__ = (
+        "_ports",
+        "_recv",
+        "_socket",
+        "asked",
+        "closed",
+        "closes_at",
+        "left",
+        "retired",
+        "send",
+        "strays",
+        "waiting",
+    )
 
     def __init__(self, ports: Ports, made: Any, closes_at: float) -> None:
         self._ports = ports
@@ -79,6 +91,7 @@ class Port:
         self.strays = 0
         self.closes_at = closes_at
         self.retired = False
+        self.closed = False
 
     def fileno(self) -> int:
         """The socket's descriptor; -1 when it is closed."""
@@ -100,8 +113,6 @@ class Port:
         now = self._ports.seconds()
         refused = 0
         for _ in range(MOST_AT_ONCE):
-            if self.fileno() < 0:
-                return
             try:
                 datagram = recv(LONGEST)
             except OSError as error:
@@ -113,6 +124,8 @@ class Port:
             asking = asked.get(datagram[:2])
             if asking is None:
                 self._stray(datagram)
+                if self.closed:
+                    return
                 continue
             question = asking.question
             if datagram.startswith(question, 12) and datagram[4:6] == b"\x00\x01":
@@ -121,12 +134,15 @@ class Port:
                     relayed = scan(datagram, (request.spelled, request.qtype, request.qclass))
                 except MalformedMessage:
                     self.ignored(Verdict.MALFORMED.value)
+                    if self.closed:
+                        return
                     continue
-                self._end(asking)
+                asked[asking.ident] = asking.port = None
+                self.waiting -= 1
                 asking.replied(relayed, len(datagram), now)
             else:
                 self._look_closer(asking, datagram, now)
-            if not self.waiting and not refused:
+            if self.closed or not (self.waiting or refused):
                 break
         if refused:
             self.broken(refused)
@@ -207,7 +223,7 @@ class Port:
 
     def broken(self, code: int) -> None:
         """The system says that the upstream cannot be reached: so nobody here will get a reply."""
-        if self.fileno() < 0:
+        if self.closed:
             return
         self._fail_all(read_error("udp", self.source, self._ports.target.text, code))
 
@@ -222,13 +238,14 @@ class Port:
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor saw an error and nothing to read, as epoll does after a refusal: the socket knows which."""
-        self.doRead()
-        if self.fileno() >= 0:
-            self.broken(errno.EIO)
+        if not self.closed:
+            self.doRead()
+        self.broken(errno.EIO)
 
     def close(self) -> None:
         """Give the socket back."""
-        if self.fileno() >= 0:
+        if not self.closed:
+            self.closed = True
             self._ports.closed(self)
             self._socket.close()
 
@@ -265,9 +282,9 @@ class Ports:
         self._call: Any = None
         self._due = inf
 
-    def ask(self, asking: Asking, message: bytes) -> None:
+    def ask(self, asking: Asking) -> None:
         """
-        Send *message* but for its identifier, which is drawn here, and tell *asking* what comes of it, perhaps at once.
+        Send the query of *asking* with an identifier that is drawn here, and tell it what comes of it, perhaps at once.
 
         :meth:`Port.forget` on its port takes the question back.
         """
@@ -300,23 +317,23 @@ class Ports:
         port.waiting += 1
         port.left -= 1
         try:
-            port.send(ident + message[2:])
+            port.send(ident + asking.message)
         except BlockingIOError:
             pass  # the buffer is full: lost on the way, like any other datagram
         except OSError as error:
-            self._not_sent(port, asking, message, error.errno or 0)
+            self._not_sent(port, asking, error.errno or 0)
             return
         if not port.left:
             port.retire()
         if now + self._patience < self._due:
             self._wake_at(now + self._patience, now)
 
-    def _not_sent(self, port: Port, asking: Asking, message: bytes, code: int) -> None:
+    def _not_sent(self, port: Port, asking: Asking, code: int) -> None:
         """The system refuses to send. If others asked from this socket before, it is they who were refused."""
         if port.left < MOST_QUERIES - 1:
             port.forget(asking)
             port.broken(code)
-            self.ask(asking, message)  # from a new socket: this goes on at most once for each that there is
+            self.ask(asking)  # from a new socket: this goes on at most once for each that there is
         else:
             port.broken(code)
 

@@ -93,6 +93,11 @@ class Stanza:
     resolver: tuple[Target, ...] = ()
     root: str = ""
 
+    @property
+    def takes_all(self) -> bool:
+        """Whether queries for all names are forwarded."""
+        return self.origin == ROOT and not self.excepted
+
     def takes(self, qname: bytes) -> bool:
         """Whether queries for *qname*, in lower case, are forwarded. The origin itself is never excepted."""
         if not is_subdomain(qname, self.origin):

@@ -180,7 +180,7 @@ class Upstream:
     async def _ask_udp(self, request: Request) -> Reply:
         assert self.ports is not None, "only who speaks plain DNS is asked over UDP"
         asking = _Attempt(request)
-        self.ports.ask(asking, request.wire(0))
+        self.ports.ask(asking)
         return await asking.done
 
     async def _ask_stream(self, request: Request) -> Reply:
