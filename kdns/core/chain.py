@@ -69,16 +69,17 @@ def _ask(
     answer: Callable[[Request, Next], Reply | Coroutine[Any, Any, Answer]], following: Next, request: Request
 ) -> Reply:
     reply = answer(request, following)
-    if isinstance(reply, (Answer, Deferred)):
+    if isinstance(reply, (Deferred, Answer)):
         return reply
     return Deferred.fromCoroutine(reply)
 
 
 def then(reply: Reply, change: Callable[Concatenate[Answer, P], Answer], *args: P.args, **kwargs: P.kwargs) -> Reply:
     """Apply *change* to the answer, now if it is there already, else when it comes; *args* follow the answer."""
-    if isinstance(reply, Answer):
-        return change(reply, *args, **kwargs)
-    return reply.addCallback(change, *args, **kwargs)
+    # Whether something is a Deferred is asked first everywhere: to tell that a Deferred is no Answer takes Python's ABCMeta.
+    if isinstance(reply, Deferred):
+        return reply.addCallback(change, *args, **kwargs)
+    return change(reply, *args, **kwargs)
 
 
 def attempt(ask: Next, request: Request) -> Answer | Deferred[Answer] | Failure:

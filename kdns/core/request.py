@@ -23,6 +23,8 @@ class Transport(Enum):
     TLS = "tls"
     HTTPS = "https"
 
+    __hash__ = object.__hash__  # each is there once, and Enum's own is a function of Python's for each look-up
+
     @property
     def protocol(self) -> str:
         """``udp`` or ``tcp``: what logs and metrics show."""

@@ -173,12 +173,12 @@ class Listener:
             table.asked += 1
         opened = Open(request, zone_text(zone), block, respond, table, key, self.zones)
         reply = attempt(block.ask, request)
-        if isinstance(reply, Answer):
-            self._finish(opened, reply)
+        if isinstance(reply, Deferred):
+            self._wait(opened, reply, now)
         elif isinstance(reply, Failure):
             self._fail(opened, reply)
         else:
-            self._wait(opened, reply, now)
+            self._finish(opened, reply)
 
     def _choose(self, request: Request) -> tuple[bytes, ServedBlock, Request] | None:
         chosen = self.zones.choose(request)

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from kdns.wire.constants import AAAA, OPT, QR, RCODE_MASK, A
 from kdns.wire.names import MalformedName, read_name, skip_name
 from kdns.wire.query import HEADER, RECORD_HEAD, options_of
-from kdns.wire.records import MAX_TTL, Record, expand_rdata
+from kdns.wire.records import MAX_TTL, MAY_HOLD_NAMES, Record, expand_rdata
 
 _TTL = struct.Struct("!I")
 
@@ -117,12 +117,14 @@ class Relayed(Struct, frozen=True):
         if len(question) != self.body - 12 or (self.opt is not None and self.opt.end != len(self.message)):
             return None
         end = len(self.message) if self.opt is None else self.opt.start
+        body = self.body
         if ttl is None:
-            return question + self.message[self.body : end]
+            return question + self.message[body:end]
         octets = bytearray(self.message[:end])
+        octets[12:body] = question
         for slot in self.slots:
             _TTL.pack_into(octets, slot.ttl_at, ttl)
-        return question + bytes(octets[self.body :])
+        return bytes(octets[12:])
 
     def address_sets(self) -> list[list[Slot]]:
         """
@@ -157,10 +159,19 @@ class Relayed(Struct, frozen=True):
 
         :raises MalformedName: some rdata does not fit its type.
         """
+        message = self.message
         size = self.body
+        asked = len(self.question[0]) if self.question is not None else 0
         for slot in self.slots:
-            owner, _ = read_name(self.message, slot.start)
-            size += len(owner) + 10 + len(expand_rdata(self.message, slot.rdata, slot.end, slot.rtype))
+            start = slot.start
+            if asked and message[start] == 0xC0 and message[start + 1] == 12:
+                size += asked
+            else:
+                size += len(read_name(message, start)[0])
+            if slot.rtype in MAY_HOLD_NAMES:
+                size += 10 + len(expand_rdata(message, slot.rdata, slot.end, slot.rtype))
+            else:
+                size += 10 + slot.end - slot.rdata
         return size
 
 

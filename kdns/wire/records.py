@@ -72,6 +72,10 @@ LAYOUTS = {
 }
 
 
+MAY_HOLD_NAMES = frozenset((*LAYOUTS, NAPTR))
+"""Types whose rdata :func:`expand_rdata` may change."""
+
+
 def expand_rdata(message: bytes, start: int, end: int, rtype: int) -> bytes:
     """
     The rdata between two offsets of a message, with the names inside it uncompressed.

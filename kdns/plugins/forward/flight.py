@@ -9,16 +9,16 @@ cancel it; the exchange is dropped when nobody waits for it any more. Who makes 
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from kdns.core.answer import Answer
 from kdns.core.request import Request
 from kdns.plugins.forward.asking import Asking
 
-V = TypeVar("V")
-F = TypeVar("F", bound="Flight[Any]")
+F = TypeVar("F", bound="Flight")
 
 
 class Flights(dict[Hashable, F]):
@@ -34,7 +34,7 @@ class Flights(dict[Hashable, F]):
                 waiter.cancel()
 
 
-class Flight(Asking, Generic[V]):
+class Flight(Asking):
     """One exchange; it is under way from when it is made until it lands, fails, or nobody waits any more."""
 
     __slots__ = ("_flights", "_key", "waiting")
@@ -43,12 +43,12 @@ class Flight(Asking, Generic[V]):
         super().__init__(request)
         self._key = key
         self._flights = flights
-        self.waiting: list[Deferred[V]] = []
+        self.waiting: list[Deferred[Answer]] = []
         flights[key] = self
 
-    def join(self) -> Deferred[V]:
+    def join(self) -> Deferred[Answer]:
         """The result, for one more who waits; cancelling it leaves the others waiting."""
-        waiter: Deferred[V] = Deferred(self._leave)
+        waiter: Deferred[Answer] = Deferred(self._leave)
         self.waiting.append(waiter)
         self._flights.waiting += 1
         return waiter
@@ -57,7 +57,7 @@ class Flight(Asking, Generic[V]):
         """Nobody waits any more: free what is held."""
         raise NotImplementedError
 
-    def _leave(self, waiter: Deferred[V]) -> None:
+    def _leave(self, waiter: Deferred[Answer]) -> None:
         if waiter not in self.waiting:
             return
         self.waiting.remove(waiter)
@@ -66,7 +66,7 @@ class Flight(Asking, Generic[V]):
             self._end()
             self.drop()
 
-    def _end(self) -> list[Deferred[V]]:
+    def _end(self) -> list[Deferred[Answer]]:
         flights = self._flights
         if flights.get(self._key) is self:
             del flights[self._key]
@@ -74,7 +74,7 @@ class Flight(Asking, Generic[V]):
         flights.waiting -= len(waiting)
         return waiting
 
-    def land(self, value: V) -> None:
+    def land(self, value: Answer) -> None:
         """The result is there."""
         waiting = self._end()
         if len(waiting) == 1:

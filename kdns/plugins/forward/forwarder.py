@@ -268,7 +268,7 @@ class _First(NamedTuple):
     reply: tuple[Answer, str] | None = None
 
 
-class _Exchange(Flight[Answer]):
+class _Exchange(Flight):
     """
     A request on its way through the upstreams.
 

@@ -11,6 +11,7 @@ from twisted.internet.defer import CancelledError
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from kdns.core.answer import Answer
 from kdns.corefile.values import BadValue
 from kdns.plugins.forward.dialing import DialTime
 from kdns.plugins.forward.failures import dial_error, reason
@@ -277,7 +278,10 @@ class TargetTests(SynchronousTestCase):
             pass
 
 
-class _Journey(Flight[int]):
+FIVE, SIX = Answer(5), Answer(6)
+
+
+class _Journey(Flight):
     """A flight that notes when it is dropped."""
 
     __slots__ = ("dropped",)
@@ -304,8 +308,8 @@ class FlightTests(SynchronousTestCase):
         first, second = self.flight.join(), self.flight.join()
         self.assertIsNot(first, second)
         self.assertEqual(self.flights.waiting, 2)
-        self.flight.land(5)
-        self.assertEqual((self.successResultOf(first), self.successResultOf(second)), (5, 5))
+        self.flight.land(FIVE)
+        self.assertEqual((self.successResultOf(first), self.successResultOf(second)), (FIVE, FIVE))
         self.assertEqual((self.flights, self.flights.waiting, self.flight.dropped), ({}, 0, 0))
 
     def test_failure(self) -> None:
@@ -330,22 +334,22 @@ class FlightTests(SynchronousTestCase):
         """A result that makes one client cancel another is no trouble for the rest."""
         three = [self.flight.join() for _ in range(3)]
 
-        def take_along(value: int) -> int:
+        def take_along(value: Answer) -> Answer:
             three[1].cancel()
             return value
 
         three[0].addCallback(take_along)
-        self.flight.land(5)
+        self.flight.land(FIVE)
         self.failureResultOf(three[1], CancelledError)
-        self.assertEqual(self.successResultOf(three[2]), 5)
+        self.assertEqual(self.successResultOf(three[2]), FIVE)
 
     def test_a_new_one_meanwhile(self) -> None:
         """Who asks again when told begins a new flight, which the end of the old one leaves alone."""
         again: list[_Journey] = []
         self.flight.join().addCallback(lambda _: again.append(_Journey("a", self.flights)))
-        self.flight.land(5)
+        self.flight.land(FIVE)
         self.assertEqual(self.flights, {"a": again[0]})
-        self.flight.land(6)
+        self.flight.land(SIX)
         self.assertEqual(self.flights, {"a": again[0]})
 
     def test_cancelling_all(self) -> None:
