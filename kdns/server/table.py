@@ -233,7 +233,7 @@ class AnswerTable:
 
     def entries(self) -> list[tuple[bytes, Entry]]:
         """All that are there now with their keys, valid or not, for whoever looks through them in slices."""
-        return [*self._young.items(), *self._old.items()]
+        return [*self.young.items(), *self._old.items()]
 
     def age(self) -> None:
         """The young generation becomes the old one, and the old one is dropped."""
