@@ -99,11 +99,14 @@ class Reloads:
         text = located(error, place)
         self._failed(text)
         self.refused = fingerprint
-        log.error("Restart failed: {text}", text=text)
+        where = getattr(error, "place", None) or place
+        log.error("Restart failed: {text}", text=text, place=where)
         if looked:
             self._shows(fingerprint)
             reload_log.error(
-                "Corefile changed but reload failed: starting with listener file descriptors: {text}", text=text
+                "Corefile changed but reload failed: starting with listener file descriptors: {text}",
+                text=text,
+                place=where,
             )
 
     def _good(self) -> None:

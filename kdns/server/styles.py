@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from kdns.core.dates import Dates
-from kdns.corefile.errors import CorefileError
+from kdns.corefile.errors import CorefileError, Place
 
 FORMATS = ("text", "json")
 
@@ -84,17 +84,16 @@ class AsJson:
 
 
 def _detail(name: str, value: object) -> dict[str, object]:
-    """Plain values as they are, an error as its text with its place; other objects are not for machines."""
+    """Plain values as they are, a place as file and line, an error as its text with its place; other objects are not for machines."""
     if value is None or isinstance(value, (bool, int, str)):
         return {name: value}
     if isinstance(value, float):
         return {name: value if abs(value) < float("inf") else None}
-    if isinstance(value, BaseException):
-        found: dict[str, object] = {name: str(value)}
-        if isinstance(value, CorefileError) and value.place is not None:
-            found |= {"file": value.place.file, "line": value.place.line}
-        return found
-    return {}
+    if isinstance(value, Place):
+        return {"file": value.file, "line": value.line}
+    if isinstance(value, CorefileError):
+        return {name: str(value), **_detail("place", value.place)} if value.place else {name: str(value)}
+    return {name: str(value)} if isinstance(value, BaseException) else {}
 
 
 def style_of(name: str, wall: Callable[[], float]) -> Style:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.corefile.errors import ParseError, Place
+from kdns.corefile.errors import CorefileError, ParseError, Place
 from kdns.server.styles import AsJson, Said, as_text, style_of
 
 NOW = 1_795_428_920.125
@@ -68,6 +68,10 @@ class JsonTests(SynchronousTestCase):
         error = ParseError("bad", place=Place("Corefile", 7))
         found = shown(Said("x", details={"error": error}))
         self.assertEqual((found["error"], found["file"], found["line"]), (str(error), "Corefile", 7))
+        self.assertEqual(
+            shown(Said("x", details={"place": Place("y", 3)})), {"level": "info", "msg": "x", "file": "y", "line": 3}
+        )
+        self.assertEqual(shown(Said("x", details={"error": CorefileError("z")}))["error"], "z")
 
     @given(st.text(st.characters()), st.text(st.characters()))
     def test_one_line(self, text: str, value: str) -> None:
