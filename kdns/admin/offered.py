@@ -9,6 +9,7 @@ from kdns import __version__
 from kdns.admin.caches import Caches
 from kdns.admin.commands import Arguments, Commands, Result
 from kdns.admin.explain import Explainer
+from kdns.admin.status import Status
 from kdns.server.service import KdnsService
 
 
@@ -21,6 +22,7 @@ def commands_of(server: KdnsService) -> Commands:
     commands.add("cache.list", caches.list)
     commands.add("cache.get", caches.get)
     commands.add("cache.flush", caches.flush)
+    commands.add("status", Status(server))
     return commands
 
 

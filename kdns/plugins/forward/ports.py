@@ -282,6 +282,11 @@ class Ports:
         self._call: Any = None
         self._due = inf
 
+    @property
+    def waiting(self) -> int:
+        """Queries that wait for a reply."""
+        return sum(port.waiting for port in self._open)
+
     def ask(self, asking: Asking) -> None:
         """
         Send the query of *asking* with an identifier that is drawn here, and tell it what comes of it, perhaps at once.

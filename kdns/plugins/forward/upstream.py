@@ -145,6 +145,12 @@ class Upstream:
             unexpected=lambda: self.metrics.ignored(Verdict.OTHER_IDENT.value),
         )
 
+    @property
+    def in_flight(self) -> int:
+        """Queries and checks that wait for its reply, those over HTTPS left out."""
+        udp = 0 if self.ports is None else self.ports.waiting
+        return udp + (0 if self._stream is None else sum(len(one.pending) for one in self._stream.connections))
+
     # Queries
 
     async def ask(self, request: Request, tcp: bool) -> Reply:

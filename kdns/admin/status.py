@@ -1,0 +1,239 @@
+# -*- test-case-name: tests.admin.test_status -*-
+"""
+``status``: everything that ``kdns status`` shows, at one moment: numbers counted since the start, and what is the case now.
+
+Rates and shares of a time are the asker's business: it asks twice and subtracts.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.task import deferLater
+
+from kdns import __version__
+from kdns.admin.commands import Arguments, Result, number_of
+from kdns.core.metrics import Family, Gauge, Histogram
+from kdns.server.askers import name_text, who
+from kdns.server.gauges import clusters_of
+from kdns.server.limits import memory_limit
+from kdns.server.service import KdnsService
+from kdns.wire.names import to_text
+
+FOLDED_AT_ONCE = 200
+"""Tallies that are folded in one turn: less than a millisecond."""
+
+TOP, MOST_TOP = 10, 100
+"""Clients and names that are told, and at most; a thousand may be known."""
+
+DROPPED = {
+    "coredns_forward_max_concurrent_rejects_total": "refused: too many under way to upstreams",
+    "coredns_panics_total": "exceptions",
+    "kdns_deadline_exceeded_total": "answered too late for the client",
+    "kdns_log_dropped_lines_total": "log lines not taken by the output",
+    "kdns_log_held_lines_total": "log lines held back by sample or budget",
+    "kdns_malformed_queries_total": "malformed messages",
+    "kdns_stream_evictions_total": "connections closed to make room",
+    "kdns_udp_send_errors_total": "replies not taken by the kernel",
+    "kdns_waiting_rejects_total": "refused: too many waiting",
+}
+"""Counters of what was lost or refused, and what they are in words."""
+
+
+class Status:
+    """The command, for one server."""
+
+    def __init__(self, server: KdnsService, statm: Path = Path("/proc/self/statm")) -> None:
+        self._server = server
+        self._statm = statm
+        self._began = server.house.clock()
+
+    async def __call__(self, arguments: Arguments) -> Result:
+        """
+        Tell it all.
+
+        Argument ``top``: how many clients and names.
+        """
+        most = number_of(arguments, "top", TOP, MOST_TOP)
+        house = self._server.house
+        while house.tallies.fold(FOLDED_AT_ONCE):
+            await deferLater(house.reactor, 0)
+        families = {family.name: family for family in house.registry.families()}
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "now": house.wall(),
+            "seconds": house.clock() - self._began,
+            "corefile": self._corefile(families),
+            "queries": _summed(families, "coredns_dns_requests_total", "proto"),
+            "rcodes": _summed(families, "coredns_dns_responses_total", "rcode"),
+            "durations": _histogram(families, "coredns_dns_request_duration_seconds"),
+            "table": self._table(),
+            "cache": _cache(families),
+            "askers": self._askers(most),
+            "clusters": [self._cluster(link) for link in clusters_of(self._server.configuration)],
+            "upstreams": list(self._upstreams(families)),
+            "process": self._process(families),
+            "waiting": sum(len(opened.listener.waiting) for opened in self._server.endpoints.values()),
+            "connections": _total(families, "kdns_stream_connections"),
+            "dropped": {
+                text: count for name, text in DROPPED.items() if (count := _total(families, name))
+            },
+        }  # fmt: skip
+
+    def _corefile(self, families: Mapping[str, Family]) -> dict[str, Any]:
+        server = self._server
+        last = server.reloads.last
+        return {
+            "hash": server.configuration.corefile.fingerprint if server.configuration is not None else "",
+            "taken_over": _total(families, "kdns_reload_last_success_timestamp_seconds"),
+            "bad": server.reloads.config_bad,
+            "last": None
+            if last is None
+            else {"at": last.at, "taken_over": last.taken_over, "error": last.error},
+        }  # fmt: skip
+
+    def _table(self) -> dict[str, float]:
+        room = self._server.room
+        uses = room.uses()
+        return {
+            "entries": sum(len(table) for opened in self._server.endpoints.values() for table in opened.tables),
+            "octets": room.young + room.old,
+            "room": room.octets,
+            "given": uses.given,
+            "denied": uses.denied,
+            "asked": uses.asked,
+            "evicted": room.evicted,
+            "outdated": room.outdated,
+        }
+
+    def _askers(self, most: int) -> dict[str, Any]:
+        askers = self._server.askers
+        indexes = [link.cluster.index for link in clusters_of(self._server.configuration)]
+        clients, names, denied = askers.clients.top(most), askers.names.top(most), askers.denied.top(most)
+        waste = askers.waste()
+        return {
+            "seconds": askers.seconds,
+            "total": askers.queries_ever,
+            "queries": waste.queries,
+            "denials": denied.total,
+            "wasted": waste.wasted,
+            "clients": [
+                {"client": client, "times": times, "who": who(client, indexes)} for client, times in clients.things
+            ],
+            "names": [{"name": name_text(name), "times": times} for name, times in names.things],
+            "denied": [{"name": name_text(name), "times": times} for name, times in denied.things],
+        }
+
+    def _cluster(self, link: Any) -> dict[str, Any]:
+        cluster = link.cluster
+        stale = cluster.staleness()
+        now = self._server.house.reactor.seconds()
+        return {
+            "zones": [zone.text for zone in link.config.zones],
+            "synced": cluster.synced,
+            "stale": "" if stale is None else stale[0],
+            "why": "" if cluster.synced else cluster.why_not_ready(),
+            "watches": [
+                {
+                    "resource": watch.resource,
+                    "state": watch.state.value,
+                    "synced": watch.synced,
+                    "event_age": watch.event_age(now),
+                    "sync_age": watch.sync_age(now),
+                    "errors": sum(watch.errors.values()),
+                    "problem": watch.problem,
+                }
+                for watch in cluster.watches()
+            ],
+        }
+
+    def _upstreams(self, families: Mapping[str, Family]) -> Iterator[dict[str, Any]]:
+        seen: set[str] = set()
+        for site in self._server.configuration.sites if self._server.configuration is not None else ():
+            link: Any = site.linked("forward")
+            for forwarder in getattr(link, "forwarders", ()):
+                for upstream in forwarder.upstreams:
+                    # Several stanzas may ask the same address: the counters are of all of them.
+                    counts = {} if upstream.text in seen else _histogram(
+                        families, "coredns_proxy_request_duration_seconds", to=upstream.text
+                    )  # fmt: skip
+                    seen.add(upstream.text)
+                    yield {
+                        "from": to_text(forwarder.stanza.origin),
+                        "to": upstream.text,
+                        "state": upstream.health.state.value,
+                        "fails": upstream.health.fails,
+                        "reason": upstream.reason,
+                        "in_flight": upstream.in_flight,
+                        "durations": counts,
+                    }
+
+    def _process(self, families: Mapping[str, Family]) -> dict[str, Any]:
+        return {
+            "saturation": self._server.vitals.saturation(),
+            "cores": self._server.vitals.cores,
+            "resident": resident(self._statm),
+            "limit": memory_limit(),
+            "lag": _histogram(families, "kdns_reactor_lag_seconds"),
+        }
+
+
+def resident(statm: Path) -> int:
+    """Octets of memory that the process takes, from a file like ``/proc/self/statm``; the most that it ever took where there is none."""
+    try:
+        return int(statm.read_text().split()[1]) * resource.getpagesize()
+    except (OSError, ValueError, IndexError):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _summed(families: Mapping[str, Family], name: str, label: str) -> dict[str, float] | None:
+    """A counter by one of its labels; None when nothing is counted, because no block has ``prometheus``."""
+    family = families.get(name)
+    if family is None:
+        return None
+    place = family.labels.index(label)
+    found: Counter[str] = Counter()
+    for values, cell in family.cells.items():
+        if not isinstance(cell, Histogram):
+            found[values[place]] += int(cell.value)
+    return dict(found)
+
+
+def _total(families: Mapping[str, Family], name: str) -> float:
+    family = families.get(name)
+    if family is None:
+        return 0
+    cells = (cell for cell in family.cells.values() if not isinstance(cell, Histogram))
+    return sum(cell.read() if isinstance(cell, Gauge) and cell.read is not None else cell.value for cell in cells)
+
+
+def _histogram(families: Mapping[str, Family], name: str, **labels: str) -> dict[str, Any]:
+    """The cells of a histogram together, those with these labels; empty when there is none."""
+    family = families.get(name)
+    if family is None:
+        return {}
+    counts = [0] * (len(family.bounds) + 1)
+    total = 0.0
+    for values, cell in family.cells.items():
+        named = dict(zip(family.labels, values, strict=True))
+        if isinstance(cell, Histogram) and labels.items() <= named.items():
+            counts = [count + more for count, more in zip(counts, cell.counts, strict=True)]
+            total += cell.sum
+    return {"bounds": family.bounds, "counts": counts, "sum": total}
+
+
+def _cache(families: Mapping[str, Family]) -> dict[str, float] | None:
+    if "coredns_cache_requests_total" not in families:
+        return None
+    return {
+        "requests": _total(families, "coredns_cache_requests_total"),
+        "misses": _total(families, "coredns_cache_misses_total"),
+        "stale": _total(families, "coredns_cache_served_stale_total"),
+        "entries": _total(families, "coredns_cache_entries"),
+    }
