@@ -22,6 +22,7 @@ COMMANDS: dict[str, str] = {
     "check": "kdns.cli.check",
     "explain": "kdns.cli.explain",
     "plan": "kdns.cli.plan",
+    "status": "kdns.cli.status",
 }
 """kdns's own commands: the word, and the module whose ``main(arguments)`` runs it and returns the exit status."""
 
