@@ -41,7 +41,7 @@ _AVERAGE = re.compile(r"Average Latency \(s\):\s+([\d.]+) \(min [\d.]+, max ([\d
 
 
 class Stuck(BenchError):
-    """dnsperf did not end by itself: over TCP it sometimes waits for ever for replies to what it never sent."""
+    """dnsperf did not come to its end: over TCP it sometimes waits for ever, and somebody may have ended it."""
 
 
 @dataclass(slots=True)
@@ -100,7 +100,7 @@ def replay(
     :param once: end at the end of the file, even if there is time left.
     :param connections: over so many TCP connections; 0 means UDP.
     :param latencies: note how long each answer took.
-    :raises Stuck: dnsperf did not end; it has been ended.
+    :raises Stuck: dnsperf did not come to its end.
     :raises BenchError: nothing was answered.
     """
     command = [
@@ -135,6 +135,8 @@ def replay(
             )
         except subprocess.TimeoutExpired:
             raise Stuck(f"dnsperf did not end: {' '.join(command)}") from None
+        if done.returncode < 0:
+            raise Stuck(f"dnsperf was ended by signal {-done.returncode}")
         output.seek(0)
         run = said(output.read(), done.stderr)
     if not run.completed:

@@ -134,7 +134,9 @@ class Contest:
         self._folder = folder
         self._pace = pace
         self._servers: dict[str, Server] = {}
-        self.rows = rows
+        self.rows: list[Row] = []
+        """Those that were measured to the end."""
+
         self.found: dict[tuple[str, str], Figures] = {}
         with on_core(CLIENT_CORE):
             api = stack.enter_context(Api(folder, SIZE))
@@ -323,19 +325,26 @@ def main(arguments: Sequence[str]) -> int:
         if name not in known:
             parser.error(f"no row {name}; there are {', '.join(known)}")
     rows = [known[name] for name in options.rows or known]
+    failed = False
     try:
         dnsperf()
         with TemporaryDirectory() as name, ExitStack() as stack:
             contest = Contest(stack, Path(name), rows, QUICK if options.quick else FULL)
             for row in rows:
                 print(f"{row.name} ...", file=sys.stderr, flush=True)
-                contest.measure(row)
+                try:
+                    contest.measure(row)
+                except BenchError as error:
+                    print(f"{row.name}: {error}", file=sys.stderr)
+                    failed = True
+                else:
+                    contest.rows.append(row)
     except BenchError as error:
         print(error, file=sys.stderr)
         return 1
     report(contest)
     keep(options.json, "rows", figures_of(contest))
-    return 0
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
