@@ -6,7 +6,7 @@ PORT ?= 1053
 READY := $(VENV)/.ready
 RESULTS ?= bench-results.json
 
-.PHONY: run test lint bench fuzz wheel clean
+.PHONY: run test lint bench fuzz life wheel clean
 
 run: $(READY)
 	@PORT=$(PORT) $(BIN)/python conf/demo/run.py
@@ -24,6 +24,9 @@ bench: $(READY)
 
 fuzz: $(READY)
 	$(BIN)/python -m tests.fuzz
+
+life: $(READY)
+	$(BIN)/python -m tests.integration.life
 
 wheel: $(READY)
 	$(BIN)/python -m build --wheel

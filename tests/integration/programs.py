@@ -115,6 +115,15 @@ class Program:
             self.said += octets.decode()
         return self.said
 
+    def hear(self, patience: float) -> None:
+        """Take in what it says, if it says anything within *patience* seconds."""
+        assert self.process.stdout is not None
+        if select.select([self.process.stdout], [], [], patience)[0]:
+            octets = os.read(self.process.stdout.fileno(), 65536)
+            if not octets:
+                raise AssertionError(f"it ended; it said {self.said!r}")
+            self.said += octets.decode()
+
     def send(self, number: signal.Signals) -> None:
         """Send it a signal."""
         self.process.send_signal(number)
