@@ -383,11 +383,12 @@ class Listener:
             except Exception:
                 self._panicked("in an observer of a finished reply")
 
-    def prepare(self, entry: Entry) -> None:
+    def prepare(self, entry: Entry, table: AnswerTable) -> None:
         """Get an entry of the table ready to be given again: what to count, whom to tell, which orders take turns."""
         exchange = entry.exchange
         assert exchange is not None
         entry.exchange = None
+        table.was_given(entry)
         tally, entry.each = self._meaning(exchange)
         entry.tally = tally
         if exchange.answer.turns:
@@ -443,7 +444,7 @@ class Listener:
         each: tuple[EachRepeat, ...] = ()
         if entry is not None:
             if entry.exchange is not None:
-                self.prepare(entry)
+                self.prepare(entry, table)
             reply = entry.next_reply() if entry.replies else entry.reply
             if entry.cookie:
                 reply += key[-COOKIE:]

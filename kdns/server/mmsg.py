@@ -317,7 +317,7 @@ class MmsgPort:
                 young = table.young
             if entry is not None:
                 if entry.exchange is not None:
-                    self._listener.prepare(entry)
+                    self._listener.prepare(entry, table)
                 reply = entry.next_reply() if entry.replies else entry.reply
                 if entry.cookie:
                     reply += key[-COOKIE:]

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from kdns.core.answer import Answer, Holds, Scope
 from kdns.core.observe import Exchange
 from kdns.core.stamps import MOVES, Stamp
-from kdns.server.table import ENTRY_OCTETS, AnswerTable, Room, Uses
+from kdns.server.table import ENTRY_OCTETS, GIVEN_OCTETS, AnswerTable, Room, Uses
 from tests.support import a_request
 
 REPLY = b"\x00\x00" + b"r" * 98
@@ -93,6 +93,27 @@ class ValidityTests(SynchronousTestCase):
         assert entry is not None
         entry.replies = (b"a", b"b", b"c")
         self.assertEqual(b"".join(entry.next_reply() for _ in range(7)), b"bcabcab")
+
+
+class GivenTests(SynchronousTestCase):
+    """What an entry takes once it was given again."""
+
+    def test_takes_less(self) -> None:
+        """Entries that were given take less room, so that more of them fit; what is dropped gives back what it took then."""
+        room = Room(20 * ENTRY_OCTETS)
+        table = room.table()
+        for number in range(8):
+            put(table, b"query %d" % number)
+        before = room.young
+        for number in range(8):
+            entry = table.get(b"query %d" % number, 0.0)
+            assert entry is not None
+            table.was_given(entry)
+        self.assertEqual(before - room.young, 8 * (ENTRY_OCTETS - GIVEN_OCTETS))
+        for number in range(8):
+            put(table, b"query %d" % number, until=1.0)
+            self.assertIsNone(table.get(b"query %d" % number, 2.0))
+        self.assertEqual((room.young, room.turns), (0, 0))
 
 
 class RoomTests(SynchronousTestCase):
