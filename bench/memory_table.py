@@ -87,7 +87,7 @@ class World(NamedTuple):
         entry = self.table.get(key, house.clock())
         assert entry is not None, "it was entered"
         if entry.exchange is not None:
-            self.listener.prepare(entry, self.table)
+            self.listener.repeats.prepare(entry, self.table)
         tally = entry.tally
         assert tally is not None, "prepare() made one"
         if not tally.hits:

@@ -43,7 +43,7 @@ class DatagramShell(DatagramProtocol):
         client = plain_address(addr[0])
         key = table_key(data, client)
         if len(data) > 12:
-            reply = listener.at_hand(self._table, key, data[0] << 8 | data[1], client, addr[1], now)
+            reply = listener.repeats.at_hand(self._table, key, data[0] << 8 | data[1], client, addr[1], now)
             if reply is not None:
                 self._send(addr, data[:2] + reply)
                 return

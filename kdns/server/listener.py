@@ -21,18 +21,17 @@ from kdns.core.answer import FOR_NOBODY, Answer
 from kdns.core.chain import Reply, attempt
 from kdns.core.failure import Refused, ResolutionFailed
 from kdns.core.metrics import Counter
-from kdns.core.observe import EachRepeat, Exchange, Observer
+from kdns.core.observe import Exchange, Observer
 from kdns.core.reply import badvers_reply, error_reply, render_reply
 from kdns.core.request import Request, Transport, request_from
 from kdns.core.stamps import Noted, Stamp
-from kdns.core.tally import Durations, Tally
 from kdns.plugins.seam import House
 from kdns.server.blocks import ServedBlock, Zones
-from kdns.server.denials import COOKIE, Template, cookie_of, head_of
 from kdns.server.pending import Waiting
-from kdns.server.table import AnswerTable, Entry, cookie_octets
-from kdns.wire.constants import DS, EDE_NO_REACHABLE_AUTHORITY, EDE_OTHER, IN, REFUSED, SERVFAIL, TC
-from kdns.wire.names import MAX_NAME, is_subdomain, to_text
+from kdns.server.repeats import Repeats
+from kdns.server.table import AnswerTable
+from kdns.wire.constants import EDE_NO_REACHABLE_AUTHORITY, EDE_OTHER, IN, REFUSED, SERVFAIL, TC
+from kdns.wire.names import to_text
 from kdns.wire.query import read_query
 
 log = Logger(namespace="kdns.server")
@@ -46,9 +45,6 @@ DROPPED = "dropped"
 MOST_WAITING = 8192
 """Queries of one listener that may wait at a time; one is about 4 KiB with its exchange with an upstream."""
 
-
-PLAIN = 1220
-"""Octets of a reply that is never compressed, whichever family its client is of."""
 
 MOST_INSIDE = 10
 """Lookups that may lead to one another; aliases that point at each other across zones would have no end."""
@@ -107,6 +103,7 @@ class Listener:
         self._crowded = registry.counter(
             "kdns_waiting_rejects_total", "Queries answered SERVFAIL because too many were waiting already."
         ).counter()
+        self.repeats = Repeats(house, self._observers_of, self._panicked)
         self._served = Stamp()
         self._ignored: Counter = self._malformed.counter("ignored")
         self._answered: Counter = self._malformed.counter("answered")
@@ -315,61 +312,11 @@ class Listener:
         if shared and opened.table is not None and opened.zones is self.zones:
             opened.table.put(opened.key, reply or b"", answer.holds, exchange, now)
             if answer.denial is not None:
-                self._enter_denial(opened, exchange, now)
+                self.repeats.enter_denial(opened.block, self.zones, opened.table, opened.key, exchange, now)
         sample = self.house.sample
         if sample is not None and reply is not None and opened.table is not None:
             sample(opened.key, reply[2:], request.client, 1)
         return reply
-
-    def _enter_denial(self, opened: Open, exchange: Exchange, now: float) -> None:
-        """Have other names that do not exist answered like this one, where all who are asked and told treat them alike."""
-        request, answer, reply = exchange.request, exchange.answer, exchange.reply
-        denial, table, key = answer.denial, opened.table, opened.key
-        assert denial is not None and table is not None and reply is not None
-        table.denials.asked(key)
-        rest = len(key) - head_of(key) - len(request.question)
-        zone = len(denial.zone) + 4 + rest
-        if table.denials.knows(key, zone, now) or not self._alike(opened.block, request, answer.source, denial.zone):
-            return
-        cookie = cookie_octets(key, reply, exchange)
-        question, body = request.question, 12 + len(request.question)
-        # The name must stand in the question alone: what is compressed points at it.
-        spelled = request.spelled[-len(denial.zone) :]
-        if cookie != cookie_of(key) or reply[12:body] != question or not reply.startswith(spelled, body):
-            return
-        front = len(request.qname) - len(denial.zone)
-        longest = min(MAX_NAME - len(denial.zone), front + min(request.limit, PLAIN) - len(reply))
-
-        def weigh(octets: int) -> Tally | None:
-            another = replace(request, spelled=b"\x01" * octets + spelled, size=request.size + octets - front)
-            alike = replace(exchange, request=another, answer=replace(answer, charges=denial.charges))
-            tally, each = self._meaning(alike)
-            return None if each else tally
-
-        template = Template(
-            reply[2:12], reply[body : len(reply) - cookie], rest - cookie, cookie, longest, denial, weigh
-        )
-        table.denials.enter(key, zone, template)
-
-    def _alike(self, block: ServedBlock, request: Request, source: str, zone: bytes) -> bool:
-        """Whether nobody between the client and the plugin *source* makes a difference between names below *zone*."""
-        if request.qtype == DS or block.filters or block.collect is not None:
-            return False
-        served = self.zones.blocks
-        if len(served.get(request.zone, ())) != 1 or any(
-            is_subdomain(one, zone) and one != request.zone for one in served
-        ):
-            return False
-        if not is_subdomain(zone, request.zone):
-            return False
-        for link in block.links:
-            if link.name == source:
-                break
-            if not alike_below(link, zone):
-                return False
-        else:
-            return False
-        return all(alike_below(observer, zone) for observer in block.observers)
 
     def _panicked(self, when: str) -> None:
         """Count and log an exception that nobody foresaw, where it was caught."""
@@ -382,92 +329,6 @@ class Listener:
                 observer.finished(exchange)
             except Exception:
                 self._panicked("in an observer of a finished reply")
-
-    def prepare(self, entry: Entry, table: AnswerTable) -> None:
-        """Get an entry of the table ready to be given again: what to count, whom to tell, which orders take turns."""
-        exchange = entry.exchange
-        assert exchange is not None
-        entry.exchange = None
-        table.was_given(entry)
-        tally, entry.each = self._meaning(exchange)
-        entry.tally = tally
-        if exchange.answer.turns:
-            try:
-                replies = (render_reply(exchange.request, turn) for turn in exchange.answer.turns)
-                entry.replies = (entry.reply, *(reply[2 : len(reply) - entry.cookie] for reply in replies))
-            except Exception:
-                self._panicked("while rendering what takes turns")
-
-    def _meaning(self, exchange: Exchange) -> tuple[Tally, tuple[EachRepeat, ...]]:
-        """What to count for each repetition of an exchange, and whom to tell of it."""
-        charges = exchange.answer.charges
-        durations: tuple[Durations, ...] = ()
-        each: tuple[EachRepeat, ...] = ()
-        block_observers = self._observers_of(exchange)
-        for observer in block_observers:
-            try:
-                repeat = observer.repeat(exchange)
-            except Exception:
-                self._panicked("in an observer of repetitions")
-                continue
-            charges += repeat.charges
-            durations += repeat.durations
-            if repeat.each is not None:
-                each += (repeat.each,)
-        return self.house.tallies.tally(charges, durations), each
-
-    def at_hand(self, table: AnswerTable, key: bytes, ident: int, client: str, port: int, now: float) -> bytes | None:
-        """
-        The reply to a query, behind its identifier, when no plugin need be asked for it; it is counted, and told to who must know.
-
-        :param now: when the query came.
-        """
-        found = self.look(table, key, now)
-        if found is None:
-            return None
-        reply, tally, each = found
-        seconds = self.house.clock() - now
-        observe(tally.durations, 1, seconds)
-        if each:
-            self.tell(each, client, port, ident, seconds)
-        if self.house.sample is not None:
-            self.house.sample(key, reply, client, 1)
-        return reply
-
-    def look(self, table: AnswerTable, key: bytes, now: float) -> tuple[bytes, Tally, tuple[EachRepeat, ...]] | None:
-        """
-        As :meth:`at_hand`, for who gives many at a time: durations and those to be told are left to him.
-
-        :return: the reply, its tally, which was hit, and whom to tell.
-        """
-        entry = table.find(key, now)
-        each: tuple[EachRepeat, ...] = ()
-        if entry is not None:
-            if entry.exchange is not None:
-                self.prepare(entry, table)
-            reply = entry.next_reply() if entry.replies else entry.reply
-            if entry.cookie:
-                reply += key[-COOKIE:]
-            tally, each = entry.tally, entry.each
-            assert tally is not None
-        else:
-            denied = table.denials.find(key, now)
-            if denied is None:
-                return None
-            reply, tally = denied
-        table.given += 1
-        if not tally.hits:
-            self.house.tallies.touched.append(tally)
-        tally.hits += 1
-        return reply, tally, each
-
-    def tell(self, told: tuple[EachRepeat, ...], client: str, port: int, ident: int, seconds: float) -> None:
-        """Tell observers of one repetition."""
-        for each in told:
-            try:
-                each(client, port, ident, seconds)
-            except Exception:
-                self._panicked("in an observer of a repetition")
 
     def _observers_of(self, exchange: Exchange) -> tuple[Observer, ...]:
         for block in self.zones.blocks.get(exchange.request.zone, ()):
@@ -485,19 +346,6 @@ class Listener:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-
-def observe(durations: tuple[Durations, ...], times: int, seconds: float) -> None:
-    """Enter *times* replies that took *seconds* each."""
-    if times:
-        for histogram in durations:
-            histogram.observe(seconds, times)
-
-
-def alike_below(part: Any, zone: bytes) -> bool:
-    """Whether a plugin or an observer says that it treats all names alike that are below *zone* and do not exist."""
-    says = getattr(part, "alike_below", None)
-    return says is not None and bool(says(zone))
 
 
 def _nowhere(message: bytes) -> None:

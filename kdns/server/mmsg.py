@@ -30,7 +30,8 @@ from kdns.core.stamps import MOVES
 from kdns.core.tally import Durations, Tally
 from kdns.server.addresses import unpack_sockaddr
 from kdns.server.denials import COOKIE, COOKIE_OPTION
-from kdns.server.listener import Listener, observe
+from kdns.server.listener import Listener
+from kdns.server.repeats import observe
 from kdns.server.table import AnswerTable
 
 log = Logger(namespace="kdns.server")
@@ -317,7 +318,7 @@ class MmsgPort:
                 young = table.young
             if entry is not None:
                 if entry.exchange is not None:
-                    self._listener.prepare(entry, table)
+                    self._listener.repeats.prepare(entry, table)
                 reply = entry.next_reply() if entry.replies else entry.reply
                 if entry.cookie:
                     reply += key[-COOKIE:]
@@ -379,7 +380,7 @@ class MmsgPort:
 
     def _tell(self, told: list[tuple[Any, int]], since: float) -> None:
         seconds = self._listener.house.clock() - since
-        names, data, tell = self._buffers.names, self._buffers.data, self._listener.tell
+        names, data, tell = self._buffers.names, self._buffers.data, self._listener.repeats.tell
         for each, i in told:
             client, port = unpack_sockaddr(names, i * _NAME)
             start = i * MAX_QUERY

@@ -20,7 +20,8 @@ from kdns.core.metrics import Counter, Gauge
 from kdns.core.request import Transport
 from kdns.core.tally import Durations
 from kdns.server.addresses import plain_address
-from kdns.server.listener import Listener, observe
+from kdns.server.listener import Listener
+from kdns.server.repeats import observe
 from kdns.server.table import AnswerTable
 
 FIRST_QUERY = 3.0
@@ -185,7 +186,7 @@ class StreamShell(Protocol, TimeoutMixin):
             position = end
             answered += 1
             key = family + octets[begin + 2 : end]
-            found = listener.look(table, key, now) if end - begin > 12 else None
+            found = listener.repeats.look(table, key, now) if end - begin > 12 else None
             if found is None:
                 self._ask(octets[begin:end], key)
                 continue
@@ -210,7 +211,7 @@ class StreamShell(Protocol, TimeoutMixin):
         seconds = house.clock() - now
         observe(durations, same, seconds)
         for each, ident in told:
-            listener.tell(each, self._client, self._port, ident, seconds)
+            listener.repeats.tell(each, self._client, self._port, ident, seconds)
         if more and not self._ended:
             self._read(False)
             self._later = house.reactor.callLater(0, self._go_on)

@@ -90,7 +90,7 @@ class UnforeseenTests(SynchronousTestCase):
         asker = Asker(zones_of(root=a_block(address, Broken(), counting, BrokenEachTime())))
         table = Room(10_000).table()
         (first,) = asker.ask(QUERY, table=table)
-        again = asker.listener.at_hand(table, QUERY.to_wire()[2:], QUERY.id, "127.0.0.1", 4321, 0.0)
+        again = asker.listener.repeats.at_hand(table, QUERY.to_wire()[2:], QUERY.id, "127.0.0.1", 4321, 0.0)
         self.assertEqual(again, first[2:])
         asker.house.tallies.fold()
         self.assertEqual(counting.count.value, 2)

@@ -142,4 +142,4 @@ class DenialTests(SynchronousTestCase):
         self.assertEqual(world.ask(longest).rcode, "NXDOMAIN")
         self.assertEqual(self.given(world), 1)
         octets = wire((longest, "A")).replace(b"\x2f" + b"b" * 47, b"\x30" + b"b" * 48)
-        self.assertEqual(world.listener.at_hand(world._opened.tables[-1], octets[2:], 0, CLIENT, 9, 0.0), None)
+        self.assertEqual(world.listener.repeats.at_hand(world._opened.tables[-1], octets[2:], 0, CLIENT, 9, 0.0), None)
