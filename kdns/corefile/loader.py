@@ -33,6 +33,7 @@ class Corefile:
     :ivar warnings: what the operator should know though it is no error.
     :ivar fingerprint: equal when the configuration says the same.
     :ivar files: absolute paths of all files it was read from.
+    :ivar built_in: the text held no server block, and the blocks are those of the built-in Corefile.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Corefile:
     warnings: tuple[str, ...]
     fingerprint: str
     files: tuple[str, ...]
+    built_in: bool = False
 
 
 def load_text(text: str, surroundings: Surroundings, name: str = DEFAULT_NAME) -> Corefile:
@@ -73,4 +75,5 @@ def load_file(path: str | None, surroundings: Surroundings) -> Corefile:
 def _load(text: str, surroundings: Surroundings, name: str, files: tuple[str, ...]) -> Corefile:
     parsed = parse(text, name, surroundings)
     blocks = parsed.blocks or parse(BUILT_IN, name, surroundings).blocks
-    return Corefile(name, blocks, parsed.warnings, fingerprint(blocks), files + parsed.files_read)
+    files += parsed.files_read
+    return Corefile(name, blocks, parsed.warnings, fingerprint(blocks), files, not parsed.blocks)

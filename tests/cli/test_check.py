@@ -85,6 +85,18 @@ class CheckTests(SynchronousTestCase):
             ended = run("-", *words, stdin=text)
             self.assertIn("stdin:4: fault: cannot serve dns://a.test.:1053", ended.out)
 
+    def test_nothing_said(self) -> None:
+        """A file without a server block is warned of, and nothing is said of lines that it does not have."""
+        ended = run("-", stdin="# nothing\n")
+        self.assertEqual((ended.status, ended.out.count("warning"), ended.out.count("note:")), (FINE, 2, 0))
+        self.assertIn("there is no server block", ended.out)
+
+    def test_schemes(self) -> None:
+        """A scheme that is not served is a fault of the key, with what to do."""
+        [found] = json.loads(run("-", "--json", stdin="tls://a.test {\n whoami\n}\n").out)
+        self.assertEqual((found["line"], found["directive"]), (1, ""))
+        self.assertIn("keep CoreDNS", found["suggestion"])
+
     def test_missing(self) -> None:
         """A file that is not there is a fault, and so is no file at all where none is named."""
         self.assertIn("no-such: fault: open no-such: no such file", run("no-such").out)

@@ -17,8 +17,9 @@ from twisted.internet.task import Clock
 from twisted.logger import LogLevel, globalLogPublisher
 
 from kdns.cli.checking.findings import Finding, Severity
+from kdns.cli.checking.further import further
 from kdns.cli.checking.history import ARGUMENTS, DIRECTIVES, OPTIONS
-from kdns.cli.checking.standing import PAGE, ROWS, Standing
+from kdns.cli.checking.standing import ENCRYPTED, PAGE, ROWS, Standing
 from kdns.cli.checking.syntax import SYNTAX
 from kdns.cluster.credentials import CredentialsError
 from kdns.corefile.errors import CorefileError, ExpectedToken, Place, SetupError, nearest_hint
@@ -33,6 +34,9 @@ MOST = 200
 
 LONGEST = 160
 """Characters of a line that are shown."""
+
+SERVER = "server"
+"""What errors about keys have in place of a plugin's name."""
 
 AWAY = frozenset(("kubeconfig", "endpoint", "manifests"))
 """Options of ``kubernetes`` with which credentials do not come from the pod."""
@@ -92,7 +96,9 @@ def look(
         elif (error.place, error.plugin or "") in unknown:
             continue  # the same, said by who looked for the plugin
         read.findings.append(said.fault(error, severity))
-    read.findings += [said.event(event) for event in events]
+        if read.configuration is not None and severity is Severity.FAULT and len(read.findings) < MOST:
+            read.findings += [said.fault(other, severity) for other in further(read.configuration, error)]
+    read.findings += [*said.built_in(), *(said.event(event) for event in events)]
     return read
 
 
@@ -138,6 +144,10 @@ class _Sayer:
         place = error.place or Place(self._name, 0)
         directive = error.plugin or ""
         finding = Finding(severity, place.file, place.line, directive, error.text, suggestion=error.hint or "")
+        if directive == SERVER:
+            return replace(
+                finding, directive="", wanted="dns://, or no scheme", found=self._line(place), suggestion=ENCRYPTED
+            )
         if isinstance(error, ExpectedToken):
             return replace(finding, wanted=error.expected, found=error.found)
         if error.text.startswith("Unknown directive"):
@@ -166,6 +176,13 @@ class _Sayer:
             if near:
                 break
         return Finding(Severity.WARNING, place.file, place.line, name, formatEvent(event), found=self._line(place))
+
+    def built_in(self) -> list[Finding]:
+        """That it says nothing, if it does not."""
+        if self._corefile is None or not self._corefile.built_in:
+            return []
+        text = "there is no server block: the built-in Corefile would be served, whoami and log on every address"
+        return [Finding(Severity.WARNING, self._name, 0, "", text, wanted="a server block")]
 
     def _uses(self, name: str) -> list[tuple[Token, ...]]:
         trees = self._corefile.blocks if self._corefile is not None else ()

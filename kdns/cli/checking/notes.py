@@ -16,6 +16,8 @@ from kdns.plugins import registry
 def notes(corefile: Corefile) -> list[Finding]:
     """The notes, each at the place where the directive or option stands first."""
     found: dict[tuple[str, str], Finding] = {}
+    if corefile.built_in:
+        return []
     for tree in corefile.blocks:
         for use in tree.directives.values():
             for note in _notes(use):

@@ -74,7 +74,7 @@ def _never(reason: str, instead: str) -> Row:
 
 
 _OWN = "It is kdns's own, CoreDNS refuses it"
-_ENCRYPTED = "End the encryption in front of kdns, or keep CoreDNS for this server block."
+ENCRYPTED = "End the encryption in front of kdns, or keep CoreDNS for this server block."
 _KEEP = "Keep CoreDNS for the zones that need it, and forward them to it."
 _DROP = "Delete the line; nothing depends on it."
 
@@ -86,10 +86,10 @@ ROWS: dict[str, Row] = {
         "Delete the line: every query has 4.8 seconds in kdns, then it is SERVFAIL with an Extended DNS Error."
     ),
     "proxyproto": _not_yet("Let clients reach kdns without a proxy that hides their addresses."),
-    "quic": _never("No client of a cluster speaks DNS over QUIC.", _ENCRYPTED),
-    "grpc_server": _never("No client of a cluster speaks DNS over gRPC.", _ENCRYPTED),
-    "https": _not_yet(_ENCRYPTED),
-    "https3": _never("No client of a cluster speaks DNS over HTTP/3.", _ENCRYPTED),
+    "quic": _never("No client of a cluster speaks DNS over QUIC.", ENCRYPTED),
+    "grpc_server": _never("No client of a cluster speaks DNS over gRPC.", ENCRYPTED),
+    "https": _not_yet(ENCRYPTED),
+    "https3": _never("No client of a cluster speaks DNS over HTTP/3.", ENCRYPTED),
     "timeouts": _not_yet("Delete the line: the time-outs of TCP are CoreDNS's defaults."),
     "multisocket": _not_yet(
         "Delete the line, and run more replicas instead of more sockets.", "One process of kdns uses one core."
@@ -171,7 +171,7 @@ ROWS: dict[str, Row] = {
     ),
     "header": _not_yet(_DROP),
     "dnssec": _not_yet(_KEEP),
-    "tls": _not_yet(_ENCRYPTED),
+    "tls": _not_yet(ENCRYPTED),
     "minimal": _not_yet("Delete the line: replies are only larger without it."),
     "template": _not_yet("For fixed names use hosts; for patterns keep CoreDNS, and forward to it."),
     "transfer": _not_yet("Delete it where nobody transfers the zone; AXFR is REFUSED."),
