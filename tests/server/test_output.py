@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from errno import ENOSPC
@@ -11,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.core.metrics import Registry
 from kdns.server.output import DELAY, MEND, MOST_GATHERED, MOST_PER_TURN, MOST_WAITING, RETRY, LineWriter, takes_octets
+from kdns.server.styles import AsJson
 from kdns.testing.memory import MemoryReactor
 
 
@@ -108,6 +110,19 @@ class WriterTests(SynchronousTestCase):
         )
         self.assertEqual((self.dropped(), self.written()), (8, MOST_WAITING // 1024 + 1))
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_lost_lines_as_json(self) -> None:
+        """What was lost is said in the style of all lines."""
+        self.writer = LineWriter(
+            -1, self.registry, ready=self.pipe.ready, write=self.pipe.write, style=AsJson(lambda: 0.0)
+        )
+        self.writer.batch(self.clock)
+        for _ in range(3):
+            self.writer("x" * (MOST_WAITING - 1))
+        for _ in range(20):
+            self.clock.advance(RETRY)
+        last = json.loads(self.pipe.written.splitlines()[-1])
+        self.assertEqual((last["level"], last["dropped"], self.dropped()), ("warning", 2, 2))
 
     def test_within_a_turn(self) -> None:
         """However long the reactor has no turn for the output, what waits is bounded and the first lines are those that are kept."""
