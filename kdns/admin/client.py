@@ -88,7 +88,7 @@ def connect(path: str | None, patience: float = PATIENCE) -> socket:
             return _connect(place, patience)
         except AdminError as error:
             refused.append(error)
-    others = _connect_all((place for place in _listed() if place not in places), patience)
+    others, strangers = _connect_all((place for place in _listed() if place not in places), patience)
     if len(others) == 1:
         return others[0][1]
     for _, connection in others:
@@ -96,23 +96,24 @@ def connect(path: str | None, patience: float = PATIENCE) -> socket:
     if others:
         found = ", ".join(place for place, _ in others)
         raise AdminError(f"several kdns run here; say which with --socket: {found}")
-    for why in refused:
+    for why in (*refused, *strangers):
         if not isinstance(why, NobodyAnswers):
             raise why
     raise NobodyAnswers(
-        f"no kdns answers at {', '.join(places)}. Does it run, as this user, in this container, without -admin.socket?"
-        " With -admin.socket PATH ask with --socket PATH"
+        f"no kdns answers at {', '.join(places)}. Does it run, as this user, in this container?"
+        " If it was started with -admin.socket PATH, say --socket PATH"
     )
 
 
-def _connect_all(places: Iterable[str], patience: float) -> list[tuple[str, socket]]:
-    found = []
+def _connect_all(places: Iterable[str], patience: float) -> tuple[list[tuple[str, socket]], list[AdminError]]:
+    """Connections to those that have us, and why the others do not: most are in other containers."""
+    found, refused = [], []
     for place in places:
         try:
             found.append((place, _connect(place, patience)))
-        except AdminError:
-            pass  # of another container or user
-    return found
+        except AdminError as error:
+            refused.append(error)
+    return found, refused
 
 
 def _listed() -> list[str]:

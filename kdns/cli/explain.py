@@ -217,12 +217,16 @@ def _steps(run: dict[str, Any], indent: str) -> Iterator[str]:
             yield f"{indent}{'':<{width}}  {mark}{note['text']}"
         for inner in step["inside"]:
             said = inner["rcode"] or "not known"
-            yield f"{indent}{'':<{width}}  asked inside for {inner['name']} {inner['type']}: {said}, {inner['records']} records"
+            yield f"{indent}{'':<{width}}  asked inside for {inner['name']} {inner['type']}: {said}{_count(inner['records'])}"
             yield from _steps(inner, f"{indent}{'':<{width}}    ")
     if run["unreached"]:
         yield f"{indent}not reached: {', '.join(run['unreached'])}"
     if not names:
         yield f"{indent}none"
+
+
+def _count(records: int) -> str:
+    return f", {records} record{'s' if records != 1 else ''}" if records else ""
 
 
 def _reply(result: dict[str, Any]) -> Iterator[str]:

@@ -49,6 +49,12 @@ Usage of kdns:
     \tsay nothing at the start
   -version
     \tshow the version
+Commands, each with a -h of its own:
+  kdns cache      what a running server holds in memory, and to flush it
+  kdns check      what is wrong with a Corefile, and what surprises; serves nothing
+  kdns explain    how a running server answers a name, and why
+  kdns plan       replicas and memory for a cluster of a size
+  kdns status     what a running server does, live
 """
 
 

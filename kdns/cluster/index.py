@@ -132,6 +132,14 @@ class ClusterIndex:
         """The pod of that name."""
         return self._pods.get(namespace, name)
 
+    def names(self, kind: Kind, namespace: bytes) -> list[bytes]:
+        """The names of all objects of a kind in a namespace, in any order; namespaces themselves are in the one without a name."""
+        return self._tables[kind].names(namespace)
+
+    def homes(self, kind: Kind, name: bytes) -> list[bytes]:
+        """The namespaces that have an object of that kind and name, sorted."""
+        return self._tables[kind].homes(name)
+
     def services(self) -> list[Service]:
         """All services, by their own names and then namespaces, as a zone transfer lists them."""
         return sorted(self._services, key=lambda service: (service.name, service.namespace))

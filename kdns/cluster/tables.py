@@ -52,6 +52,14 @@ class ByName(Generic[T]):
         room = self._rooms.get(namespace)
         return None if room is None else room.get(name)
 
+    def names(self, namespace: bytes) -> list[bytes]:
+        """The names of all objects of a namespace, in any order."""
+        return list(self._rooms.get(namespace, ()))
+
+    def homes(self, name: bytes) -> list[bytes]:
+        """The namespaces that have an object of that name, sorted."""
+        return sorted(namespace for namespace, room in self._rooms.items() if name in room)
+
     def put(self, item: T) -> T | None:
         """Enter an object; the one whose place it takes is returned."""
         room = self._rooms.get(item.namespace)

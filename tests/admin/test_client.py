@@ -98,6 +98,9 @@ class ClientTests(SynchronousTestCase):
         self.patch(os, "geteuid", lambda: 1000)
         error = self.assertRaises(NotAllowed, ask, self.path, "x")
         self.assertIn("belongs to user 4711", str(error))
+        self.listed = [self.path]
+        error = self.assertRaises(NotAllowed, ask, None, "x")
+        self.assertIn("belongs to user 4711", str(error))
         self.patch(os, "geteuid", lambda: 0)
         self.assertEqual(ask(self.path, "x"), {})
 

@@ -129,7 +129,7 @@ class TextTests(AskingCase):
     def test_inside(self) -> None:
         """A lookup made inside is indented below who made it."""
         text = self.text("payments.shop.svc.cluster.local")
-        self.assertIn("asked inside for api.payments.example. A: NOERROR, 1 records\n", text)
+        self.assertIn("asked inside for api.payments.example. A: NOERROR, 1 record\n", text)
         self.assertIn("\n                   forward      answered NOERROR, 1 record", text)
 
 

@@ -54,3 +54,5 @@ class CommandTests(SynchronousTestCase):
         self.assertEqual((status, out), (0, ""))
         for flag in ("-admin.socket", "-conf", "-dns.port", "-p ", "-pidfile", "-plugins", "-quiet", "-version"):
             self.assertIn(flag, error)
+        for word in command.COMMANDS:
+            self.assertIn(f"\n  kdns {word} ", error)

@@ -29,6 +29,16 @@ class ByNameTests(SynchronousTestCase):
         self.assertIsNone(table.pop(b"other", b"a"))
         self.assertEqual((len(table), list(table)), (0, []))
 
+    def test_names_and_homes(self) -> None:
+        """The names of one namespace, and the namespaces of one name."""
+        table: ByName[Pod] = ByName()
+        for namespace, name in ((b"n", b"a"), (b"n", b"b"), (b"m", b"a"), (b"k", b"c")):
+            table.put(pod(namespace, name))
+        self.assertEqual((sorted(table.names(b"n")), table.names(b"x")), ([b"a", b"b"], []))
+        self.assertEqual((table.homes(b"a"), table.homes(b"x")), ([b"m", b"n"], []))
+        table.pop(b"m", b"a")
+        self.assertEqual(table.homes(b"a"), [b"n"])
+
     def test_the_key_is_the_name_of_the_newest(self) -> None:
         """The name of an object that was replaced is not kept alive as a key."""
         table: ByName[Pod] = ByName()

@@ -10,11 +10,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from ipaddress import ip_address
-from itertools import islice
 
 from kdns.cluster.index import ClusterIndex
 from kdns.cluster.objects import (
-    ClusterObject,
     EndpointSlice,
     ImportKind,
     Kind,
@@ -30,11 +28,8 @@ from kdns.plugins.kubernetes.names import Parsed, Shape, parse_name, pod_address
 from kdns.wire.constants import AXFR, IXFR, PTR, SOA, TXT, type_text
 from kdns.wire.names import address_of_reverse, labels_of, longest_zone, to_text
 
-MOST_LOOKED_AT = 20_000
-"""Objects that are looked through for names that are near: 4 ms."""
-
-MOST_COMPARED = 200
-"""Names that are compared letter by letter: 2 ms."""
+MOST_COMPARED = 100
+"""Names that are compared letter by letter: a millisecond or two."""
 
 MOST_SHOWN = 6
 """Addresses, labels or ports that a line shows."""
@@ -116,14 +111,11 @@ class _Notes:
             self.miss(f'namespace "{text}" is not among the namespaces of the Corefile ({_listed(sorted(allowed))})')
             return False
         if not self._index.has_namespace(namespace):
-            near = _near(namespace, (one.name for one in self._walk(Kind.NAMESPACE)))
+            near = _near(namespace, self._index.names(Kind.NAMESPACE, b""))
             self.miss(f'there is no namespace "{text}"{near}')
             return False
         self.say(f'namespace "{text}" exists')
         return True
-
-    def _walk(self, kind: Kind) -> Iterable[ClusterObject]:
-        return islice(self._index.walk(kind), MOST_LOOKED_AT)
 
     def _service(self, parsed: Parsed) -> None:
         service = self._index.service(parsed.namespace, parsed.service)
@@ -159,17 +151,12 @@ class _Notes:
         self._endpoints(parsed, slices)
 
     def _no_service(self, namespace: bytes, name: bytes) -> None:
-        here, elsewhere = [], []
-        for one in self._walk(Kind.SERVICE):
-            assert isinstance(one, Service)
-            if one.namespace == namespace:
-                here.append(one.name)
-            elif one.name == name:
-                elsewhere.append(one.namespace)
+        here = self._index.names(Kind.SERVICE, namespace)
+        elsewhere = self._index.homes(Kind.SERVICE, name)
         near = _near(name, here)
         text = f'there is no service "{_text(name)}" in namespace "{_text(namespace)}"{near}'
         if elsewhere:
-            text += f"; there is one of that name in {_listed(sorted(elsewhere))}"
+            text += f"; there is one of that name in {_listed(elsewhere)}"
         elif not near:
             text += f"; it has {len(here)} services" if here else "; it has no services at all"
         self.miss(text)
