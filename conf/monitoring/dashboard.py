@@ -80,7 +80,7 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
             Panel(
                 "By protocol",
                 "reqps",
-                ((rate("coredns_dns_requests_total", "proto, family"), "{{proto}} IPv{{family}}"),),
+                ((rate("coredns_dns_requests_total", "proto, family"), "{{proto}}, family {{family}}"),),
             ),
             Panel("By type", "reqps", ((rate("coredns_dns_requests_total", "type"), "{{type}}"),)),
             Panel("By zone", "reqps", ((rate("coredns_dns_requests_total", "zone"), "{{zone}}"),)),
@@ -116,7 +116,7 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                 "reqps",
                 (
                     (rate("coredns_cache_hits_total", "type"), "hits, {{type}}"),
-                    (rate("coredns_cache_misses_total", "server"), "misses"),
+                    (rate("coredns_cache_misses_total", "zones"), "misses, {{zones}}"),
                 ),
                 "Names of the cluster are not cached with the usual Corefile, and count as misses.",
             ),

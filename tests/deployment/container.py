@@ -1,10 +1,10 @@
 # -*- test-case-name: tests.deployment.test_image -*-
 """
-Run a program as a container runtime would: ``python container.py ROOT CONFIG PROGRAM [ARGUMENT ...]``, as root.
+Run a program as a container runtime would: ``python container.py ROOT MOUNTS PROGRAM [ARGUMENT ...]``, as root.
 
-ROOT becomes the root file system, read-only; CONFIG is what ``/etc/coredns`` shows. The program runs as 65532, may gain no privilege
-(``allowPrivilegeEscalation: false``), and has of all capabilities NET_BIND_SERVICE alone, in the way that runc hands it to a user who
-is not root: permitted before the program starts, and gone unless its file has it, too.
+ROOT becomes the root file system, read-only; MOUNTS are pairs ``SOURCE:TARGET`` with commas between them. The program runs as 65532, may
+gain no privilege (``allowPrivilegeEscalation: false``), and has of all capabilities NET_BIND_SERVICE alone, in the way that runc hands it
+to a user who is not root: permitted before the program starts, and gone unless its file has it, too.
 """
 
 from __future__ import annotations
@@ -36,15 +36,22 @@ def _mount(source: str, target: str, flags: int, kind: str = "") -> None:
     _do("mount", source.encode(), target.encode(), kind.encode() or None, ctypes.c_ulong(flags), None)
 
 
-def confine(root: str, config: str, capabilities: int) -> None:
+def confine(root: str, mounts: str, capabilities: int) -> None:
     """Become what the program is to run as."""
     _do("unshare", _CLONE_NEWNS)
     _mount("none", "/", _MS_REC | _MS_PRIVATE)
     _mount(root, root, _MS_BIND)
     _mount("proc", f"{root}/proc", 0, "proc")
     _mount("/dev", f"{root}/dev", _MS_BIND)
-    _mount(config, f"{root}/etc/coredns", _MS_BIND)
-    for place in (root, f"{root}/etc/coredns"):
+    places = [root]
+    for source, _, target in (pair.partition(":") for pair in mounts.split(",")):
+        places.append(f"{root}{target}")
+        if os.path.isdir(source):
+            os.makedirs(places[-1], exist_ok=True)
+        else:
+            os.close(os.open(places[-1], os.O_CREAT))
+        _mount(source, places[-1], _MS_BIND)
+    for place in places:
         _mount("none", place, _MS_REMOUNT | _MS_BIND | _MS_RDONLY)
     os.chroot(root)
     os.chdir("/")
@@ -61,7 +68,8 @@ def confine(root: str, config: str, capabilities: int) -> None:
 
 
 if __name__ == "__main__":
-    root, config, *program = sys.argv[1:]
+    root, mounts, *program = sys.argv[1:]
     granted = NOBODY_MAY if os.environ.get("GRANT") == "nothing" else 1 << NET_BIND_SERVICE
-    confine(root, config, granted)
-    os.execve(program[0], program, {"PATH": "/kdns/bin", "HOME": "/"})
+    confine(root, mounts, granted)
+    service = {name: value for name, value in os.environ.items() if name.startswith("KUBERNETES_SERVICE_")}
+    os.execve(program[0], program, {"PATH": "/kdns/bin", "HOME": "/", **service})
