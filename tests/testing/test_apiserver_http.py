@@ -144,6 +144,16 @@ class AnswerSuite(_Suite):
         await api.stop()
 
     @verified
+    async def test_bookmark_while_others_change(self) -> None:
+        """Bookmarks come although nothing happens but to other resources."""
+        api, client = await self.started()
+        watch = await client.watch(resourceVersion=api.version, allowWatchBookmarks="true")
+        api.apply({"kind": "Namespace", "metadata": {"name": "other"}})
+        await self.lines(watch, 1)
+        self.assertEqual(watch.events[0]["object"]["metadata"]["resourceVersion"], str(api.version))
+        await api.stop()
+
+    @verified
     async def test_too_old(self) -> None:
         """A watch from a forgotten version is told so in an ERROR event, or by the status if the server is set so."""
         api, client = await self.started()

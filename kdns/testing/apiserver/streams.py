@@ -121,6 +121,7 @@ class WatchStream:
 
     def _bookmark(self) -> None:
         del self._calls["bookmark"]
+        self.pump()  # past what happened to other resources, of which nothing is told here
         line = self.watch.bookmark()
         if line is not None and not self.exchange.paused:
             self._write([line])
