@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import struct
+import subprocess
 from base64 import b64decode
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -124,6 +125,9 @@ class PodTests(SynchronousTestCase):
                 self.until(lambda: "coredns_build_info{" in page(":9153/metrics")[1])
                 self.assertEqual(self.ttl(), 30)
                 self.assertEqual(ask(53, "nope.default.svc.cluster.local").rCode, dns.ENAME)
+                for command in ("explain kubernetes.default.svc.cluster.local", "status --once", "cache list"):
+                    status, said = self.execute(pod, "kdns", *command.split())
+                    self.assertEqual((status, "kubernetes" in said), (0, True), said)
                 self.mount(self.corefile.replace("cache 30", "cahce 30"))
                 pod.send(signal.SIGUSR1)
                 pod.wait_for("/etc/coredns/Corefile:16 - Error during parsing: Unknown directive 'cahce'")
@@ -140,6 +144,15 @@ class PodTests(SynchronousTestCase):
                 self.assertEqual((page(":8080/health")[0], self.ttl()), (200, 17))
                 status, _, errors = pod.end()
             self.assertEqual((status, errors), (0, ""))
+
+    def execute(self, pod: Program, *words: str) -> tuple[int, str]:
+        """Run a command in the container, as ``kubectl exec`` would: exit status, and what it said."""
+        command = ["nsenter", f"--target={pod.process.pid}", "--mount", "--root", "--setuid=65532", "--setgid=65532"]
+        environment = {**os.environ, "PATH": f"/kdns/bin:{os.environ['PATH']}"}
+        done = subprocess.run(
+            [*command, *words], capture_output=True, text=True, timeout=60, env=environment, check=False
+        )
+        return done.returncode, done.stdout + done.stderr
 
     def ttl(self) -> int | None:
         """The TTL of a name of the cluster."""
