@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from random import Random
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -34,6 +34,7 @@ class BoundTests(SynchronousTestCase):
             self.assertLessEqual(count, counted + sketch.lost)
         self.assertEqual(sketch.counts.keys() - exact.keys(), set())
 
+    @settings(deadline=None, derandomize=True)
     @given(MET, st.integers(1, 12))
     def test_any(self, met: list[tuple[int, int]], room: int) -> None:
         """No counter is too high, none too low by more than is said, and that is less than the whole divided by the room."""
@@ -108,6 +109,7 @@ class RecentTests(SynchronousTestCase):
             recent.add(number, number + 1)
         self.assertEqual(recent.top(3).things, [(19, 20), (18, 19), (17, 18)])
 
+    @settings(deadline=None, derandomize=True)
     @given(st.lists(MET, min_size=1, max_size=6), st.integers(1, 8))
     def test_any(self, periods: list[list[tuple[int, int]]], room: int) -> None:
         """The bounds hold for all periods together: what is lost is less than the whole divided by the room."""
