@@ -4,7 +4,8 @@ Where lines for the operator go: standard output, which may be slow, stuck or go
 
 Lines are gathered for some milliseconds and then written together, only as far as the descriptor takes them without blocking. What does not
 fit into a bounded queue is dropped and counted, and when there is room again a line says how much that was. The descriptor is not made
-non-blocking, because others may share it (a terminal, a parent process); instead it is asked before each piece.
+non-blocking, because others may share it (a terminal, a parent process). Pipes and terminals are opened a second time instead
+(:func:`unblocked`), and where that is not allowed the descriptor is asked before each piece. A file blocks whatever one does.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ DELAY = 0.01
 PIECE = select.PIPE_BUF
 """Octets that a pipe takes whole when it says that it takes any (pipe(7)); 4096 on Linux."""
 
-FILE_PIECE = 1 << 16
-"""Octets written to a file at a time."""
+LARGE_PIECE = 1 << 16
+"""Octets written at a time to what takes as many as it likes: a file, or a descriptor that does not block."""
 
 MOST_PER_TURN = 1 << 18
 """Octets written in one turn of the reactor; a pipe takes them in less than a millisecond."""
@@ -53,6 +54,21 @@ def takes_octets(descriptor: int, patience: float = 0.0) -> bool:
     poll = select.poll()
     poll.register(descriptor, select.POLLOUT)
     return bool(poll.poll(patience * 1000))
+
+
+def unblocked(descriptor: int) -> int:
+    """
+    A new descriptor for the same pipe or terminal that does not block, or the same one where there is none to be had.
+
+    A terminal that is nearly full takes a part of a write and blocks for the rest, so asking it is not enough. Who runs as another user
+    than the one who made the pipe may not open it again.
+    """
+    try:
+        if not stat.S_ISFIFO(os.fstat(descriptor).st_mode) and not os.isatty(descriptor):
+            return descriptor
+        return os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError:
+        return descriptor
 
 
 def lost_lines(lost: int) -> Said:
@@ -104,9 +120,9 @@ class LineWriter:
         """Whether only the first part of a line was written before the descriptor failed."""
 
         self._mend: Any = None
-        file = _is_file(descriptor)
-        self._piece = FILE_PIECE if file else PIECE
-        self._ready = _always if file else ready
+        asks = _may_block(descriptor)
+        self._piece = PIECE if asks else LARGE_PIECE
+        self._ready = ready if asks else _always
 
     def __call__(self, line: str) -> None:
         """Write a line, now or soon, or count it as dropped."""
@@ -229,12 +245,12 @@ def _fitting(lines: list[str], room: int) -> tuple[int, bytes]:
 
 
 def _always(descriptor: int) -> bool:
-    """A file takes all that is written; asking would say nothing else (poll(2))."""
+    """A file takes all that is written, asking would say nothing else (poll(2)); and what does not block says so when it is written to."""
     return True
 
 
-def _is_file(descriptor: int) -> bool:
+def _may_block(descriptor: int) -> bool:
     try:
-        return stat.S_ISREG(os.fstat(descriptor).st_mode)
+        return os.get_blocking(descriptor) and not stat.S_ISREG(os.fstat(descriptor).st_mode)
     except OSError:
-        return False
+        return True

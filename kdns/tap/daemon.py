@@ -32,7 +32,7 @@ from kdns.corefile.loader import Corefile
 from kdns.plugins.seam import House, Output, Unavailable
 from kdns.server.assembly import Configuration, read, read_text
 from kdns.server.logs import OperatorLog
-from kdns.server.output import LineWriter
+from kdns.server.output import LineWriter, unblocked
 from kdns.server.service import KdnsService
 from kdns.server.styles import Said, style_of
 from kdns.tap.garbage import GarbagePlan
@@ -137,7 +137,7 @@ class Daemon(Service):
         self._complain_to = complain or _to_stderr
         self._leave = leave
         if own_log and output is None:
-            output = self._writer = LineWriter(1, self.house.registry, style=self._style)
+            output = self._writer = LineWriter(unblocked(1), self.house.registry, style=self._style)
         if own_log and output is not None:
             self.observer = OperatorLog(output, reactor, style=self._style)
         self._output = output or _to_log

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import socket
 import tempfile
 from errno import ENOSPC
 
@@ -11,7 +13,17 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.core.metrics import Registry
-from kdns.server.output import DELAY, MEND, MOST_GATHERED, MOST_PER_TURN, MOST_WAITING, RETRY, LineWriter, takes_octets
+from kdns.server.output import (
+    DELAY,
+    MEND,
+    MOST_GATHERED,
+    MOST_PER_TURN,
+    MOST_WAITING,
+    RETRY,
+    LineWriter,
+    takes_octets,
+    unblocked,
+)
 from kdns.server.styles import AsJson
 from kdns.testing.memory import MemoryReactor
 
@@ -228,6 +240,51 @@ class SystemTests(SynchronousTestCase):
             received += os.read(reading, 1 << 16)
             clock.advance(RETRY)
         self.assertEqual(received.decode().splitlines(), lines)
+
+    def test_full_pipe_opened_again(self) -> None:
+        """A descriptor of its own that does not block leaves the one that others share as it was, and is written to in large pieces."""
+        reading, writing = os.pipe()
+        self.addCleanup(os.close, reading)
+        own = unblocked(writing)
+        self.addCleanup(os.close, own)
+        self.assertEqual((own != writing, os.get_blocking(writing), os.get_blocking(own)), (True, True, False))
+        os.close(writing)
+        clock, registry = Clock(), Registry()
+        writer = LineWriter(own, registry)
+        writer.batch(clock)
+        lines = [f"{number:01023d}" for number in range(200)]
+        for line in lines:
+            writer(line)
+        clock.advance(DELAY)
+        received = b""
+        while len(received) < 200 * 1024:
+            received += os.read(reading, 1 << 16)
+            clock.advance(RETRY)
+        self.assertEqual(received.decode().splitlines(), lines)
+        self.assertEqual(registry.counter("kdns_log_lines_total", "").counter().value, 200)
+
+    def test_full_terminal(self) -> None:
+        """A terminal that nobody looks at is never waited for, not even when it has room for a part of a piece."""
+        looking, writing = pty.openpty()
+        own = unblocked(writing)
+        for descriptor in (looking, writing, own):
+            self.addCleanup(os.close, descriptor)
+        self.assertNotEqual(own, writing)
+        clock, registry = Clock(), Registry()
+        writer = LineWriter(own, registry)
+        writer.batch(clock)
+        for number in range(3 * MOST_WAITING // 1024):
+            writer(f"{number:01023d}")
+            clock.advance(DELAY)
+        clock.advance(RETRY)
+        self.assertTrue(registry.counter("kdns_log_dropped_lines_total", "").counter().value > 1000)
+
+    def test_nothing_to_open_again(self) -> None:
+        """A file, a socket and a descriptor that there is not are taken as they are."""
+        here, there = socket.socketpair()
+        with tempfile.TemporaryFile() as file, here, there:
+            for descriptor in (file.fileno(), here.fileno(), 1 << 20):
+                self.assertEqual(unblocked(descriptor), descriptor)
 
     def test_reader_gone(self) -> None:
         """A pipe whose reader is gone raises nothing."""
