@@ -151,13 +151,11 @@ class _Check:
             read = None
         else:
             elsewhere = wanted.elsewhere or source.embedded
-            read = look(source.text, name, self._environment, dns_port=wanted.port, elsewhere=elsewhere)
+            read = look(source, self._environment, dns_port=wanted.port, elsewhere=elsewhere)
             findings = list(read.findings)
             if read.configuration is not None:
                 whole = read.first is None
-                findings += surprises(
-                    read.configuration, source.text, self._environment, whole=whole, elsewhere=elsewhere
-                )
+                findings += surprises(read.configuration, source, self._environment, whole=whole, elsewhere=elsewhere)
             if read.corefile is not None:
                 findings += notes(read.corefile)
             findings = [source.placed(one) for one in findings if not (wanted.quiet and one.severity is Severity.NOTE)]

@@ -26,19 +26,23 @@ class NoCorefile(Exception):
         self.line = line
 
 
+MOUNTED = "/etc/coredns"
+"""Where deployments put the ConfigMap, and so where absolute imports of its other keys start."""
+
+
 @dataclass(frozen=True, slots=True)
 class Embedded:
     """
-    A Corefile out of another file.
+    A text out of another file.
 
-    :ivar lines: for each line of the Corefile, from the first, its line in that file.
+    :ivar lines: for each line of the text, from the first, its line in that file.
     """
 
     text: str
     lines: tuple[int, ...]
 
     def line(self, number: int) -> int:
-        """The line in the file of a line of the Corefile; 0 stays 0, and what lies behind the end is the last one."""
+        """The line in the file of a line of the text; 0 stays 0, and what lies behind the end is the last one."""
         if not number or not self.lines:
             return 0
         return self.lines[min(number, len(self.lines)) - 1]
@@ -49,9 +53,9 @@ def is_manifest(text: str) -> bool:
     return _LOOKS.search(text) is not None
 
 
-def corefile_of(text: str) -> Embedded:
+def texts_of(text: str) -> dict[str, Embedded]:
     """
-    The Corefile in a manifest: in the first ConfigMap that has one.
+    The keys of the first ConfigMap that has a Corefile; the pod finds the others as files beside it.
 
     :raises NoCorefile: there is none, or this is no YAML.
     """
@@ -61,10 +65,12 @@ def corefile_of(text: str) -> Embedded:
     try:
         for document in yaml.compose_all(text, Loader=yaml.SafeLoader):
             for config_map in _config_maps(document):
-                for key, value in _entries(_get(config_map, "data")):
-                    if key == KEY and isinstance(value, yaml.ScalarNode):
-                        return Embedded(value.value, tuple(_lines(value, text)))
-                    keys.append(key)
+                entries = [
+                    entry for entry in _entries(_get(config_map, "data")) if isinstance(entry[1], yaml.ScalarNode)
+                ]
+                if any(key == KEY for key, _ in entries):
+                    return {key: Embedded(value.value, tuple(_lines(value, text))) for key, value in entries}
+                keys += [key for key, _ in entries]
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         raise NoCorefile(f"no YAML: {getattr(error, 'problem', None) or error}", mark.line + 1 if mark else 0) from None

@@ -19,15 +19,16 @@ from twisted.logger import LogLevel, globalLogPublisher
 from kdns.cli.checking.findings import Finding, Severity
 from kdns.cli.checking.further import further
 from kdns.cli.checking.history import ARGUMENTS, DIRECTIVES, OPTIONS
+from kdns.cli.checking.source import Source
 from kdns.cli.checking.standing import ENCRYPTED, PAGE, ROWS, Standing
 from kdns.cli.checking.syntax import SYNTAX
 from kdns.cluster.credentials import CredentialsError
 from kdns.corefile.errors import CorefileError, ExpectedToken, Place, SetupError, nearest_hint
 from kdns.corefile.lexer import Token
-from kdns.corefile.loader import Corefile
+from kdns.corefile.loader import Corefile, load_text
 from kdns.plugins.registry import BUILT_IN
 from kdns.plugins.seam import House
-from kdns.server.assembly import Configuration, assemble, read_text
+from kdns.server.assembly import Configuration, assemble, surroundings
 
 MOST = 200
 """Faults that are listed; who has more looks at the first ones first."""
@@ -53,18 +54,10 @@ class Read:
     """What a start would end with; None when it would not end, or only where there is no cluster."""
 
 
-def look(
-    text: str,
-    name: str,
-    environment: Mapping[str, str],
-    *,
-    dns_port: int = 53,
-    elsewhere: bool = False,
-) -> Read:
+def look(source: Source, environment: Mapping[str, str], *, dns_port: int = 53, elsewhere: bool = False) -> Read:
     """
     Read a Corefile and put it together without starting it.
 
-    :param name: the file as it is named; relative imports start at its folder.
     :param elsewhere: it will run on another machine: what depends on the machine is a warning.
     """
     read = Read()
@@ -83,12 +76,13 @@ def look(
     house = House(Clock(), environ=environment, dns_port=dns_port, kernel_sockets=False)
     with _said() as events:
         try:
-            read.corefile = read_text(text, environment, name, forgive)
+            known = replace(surroundings(environment, forgive), files=source.files)
+            read.corefile = load_text(source.text, known, source.name)
             read.configuration = assemble(read.corefile, house, forgive=forgive)
         except CorefileError as last:
-            if last not in [known for known, _ in faults]:
+            if last not in [error for error, _ in faults]:
                 forgive(last)
-    said = _Sayer(read.corefile, name, text)
+    said = _Sayer(read.corefile, source)
     unknown: set[tuple[Place | None, str]] = set()
     for error, severity in faults:
         if error.text.startswith("Unknown directive"):
@@ -134,14 +128,13 @@ def _quoted(text: str) -> str:
 class _Sayer:
     """Makes findings out of errors: which line it is, what was wanted there, what to do."""
 
-    def __init__(self, corefile: Corefile | None, name: str, text: str) -> None:
+    def __init__(self, corefile: Corefile | None, source: Source) -> None:
         self._corefile = corefile
-        self._name = name
-        self._text = text
+        self._source = source
 
     def fault(self, error: CorefileError, severity: Severity) -> Finding:
         """What a start would say, and more."""
-        place = error.place or Place(self._name, 0)
+        place = error.place or Place(self._source.name, 0)
         directive = error.plugin or ""
         finding = Finding(severity, place.file, place.line, directive, error.text, suggestion=error.hint or "")
         if directive == SERVER:
@@ -168,7 +161,7 @@ class _Sayer:
 
         name = event["log_namespace"].removeprefix("plugin/")
         values = {value for value in event.values() if isinstance(value, str)}
-        place = Place(self._name, 0)
+        place = Place(self._source.name, 0)
         for use in self._uses(name):
             near = [token for token in use if token.text in values]
             if near or not place.line:
@@ -182,23 +175,16 @@ class _Sayer:
         if self._corefile is None or not self._corefile.built_in:
             return []
         text = "there is no server block: the built-in Corefile would be served, whoami and log on every address"
-        return [Finding(Severity.WARNING, self._name, 0, "", text, wanted="a server block")]
+        return [Finding(Severity.WARNING, self._source.name, 0, "", text, wanted="a server block")]
 
     def _uses(self, name: str) -> list[tuple[Token, ...]]:
         trees = self._corefile.blocks if self._corefile is not None else ()
         return [tree.directives[name].tokens for tree in trees if name in tree.directives]
 
     def _line(self, place: Place) -> str:
-        """What stands in a line, from its first word to its last; empty where the line is not one of this file."""
-        lines = self._text.split("\n")
-        if place.file == self._name and 0 < place.line <= len(lines):
-            return lines[place.line - 1].strip()[:LONGEST]
-        for tree in self._corefile.blocks if self._corefile is not None else ():
-            for use in tree.directives.values():
-                words = [token.text for token in use.tokens if token.place == place]
-                if words:
-                    return " ".join(words)[:LONGEST]
-        return ""
+        """What stands in a line, from its first word to its last; empty where there is no such line."""
+        lines = self._source.content(place.file).split("\n")
+        return lines[place.line - 1].strip()[:LONGEST] if 0 < place.line <= len(lines) else ""
 
     def _unknown_directive(self, finding: Finding, name: str) -> Finding:
         wanted = "the name of a directive"

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from enum import Enum
 
+from kdns.corefile.errors import Place
+
 
 class Severity(Enum):
     """How much a finding matters; the value is the word that is shown."""
@@ -59,6 +61,11 @@ class Finding:
                 shown.append(f"    {word + ':':11} {first}")
                 shown += [f"    {'':11} {line}" for line in rest]
         return shown
+
+
+def warning(place: Place, directive: str, text: str, found: str = "", suggestion: str = "") -> Finding:
+    """A warning at a place."""
+    return Finding(Severity.WARNING, place.file, place.line, directive, text, "", found, suggestion)
 
 
 def as_json(findings: Iterable[Finding]) -> str:

@@ -8,19 +8,19 @@ None of this stops a start. What depends on the machine (its addresses, its file
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
-from itertools import pairwise
 from typing import Any
 
-from kdns.cli.checking.findings import Finding, Severity
+from kdns.cli.checking.findings import Finding, Severity, warning
 from kdns.cli.checking.history import DEFAULTS
+from kdns.cli.checking.source import Source
+from kdns.cli.checking.vain import said_in_vain
 from kdns.corefile.dispenser import Dispenser
-from kdns.corefile.environment import expand
 from kdns.corefile.errors import CorefileError, Place
-from kdns.corefile.keys import Scheme, ServerKey, syntax_warning
-from kdns.corefile.lexer import Token, tokens_of
+from kdns.corefile.keys import Scheme, syntax_warning
+from kdns.corefile.lexer import Token
 from kdns.corefile.order import CONFIGURATION_ONLY, DIRECTIVE_ORDER
 from kdns.corefile.tree import Directive
 from kdns.corefile.values import format_duration
@@ -36,6 +36,9 @@ LONG_TTL = 3600
 """Seconds; what a cache does without being told (RFC 2308 section 5 takes three hours for the longest that makes sense for denials)."""
 
 LEAST_ENTRIES = 1024
+
+MAX_FILE = 64 * 1024
+"""Characters of a resolv.conf that are looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,7 @@ class Seen:
 
 def surprises(
     configuration: Configuration,
-    text: str,
+    source: Source,
     environment: Mapping[str, str],
     *,
     whole: bool = True,
@@ -64,7 +67,6 @@ def surprises(
     """
     All of them, in the order of their lines.
 
-    :param text: the Corefile itself, without what it imports.
     :param whole: the configuration has no fault; otherwise what blocks do to each other is not looked at.
     :param elsewhere: it will run on another machine, whose addresses nobody knows here.
     """
@@ -90,13 +92,7 @@ def surprises(
         found += _loops(seen)
         found += _hosts_to_look_up(seen)
         found += [] if elsewhere else _addresses_elsewhere(seen)
-    for file in dict.fromkeys((name, *configuration.corefile.files)):
-        content = text if file in (name, os.path.abspath(name)) else _content(file)
-        shown = name if content is text else file
-        tokens = list(tokens_of(content, shown))
-        found += _unset(tokens, environment)
-        found += _unmatched(tokens, configuration, environment)
-    found += _unused_snippets(text, name, configuration)
+    found += said_in_vain(configuration, source, environment)
     return sorted(dict.fromkeys(found), key=lambda finding: (finding.file != name, finding.file, finding.line))
 
 
@@ -110,27 +106,9 @@ def _seen(site: Site, directives: Mapping[str, Directive]) -> Seen:
     return Seen(site, directives, configs)
 
 
-def _content(file: str) -> str:
-    try:
-        with open(file, encoding="utf-8", errors="replace") as opened:
-            return opened.read()
-    except OSError:
-        return ""
-
-
-def _warning(place: Place, directive: str, text: str, found: str = "", suggestion: str = "") -> Finding:
-    return Finding(Severity.WARNING, place.file, place.line, directive, text, "", found, suggestion)
-
-
 def _line_of(use: Directive, word: str) -> Place:
     """Where a word stands in a directive; the directive's own place when it does not."""
     return next((token.place for token in use.tokens if token.text == word), use.place)
-
-
-def _text_of(zone: bytes, keys: Iterable[ServerKey]) -> str:
-    from kdns.wire.names import to_text
-
-    return next((key.zone_text for key in keys if key.zone == zone), to_text(zone))
 
 
 # One block
@@ -144,7 +122,7 @@ def _zones_that_are_no_names(seen: Seen) -> Iterator[Finding]:
             )
             advice = "a port is a number behind the last colon" if ":" in key.zone_text else ""
             advice = "schemes are dns, tls, quic, https, https3 and grpc" if "://" in key.zone_text else advice
-            yield _warning(key.place, "", text, key.zone_text, advice)
+            yield warning(key.place, "", text, key.zone_text, advice)
 
 
 def _answers_nothing(seen: Seen) -> Iterator[Finding]:
@@ -153,12 +131,12 @@ def _answers_nothing(seen: Seen) -> Iterator[Finding]:
         return
     place = seen.block.keys[0].place
     if not links:
-        yield _warning(
+        yield warning(
             place, "", "this block has no plugin that answers: every query is REFUSED", suggestion="add one, as forward"
         )
     else:
         text = f"this block has no plugin that answers behind {', '.join(links)}: every query is SERVFAIL"
-        yield _warning(place, "", text, suggestion="add kubernetes, hosts or forward")
+        yield warning(place, "", text, suggestion="add kubernetes, hosts or forward")
 
 
 def _cluster_alone(seen: Seen) -> Iterator[Finding]:
@@ -170,7 +148,7 @@ def _cluster_alone(seen: Seen) -> Iterator[Finding]:
     outside = [key.zone_text for key in seen.block.keys if longest_zone(key.zone, own) is None]
     if outside:
         text = f"names of {outside[0]} that are not in the cluster are SERVFAIL: nothing in this block answers them"
-        yield _warning(
+        yield warning(
             seen.directives["kubernetes"].place,
             "kubernetes",
             text,
@@ -188,7 +166,7 @@ def _not_reversed(seen: Seen) -> Iterator[Finding]:
         top = zone.text in ("in-addr.arpa.", "ip6.arpa.")
         if top and is_reverse(zone.name) and longest_zone(zone.name, config.fallthrough) is None:
             text = f"addresses outside of the cluster have no names: {zone.text} is answered here and does not fall through to forward"
-            yield _warning(
+            yield warning(
                 seen.directives["kubernetes"].place,
                 "kubernetes",
                 text,
@@ -199,7 +177,7 @@ def _not_reversed(seen: Seen) -> Iterator[Finding]:
 def _lacks(seen: Seen) -> Iterator[Finding]:
     if "kubernetes" not in seen.directives:
         if "loop" in seen.directives and "forward" not in seen.directives:
-            yield _warning(
+            yield warning(
                 seen.directives["loop"].place,
                 "loop",
                 "there is no forward in this block whose upstreams it could look at",
@@ -230,7 +208,7 @@ def _lacks(seen: Seen) -> Iterator[Finding]:
     prometheus = seen.configs.get("prometheus")
     if prometheus is not None and prometheus.address.host in ("localhost", "127.0.0.1", "::1"):
         text = f"the page of metrics is at {prometheus.address}, where nobody outside of the pod reaches it"
-        yield _warning(
+        yield warning(
             seen.directives["prometheus"].place, "prometheus", text, suggestion=f"prometheus :{prometheus.address.port}"
         )
 
@@ -249,21 +227,21 @@ def _caches(seen: Seen) -> Iterator[Finding]:
         asked = _numbers(use, kind)
         if limits.most_ttl > LONG_TTL:
             text = f"{kind} is kept for up to {limits.most_ttl} s: what changes outside is seen that late"
-            yield _warning(place, "cache", text, suggestion=f"at most {LONG_TTL}, which is the default for success")
+            yield warning(place, "cache", text, suggestion=f"at most {LONG_TTL}, which is the default for success")
         if limits.least_ttl > limits.most_ttl:
             text = f"the lowest TTL of {kind}, {limits.least_ttl} s, is above the highest, {limits.most_ttl} s"
-            yield _warning(place, "cache", text, f"{kind} {' '.join(map(str, asked))}")
+            yield warning(place, "cache", text, f"{kind} {' '.join(map(str, asked))}")
         if asked and limits.entries > asked[0] and limits.entries == LEAST_ENTRIES:
-            yield _warning(
+            yield warning(
                 place, "cache", f"{kind} has {limits.entries} entries, the fewest there can be", str(asked[0])
             )
     cluster = seen.configs.get("kubernetes")
     if cluster is not None and cluster.ttl > config.success.most_ttl and not config.no_success:
         text = f"records of the cluster are shown with TTL {config.success.most_ttl} at most, not with the {cluster.ttl} of kubernetes"
-        yield _warning(use.place, "cache", text)
+        yield warning(use.place, "cache", text)
     if config.stale is not None and config.stale.most_age > 86400:
         age = format_duration(config.stale.most_age)
-        yield _warning(
+        yield warning(
             _line_of(use, "serve_stale"),
             "cache",
             f"answers are served for {age} after their end",
@@ -292,7 +270,7 @@ def _shadowed(seen: Seen) -> Iterator[Finding]:
             goes_on = earlier.next_rcodes or earlier.next_on_nodata or earlier.excepted
             if is_subdomain(stanza.origin, earlier.origin) and not goes_on:
                 text = "it is never asked: an earlier forward of this block takes the same names"
-                yield _warning(
+                yield warning(
                     starts[number].place,
                     "forward",
                     text,
@@ -308,7 +286,7 @@ def _repeated(seen: Seen) -> Iterator[Finding]:
         words = [token.text.lower().rstrip(".") for token in use.tokens if token.place == use.place][1:]
         for word in dict.fromkeys(words):
             if words.count(word) > 1 and not word.isdigit():
-                yield _warning(use.place, name, f"the zone {word} stands here more than once", word)
+                yield warning(use.place, name, f"the zone {word} stands here more than once", word)
 
 
 # All blocks
@@ -326,7 +304,7 @@ def _loops(all_seen: list[Seen]) -> Iterator[Finding]:
         for other, (place, address) in following.items():
             if number in _all_reached(reached, other):
                 text = f"{address} is this very server: queries come back here and go round"
-                yield _warning(place, "forward", text, address, "name a resolver that is none of kdns's own addresses")
+                yield warning(place, "forward", text, address, "name a resolver that is none of kdns's own addresses")
 
 
 def _all_reached(reached: Mapping[int, Mapping[int, object]], start: int) -> set[int]:
@@ -359,7 +337,16 @@ def _targets(stanza: Any, start: Token, use: Directive) -> Iterator[tuple[Any, P
             yield to, start.place
         else:
             path = os.path.join(stanza.root, to.name)
-            yield from ((target, start.place) for target in nameservers(_content(path) if os.path.isfile(path) else ""))
+            yield from ((target, start.place) for target in nameservers(_read(path)))
+
+
+def _read(path: str) -> str:
+    """A file with name servers on this machine; empty when there is none."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read(MAX_FILE)
+    except OSError:
+        return ""
 
 
 def _takers(all_seen: list[Seen], host: str, port: int, origin: bytes, sender: Seen) -> Iterator[int]:
@@ -395,7 +382,7 @@ def _hosts_to_look_up(all_seen: list[Seen]) -> Iterator[Finding]:
                         (token.place for token in seen.directives["forward"].tokens if to.name in token.text),
                         start.place,
                     )
-                    yield _warning(place, "forward", text, to.name, "name resolvers by address")
+                    yield warning(place, "forward", text, to.name, "name resolvers by address")
 
 
 def _addresses_elsewhere(all_seen: list[Seen]) -> Iterator[Finding]:
@@ -406,66 +393,5 @@ def _addresses_elsewhere(all_seen: list[Seen]) -> Iterator[Finding]:
             if address not in told | own and not ip_address(address.partition("%")[0]).is_loopback:
                 use = seen.directives["bind"]
                 text = f"{address} is no address of this machine: a start here would end with: cannot assign requested address"
-                yield _warning(_line_of(use, address), "bind", text, address)
+                yield warning(_line_of(use, address), "bind", text, address)
                 told.add(address)
-
-
-# The text
-
-
-def _unset(tokens: list[Token], environment: Mapping[str, str]) -> Iterator[Finding]:
-    for token in tokens:
-        missing = _Missing(environment)
-        try:
-            expand(token.text, missing)
-        except ValueError:
-            continue
-        for name in missing.names:
-            text = f"the environment variable {name} is not set here, and reads as nothing"
-            yield _warning(token.place, "", text, token.text, f"set {name}")
-
-
-class _Missing(dict[str, str]):
-    """An environment that notes which variables were asked for in vain."""
-
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        super().__init__(environment)
-        self.names: list[str] = []
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """See :class:`dict`."""
-        if name not in self:
-            self.names.append(name)
-        return super().get(name, default)
-
-
-def _unmatched(tokens: list[Token], configuration: Configuration, environment: Mapping[str, str]) -> Iterator[Finding]:
-    empty = [text for text in configuration.corefile.warnings if "import glob pattern" in text]
-    for statement, pattern in pairwise(tokens):
-        if statement.text == "import" and statement.starts_line:
-            shown = expand(pattern.text, environment)
-            if any(text.endswith(f": {shown}") for text in empty):
-                yield _warning(statement.place, "import", f"no file matches {shown}: nothing is imported", shown)
-
-
-def _unused_snippets(text: str, name: str, configuration: Configuration) -> Iterator[Finding]:
-    contents = [text, *(_content(file) for file in configuration.corefile.files if file != os.path.abspath(name))]
-    imported = {
-        pattern.text
-        for content in contents
-        for statement, pattern in pairwise(tokens_of(content, name))
-        if statement.text == "import"
-    }
-    for key, brace in pairwise(tokens_of(text, name)):
-        if (
-            key.starts_line
-            and key.text[:1] == "("
-            and key.text[-1:] == ")"
-            and brace.text == "{"
-            and key.text[1:-1] not in imported
-        ):
-            yield _warning(
-                key.place,
-                "import",
-                f"the snippet {key.text[1:-1]} is imported by nothing, and nothing in it was looked at",
-            )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from kdns.cli import check
 from kdns.cli.checking.faults import look
 from kdns.cli.checking.findings import Finding
+from kdns.cli.checking.source import Source
 from kdns.cli.checking.surprises import surprises
 
 IN_A_CLUSTER = {"KUBERNETES_SERVICE_HOST": "10.96.0.1", "KUBERNETES_SERVICE_PORT": "443"}
@@ -32,11 +33,17 @@ def run(*words: str, stdin: str = "", environment: Mapping[str, str] | None = No
 
 def faults(corefile: str, environment: Mapping[str, str] | None = None, *, elsewhere: bool = False) -> list[Finding]:
     """What is wrong with a Corefile."""
-    return look(corefile, "Corefile", environment or {}, elsewhere=elsewhere).findings
+    return look(Source("Corefile", corefile), environment or {}, elsewhere=elsewhere).findings
 
 
 def warnings(corefile: str, environment: Mapping[str, str] | None = None, *, elsewhere: bool = True) -> list[Finding]:
     """What is surprising about a Corefile without faults, in a cluster or not."""
-    read = look(corefile, "Corefile", environment or {}, elsewhere=elsewhere)
+    read = look(Source("Corefile", corefile), environment or {}, elsewhere=elsewhere)
     assert read.configuration is not None, read.findings
-    return surprises(read.configuration, corefile, environment or {}, whole=read.first is None, elsewhere=elsewhere)
+    return surprises(
+        read.configuration,
+        Source("Corefile", corefile),
+        environment or {},
+        whole=read.first is None,
+        elsewhere=elsewhere,
+    )

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.cli.checking.configmap import NoCorefile, corefile_of, is_manifest
+from kdns.cli.checking.configmap import KEY, NoCorefile, is_manifest, texts_of
 from tests.cli.checking.support import run
 
 COREFILE = ".:53 {\n    errors\n\n    bogus\n    forward . 192.0.2.9\n}\n"
@@ -51,7 +51,7 @@ class ConfigMapTests(SynchronousTestCase):
 
     def line_of(self, text: str, word: str) -> int:
         """The line of the file in which a word of the Corefile stands."""
-        found = corefile_of(text)
+        found = texts_of(text)[KEY]
         self.assertEqual(found.text, COREFILE)
         return found.line(found.text[: found.text.index(word)].count("\n") + 1)
 
@@ -79,9 +79,9 @@ class ConfigMapTests(SynchronousTestCase):
         self.assertFalse(is_manifest(COREFILE))
         self.assertFalse(is_manifest(".:53 {\n # kind: ConfigMap\n}\n"))
         self.assertTrue(is_manifest(BLOCK))
-        error = self.assertRaises(NoCorefile, corefile_of, "kind: ConfigMap\ndata:\n  linear: '{}'\n")
+        error = self.assertRaises(NoCorefile, texts_of, "kind: ConfigMap\ndata:\n  linear: '{}'\n")
         self.assertIn("linear", str(error))
-        error = self.assertRaises(NoCorefile, corefile_of, "kind: ConfigMap\ndata: [\n")
+        error = self.assertRaises(NoCorefile, texts_of, "kind: ConfigMap\ndata: [\n")
         self.assertEqual(error.line, 3)
 
     def test_checked(self) -> None:
@@ -92,6 +92,24 @@ class ConfigMapTests(SynchronousTestCase):
         cluster = BLOCK.replace("bogus", "kubernetes cluster.local")
         self.assertEqual((run("-", "--quiet", "--strict", stdin=cluster).status), 0)
         self.assertIn("stdin: fault: no ConfigMap has a key", run("-", stdin="kind: ConfigMap\n").out)
+
+    def test_other_keys(self) -> None:
+        """Imports of other keys are found where a pod has them, and their faults are in the ConfigMap's file."""
+        text = (
+            "kind: ConfigMap\ndata:\n  Corefile: |\n    .:53 {\n        import more\n        import /etc/coredns/*.override\n    }\n"
+            "  more: |\n    errors\n    whaomi\n  x.override: |\n    logg\n    forward . 192.0.2.9{$UNSET}\n"
+        )
+        ended = run("-", "--quiet", stdin=text)
+        self.assertEqual(
+            [line for line in ended.out.splitlines() if line.startswith("stdin:")],
+            [
+                "stdin:10: fault: whaomi: Unknown directive 'whaomi'",
+                "stdin:12: fault: logg: Unknown directive 'logg'",
+                "stdin:13: warning: the environment variable UNSET is not set here, and reads as nothing",
+                "stdin: 2 faults, 1 warning, no notes",
+            ],
+        )
+        self.assertIn("File to import not found: more", run("-", stdin=text.replace("  more:", "  less:")).out)
 
     @given(
         st.lists(st.text(st.sampled_from("ab{} \"'#\\é\t:"), max_size=90), min_size=1, max_size=12),
@@ -105,7 +123,7 @@ class ConfigMapTests(SynchronousTestCase):
             written = json.dumps(document, indent=2)
         else:
             written = yaml.dump(document, default_style=style)
-        found = corefile_of(written)
+        found = texts_of(written)[KEY]
         self.assertEqual(found.text, text)
         self.assertEqual(len(found.lines), text.count("\n") + 1)
         self.assertEqual(list(found.lines), sorted(found.lines))

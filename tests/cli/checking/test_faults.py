@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.cli.checking.faults import MOST, Read, look
 from kdns.cli.checking.findings import Finding, Severity
+from kdns.cli.checking.source import Source
 from kdns.cli.checking.surprises import surprises
 from kdns.corefile.errors import CorefileError
 from kdns.plugins.seam import House
@@ -47,10 +48,12 @@ class GoldenTests(SynchronousTestCase):
         before = os.getcwd()
         os.chdir(folder)
         try:
-            read = look(case.corefile, "Corefile", case.environment)
+            read = look(Source("Corefile", case.corefile), case.environment)
             found = list(read.findings)
             if read.configuration is not None:
-                found += surprises(read.configuration, case.corefile, case.environment, whole=read.first is None)
+                found += surprises(
+                    read.configuration, Source("Corefile", case.corefile), case.environment, whole=read.first is None
+                )
             ended = None
             try:
                 house = House(MemoryReactor(), environ=case.environment, kernel_sockets=False)
@@ -160,7 +163,7 @@ class FaultTests(SynchronousTestCase):
         folder.mkdir()
         (folder / "part").write_text("errors\nlogg\n")
         text = ". {\n import part\n import gone\n whoami x\n}\n"
-        found = look(text, str(folder / "Corefile"), {}).findings
+        found = look(Source(str(folder / "Corefile"), text), {}).findings
         self.assertEqual(
             [(one.file, one.line, one.found) for one in found],
             [
