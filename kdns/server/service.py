@@ -37,6 +37,9 @@ log = Logger(namespace="kdns.server")
 LOOK_AGAIN = 0.05
 """Seconds between two looks whether queries of the old configuration still wait."""
 
+LISTEN = 1.0
+"""Seconds at the end in which connections on which an answer is waited for may ask more."""
+
 FINISH = 6.0
 """Seconds that the end waits for answers and for clients to take them: a query has less than five, and its client half a second more."""
 
@@ -246,17 +249,18 @@ class KdnsService(Service):
     async def _finish(self, endpoints: Iterable[OpenEndpoint]) -> None:
         """Take no new queries at these endpoints, and answer those that were taken; each has a deadline of its own."""
         finishing = list(endpoints)
-        until = self.house.reactor.seconds() + FINISH
+        begun = self.house.reactor.seconds()
         for opened in finishing:
             opened.leave()
         if any(not opened.factory.empty for opened in finishing):
             await deferLater(self.house.reactor, LOOK_AGAIN)  # what clients have written already is read meanwhile
         marks = _marks(finishing)
-        for opened in finishing:
-            opened.factory.finish_all()
-        while (
-            _unanswered(marks) or any(not opened.factory.empty for opened in finishing)
-        ) and self.house.reactor.seconds() < until:
+        while True:
+            passed = self.house.reactor.seconds() - begun
+            for opened in finishing:
+                opened.factory.finish_all(reading=passed < LISTEN)
+            if passed > FINISH or not (_unanswered(marks) or any(not opened.factory.empty for opened in finishing)):
+                return
             await deferLater(self.house.reactor, LOOK_AGAIN)
 
     def _reloaded(self, _: None, done: Deferred[bool]) -> None:

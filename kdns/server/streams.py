@@ -71,6 +71,7 @@ class StreamShell(Protocol, TimeoutMixin):
         self._later: Any = None
         self._said_all = False
         self._finishing = False
+        self._deaf = False
         self._closing = False
         self._ended = False
         peer = self.transport.getPeer()
@@ -118,12 +119,18 @@ class StreamShell(Protocol, TimeoutMixin):
         self.setTimeout(self.factory.write)
         self.transport.loseConnection()
 
-    def finish(self) -> None:
-        """Take no more queries, and end when those that were taken are answered."""
-        if self._closing or self._ended or self._finishing:
+    def finish(self, reading: bool = True) -> None:
+        """
+        End as soon as nothing waits for an answer.
+
+        :param reading: whether to take queries until then; who waits for a slow answer may have asked more.
+        """
+        if self._closing or self._ended:
             return
         self._finishing = True
-        self.transport.pauseProducing()
+        if not reading:
+            self._deaf = True
+            self.transport.pauseProducing()
         self._end_if_done()
 
     def _end_if_done(self) -> None:
@@ -262,7 +269,7 @@ class StreamShell(Protocol, TimeoutMixin):
         if on:
             if self._later is not None or self._closing:
                 return
-            if not (self._said_all or self._finishing):
+            if not (self._said_all or self._deaf):
                 self.transport.resumeProducing()
             if self._buffer:
                 self._take_queries()
@@ -367,10 +374,10 @@ class StreamFactory(ServerFactory):
         """Whether nobody is connected."""
         return not self._connections
 
-    def finish_all(self) -> None:
-        """Take no more queries; each connection ends when those that were taken are answered."""
+    def finish_all(self, reading: bool = True) -> None:
+        """Each connection ends as soon as nothing on it waits for an answer; see :meth:`StreamShell.finish`."""
         for connection in list(self._connections):
-            connection.finish()
+            connection.finish(reading)
 
     def close_all(self) -> None:
         """End all connections once what was written has gone out."""

@@ -182,6 +182,7 @@ class Life:
         self.map = ConfigMap(folder)
         self.lines = ""
         self.blocks = ""
+        self.restarted = 0.0, 0.0
         self.write()
         self.program = self.start()
 
@@ -365,6 +366,7 @@ class Life:
             thread.start()
         status, _, errors = old.end()
         took = monotonic() - begun
+        self.restarted = begun, monotonic()
         for thread in asking:
             thread.join(10)
         self.report.check((status, errors) == (0, ""), f"it ended with {status}: {errors}")
@@ -435,10 +437,11 @@ def connections(pid: int, url: str) -> set[int]:
 
 
 def phases(
-    report: Report, durations: list[tuple[float, float]], quiet: tuple[float, float]
+    report: Report, durations: list[tuple[float, float]], quiet: tuple[float, float], restarted: tuple[float, float]
 ) -> Iterator[tuple[str, Any]]:
     """Durations of answers while nothing happened, and of those that were asked around a reload."""
     yield "quiet", worst([took for sent, took in durations if quiet[0] <= sent < quiet[1]])
+    yield "restart", worst([took for sent, took in durations if restarted[0] <= sent < restarted[1]])
     edges = sorted((reload.ended - 0.3, reload.ended + 0.1) for reload in report.reloads)
     near: list[float] = []
     i = 0
@@ -498,7 +501,7 @@ def live(
         life.restart()
         sleep(0.3)
         report.load = found = load.end()
-        report.durations = dict(phases(report, load.durations(), quiet))
+        report.durations = dict(phases(report, load.durations(), quiet, life.restarted))
         say("end")
         life.lame()
         for what in ("lost", "lost_tcp", "twice", "refused"):

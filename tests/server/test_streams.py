@@ -373,7 +373,7 @@ class BoundTests(StreamCase):
         self.assertEqual(self.metric("kdns_stream_connections"), 0)
 
     def test_finish(self) -> None:
-        """What was taken is answered, then the client is told that nothing more comes, and closes; what it still asks is dropped."""
+        """What was taken is answered, then the client is told that nothing more comes, and closes; in between it may ask, for a while."""
         slow = Slow()
         self.serve(a_block(slow))
         client, idle = self.connect(), self.connect()
@@ -383,9 +383,11 @@ class BoundTests(StreamCase):
         self.reactor.settle()
         self.assertEqual((client.closed, idle.closed), (False, True))
         self.send(client, framed(asking(3)))
+        self.opened.factory.finish_all(reading=False)
+        self.send(client, framed(asking(4)))
         slow.give(0)
         self.reactor.settle()
-        self.assertEqual((client.idents, client.closed, len(slow.waiting)), ([2, 1], True, 0))
+        self.assertEqual((client.idents, client.closed, len(slow.waiting)), ([2, 3, 1], True, 0))
         self.assertTrue(self.opened.factory.empty)
 
     def test_finish_alone(self) -> None:
