@@ -41,7 +41,7 @@ class Scope(IntEnum):
     """For all who ask the same question."""
 
 
-class Holds(Struct, frozen=True):
+class Holds(Struct, frozen=True, gc=False):
     """For whom, until when and on what an answer depends."""
 
     scope: Scope = Scope.CLIENT

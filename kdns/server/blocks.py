@@ -69,7 +69,8 @@ class Zones:
         :return: zone, block, and the request as the block's metadata sources left it; None when nobody takes it.
         """
         remembered = None
-        for zone in suffixes(request.qname):
+        # The root alone is what most Corefiles have.
+        for zone in suffixes(request.qname) if len(self.blocks) > 1 or ROOT not in self.blocks else (ROOT,):
             blocks = self.blocks.get(zone)
             if blocks is None:
                 continue
@@ -77,7 +78,7 @@ class Zones:
                 break
             for block in blocks:
                 asked = request if block.collect is None else block.collect(request)
-                if all(passes(asked) for passes in block.filters):
+                if not block.filters or all(passes(asked) for passes in block.filters):
                     break
             else:
                 continue

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -30,7 +29,7 @@ class MalformedMessage(ValueError):
     """Octets that are no whole DNS message."""
 
 
-class Slot(NamedTuple):
+class Slot(Struct, frozen=True, gc=False):
     """Where one record stands in a message; offsets in octets."""
 
     section: int
@@ -41,7 +40,7 @@ class Slot(NamedTuple):
     end: int
 
 
-class Relayed(Struct, frozen=True):
+class Relayed(Struct, frozen=True, gc=False):
     """A scanned reply; make one with :func:`scan`."""
 
     message: bytes

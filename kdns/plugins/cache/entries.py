@@ -54,7 +54,7 @@ def key_for(request: Request, scope: Scope) -> Key:
     return (*key, *whom) if scope is Scope.TRANSPORT else (*key, *whom, request.client)
 
 
-class Entry(Struct):
+class Entry(Struct, gc=False):
     """An answer in the cache."""
 
     answer: Answer
