@@ -4,7 +4,7 @@ DNS over UDP on Linux: up to 64 datagrams a system call, in and out, with hardly
 
 ``recvmmsg`` fills fixed buffers; for each query the octets behind the identifier are looked up in the answer table, and the reply is sent
 from where it lies in memory, behind the two octets of the identifier where they lie in the buffer. What is not in the table goes to the
-listener; an answer that is there at once leaves in the same ``sendmmsg``, others leave later.
+listener; an answer that is there at once leaves in the same ``sendmmsg``, others leave later (late.py).
 
 A socket bound to the wildcard receives with each datagram the address it was sent to, and answers from that address: a host with
 several would otherwise answer from one that the client did not ask.
@@ -13,7 +13,6 @@ several would otherwise answer from one that the client did not ask.
 from __future__ import annotations
 
 import ctypes
-import errno
 import socket
 import sys
 from math import inf
@@ -30,7 +29,9 @@ from kdns.core.stamps import MOVES
 from kdns.core.tally import Durations, Tally
 from kdns.server.addresses import unpack_sockaddr
 from kdns.server.denials import COOKIE, COOKIE_OPTION
+from kdns.server.late import LateReplies, send_all
 from kdns.server.listener import Listener
+from kdns.server.msghdr import BYTES_HEAD, CONTROL, HEAD, IOVEC, MSGHDR, NAME, address_of
 from kdns.server.repeats import observe
 from kdns.server.table import AnswerTable
 
@@ -51,23 +52,15 @@ it looks at the sockets again, so there may be two of these in a turn.
 ASIDE_SECONDS = 0.25
 """How long what the kernel holds for a socket may take that steps aside: its buffer is bounded, and so is this."""
 
-_NAME = 28  # sizeof(struct sockaddr_in6), the larger of the two
-_CONTROL = 64  # room for one in6_pktinfo or in_pktinfo with its head
-_HEAD = 64  # sizeof(struct mmsghdr) where pointers have 8 octets
-_IOVEC = 16
-_MSGHDR = Struct("=QI4xQQQQi4xI4x")  # name, namelen, iov, iovlen, control, controllen, flags; then msg_len
 _POINTER = Struct("=QQ")
-_BYTES_HEAD = bytes.__basicsize__ - 1
-"""Where the octets of a bytes object begin, behind its head (CPython)."""
 
 IP_PKTINFO = getattr(socket, "IP_PKTINFO", 8)
 IPV6_RECVPKTINFO = 49
-IPV6_PKTINFO = 50
 
 
 def _octets_lie_where_expected() -> bool:
     probe = bytes(range(7, 27))
-    return ctypes.string_at(id(probe) + _BYTES_HEAD, len(probe)) == probe
+    return ctypes.string_at(id(probe) + BYTES_HEAD, len(probe)) == probe
 
 
 def available(reactor: Any) -> bool:
@@ -82,12 +75,6 @@ def available(reactor: Any) -> bool:
     )
 
 
-def _address_of(buffer: bytearray | bytes) -> int:
-    if isinstance(buffer, bytes):
-        return id(buffer) + _BYTES_HEAD
-    return ctypes.addressof((ctypes.c_char * len(buffer)).from_buffer(buffer))
-
-
 class _Buffers:
     """The fixed memory of one socket: datagrams, addresses, ancillary data, and the vectors that point at them."""
 
@@ -99,36 +86,36 @@ class _Buffers:
         self.data = bytes(BATCH * MAX_QUERY)
         """The datagrams. The kernel writes into what Python takes for unchangeable: a piece of it is then a copy, and one copy only."""
 
-        self.names = bytearray(BATCH * _NAME)
-        self.control = bytearray(BATCH * _CONTROL)
-        self.in_iov = bytearray(BATCH * _IOVEC)
-        self.out_iov = bytearray(BATCH * 2 * _IOVEC)
-        self.in_heads = bytearray(BATCH * _HEAD)
-        self.out_heads = bytearray(BATCH * _HEAD)
-        data, names, control = _address_of(self.data), _address_of(self.names), _address_of(self.control)
-        in_iov, out_iov = _address_of(self.in_iov), _address_of(self.out_iov)
+        self.names = bytearray(BATCH * NAME)
+        self.control = bytearray(BATCH * CONTROL)
+        self.in_iov = bytearray(BATCH * IOVEC)
+        self.out_iov = bytearray(BATCH * 2 * IOVEC)
+        self.in_heads = bytearray(BATCH * HEAD)
+        self.out_heads = bytearray(BATCH * HEAD)
+        data, names, control = address_of(self.data), address_of(self.names), address_of(self.control)
+        in_iov, out_iov = address_of(self.in_iov), address_of(self.out_iov)
         for i in range(BATCH):
-            _POINTER.pack_into(self.in_iov, i * _IOVEC, data + i * MAX_QUERY, MAX_QUERY)
-            _POINTER.pack_into(self.out_iov, i * 2 * _IOVEC, data + i * MAX_QUERY, 2)
-            name, ancillary = names + i * _NAME, control + i * _CONTROL
-            _MSGHDR.pack_into(
+            _POINTER.pack_into(self.in_iov, i * IOVEC, data + i * MAX_QUERY, MAX_QUERY)
+            _POINTER.pack_into(self.out_iov, i * 2 * IOVEC, data + i * MAX_QUERY, 2)
+            name, ancillary = names + i * NAME, control + i * CONTROL
+            MSGHDR.pack_into(
                 self.in_heads,
-                i * _HEAD,
+                i * HEAD,
                 name,
-                _NAME,
-                in_iov + i * _IOVEC,
+                NAME,
+                in_iov + i * IOVEC,
                 1,
                 ancillary if wildcard else 0,
-                _CONTROL if wildcard else 0,
+                CONTROL if wildcard else 0,
                 0,
                 0,
             )
-            _MSGHDR.pack_into(
+            MSGHDR.pack_into(
                 self.out_heads,
-                i * _HEAD,
+                i * HEAD,
                 name,
                 name_octets,
-                out_iov + i * 2 * _IOVEC,
+                out_iov + i * 2 * IOVEC,
                 2,
                 ancillary if wildcard else 0,
                 0,
@@ -136,8 +123,8 @@ class _Buffers:
                 0,
             )
         self.fresh_heads = bytes(self.in_heads)
-        self.in_vector = _address_of(self.in_heads)
-        self.out_vector = _address_of(self.out_heads)
+        self.in_vector = address_of(self.in_heads)
+        self.out_vector = address_of(self.out_heads)
         # Views of 32 and 64 bit fields: msg_namelen is word 2, msg_controllen is quad 5, msg_len is word 14 of a head, and the interface is
         # word 4 of what comes with a datagram over IPv4.
         self.in_words = memoryview(self.in_heads).cast("I")
@@ -179,6 +166,7 @@ class MmsgPort:
         self._lost = listener.house.registry.counter(
             "kdns_udp_send_errors_total", "Replies over UDP that the kernel did not take."
         ).counter()
+        self._late = LateReplies(reactor, sock, self._sendmmsg, 28 if self._v6 else 16, self._wildcard, self._lost)
 
     # What a reactor wants of a reader.
 
@@ -226,6 +214,7 @@ class MmsgPort:
             self._rest.cancel()
             self._rest = None
             self._serve_rest(inf)
+        self._late.flush()
         self._socket.close()
 
     def getsockname(self) -> Any:
@@ -341,7 +330,7 @@ class MmsgPort:
                     first = ready = i + 1
                     continue
                 kept.append(answered)
-                pointers[i * 4 + 2] = id(answered) + _BYTES_HEAD
+                pointers[i * 4 + 2] = id(answered) + BYTES_HEAD
                 pointers[i * 4 + 3] = len(answered)
                 ready = i + 1
                 continue
@@ -353,7 +342,7 @@ class MmsgPort:
             else:
                 observe(durations, same, clock() - since)
                 durations, same = tally.durations, 1
-            pointers[i * 4 + 2] = id(reply) + _BYTES_HEAD
+            pointers[i * 4 + 2] = id(reply) + BYTES_HEAD
             pointers[i * 4 + 3] = len(reply)
             ready = i + 1
         if ready > first:
@@ -372,7 +361,7 @@ class MmsgPort:
         chosen = int(random() * len(given))
         slot = slots[chosen] if not missed else [i for i in slots if i not in missed][chosen]
         buffers, start = self._buffers, slot * MAX_QUERY
-        client, _ = unpack_sockaddr(bytes(buffers.names[slot * _NAME : (slot + 1) * _NAME]))
+        client, _ = unpack_sockaddr(bytes(buffers.names[slot * NAME : (slot + 1) * NAME]))
         key = buffers.data[start + 2 : start + buffers.in_words[slot * 16 + 14]]
         sample = self._listener.house.sample
         assert sample is not None
@@ -382,7 +371,7 @@ class MmsgPort:
         seconds = self._listener.house.clock() - since
         names, data, tell = self._buffers.names, self._buffers.data, self._listener.repeats.tell
         for each, i in told:
-            client, port = unpack_sockaddr(names, i * _NAME)
+            client, port = unpack_sockaddr(names, i * NAME)
             start = i * MAX_QUERY
             tell(each, client, port, data[start] << 8 | data[start + 1], seconds)
 
@@ -391,14 +380,14 @@ class MmsgPort:
         buffers = self._buffers
         start = i * MAX_QUERY
         message = buffers.data[start : start + 2] + key
-        name = bytes(buffers.names[i * _NAME : i * _NAME + buffers.in_words[i * 16 + 2]])
+        name = bytes(buffers.names[i * NAME : i * NAME + buffers.in_words[i * 16 + 2]])
         try:
             client, port = unpack_sockaddr(name)
         except ValueError:
             return None
         control = b""
         if self._wildcard:
-            control = bytes(buffers.control[i * _CONTROL : i * _CONTROL + buffers.in_quads[i * 8 + 5]])
+            control = bytes(buffers.control[i * CONTROL : i * CONTROL + buffers.in_quads[i * 8 + 5]])
         immediate: list[bytes] = []
         state = [True]
 
@@ -408,7 +397,7 @@ class MmsgPort:
             if state[0]:
                 immediate.append(reply)
             else:
-                self._send_one(reply, (client, port), name, control)
+                self._late.add(reply, name, control)
 
         self._listener.receive(message, Transport.UDP, client, port, self._local, respond, self._table, key)
         state[0] = False
@@ -421,18 +410,7 @@ class MmsgPort:
         buffers = self._buffers
         if self._wildcard:
             self._answer_from_where_it_was_asked(first, end)
-        fd = self._socket.fileno()
-        while first < end:
-            sent = self._sendmmsg(fd, buffers.out_vector + first * _HEAD, end - first, socket.MSG_DONTWAIT)
-            if sent > 0:
-                first += sent
-                continue
-            error = ctypes.get_errno()
-            if error == errno.EINTR:
-                continue
-            # The kernel refuses the first of them (no route, no buffer left): that one is lost, the others go on.
-            self._lost.value += 1
-            first += 1
+        self._lost.value += send_all(self._sendmmsg, self._socket.fileno(), buffers.out_vector, first, end)
 
     def _answer_from_where_it_was_asked(self, first: int, end: int) -> None:
         buffers = self._buffers
@@ -445,32 +423,6 @@ class MmsgPort:
         for i in range(first, end):
             if words[i * 16 + 4] & 0xC0FF != 0x80FE:
                 words[i * 16 + 8] = 0
-
-    def _send_one(self, reply: bytes, client: tuple[str, int], name: bytes, control: bytes) -> None:
-        """Send a reply that came later."""
-        if self._socket.fileno() < 0:
-            return
-        address: tuple[Any, ...] = client
-        ancillary: list[tuple[int, int, bytes]] = []
-        if self._v6:
-            scope = int.from_bytes(name[24:28], "little")
-            address = (socket.inet_ntop(socket.AF_INET6, name[8:24]), client[1], 0, scope)
-        if control:
-            ancillary = [_ancillary(control, self._v6)]
-        try:
-            self._socket.sendmsg([reply], ancillary, socket.MSG_DONTWAIT, address)
-        except OSError:
-            self._lost.value += 1
-
-
-def _ancillary(control: bytes, v6: bool) -> tuple[int, int, bytes]:
-    """The packet information of a received datagram, made ready to send with: level, type, octets."""
-    octets = control[16:]
-    if not v6:
-        return socket.IPPROTO_IP, IP_PKTINFO, b"\x00\x00\x00\x00" + octets[4:12]
-    link_local = octets[0] == 0xFE and octets[1] & 0xC0 == 0x80
-    interface = octets[16:20] if link_local else b"\x00\x00\x00\x00"
-    return socket.IPPROTO_IPV6, IPV6_PKTINFO, octets[:16] + interface
 
 
 __all__ = ["BATCH", "MAX_QUERY", "MmsgPort", "available"]
