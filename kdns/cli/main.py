@@ -45,10 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BadFlags as error:
         print(error, file=sys.stderr)
         if error.usage:
-            sys.stderr.write(usage())
+            sys.stderr.write(HELP)
         return BAD_USAGE if error.usage else CANNOT_START
     if flags.help:
-        sys.stderr.write(usage())
+        sys.stderr.write(HELP)
         return 0
     if flags.version:
         from kdns.tap.daemon import version_lines
@@ -59,11 +59,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.write(plugin_list())
         return 0
     return serve(flags)
-
-
-def usage() -> str:
-    """The flags, and the words of commands."""
-    return f"{HELP}Commands, each with a -h of its own:\n  {', '.join(f'kdns {word}' for word in COMMANDS)}\n"
 
 
 def plugin_list() -> str:
