@@ -172,8 +172,8 @@ class _Asking:
         return _Asked(run, request, octets)
 
     def _too_late(self, run: Run, done: Deferred[Run]) -> None:
+        run.given_up = f"no answer within {PATIENCE} s, which is when clients are told SERVFAIL"
         done.cancel()
-        run.error = f"no answer within {PATIENCE} s"
 
     async def explained(self, asked: _Asked) -> Result:
         """Everything about one question."""

@@ -26,7 +26,7 @@ from kdns.plugins.seam import House
 from kdns.server.blocks import Zones
 from kdns.server.listener import MOST_INSIDE
 from kdns.wire.constants import REFUSED, SERVFAIL, rcode_text, type_text
-from kdns.wire.names import MalformedName, to_text
+from kdns.wire.names import MalformedName, longest_zone, to_text
 from kdns.wire.presentation import flag_texts
 from kdns.wire.records import Record
 
@@ -73,6 +73,9 @@ class Run:
     error: str = ""
     """Why there is no answer but a response code."""
 
+    given_up: str = ""
+    """Why its end was not waited for; whoever cancels says it beforehand."""
+
     foreseen: bool = True
     asked_upstream: bool = False
     held_back: bool = False
@@ -110,7 +113,7 @@ class Tracer:
         chosen = self._zones.choose(request)
         if chosen is None:
             run.answer = Answer(REFUSED, holds=FOR_NOBODY)
-            run.error = "no server block takes the query"
+            run.error = self._nobody(request)
             done.callback(run)
             return run, request, done
         zone, block, asked = chosen
@@ -146,8 +149,19 @@ class Tracer:
             run.held_back = run.held_back or isinstance(error, NotAsked)
             return
         run.answer = Answer(SERVFAIL, holds=FOR_NOBODY)
-        run.error = f"{type(error).__name__}: {outcome.getErrorMessage()}"
         run.foreseen = isinstance(error, CancelledError)
+        run.error = f"{type(error).__name__}: {outcome.getErrorMessage()}"
+        if run.foreseen:
+            run.error = run.given_up or "it was not waited for"
+
+    def _nobody(self, request: Request) -> str:
+        """Why no block takes a request."""
+        zone = longest_zone(request.qname, frozenset(self._zones.blocks))
+        if zone is None:
+            return "the name is in no zone of this listener"
+        if all(block.empty for block in self._zones.blocks[zone]):
+            return f"the server block of {to_text(zone)} has no plugin that answers"
+        return f"no server block of {to_text(zone)} takes it (view)"
 
     @property
     def may_forward(self) -> bool:
@@ -201,14 +215,15 @@ class Traced:
             run.unreached.remove(self.name)
         self._say(step, "explain", request)
         asks_others = getattr(link, "asks_others", None)
-        if asks_others is not None and asks_others(request):
+        others = asks_others is not None and bool(asks_others(request))
+        if others:
             if not self._tracer.may_forward:
                 step.did = "would ask an upstream; it was not asked (--no-forward)"
                 run.held_back = True
                 raise NotAsked
             run.asked_upstream = True
         began = self._clock()
-        passed = _Passed()
+        passed = _Passed(list(step.notes) if others else None)
         inside = replace(request, server=Inside(self._tracer, step, run))
         try:
             reply = link.answer(inside, partial(self._onward, passed, next))
@@ -249,6 +264,11 @@ class Traced:
             step.upstream = upstream
         if passed.came is not None:
             self._say(step, "explain_passed", request, passed.came)
+        if passed.before is not None:
+            after = Step(self.name)
+            self._say(after, "explain", request)
+            news = [note for note in after.notes if note not in passed.before]
+            step.notes += [Note(f"afterwards: {note.text.strip()}", note.missing) for note in news]
         step.did = _words(passed, outcome)
         if not passed.asked and not isinstance(outcome, Failure):
             step.did += f" in {milliseconds(step.seconds)}"
@@ -268,6 +288,9 @@ class Traced:
 class _Passed:
     """What a link had of those behind it."""
 
+    before: list[Note] | None = None
+    """What it said before it asked others; None when it asks none."""
+
     asked: bool = False
     came: Answer | None = None
     failed: BaseException | None = None
@@ -286,6 +309,8 @@ def _words(passed: _Passed, outcome: Any) -> str:
                 if isinstance(outcome.value, NotAsked)
                 else "passed it on, and left the failure as it came"
             )
+        if outcome.check(CancelledError):
+            return "was still waiting when it was given up"
         text = outcome.value.text if isinstance(outcome.value, ResolutionFailed) else outcome.getErrorMessage()
         return f"failed: {text}"
     if not isinstance(outcome, Answer):

@@ -80,7 +80,7 @@ def text_of(result: dict[str, Any], wanted: str = "") -> Iterator[str]:
     if "search" in result:
         yield from _search(result["search"], wanted)
         yield ""
-    elif _is_partial(result, wanted) and not _has_records(result):
+    elif _is_partial(result, wanted) and result["rcode"] in ("NXDOMAIN", "NOERROR") and not _has_records(result):
         yield "A pod would try this name with its search path too; --search NAMESPACE or --from POD-IP shows that."
         yield ""
     yield from _server(result)
@@ -170,7 +170,7 @@ def _server(result: dict[str, Any]) -> Iterator[str]:
     if others:
         yield f"            there are other listeners (--at): {', '.join(others)}"
     if not result["zone"]:
-        yield f"Block       none takes this name; the zones served here are {', '.join(result['zones'])}"
+        yield f"Block       none; the zones of this listener are {', '.join(result['zones'])}"
     elif len(result["zones"]) == 1:
         yield f"Block       zone {result['zone']}, the only one of this listener"
     else:

@@ -313,6 +313,24 @@ class NoTraceTests(DemoCase):
         self.assertEqual(gone["why_not"], "a TTL in it has run out; the next query asks the plugins")
 
 
+class UpstreamTests(SynchronousTestCase):
+    """A server whose upstream says nothing."""
+
+    def test_silence(self) -> None:
+        """It says that nothing came in the time that a client is given, and what became of the upstreams."""
+        world = World(".:1053 {\n bind 127.0.0.1\n forward . 127.0.0.2:53\n}\n")
+        self.addCleanup(world.stop)
+        world.reactor.network.blackhole("127.0.0.2", 53)
+        began = world.reactor.seconds()
+        explained = world.explain("www.example.org")
+        self.assertLess(world.reactor.seconds() - began, 5.0)
+        self.assertEqual(explained["reply"]["rcode"], "SERVFAIL")
+        self.assertNotEqual(explained["error"], "")
+        texts = [note["text"] for note in explained["steps"][0]["notes"]]
+        self.assertEqual(texts[1], "  127.0.0.2:53: healthy")
+        self.assertIn("afterwards: 127.0.0.2:53: d", texts[2])
+
+
 class SearchTests(DemoCase):
     """Search paths of pods."""
 

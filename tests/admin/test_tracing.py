@@ -205,8 +205,10 @@ class TracingTests(SynchronousTestCase):
         dropped: list[Any] = []
         waiting: Deferred[Answer] = Deferred(dropped.append)
         run, done = self.traced(Link("a", lambda request, next: waiting))
+        run.given_up = "it took too long"
         done.cancel()
         self.assertEqual(dropped, [waiting])
+        self.assertEqual((run.error, run.steps[0].did), ("it took too long", "was still waiting when it was given up"))
         self.assertIs(self.successResultOf(done), run)
         assert run.answer is not None
         self.assertEqual(run.answer.rcode, 2)
@@ -217,4 +219,11 @@ class TracingTests(SynchronousTestCase):
         zones.add(from_text("example.org"), ServedBlock(lambda request: ANSWER))
         run, _, done = Tracer(self.house, "dns://:53", zones).ask(a_request("web"))
         self.successResultOf(done)
-        self.assertEqual((run.error, run.zones), ("no server block takes the query", ["example.org."]))
+        self.assertEqual((run.error, run.zones), ("the name is in no zone of this listener", ["example.org."]))
+        for settings, wanted in (
+            ({"empty": True}, "the server block of . has no plugin that answers"),
+            ({"filters": (lambda request: False,)}, "no server block of . takes it (view)"),
+        ):
+            zones = Zones()
+            zones.add(ROOT, ServedBlock(lambda request: ANSWER, **settings))
+            self.assertEqual(Tracer(self.house, "dns://:53", zones).ask(a_request("web"))[0].error, wanted)
