@@ -149,7 +149,7 @@ class EmbeddingTests(SynchronousTestCase):
     def test_programs(self) -> None:
         """Each program ends well and prints what stands under it."""
         found = list(fences(ROOT / "docs" / "embedding.md", "python", "text"))
-        self.assertEqual([language for _, language, _ in found], ["python", "text"] * 4)
+        self.assertEqual([language for _, language, _ in found], ["python", "text"] * 5)
         for (line, _, program), (_, _, wanted) in zip(found[::2], found[1::2], strict=True):
             ended = run(program)
             self.assertEqual((ended.stdout, ended.stderr, ended.returncode), (wanted, "", 0), f"program at line {line}")
