@@ -122,9 +122,31 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
             ),
             Panel("Cache entries", "short", ((f"sum by (type) (coredns_cache_entries{ME})", "{{type}}"),)),
             Panel(
-                "Finished replies", "short", ((f"kdns_answer_table_entries{ME}", "{{instance}}"),), "The answer table."
+                "Answer table",
+                "reqps",
+                (
+                    (rate("kdns_answer_table_hits_total", "kind"), "answered by a {{kind}}"),
+                    (rate("kdns_answer_table_misses_total", "job"), "plugins were asked"),
+                ),
+                "Finished replies in front of all plugins. What it answers does not come to the cache.",
             ),
-            Panel("Size of the answer table", "bytes", ((f"kdns_answer_table_bytes{ME}", "{{instance}}"),)),
+            Panel("Finished replies", "short", ((f"kdns_answer_table_entries{ME}", "{{instance}}"),)),
+            Panel(
+                "Size of the answer table",
+                "bytes",
+                (
+                    (f"kdns_answer_table_bytes{ME}", "{{instance}}"),
+                    (f"min(kdns_answer_table_room_bytes{ME})", "room"),
+                ),
+            ),
+            Panel(
+                "Finished replies that went",
+                "ops",
+                (
+                    (rate("kdns_answer_table_outdated_total", "instance"), "outdated, {{instance}}"),
+                    (rate("kdns_answer_table_evicted_total", "instance"), "no room, {{instance}}"),
+                ),
+            ),
         ),
     ),
     (
