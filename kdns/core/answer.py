@@ -57,6 +57,13 @@ class Holds(Struct, frozen=True, gc=False):
     reply, TTLs and all, and no cache; *stamps* bind both.
     """
 
+    shows: float = inf
+    """
+    Until when the TTLs are what the answer says; from then on each is a second less for each second, up to *until*.
+
+    It is for who gives a finished reply again, and counts them down in it.
+    """
+
     @property
     def cacheable(self) -> Scope:
         """For whom a cache may keep the answer."""
@@ -69,12 +76,14 @@ class Holds(Struct, frozen=True, gc=False):
             self.until if self.until < until else until,
             self.stamps + stamps if stamps else self.stamps,
             self.cached if self.cached is None or self.cached < scope else scope,
+            self.shows,
         )
 
     def both(self, other: Holds) -> Holds:
         """What holds when both must."""
         cached = None if self.cached is None and other.cached is None else min(self.cacheable, other.cacheable)
-        return Holds(min(self.scope, other.scope), min(self.until, other.until), self.stamps + other.stamps, cached)
+        until, shows = min(self.until, other.until), min(self.shows, other.shows)
+        return Holds(min(self.scope, other.scope), until, self.stamps + other.stamps, cached, shows)
 
 
 FOR_CLIENT = Holds()

@@ -57,7 +57,7 @@ class Repeats:
         if exchange.answer.turns:
             try:
                 replies = (render_reply(exchange.request, turn) for turn in exchange.answer.turns)
-                entry.replies = (entry.reply, *(reply[2 : len(reply) - entry.cookie] for reply in replies))
+                entry.take_turns(reply[2 : len(reply) - entry.cookie] for reply in replies)
             except Exception:
                 self._panicked("while rendering what takes turns")
 

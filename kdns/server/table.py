@@ -12,6 +12,7 @@ only ever drives out each other.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from kdns.core.answer import Holds, Scope
@@ -19,6 +20,8 @@ from kdns.core.observe import EachRepeat, Exchange
 from kdns.core.stamps import MOVES, Noted
 from kdns.core.tally import Tally
 from kdns.server.denials import COOKIE, COOKIE_OPTION, Denials
+from kdns.wire.ageing import aged, ttl_places
+from kdns.wire.names import MalformedName
 
 ENTRY_OCTETS = 1850
 """
@@ -34,7 +37,23 @@ GIVEN_OCTETS = 900
 class Entry:
     """A finished reply, as long as it holds."""
 
-    __slots__ = ("cookie", "each", "exchange", "moves", "noted", "replies", "reply", "room", "tally", "turn", "until")
+    __slots__ = (
+        "_places",
+        "_shows",
+        "aged",
+        "cookie",
+        "each",
+        "end",
+        "exchange",
+        "moves",
+        "noted",
+        "replies",
+        "reply",
+        "room",
+        "tally",
+        "turn",
+        "until",
+    )
 
     def __init__(self, reply: bytes, holds: Holds, exchange: Exchange, room: int, cookie: int = 0) -> None:
         self.reply = reply
@@ -43,7 +62,17 @@ class Entry:
         self.cookie = cookie
         """Octets of the client's cookie: they are at the end of the query, and belong at the end of the reply."""
 
-        self.until = holds.until
+        self.end = holds.until
+        """When it holds no longer."""
+
+        self.until = min(holds.shows, holds.until)
+        """When it holds no longer, or shows other TTLs; :meth:`count_down` makes it the next such time."""
+
+        self._shows = holds.shows
+        self.aged = 0
+        """Seconds by which the TTLs were counted down."""
+
+        self._places: tuple[tuple[int, ...], ...] = ()
         self.noted: tuple[Noted, ...] = holds.stamps
         self.moves: int | None = None
         """What :data:`~kdns.core.stamps.MOVES` said when the stamps were last found to stand."""
@@ -58,6 +87,35 @@ class Entry:
 
         self.turn = 0
         self.room = room
+
+    def take_turns(self, others: Iterable[bytes]) -> None:
+        """Give *others*, which say what the reply said at first, in turn with it."""
+        replies = tuple(others)
+        if self.aged:
+            replies = tuple(aged(reply, ttl_places(reply), self.aged) for reply in replies)
+        self.replies = (self.reply, *replies)
+        self._places = ()
+
+    def count_down(self, now: float) -> bool:
+        """
+        Have the TTLs show what is left at *now*, which is before the :attr:`end`.
+
+        :return: whether they could be; a message that cannot be walked through is not to be given again.
+        """
+        seconds = 1 + int(now - self._shows)
+        replies = self.replies or (self.reply,)
+        if not self._places:
+            try:
+                self._places = tuple(map(ttl_places, replies))
+            except MalformedName:
+                return False
+        by = seconds - self.aged
+        replies = tuple(aged(reply, places, by) for reply, places in zip(replies, self._places, strict=True))
+        self.reply, self.aged = replies[0], seconds
+        if self.replies:
+            self.replies = replies
+        self.until = min(self._shows + seconds, self.end)
+        return True
 
     def next_reply(self) -> bytes:
         """The reply whose turn it is; ask only when there are several."""
@@ -185,7 +243,7 @@ class AnswerTable:
                 return None
             self.young[key] = entry
             self._room.take(entry.room)
-        if now < entry.until:
+        if now < entry.end and (now < entry.until or entry.count_down(now)):
             if entry.moves is MOVES[0]:
                 return entry
             for stamp, version in entry.noted:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dns.message
+import dns.rrset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -93,6 +95,59 @@ class ValidityTests(SynchronousTestCase):
         assert entry is not None
         entry.replies = (b"a", b"b", b"c")
         self.assertEqual(b"".join(entry.next_reply() for _ in range(7)), b"bcabcab")
+
+
+class CountDownTests(SynchronousTestCase):
+    """Entries whose TTLs go down."""
+
+    def setUp(self) -> None:
+        self.table = Room(1_000_000).table()
+        query = dns.message.make_query("web.prod.", "A")
+        reply = dns.message.make_response(query)
+        reply.answer.append(dns.rrset.from_text("web.prod.", 30, "IN", "A", "10.0.0.1"))
+        self.reply = reply.to_wire()
+        holds = Holds(Scope.EVERYBODY, until=40.0, shows=11.0)
+        exchange = Exchange(a_request("web."), Answer(holds=holds), self.reply, ".", "", 0.0)
+        self.assertTrue(self.table.put(b"query", self.reply, holds, exchange, 10.0))
+
+    def ttls(self, now: float) -> list[int] | None:
+        """The TTLs that a client is told, of all replies that take turns."""
+        entry = self.table.get(b"query", now)
+        if entry is None:
+            return None
+        return [dns.message.from_wire(b"\0\0" + octets).answer[0].ttl for octets in entry.replies or (entry.reply,)]
+
+    def test_down(self) -> None:
+        """The TTL is a second less for each second, however seldom somebody asks, until the entry's time is over."""
+        for now, ttl in ((10.0, 30), (10.99, 30), (11.0, 29), (11.5, 29), (12.0, 28), (17.3, 23), (39.9, 1)):
+            self.assertEqual(self.ttls(now), [ttl], now)
+        self.assertIsNone(self.ttls(40.0))
+        self.assertEqual(len(self.table), 0)
+
+    def test_who_looks_for_himself(self) -> None:
+        """The time that an entry shows is that of its next change, and of its end."""
+        entry = self.table.get(b"query", 12.5)
+        assert entry is not None
+        self.assertEqual(entry.until, 13.0)
+        self.table.get(b"query", 39.5)
+        self.assertEqual(entry.until, 40.0)
+
+    def test_turns(self) -> None:
+        """All that take turns go down, those that join later too."""
+        self.table.get(b"query", 13.5)
+        entry = self.table.get(b"query", 13.5)
+        assert entry is not None
+        entry.take_turns([self.reply[2:], self.reply[2:]])
+        self.assertEqual(self.ttls(13.5), [27, 27, 27])
+        self.assertEqual(self.ttls(20.0), [20, 20, 20])
+
+    def test_no_message(self) -> None:
+        """What cannot be walked through is given as long as it is as it was, and then no more."""
+        holds = Holds(Scope.EVERYBODY, until=40.0, shows=11.0)
+        exchange = Exchange(a_request("web."), Answer(holds=holds), b"\0" * 12, ".", "", 0.0)
+        self.table.put(b"other", b"\0\0\0\0\0\x09\0", holds, exchange, 10.0)
+        self.assertIsNotNone(self.table.get(b"other", 10.5))
+        self.assertIsNone(self.table.get(b"other", 11.0))
 
 
 class GivenTests(SynchronousTestCase):

@@ -124,11 +124,10 @@ class CachePlugin:
     # From an entry to an answer
 
     def _fresh(self, entry: Entry, request: Request, next: Next, counts: Cells, now: float, left: int) -> Answer:
-        """The reply of an entry that has time left, held until it would show another TTL."""
+        """The reply of an entry that has time left."""
         scope = entry.scope
         until = entry.stored + entry.ttl
-        if not self._config.keep_ttl:
-            until -= left - 1
+        shows = inf if self._config.keep_ttl else until - left + 1
         prefetch = self._config.prefetch
         if prefetch is not None:
             entry.hit(now, prefetch.gap)
@@ -146,7 +145,7 @@ class CachePlugin:
             entry,
             request,
             ttl,
-            Holds(scope, until, entry.answer.holds.stamps, entry.scope),
+            Holds(scope, until, entry.answer.holds.stamps, entry.scope, shows),
             counts.on_hit[entry.denial],
         )
 
@@ -169,8 +168,9 @@ class CachePlugin:
         """
         Keep an answer that came from the plugins behind, and turn it into the reply to who asked for it.
 
-        The answer shows the TTL that it would be kept for, kept or not. One that is kept is given once: from then on the entry answers,
-        with AA set. One that is not kept may be given again as the plugin behind said.
+        The answer shows the TTL that it would be kept for, kept or not. One that is not kept may be given again as the plugin behind said.
+        One that is kept is given once, and from then on the entry answers, with AA set; where the entry would say the very same and its
+        hits need not be seen here, the answer may stand for it.
         """
         if answer.silent:
             return answer
@@ -181,6 +181,11 @@ class CachePlugin:
         charges, holds, turns, denial = answer.charges, answer.holds, answer.turns, answer.denial
         if entry is None:
             charges += counts.on_miss
+        elif holds.scope > Scope.NOBODY and flags & (AA | RA | AD) == AA and self._config.prefetch is None:
+            charges += counts.on_hit[entry.denial]
+            shows = inf if self._config.keep_ttl else entry.stored + 1
+            until = min(holds.until, entry.stored + entry.ttl)
+            holds = Holds(holds.scope, until, holds.stamps, holds.cacheable, shows)
         elif holds is not FROM_UPSTREAM:
             holds = Holds(Scope.NOBODY, inf, holds.stamps, holds.cacheable)
         if turns:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 
 from msgspec.structs import replace
 from twisted.internet.defer import CancelledError, Deferred
@@ -214,20 +215,42 @@ class HitTests(CacheTestCase):
 class HoldTests(CacheTestCase):
     """For whom and until when the answer table may repeat what the cache said."""
 
-    def test_a_hit_holds_until_its_ttl_changes(self) -> None:
-        """The table repeats a hit for what is left of the second."""
+    def test_a_hit_holds_until_it_expires(self) -> None:
+        """The table repeats a hit, and is told when what is left of the second is over and TTLs change."""
         self.start(ttl=10)
         self.ask()
-        for at, until in ((0.0, 1001.0), (0.25, 1001.0), (4.0, 1005.0), (5.0, 1010.0)):
+        for at, shows in ((0.0, 1001.0), (0.25, 1001.0), (4.0, 1005.0), (5.0, 1010.0)):
             self.clock.advance(at)
             holds = self.ask().holds
-            self.assertEqual((holds.scope, holds.until), (Scope.EVERYBODY, until))
+            self.assertEqual((holds.scope, holds.until, holds.shows), (Scope.EVERYBODY, 1010.0, shows))
 
     def test_the_first_reply_is_given_once(self) -> None:
         """It lacks AA, so it must not be repeated; another cache may keep it all the same."""
         self.start()
         holds = self.ask().holds
         self.assertEqual((holds.scope, holds.cacheable), (Scope.NOBODY, Scope.EVERYBODY))
+
+    def test_the_first_reply_may_stand_for_the_entry(self) -> None:
+        """What is held for everybody and says what the entry would say is repeated from the first reply on, as hits."""
+        stamp = Stamp()
+        own = Holds(Scope.EVERYBODY, stamps=(stamp.noted(),))
+        for option, shows in (("servfail 5s", 1001.0), ("keepttl", inf)):
+            self.start(option)
+            self.upstream.script = lambda request: Answer(answer=(address("a.test", ttl=30),), holds=own, flags=AA)
+            first, second = self.ask(), self.ask()
+            self.assertEqual(first.holds, Holds(Scope.EVERYBODY, 1030.0, own.stamps, Scope.EVERYBODY, shows))
+            self.assertEqual((first.holds, first.flags, first.ttl), (second.holds, second.flags, second.ttl))
+            self.assertEqual(first.charges, second.charges)
+            self.assertEqual((self.count("misses_total"), self.count("hits_total", "success")), (1, 1))
+
+    def test_the_first_reply_does_not_stand_for_another(self) -> None:
+        """Not where the entry says something else, nor where its hits are counted for prefetching."""
+        for option, flags in (("servfail 5s", RA), ("servfail 5s", AA | RA), ("prefetch 2", AA)):
+            self.start(option)
+            self.upstream.script = lambda request, flags=flags: Answer(
+                answer=(address("a.test", ttl=30),), holds=FOR_EVERYBODY, flags=flags
+            )
+            self.assertEqual(self.ask().holds.scope, Scope.NOBODY, (option, flags))
 
     def test_what_is_not_kept_holds_as_it_did(self) -> None:
         """Cluster data behind ``disable`` is held by the table; repetitions count as misses."""
