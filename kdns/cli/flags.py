@@ -55,6 +55,7 @@ Commands, each with a -h of its own:
   kdns explain    how a running server answers a name, and why
   kdns plan       replicas and memory for a cluster of a size
   kdns status     what a running server does, live
+  kdns translate  a Corefile for the ConfigMap of kube-dns
 """
 
 

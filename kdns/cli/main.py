@@ -23,6 +23,7 @@ COMMANDS: dict[str, str] = {
     "explain": "kdns.cli.explain",
     "plan": "kdns.cli.plan",
     "status": "kdns.cli.status",
+    "translate": "kdns.cli.translate",
 }
 """kdns's own commands: the word, and the module whose ``main(arguments)`` runs it and returns the exit status."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -58,6 +58,7 @@ class LinearTests(SynchronousTestCase):
         self.assertEqual(linear(text.format("true"), 10, 80, **more), 20)
         self.assertEqual(linear(text.format("false"), 10, 80, **more), 10)
 
+    @settings(deadline=None, derandomize=True)
     @given(
         SIZES, SIZES, st.integers(0, 300), st.integers(0, 300), st.integers(0, 50), st.integers(0, 50), st.booleans()
     )
@@ -77,6 +78,7 @@ class LinearTests(SynchronousTestCase):
         wanted = max(wanted, 2) if two and nodes > 1 else wanted
         self.assertEqual(linear(text, nodes, cores), wanted)
 
+    @settings(deadline=None, derandomize=True)
     @given(SIZES, SIZES, SIZES, SIZES)
     def test_grows(self, nodes: int, cores: int, more_nodes: int, more_cores: int) -> None:
         """A larger cluster never has fewer replicas, and each has at least one."""
@@ -104,6 +106,7 @@ class LadderTests(SynchronousTestCase):
         self.assertEqual(Ladder(cores_to_replicas=((64, 3),)).count(Cluster(1, 63)).replicas, 0)
         self.assertEqual(Ladder(nodes_to_replicas=((0, 0), (3, 1))).count(Cluster(2, 0)).replicas, 0)
 
+    @settings(deadline=None, derandomize=True)
     @given(
         SIZES, st.lists(st.tuples(SIZES, st.integers(0, 50)), min_size=1, max_size=9, unique_by=lambda step: step[0])
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -27,6 +27,7 @@ class MemoryTests(SynchronousTestCase):
         for limit in (10 * MEBI, DEFAULT_LIMIT, 1024 * MEBI, 9000 * MEBI):
             self.assertEqual(needs.table_octets(limit), limits.table_octets(limit))
 
+    @settings(deadline=None, derandomize=True)
     @given(SIZES, SIZES, SIZES)
     def test_enough(self, services: int, endpoints: int, pods: int) -> None:
         """Everything fits under the limit that is told, and not under one step less; nothing is below the default."""
@@ -38,6 +39,7 @@ class MemoryTests(SynchronousTestCase):
             less = limit - 10 * MEBI
             self.assertGreater(memory(contents, less).all, less)
 
+    @settings(deadline=None, derandomize=True)
     @given(SIZES, SIZES, SIZES, SIZES)
     def test_grows(self, services: int, endpoints: int, pods: int, more: int) -> None:
         """More of anything never takes less."""
@@ -49,6 +51,7 @@ class MemoryTests(SynchronousTestCase):
         ):
             self.assertGreaterEqual(memory(larger).all, least)
 
+    @settings(deadline=None, derandomize=True)
     @given(st.integers(100, 2000), st.floats(0, 1), st.booleans())
     def test_largest(self, mebibytes: int, share: float, verified: bool) -> None:
         """What is said to fit fits, however pods and services share it; a tenth more pods do not."""
@@ -81,6 +84,7 @@ class ProcessorTests(SynchronousTestCase):
         self.assertEqual(needs.seconds_a_query(0, 1), needs.FORWARDED)
         self.assertTrue(needs.HIT < needs.seconds_a_query() < needs.FORWARDED)
 
+    @settings(deadline=None, derandomize=True)
     @given(st.floats(0, 1e6))
     def test_request(self, queries: float) -> None:
         """Who is asked as often as can be requests one core, and nobody less than the manifests have."""
