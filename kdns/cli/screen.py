@@ -46,6 +46,7 @@ COMFORTABLE = 12
 
 MOST_UPSTREAMS = 6
 MOST_ROWS = 10
+"""Lines of a list, if nobody wants another number."""
 
 
 class Span(NamedTuple):
@@ -85,6 +86,9 @@ def _painted(line: Line, width: int, colour: bool) -> str:
     for text, style in line:
         shown = clipped(text, left)
         left -= len(shown)
+        if not shown.isprintable():
+            # Names and errors come from elsewhere, and a terminal obeys what it is shown.
+            shown = "".join(letter if letter.isprintable() else "?" for letter in shown)
         out.append(f"\x1b[{style}m{shown}\x1b[0m" if colour and style and shown else shown)
     return "".join(out).rstrip()
 
@@ -96,17 +100,18 @@ def clipped(text: str, width: int) -> str:
     return text[: width - 1] + "…" if width > 0 else ""
 
 
-def lines_of(view: View, width: int = 80, height: int | None = None) -> list[Line]:
+def lines_of(view: View, width: int = 80, height: int | None = None, rows: int = MOST_ROWS) -> list[Line]:
     """
     The whole screen.
 
     :param height: lines that there is room for; lists are cut to it. None: any number.
+    :param rows: lines of each list, if there is room.
     """
     width = max(LEAST_WIDTH, width)
     upper = [*_head(view, width), (), *_traffic(view), *_facts(view, width), *_upstreams(view, width)]
     if height is not None and height - len(upper) < COMFORTABLE:
         upper = [line for line in upper if line]
-    return [*upper, *_lists(view, width, None if height is None else height - len(upper))]
+    return [*upper, *_lists(view, width, None if height is None else height - len(upper), rows)]
 
 
 def _title(text: str) -> Span:
@@ -398,7 +403,7 @@ def _same_upstream(look: Look | None, wanted: Mapping[str, Any]) -> Counted | No
 # Who asks for what.
 
 
-def _lists(view: View, width: int, height: int | None) -> Iterator[Line]:
+def _lists(view: View, width: int, height: int | None, most: int) -> Iterator[Line]:
     askers = view.now.get("askers") or {}
     seconds = max(1.0, at(askers, "seconds"))
     queries = at(askers, "queries")
@@ -415,10 +420,10 @@ def _lists(view: View, width: int, height: int | None) -> Iterator[Line]:
     )
     clients = _column(((row, str(row["client"])) for row in askers.get("clients", ())), "CLIENTS", queries)
     if width >= WIDE:
-        rows = MOST_ROWS if left is None else max(1, min(MOST_ROWS, left - 1))
+        rows = most if left is None else max(1, min(most, left - 1))
         yield from _beside((clients, names, denied), width, rows)
         return
-    rows = MOST_ROWS if left is None else max(1, min(MOST_ROWS, (left - 2) // 2))
+    rows = most if left is None else max(1, min(most, (left - 2) // 2))
     yield from _beside((names, denied), width, rows)
     yield from _beside((clients,), width, rows)
 

@@ -8,7 +8,6 @@ by. What the lines look like is screen.py's business.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import select
@@ -21,8 +20,9 @@ from contextlib import contextmanager
 from typing import Any, TextIO
 
 from kdns.admin.client import AdminError, ask
+from kdns.cli.asking import NO_SERVER, Asked, Parser, parse, say
 from kdns.cli.figures import Look, passed, rate
-from kdns.cli.screen import View, lines_of, painted
+from kdns.cli.screen import MOST_ROWS, View, lines_of, painted
 
 DESCRIPTION = """\
 Show what a running kdns does: queries and replies, how long they take, what answers them, who asks for what,
@@ -42,7 +42,7 @@ exit status:
   0  shown    2  wrong usage    3  no kdns could be asked
 """
 
-SHOWN, NO_SERVER = 0, 3
+SHOWN = 0
 
 INTERVAL = 2.0
 """Seconds between two looks."""
@@ -51,6 +51,9 @@ APART = 1.0
 """Seconds between the two looks that one view needs."""
 
 MINUTE = 60.0
+
+MOST_TOP = 100
+"""Clients and names that a server tells of at most."""
 
 _ENTER, _LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
 """To a screen of its own without a cursor, and back."""
@@ -91,39 +94,33 @@ class History:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command; the exit status."""
-    parser = argparse.ArgumentParser(
-        "kdns status",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--socket", metavar="PATH", help="the server's admin socket (-admin.socket); found by itself")
+    parser = Parser("kdns status", DESCRIPTION, EPILOG)
     parser.add_argument("--once", action="store_true", help="show it once and end")
-    parser.add_argument("--json", action="store_true", help="print the figures as JSON and end")
-    parser.add_argument("--top", type=int, default=10, metavar="N", help="how many clients and names (default 10)")
+    parser.add_argument(
+        "--top", type=int, default=MOST_ROWS, metavar="N", help=f"how many clients and names (default {MOST_ROWS})"
+    )
     parser.add_argument(
         "--interval", type=float, default=INTERVAL, metavar="SECONDS", help=f"between two looks (default {INTERVAL:g})"
     )
     try:
-        parsed = parser.parse_args(arguments)
-    except SystemExit as error:
-        return int(error.code or 0)
+        parsed = parse(parser, arguments)
+    except Asked as end:
+        return end.status
+
+    top = max(0, min(MOST_TOP, parsed.top))
 
     def look() -> Look:
-        return ask(parsed.socket, "status", {"top": max(0, min(100, parsed.top))})
+        return ask(parsed.socket, "status", {"top": top})
 
     try:
         if parsed.json or parsed.once or not (sys.stdin.isatty() and sys.stdout.isatty()):
             history = twice(look, time.sleep)
-            text = as_json(history.view()) if parsed.json else as_text(history.view(), sys.stdout)
-            print(text)
+            say([as_json(history.view()) if parsed.json else as_text(history.view(), sys.stdout, top)])
         else:
-            live(look, max(0.2, parsed.interval))
+            live(look, max(0.2, parsed.interval), top)
     except AdminError as error:
         print(f"kdns status: {error}", file=sys.stderr)
         return NO_SERVER
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter complains when it ends
     except KeyboardInterrupt:
         pass
     return SHOWN
@@ -138,10 +135,10 @@ def twice(look: Ask, sleep: Callable[[float], None]) -> History:
     return history
 
 
-def as_text(view: View, out: TextIO) -> str:
+def as_text(view: View, out: TextIO, rows: int = MOST_ROWS) -> str:
     """The view for a file or a terminal, as wide as that is."""
     width = shutil.get_terminal_size((100, 24)).columns
-    return "\n".join(painted(lines_of(view, width), width, colour=takes_colour(out)))
+    return "\n".join(painted(lines_of(view, width, rows=rows), width, colour=takes_colour(out)))
 
 
 def as_json(view: View) -> str:
@@ -162,7 +159,7 @@ def takes_colour(out: TextIO) -> bool:
     return out.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def live(look: Ask, interval: float) -> None:
+def live(look: Ask, interval: float, rows: int = MOST_ROWS) -> None:
     """
     Show it until somebody presses q or Ctrl-C.
 
@@ -175,7 +172,7 @@ def live(look: Ask, interval: float) -> None:
         due = time.monotonic() + min(interval, APART)
         while True:
             size = shutil.get_terminal_size()
-            lines = painted(lines_of(history.view(), size.columns, size.lines), size.columns, colour=colour)
+            lines = painted(lines_of(history.view(), size.columns, size.lines, rows), size.columns, colour=colour)
             sys.stdout.write(frame(lines[: size.lines]))
             sys.stdout.flush()
             if pressed(max(0.0, due - time.monotonic())) in ("q", "Q", "\x03", ""):

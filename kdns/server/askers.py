@@ -115,7 +115,7 @@ def name_text(name: bytes) -> str:
     try:
         return to_text(name)
     except IndexError:
-        return name[1:-1].decode("ascii", "backslashreplace") + "…"
+        return "".join(chr(octet) if 0x21 <= octet <= 0x7E else f"\\{octet:03d}" for octet in name) + "…"
 
 
 def who(client: str, indexes: Iterable[ClusterIndex]) -> str:

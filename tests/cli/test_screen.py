@@ -235,6 +235,19 @@ class FitTests(SynchronousTestCase):
         for line in shown(View(look, trouble=text), width, height):
             self.assertLessEqual(len(line), width)
 
+    def test_rows(self) -> None:
+        """Lists have as many lines as are wanted."""
+        lines = painted(lines_of(after_a_minute(), 80, None, 3), 80, colour=False)
+        self.assertTrue([line for line in lines if "n2.shop.svc" in line])
+        self.assertFalse([line for line in lines if "n3.shop.svc" in line])
+
+    def test_nothing_to_obey(self) -> None:
+        """What comes from elsewhere has no power over the terminal."""
+        look = a_look()
+        look["clusters"][0] |= {"synced": False, "why": "\x1b]0;title\x07 forbidden\x9b2J"}
+        text = "\n".join(shown(View(look)))
+        self.assertIn("?]0;title? forbidden?2J", text)
+
     def test_empty(self) -> None:
         """A server that tells hardly anything is shown all the same."""
         self.assertTrue(shown(View({"seconds": 0.0})))

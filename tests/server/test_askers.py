@@ -116,7 +116,7 @@ class AskersTests(SynchronousTestCase):
         askers.sample(query("x") + octets, said, "10.0.0.1", 1)
         askers.sample(HEAD + octets, said, "10.0.0.1", 1)
         for name, _ in askers.names.top(5).things:
-            name_text(name)
+            self.assertTrue(name_text(name).isprintable())
 
 
 class WhoTests(SynchronousTestCase):
