@@ -52,6 +52,12 @@ Datagrams that are no reply to anything asked from a socket, until what comes th
 LATE = "late"
 """The label of replies that nobody waits for any more."""
 
+TOGETHER = 16
+"""
+Queries that are sent one right after another, or fewer when the turn ends. To send one wakes whoever takes it, on this machine the upstream
+itself; to wake it once for several saves a tenth of what a query costs here. The first of them shall not wait for long.
+"""
+
 _SLACK = 1e-6
 """Seconds by which a timer may be early: a deadline is a sum of floats, and so may lie a rounding error behind it."""
 
@@ -74,6 +80,7 @@ class Port:
         "left",
         "retired",
         "send",
+        "sent",
         "strays",
         "waiting",
     )
@@ -92,6 +99,7 @@ class Port:
         self.closes_at = closes_at
         self.retired = False
         self.closed = False
+        self.sent = False
 
     def fileno(self) -> int:
         """The socket's descriptor; -1 when it is closed."""
@@ -279,6 +287,8 @@ class Ports:
         self._open: dict[Port, None] = {}  # in the order of their making
         self._draws: Iterator[tuple[bytes, int]] = iter(())
         self._hits: Counter | None = None
+        self._unsent: list[tuple[Port, Asking]] = []
+        self._sending: Any = None
         self._call: Any = None
         self._due = inf
 
@@ -289,7 +299,7 @@ class Ports:
 
     def ask(self, asking: Asking) -> None:
         """
-        Send the query of *asking* with an identifier that is drawn here, and tell it what comes of it, perhaps at once.
+        Send the query of *asking* with an identifier that is drawn here, in this turn, and tell it what comes of it, perhaps at once.
 
         :meth:`Port.forget` on its port takes the question back.
         """
@@ -321,21 +331,38 @@ class Ports:
         asked[ident] = asking
         port.waiting += 1
         port.left -= 1
-        try:
-            port.send(ident + asking.message)
-        except BlockingIOError:
-            pass  # the buffer is full: lost on the way, like any other datagram
-        except OSError as error:
-            self._not_sent(port, asking, error.errno or 0)
-            return
+        unsent = self._unsent
+        unsent.append((port, asking))
+        if len(unsent) >= TOGETHER:
+            self._send()
+        elif self._sending is None:
+            self._sending = self._reactor.callLater(0, self._send_rest)
         if not port.left:
             port.retire()
         if now + self._patience < self._due:
             self._wake_at(now + self._patience, now)
 
+    def _send_rest(self) -> None:
+        self._sending = None
+        self._send()
+
+    def _send(self) -> None:
+        """Send what was asked in this turn."""
+        unsent, self._unsent = self._unsent, []
+        for port, asking in unsent:
+            if asking.port is not port or port.closed:
+                continue  # nobody wants to know any more
+            try:
+                port.send(asking.ident + asking.message)
+                port.sent = True
+            except BlockingIOError:
+                pass  # the buffer is full: lost on the way, like any other datagram
+            except OSError as error:
+                self._not_sent(port, asking, error.errno or 0)
+
     def _not_sent(self, port: Port, asking: Asking, code: int) -> None:
         """The system refuses to send. If others asked from this socket before, it is they who were refused."""
-        if port.left < MOST_QUERIES - 1:
+        if port.sent:
             port.forget(asking)
             port.broken(code)
             self.ask(asking)  # from a new socket: this goes on at most once for each that there is
@@ -382,6 +409,9 @@ class Ports:
 
     def close(self) -> None:
         """Close all sockets; who waits hears nothing more."""
+        if self._sending is not None:
+            self._sending.cancel()
+            self._sending = None
         for port in list(self._open):
             port.close()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from kdns.core.failure import ResolutionFailed
 from kdns.plugins.forward import Forwarder, Target
 from kdns.plugins.forward.policy import Policy
-from kdns.plugins.forward.ports import LIFETIME, MOST_QUERIES, MOST_STRAYS, SOCKETS, Ports
+from kdns.plugins.forward.ports import LIFETIME, MOST_QUERIES, MOST_STRAYS, SOCKETS, TOGETHER, Ports
 from kdns.testing.memory import Datagram
 from kdns.testing.upstream import Entry
 from kdns.wire.constants import NOERROR
@@ -127,6 +127,26 @@ class SpreadTests(PortsCase):
         for one in waiting:
             self.failureResultOf(one, ResolutionFailed)
         self.assertEqual(self.sockets(), [])
+
+    def test_sent_together(self) -> None:
+        """Queries of one turn leave when it ends, or when there are enough of them; one that was cancelled by then does not leave."""
+        forwarder = self.net.forwarder()
+        waiting = [forwarder.ask(a_request(f"host{number}.example.com")) for number in range(TOGETHER + 3)]
+        self.assertEqual(len(self.seen), TOGETHER)
+        waiting[-1].addErrback(lambda _: None).cancel()
+        self.reactor.settle()
+        self.assertEqual(len(self.seen), TOGETHER + 2)
+        for one in waiting:
+            self.successResultOf(one)
+
+    def test_stopped_before_it_is_sent(self) -> None:
+        """The end of the forwarder in the same turn: nothing is sent, and nothing is left to be done."""
+        forwarder = self.net.forwarder()
+        before = self.reactor.leftovers()
+        forwarder.ask(a_request("www.example.com")).addErrback(lambda _: None)
+        forwarder.stop()
+        self.reactor.settle()
+        self.assertEqual((self.seen, self.reactor.leftovers()), ([], before))
 
     def test_ipv6(self) -> None:
         """An upstream with an IPv6 address is asked the same way, and a refusal names it."""
