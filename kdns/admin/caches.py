@@ -134,14 +134,15 @@ class Caches:
         return {"flushed": flushed, "replies": finished}
 
     async def _listed(self, wanted: Wanted, limit: int) -> Result:
-        pieces: list[bytes] = []
+        text = bytearray(b"[")  # it grows with the slices, so that nothing is left to put together in the last one
         found = 0
         async for entry in self._entries(wanted):
             found += 1
             if found <= limit:
-                pieces.append(msgspec.json.encode(entry))
-        listed = msgspec.Raw(b"[" + b",".join(pieces) + b"]")
-        return {"entries": listed, "found": found, "caches": sum(1 for _ in self._links())}
+                text += b"," if found > 1 else b""
+                text += msgspec.json.encode(entry)
+        text += b"]"
+        return {"entries": msgspec.Raw(text), "found": found, "caches": sum(1 for _ in self._links())}
 
     async def _entries(self, wanted: Wanted) -> AsyncIterator[CacheEntry]:
         for link in self._links():

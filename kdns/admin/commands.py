@@ -41,7 +41,7 @@ class Commands:
         """
         Carry out what a line asks for.
 
-        :return: the line to reply with; it never fails, and cancelling it cancels the command.
+        :return: the line to reply with, without its end; it never fails, and cancelling it cancels the command.
         """
         try:
             name, arguments = _question(line)
@@ -107,11 +107,11 @@ def _question(line: bytes) -> tuple[str, Arguments]:
 
 
 def _reply(result: Result) -> bytes:
-    return msgspec.json.encode({"result": result}) + b"\n"
+    return msgspec.json.encode({"result": result})
 
 
 def _error(text: str) -> bytes:
-    return msgspec.json.encode({"error": text}) + b"\n"
+    return msgspec.json.encode({"error": text})
 
 
 def _failed(failure: Failure, name: str) -> bytes:

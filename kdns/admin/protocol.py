@@ -58,7 +58,7 @@ class AdminProtocol(LineReceiver, TimeoutMixin):
         self._asked = None
         if self not in self._house.connections:
             return
-        self.sendLine(reply.removesuffix(b"\n"))
+        self.sendLine(reply)
         self.setTimeout(IDLE)
         self.resumeProducing()
 

@@ -14,7 +14,7 @@ plugin does with it, what caches hold, which objects of the cluster are behind i
 and the reply. For a name that does not exist it says what is missing.
 
 The question goes through the real plugins, but is neither counted nor logged as a query. If the answer
-is not in memory the upstreams are really asked (unless --no-forward), and the cache keeps what they say.
+is not in memory the upstreams are really asked (unless --no-forward), and the cache may keep what they say.
 """
 
 EPILOG = """\
