@@ -99,6 +99,18 @@ class RunTests(ImageCase):
         found = self.outcome("/kdns/bin/kdns", "-version", GRANT="nothing")
         self.assertIn("Operation not permitted: '/kdns/bin/kdns'", found.stderr)
 
+    def test_capability_lost(self) -> None:
+        """An image that lost its capability on the way says that it may not have the port, and ends with 1."""
+        if int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) <= 53:
+            raise SkipTest("everybody may have port 53 here")
+        python = self.root / "kdns" / "bin" / "python"
+        capability = os.getxattr(python, "security.capability")
+        os.removexattr(python, "security.capability")
+        self.addCleanup(os.setxattr, python, "security.capability", capability)
+        found = self.outcome("/kdns/bin/kdns", "-conf", "/etc/coredns/Corefile")
+        self.assertEqual(found.returncode, 1)
+        self.assertIn(f"Listen: listen tcp {ADDRESS}:53: bind: permission denied", found.stderr)
+
     def test_twistd(self) -> None:
         """Twisted finds kdns among its plugins, and has nothing to write."""
         listing = (
