@@ -80,7 +80,7 @@ def text_of(result: dict[str, Any], wanted: str = "") -> Iterator[str]:
     if "search" in result:
         yield from _search(result["search"], wanted)
         yield ""
-    elif _is_partial(result, wanted) and result["rcode"] in ("NXDOMAIN", "NOERROR") and not _has_records(result):
+    elif _is_partial(result, wanted) and not _has_records(result):
         yield "A pod would try this name with its search path too; --search NAMESPACE or --from POD-IP shows that."
         yield ""
     yield from _server(result)
@@ -99,8 +99,9 @@ def text_of(result: dict[str, Any], wanted: str = "") -> Iterator[str]:
 
 
 def _is_partial(result: dict[str, Any], wanted: str) -> bool:
-    """Whether a pod that wants the name would not ask for it alone."""
-    return wanted.count(".") < 5 and not wanted.endswith(".") and not result["name"].endswith(".arpa.")
+    """Whether a pod that wants the name would ask for others as well, and one of them may be what is meant."""
+    denied = result["rcode"] in ("NXDOMAIN", "NOERROR") or "." not in wanted
+    return denied and wanted.count(".") < 5 and not wanted.endswith(".") and not result["name"].endswith(".arpa.")
 
 
 def _has_records(result: dict[str, Any]) -> bool:
