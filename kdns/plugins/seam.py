@@ -25,6 +25,7 @@ from twisted.logger import Logger
 from kdns.core.chain import Plugin
 from kdns.core.metrics import Registry
 from kdns.core.observe import Observer
+from kdns.core.remains import Remains
 from kdns.core.request import Request
 from kdns.core.tally import TallyBook
 
@@ -88,6 +89,9 @@ class House:
     random: Random = field(default_factory=SystemRandom)
     registry: Registry = field(default_factory=Registry)
     tallies: TallyBook = field(default_factory=TallyBook)
+    remains: Remains = field(default_factory=Remains)
+    """Takes large tables that are not used any more; the service lets go of them."""
+
     output: Output = print
     """Where query log lines go; everything else is logged through :class:`twisted.logger.Logger`."""
 

@@ -46,6 +46,9 @@ FINISH = 6.0
 FOLD_INTERVAL = 1.0
 """Seconds between two foldings of what the answer tables counted."""
 
+DROP_AT_ONCE = 500
+"""Entries of tables that are let go of in one turn: about 1 ms."""
+
 FOLD_AT_ONCE = 1000
 """Tallies that are folded in one turn: about 3 ms."""
 
@@ -65,7 +68,7 @@ class KdnsService(Service):
         self._announce = announce
         self.taken_over: Callable[[Configuration], None] = lambda configuration: None
         """Told of each configuration that is being served from now on."""
-        self.room = Room(table_octets())
+        self.room = Room(table_octets(), house.remains)
         self.askers = Askers(house.clock)
         self.vitals = Vitals(house.clock)
         self.configuration: Configuration | None = None
@@ -79,6 +82,7 @@ class KdnsService(Service):
         self._ending = False
         self._wanted = False
         self._timer: Any = None
+        self._sweep: Any = None
         self._tried = ""
         """Fingerprint of the configuration that a reload under way tries; empty as long as it is not read."""
 
@@ -131,6 +135,7 @@ class KdnsService(Service):
             await self._stop_resources(configuration.resources)
             raise
         self._fold()
+        self.house.remains.wake = self._sweep_later
         for line in configuration.announcements:
             if self._announce is not None:
                 self._announce(line)
@@ -166,6 +171,11 @@ class KdnsService(Service):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self.house.remains.wake = None
+        if self._sweep is not None:
+            self._sweep.cancel()
+            self._sweep = None
+        self.house.remains.drop(len(self.house.remains))
         closing = [opened.close(self.room) for opened in self.endpoints.values()]
         self.endpoints.clear()
         await gatherResults(closing, consumeErrors=True)
@@ -363,6 +373,16 @@ class KdnsService(Service):
         self.askers.serve(gauges.search_paths(configuration))
         self.taken_over(configuration)
         return old, closed
+
+    def _sweep_later(self) -> None:
+        if self._sweep is None:
+            self._sweep = self.house.reactor.callLater(0, self._sweep_some)
+
+    def _sweep_some(self) -> None:
+        """Let go of a part of what is not used any more."""
+        self._sweep = None
+        if self.house.remains.drop(DROP_AT_ONCE):
+            self._sweep_later()
 
     def _fold(self) -> None:
         """Charge what the tables counted, a part at a time, and look at what else goes by the clock."""

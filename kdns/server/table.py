@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from kdns.core.answer import Holds, Scope
 from kdns.core.observe import EachRepeat, Exchange
+from kdns.core.remains import Remains
 from kdns.core.stamps import MOVES, Noted
 from kdns.core.tally import Tally
 from kdns.server.denials import COOKIE, COOKIE_OPTION, Denials
@@ -147,8 +148,12 @@ class Uses(NamedTuple):
 class Room:
     """Octets that some tables share."""
 
-    def __init__(self, octets: int) -> None:
+    def __init__(self, octets: int, remains: Remains | None = None) -> None:
+        """
+        :param remains: lets go of generations that are dropped; None: at once.
+        """
         self.octets = octets
+        self.remains = remains or Remains()
         self.young = 0
         self.old = 0
         self.turns = 0
@@ -304,13 +309,17 @@ class AnswerTable:
     def age(self) -> None:
         """The young generation becomes the old one, and the old one is dropped."""
         self._room.evicted += len(self._old)
-        self._old = self.young
+        old, self._old = self._old, self.young
         self.young = {}
+        self._room.remains.take(old)
 
     def clear(self) -> None:
         """Forget everything."""
+        young, old = self.young, self._old
         self.young = {}
         self._old = {}
+        self._room.remains.take(young)
+        self._room.remains.take(old)
         self.denials.clear()
 
 

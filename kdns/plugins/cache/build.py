@@ -30,5 +30,5 @@ class CacheDirective:
     def build(self, config: CacheConfig, site: Site) -> None:
         """Add the cache to the chain."""
         same = site.block.fingerprint or object()  # what is not known to be the same is not
-        shelves = site.keep(("cache", site.block.keys, same), config, partial(Shelves, config))
+        shelves = site.keep(("cache", site.block.keys, same), config, partial(Shelves, config, site.house.remains))
         site.link(CachePlugin(config, site, shelves))

@@ -16,6 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from kdns.core.answer import Answer, Holds, Scope
+from kdns.core.remains import Remains
 from kdns.core.request import Request
 from kdns.core.stamps import stand
 from kdns.wire.constants import CD, DO, NOERROR, NXDOMAIN
@@ -232,10 +233,16 @@ class Store:
         """All that are there now with their keys, served any more or not, for whoever looks through them in slices."""
         return list(self._entries.items())
 
-    def clear(self) -> None:
-        """Forget all entries."""
-        self._entries.clear()
+    def clear(self, remains: Remains | None = None) -> None:
+        """
+        Forget all entries.
+
+        :param remains: lets go of them; None: at once.
+        """
+        entries, self._entries = self._entries, OrderedDict()
         self._octets = self._narrow = 0
+        if remains is not None:
+            remains.take(entries)
 
     def _evict(self) -> None:
         for _ in range(SECOND_CHANCES):

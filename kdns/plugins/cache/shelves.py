@@ -13,6 +13,7 @@ from typing import NamedTuple
 from twisted.internet.defer import Deferred
 
 from kdns.core.answer import Answer
+from kdns.core.remains import Remains
 from kdns.core.request import Request
 from kdns.plugins.cache.config import CacheConfig
 from kdns.plugins.cache.entries import Entry, Store, key_for, key_of
@@ -31,7 +32,8 @@ class Stored(NamedTuple):
 class Shelves(Resource):
     """The entries of one cache."""
 
-    def __init__(self, config: CacheConfig) -> None:
+    def __init__(self, config: CacheConfig, remains: Remains | None = None) -> None:
+        self._remains = remains
         self.success = Store(config.success.entries, config.success.octets)
         self.denial = Store(config.denial.entries, config.denial.octets)
         self._most_age = config.stale.most_age if config.stale is not None else 0
@@ -72,5 +74,5 @@ class Shelves(Resource):
         """Cancel what is under way, nobody waits for it; and let go of the entries, which a gauge may outlive."""
         for refresh in list(self._under_way):
             refresh.cancel()
-        self.success.clear()
-        self.denial.clear()
+        self.success.clear(self._remains)
+        self.denial.clear(self._remains)
