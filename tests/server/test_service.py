@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from kdns.corefile.errors import CorefileError
 from kdns.corefile.loader import Corefile
 from kdns.server.assembly import read_text
-from kdns.server.service import KdnsService
+from kdns.server.service import DROP_AT_ONCE, KdnsService
 from kdns.server.sockets import CannotListen
 from kdns.testing.memory import MemoryReactor
 from tests.conformance.world import _Datagrams
@@ -190,6 +190,19 @@ class ReloadTests(ServiceCase):
         self.assertIs(next(iter(self.service.endpoints.values())), opened)
         self.reactor.advance(10.0)
         self.assertEqual(sorted(plugins.diary), ["start run one", "stop run one"])
+
+    def test_large_table(self) -> None:
+        """A large table that goes is let go of over some turns, or at the end."""
+        remains = self.service.house.remains
+        remains.take(dict.fromkeys(range(DROP_AT_ONCE * 2 + 1)))
+        left = []
+        while len(remains):
+            left.append(len(remains))
+            self.reactor.turn()
+        self.assertGreaterEqual(len(left), 3)
+        remains.take(dict.fromkeys(range(DROP_AT_ONCE * 2 + 1)))
+        self.end()
+        self.assertEqual(len(remains), 0)
 
     def test_other_sockets(self) -> None:
         """Sockets that are new open, those that are not used any more close."""
