@@ -162,13 +162,16 @@ class _Check:
             # The order of faults is that of a start, the first of them what it would end with.
             findings.sort(key=lambda finding: list(Severity).index(finding.severity))
         faulty = any(finding.severity is Severity.FAULT for finding in findings)
+        shown = self._stdout
         if wanted.print and not faulty and read is not None and read.configuration is not None:
             from kdns.cli.checking.effective import effective
 
-            self._stdout.write(effective(read.configuration))
             shown = self._stderr  # what is printed can be taken for a Corefile
-        else:
-            shown = self._stdout
+            try:
+                self._stdout.write(effective(read.configuration))
+            except ValueError as error:  # values of the environment may hold what no Corefile can
+                findings.append(Finding(Severity.FAULT, name, 0, "", f"the configuration cannot be printed: {error}"))
+                faulty = True
         if wanted.json:
             shown.write(as_json(findings))
         else:

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.cli.check import BAD_USAGE, FAULTY, FINE
 from kdns.cli.main import COMMANDS
 from kdns.server.assembly import read_text
 from tests.cli.checking.support import IN_A_CLUSTER, run
+from tests.conformance.support import start_cases
 from tests.test_docs import ENVIRONMENT, PAGES, ROOT, fences
 
 GOOD = ".:53 {\n    whoami\n}\n"
 WARNED = "a_b.test {\n    whoami\n}\n"
+WORDS = sorted(
+    {word for case in start_cases() for word in re.findall(r"\S+|\n", case.corefile)} | {"{$A}", '"', "import"}
+)
+"""Of the golden Corefiles."""
+
 BAD = ".:53 {\n    whaomi\n}\n"
 
 
@@ -115,6 +124,22 @@ class CheckTests(SynchronousTestCase):
         self.assertEqual([block.key_texts for block in read_text(ended.out, {}).blocks], [("a_b.test.:53",)])
         self.assertIn("1 warning", ended.err)
         self.assertNotIn("{", run("-", "--print", stdin=BAD).out)
+
+    def test_unprintable(self) -> None:
+        """A value of the environment that no Corefile can hold is a fault of printing, and of nothing else."""
+        text, environment = ". {\n hosts f{$VALUE}\n}\n", {"VALUE": "{$OTHER}"}
+        ended = run("-", "--print", stdin=text, environment=environment)
+        self.assertEqual((ended.status, ended.out), (FAULTY, ""))
+        self.assertIn("cannot be printed", ended.err)
+        self.assertEqual(run("-", stdin=text, environment=environment).status, FINE)
+
+    @settings(deadline=None, derandomize=True, max_examples=150)
+    @given(st.lists(st.sampled_from(WORDS), max_size=40), st.sampled_from(["--json", "--print", "--strict"]))
+    def test_any_words(self, words: list[str], flag: str) -> None:
+        """Whatever words a file holds, in whatever order, the check ends with a status and says why."""
+        ended = run("-", flag, stdin=" ".join(words))
+        self.assertIn(ended.status, (FINE, FAULTY))
+        self.assertTrue(ended.out)
 
 
 class OursTests(SynchronousTestCase):
