@@ -110,7 +110,7 @@ ROWS: dict[str, Row] = {
         "Every plugin of every block is waited for; in CoreDNS a plugin in a later block hides the same one in an earlier block.",
         "It says no during lameduck, after a failed reload as well; /ready/why says what is waited for.",
     ),
-    "health": _same(),
+    "health": _differs("The page stays open through reloads, and takes 100 connections at a time."),
     "pprof": _not_yet("Delete the line.", "Go's profiles mean nothing for a Python program."),
     "shed": _not_yet(
         "Delete the line: kdns bounds what waits by itself and counts what it refuses.",
@@ -123,6 +123,7 @@ ROWS: dict[str, Row] = {
     ),
     "errors": _differs(
         "Expressions see the first 4096 characters of a text, without Unicode classes; pending sums are printed at the end.",
+        "It prints 100 lines a second at most, and says how many failures it did not show.",
         options={
             "stacktrace": "It has no effect: an exception is always logged with where it happened.",
             "budget": f"{_OWN}: how many lines a second are printed.",
@@ -164,6 +165,7 @@ ROWS: dict[str, Row] = {
     "cache": _differs(
         "An answer made from the cluster or a hosts file leaves the cache with the change of what it was made from, whatever its TTL.",
         "What was asked for lately is kept, where CoreDNS evicts by chance; octets are bounded as well as entries.",
+        "A name of the cluster that does not exist comes into the cache when it is asked for the second time.",
         options={
             "serve_stale": "Stale replies carry an Extended DNS Error, for clients that sent an OPT.",
             "size": f"{_OWN}: the memory of the cache.",
