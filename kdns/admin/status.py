@@ -23,6 +23,7 @@ from kdns.server.askers import name_text, who
 from kdns.server.gauges import clusters_of
 from kdns.server.limits import memory_limit
 from kdns.server.service import KdnsService
+from kdns.server.vitals import waited
 from kdns.wire.names import to_text
 
 FOLDED_AT_ONCE = 200
@@ -178,6 +179,7 @@ class Status:
         return {
             "saturation": self._server.vitals.saturation(),
             "cores": self._server.vitals.cores,
+            "waited": waited(),
             "resident": resident(self._statm),
             "limit": memory_limit(),
             "lag": _histogram(families, "kdns_reactor_lag_seconds"),

@@ -283,6 +283,10 @@ def _process(view: View) -> Iterator[Span]:
     yield Span(_bar(saturation, share_text(saturation)), style)
     cores = at(process, "cores")
     yield Span(" of a core" if cores >= 1 else f" of {cores:g} cores", DIM)
+    wait = rate(view.now, view.earlier, "process.waited")
+    if wait:
+        yield Span(", waits ", DIM)
+        yield Span(share_text(wait), WARN if wait > 0.1 else PLAIN)
     yield Span("   memory ", DIM)
     resident, limit = at(process, "resident"), at(process, "limit")
     full = resident / limit if limit else 0.0

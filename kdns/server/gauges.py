@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from kdns.core.sketch import Recent
 from kdns.server.limits import memory_limit
 from kdns.server.searching import SearchPaths
+from kdns.server.vitals import waited
 from kdns.wire.names import from_text, is_subdomain
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ def declare(service: KdnsService) -> None:
     def counter(name: str, text: str, read: Callable[[], float]) -> None:
         registry.counter(name, text).read_from(read=read)
 
+    counter("kdns_processor_wait_seconds_total", "Seconds that the process could have run and got no core.", waited)
     counter("kdns_answer_table_misses_total", "Queries for which plugins were asked.", lambda: float(room.uses().asked))
     counter("kdns_answer_table_evicted_total", "Finished replies dropped to make room.", lambda: float(room.evicted))
     counter(

@@ -1,10 +1,15 @@
 # -*- test-case-name: tests.server.test_vitals -*-
-"""How busy the process is: which share of the processor that it can use it did use in the last seconds."""
+"""
+How busy the process is: which share of the processor that it can use it did use in the last seconds, and how long it waited for one.
+
+Who is slow and not busy waits: others have the machine's cores, or the control group's quota is used up.
+"""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 from time import process_time
 
 from kdns.server.limits import processor_limit
@@ -14,6 +19,18 @@ PERIOD = 1.0
 
 WINDOW = 10
 """Looks that are remembered: an autoscaler asks every 15 seconds, and a collection of garbage alone shall not scale anything."""
+
+
+SCHEDULING = Path("/proc/self/schedstat")
+"""Where Linux says how long the thread that answers ran and waited."""
+
+
+def waited(file: Path = SCHEDULING) -> float:
+    """Seconds that the thread that answers could have run and got no core; 0 where the kernel does not tell."""
+    try:
+        return int(file.read_text().split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0
 
 
 class Vitals:

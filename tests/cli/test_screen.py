@@ -57,7 +57,7 @@ def a_look(seconds: float = 100.0, **more: object) -> dict[str, Any]:
         ],
         "upstreams": [upstream("10.0.0.10:53"), upstream("10.0.0.11:53", "down", fails=9)],
         "process": {
-            "saturation": 0.52, "cores": 1.0, "resident": 81 << 20, "limit": 170 << 20,
+            "saturation": 0.52, "cores": 1.0, "resident": 81 << 20, "limit": 170 << 20, "waited": seconds / 5,
             "lag": {"bounds": BOUNDS, "counts": [many, 0, 0], "sum": 0.1},
         },
         "waiting": 3,
@@ -107,12 +107,12 @@ class ScreenTests(SynchronousTestCase):
     def test_process(self) -> None:
         """Processor and memory, what waits, and how late timers are."""
         view = after_a_minute()
-        self.assertIn("52.0%] of a core memory 81 MiB of 170 MiB", self.line(view, "Processor"))
+        self.assertIn("52.0%] of a core, waits 20.0% memory 81 MiB of 170 MiB", self.line(view, "Processor"))
         self.assertEqual(
             self.line(view, "Waiting"), "Waiting 3 queries, 12 connections; timers late by 990 us; nothing dropped"
         )
         unlimited = a_look()
-        unlimited["process"] |= {"limit": None, "cores": 0.5}
+        unlimited["process"] |= {"limit": None, "cores": 0.5, "waited": 0.0}
         self.assertIn("of 0.5 cores memory 81 MiB, without a limit", self.line(View(unlimited), "Processor"))
 
     def test_cluster(self) -> None:

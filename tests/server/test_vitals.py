@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.server.vitals import Vitals
+from kdns.server.vitals import Vitals, waited
 
 
 class VitalsTests(SynchronousTestCase):
@@ -73,3 +75,12 @@ class VitalsTests(SynchronousTestCase):
         self.assertEqual(vitals.saturation(), 0.0)
         self.work(vitals, 3, 0.5)
         self.assertAlmostEqual(vitals.saturation(), 0.5)
+
+    def test_waited(self) -> None:
+        """How long it waited for a core is what the kernel says; where it says nothing, 0."""
+        file = Path(self.mktemp())
+        self.assertEqual(waited(file), 0.0)
+        file.write_text("5000000000 1500000000 77\n")
+        self.assertEqual(waited(file), 1.5)
+        file.write_text("?")
+        self.assertEqual(waited(file), 0.0)
