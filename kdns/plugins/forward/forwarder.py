@@ -340,8 +340,9 @@ def _noted(answer: Answer, exchange: _Exchange, metadata: Metadata) -> Answer:
 
 HOP_BY_HOP = frozenset((COOKIE, TCP_KEEPALIVE, PADDING))
 """
-EDNS options that are between a client and this server: they say nothing to an upstream (RFC 7873 section 5, RFC 7828 section 3.2.1,
-RFC 7830 section 3). A cookie would besides make each client's query another one, to be asked on its own as often as somebody likes to.
+EDNS options that are between a client and this server: they say nothing to an upstream (RFC 7873, RFC 7828, RFC 7830).
+
+A cookie would besides make each client's query another one, to be asked on its own as often as somebody likes to.
 """
 
 
