@@ -153,7 +153,7 @@ class Room:
         :param remains: lets go of generations that are dropped; None: at once.
         """
         self.octets = octets
-        self.remains = remains or Remains()
+        self.remains = Remains() if remains is None else remains
         self.young = 0
         self.old = 0
         self.turns = 0

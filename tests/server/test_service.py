@@ -194,6 +194,7 @@ class ReloadTests(ServiceCase):
     def test_large_table(self) -> None:
         """A large table that goes is let go of over some turns, or at the end."""
         remains = self.service.house.remains
+        self.assertIs(self.service.room.remains, remains)
         remains.take(dict.fromkeys(range(DROP_AT_ONCE * 2 + 1)))
         left = []
         while len(remains):
