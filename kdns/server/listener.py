@@ -105,6 +105,10 @@ class Listener:
         ).counter()
         self.repeats = Repeats(house, self._observers_of, self._panicked)
         self._served = Stamp()
+        self.crowd = 1
+        """Of how many replies made by plugins one is told to who samples; a port that finds many queries waiting makes it more than one."""
+
+        self._unsampled = 0
         self._ignored: Counter = self._malformed.counter("ignored")
         self._answered: Counter = self._malformed.counter("answered")
         self.serve(zones)
@@ -313,9 +317,11 @@ class Listener:
             opened.table.put(opened.key, reply or b"", answer.holds, exchange, now)
             if answer.denial is not None:
                 self.repeats.enter_denial(opened.block, self.zones, opened.table, opened.key, exchange, now)
-        sample = self.house.sample
-        if sample is not None and reply is not None and opened.table is not None:
-            sample(opened.key, reply[2:], request.client, 1)
+        if reply is not None and opened.table is not None:
+            self._unsampled += 1
+            if self._unsampled >= self.crowd and self.house.sample is not None:
+                many, self._unsampled = self._unsampled, 0
+                self.house.sample(opened.key, reply[2:], request.client, many)
         return reply
 
     def _panicked(self, when: str) -> None:

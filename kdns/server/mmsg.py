@@ -245,6 +245,7 @@ class MmsgPort:
                 if self._count <= 0:
                     return
                 self._received = clock()
+                self._listener.crowd = self._count + 3 >> 2
             self._serve_rest(started + TURN_SECONDS)
             if self._next < self._count:
                 if self._rest is None:

@@ -12,6 +12,8 @@ from struct import Struct
 from struct import error as _StructError
 from typing import NamedTuple
 
+import msgspec
+
 from kdns.wire.constants import DO, FORMERR, NOTIFY, NOTIMP, OPCODE_MASK, OPT, QR, QUERY, SERVFAIL
 from kdns.wire.names import MAX_NAME, MalformedName, skip_name
 
@@ -46,7 +48,7 @@ class Edns(NamedTuple):
         return bool(self.flags & DO)
 
 
-class Query(NamedTuple):
+class Query(msgspec.Struct, frozen=True, gc=False):
     """A query that may be answered."""
 
     ident: int
