@@ -146,7 +146,7 @@ class Denials:
 
         :return: the reply and what to count for it; None when the plugins must be asked.
         """
-        start = 10 if key[0] != 255 else 11
+        start = 11 if key[:1] == b"\xff" else 10
         groups = self._templates.get(key[:start])
         if groups is None:
             return None
@@ -182,7 +182,7 @@ class Denials:
 
 def head_of(key: bytes) -> int:
     """Octets in front of the question in a key of the answer table."""
-    return 10 if key[0] != 255 else 11
+    return 11 if key[:1] == b"\xff" else 10
 
 
 def cookie_of(key: bytes) -> int:

@@ -97,7 +97,7 @@ class DenialsTests(SynchronousTestCase):
         """The zone itself is asked of the plugins, as is what ends before it would begin."""
         self.here.add(b"")
         self.enter()
-        for query in (key("cluster.local."), key("local."), HEAD + TYPE, HEAD, HEAD[:5]):
+        for query in (key("cluster.local."), key("local."), HEAD + TYPE, HEAD, HEAD[:5], b"", b"\xff"):
             self.assertIsNone(self.found(query), query)
 
     def test_twice(self) -> None:

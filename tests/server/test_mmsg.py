@@ -209,6 +209,21 @@ class MmsgTests(TestCase):
 
         return self.run_with(test())
 
+    def test_fragments(self) -> Deferred[None]:
+        """Datagrams of any few octets keep nothing from what came with them."""
+        opened = self.serve(a_block())
+        sock = self.client(opened)
+
+        async def test() -> None:
+            for size in range(13):
+                sock.send(bytes(size))
+                sock.send(b"\xff" * size)
+                sock.send(asking(size))
+            replies = [reply for reply in await self.replies(sock, 15) if len(reply) > 12]
+            self.assertEqual(sorted(reply[1] for reply in replies), list(range(13)))
+
+        return self.run_with(test())
+
     def test_too_long(self) -> Deferred[None]:
         """A query over 4096 octets is cut, and answered or refused; the next one is not touched by it."""
 
