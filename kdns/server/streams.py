@@ -9,6 +9,7 @@ read, is not read from either.
 
 from __future__ import annotations
 
+from random import random
 from typing import Any
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
@@ -38,6 +39,9 @@ LINGER = 0.5
 
 TURN_SECONDS = 0.001
 """How long the queries of one connection may take in one turn of the reactor; the rest waits for the next."""
+
+LENGTHS = tuple(size.to_bytes(2, "big") for size in range(1024))
+"""The lengths that stand in front of most replies (RFC 1035 section 4.2.2)."""
 
 MOST_AT_ONCE = 65_536
 """Octets of replies that are sent in one piece; then it is seen whether the client takes them."""
@@ -176,7 +180,8 @@ class StreamShell(Protocol, TimeoutMixin):
         family = b"\xff" if ":" in self._client else b""
         told: list[tuple[Any, int]] = []
         durations: tuple[Durations, ...] = ()
-        same = answered = 0
+        same = answered = given = 0
+        sampled = (b"", b"")
         more = False
         while position + 2 <= size and not (self._ended or self._closing):
             if self._in_flight >= factory.most_in_flight or self._blocked:
@@ -198,7 +203,10 @@ class StreamShell(Protocol, TimeoutMixin):
                 self._ask(octets[begin:end], key)
                 continue
             reply, tally, each = found
-            self._write(octets[begin : begin + 2] + reply)
+            self._append(octets[begin : begin + 2], reply)
+            given += 1
+            if random() * given < 1.0:
+                sampled = (key, reply)  # each of them with the same chance, whoever came before
             if tally.durations is durations:
                 same += 1
             else:
@@ -206,8 +214,6 @@ class StreamShell(Protocol, TimeoutMixin):
                 durations, same = tally.durations, 1
             if each:
                 told.append((each, octets[begin] << 8 | octets[begin + 1]))
-            if house.sample is not None:
-                house.sample(key, reply, self._client, 1)
         if not self._ended:
             self._buffer = octets[position:]
         if answered:
@@ -215,6 +221,8 @@ class StreamShell(Protocol, TimeoutMixin):
             if not self._blocked and not self._closing:
                 self.setTimeout(factory.idle)
         self._flush()
+        if given and house.sample is not None:
+            house.sample(*sampled, self._client, given)
         seconds = house.clock() - now
         observe(durations, same, seconds)
         for each, ident in told:
@@ -255,9 +263,15 @@ class StreamShell(Protocol, TimeoutMixin):
 
     def _write(self, reply: bytes) -> None:
         """Send a reply; while queries are taken, together with others."""
-        self._replies += (len(reply).to_bytes(2, "big"), reply)
-        self._octets += len(reply)
-        if not self._taking or self._octets > MOST_AT_ONCE:
+        self._append(reply[:2], reply[2:])
+        if not self._taking:
+            self._flush()
+
+    def _append(self, ident: bytes, reply: bytes) -> None:
+        size = len(reply) + 2
+        self._replies += (LENGTHS[size] if size < len(LENGTHS) else size.to_bytes(2, "big"), ident, reply)
+        self._octets += size
+        if self._octets > MOST_AT_ONCE:
             self._flush()
 
     def _flush(self) -> None:
