@@ -63,7 +63,7 @@ def describe() -> dict[str, Any]:
         "commit": _printed("git", "describe", "--always", "--dirty"),
         "processor": _processor(),
         "cores": os.cpu_count(),
-        "kernel": platform.release(),
+        "kernel": platform.release().partition("-")[0],
         "python": platform.python_version(),
         "twisted": version("twisted"),
         "load average before": round(_BUSY_BEFORE, 2),
