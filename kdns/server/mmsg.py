@@ -43,6 +43,9 @@ BATCH = 64
 MAX_QUERY = 4096
 """Octets of a datagram that are read; a longer query is cut and answered FORMERR."""
 
+_PLACES = tuple((i, i * MAX_QUERY, i * 4 + 2) for i in range(BATCH))
+"""For each datagram of a batch: its number, where its octets begin, and which word of the vectors points at the reply."""
+
 TURN_SECONDS = 0.002
 """
 How long to go on answering when there is always more; the last query begins within it. The reactor calls what was put off to later before
@@ -290,15 +293,9 @@ class MmsgPort:
         told: list[tuple[Any, int]] = []
         durations: tuple[Durations, ...] = ()
         same = 0
-        late = False
-        first = ready = begin  # replies [first, ready) of the batch are to be sent together
-        end = count
+        first, end = begin, count  # replies from *first* on are to be sent together
         clock, since = house.clock, self._received
-        for i in range(begin, count):
-            if late:
-                end = i
-                break
-            start = i * MAX_QUERY
+        for i, start, place in _PLACES[begin:count]:
             key = data[start + 2 : start + lengths[i]]
             entry = young.get(key)
             if entry is None or entry.moves is not moves or now >= entry.until:
@@ -306,15 +303,19 @@ class MmsgPort:
                 if entry is None and key[-12:-8] == COOKIE_OPTION:
                     entry = get(key[:-COOKIE], now)
                 young = table.young
+            tally: Tally
             if entry is not None:
-                if entry.exchange is not None:
-                    self._listener.repeats.prepare(entry, table)
-                reply = entry.next_reply() if entry.replies else entry.reply
-                if entry.cookie:
-                    reply += key[-COOKIE:]
-                tally: Tally = entry.tally  # type: ignore[assignment]  # prepare() made one
-                if entry.each:
-                    told.append((entry.each, i))
+                if entry.plain:
+                    reply = entry.reply
+                else:
+                    if entry.exchange is not None:
+                        self._listener.repeats.prepare(entry, table)
+                    reply = entry.next_reply() if entry.replies else entry.reply
+                    if entry.cookie:
+                        reply += key[-COOKIE:]
+                    if entry.each:
+                        told.append((entry.each, i))
+                tally = entry.tally  # type: ignore[assignment]  # prepare() made one
                 alive.append(reply)
             elif (denied := deny(key, now)) is not None:
                 reply, tally = denied
@@ -322,32 +323,33 @@ class MmsgPort:
             else:
                 missed.append(i)
                 answered = self._miss(i, key)
-                late = clock() > deadline
                 young, moves = table.young, MOVES[0]
                 if answered is None:
                     # Nothing to send from this slot now: what stands before it goes first.
-                    if ready > first:
-                        self._send(first, ready)
-                    first = ready = i + 1
-                    continue
-                kept.append(answered)
-                pointers[i * 4 + 2] = id(answered) + BYTES_HEAD
-                pointers[i * 4 + 3] = len(answered)
-                ready = i + 1
+                    if i > first:
+                        self._send(first, i)
+                    first = i + 1
+                else:
+                    kept.append(answered)
+                    pointers[place] = id(answered) + BYTES_HEAD
+                    pointers[place + 1] = len(answered)
+                if clock() > deadline:
+                    end = i + 1
+                    break
                 continue
-            if not tally.hits:
+            hits = tally.hits
+            tally.hits = hits + 1
+            if not hits:
                 touched.append(tally)
-            tally.hits += 1
             if tally.durations is durations:
                 same += 1
             else:
                 observe(durations, same, clock() - since)
                 durations, same = tally.durations, 1
-            pointers[i * 4 + 2] = id(reply) + BYTES_HEAD
-            pointers[i * 4 + 3] = len(reply)
-            ready = i + 1
-        if ready > first:
-            self._send(first, ready)
+            pointers[place] = id(reply) + BYTES_HEAD
+            pointers[place + 1] = len(reply)
+        if end > first:
+            self._send(first, end)
         observe(durations, same, clock() - since)
         if told:
             self._tell(told, since)

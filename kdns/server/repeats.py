@@ -60,6 +60,7 @@ class Repeats:
                 entry.take_turns(reply[2 : len(reply) - entry.cookie] for reply in replies)
             except Exception:
                 self._panicked("while rendering what takes turns")
+        entry.plain = not (entry.replies or entry.cookie or entry.each)
 
     def _meaning(self, exchange: Exchange) -> tuple[Tally, tuple[EachRepeat, ...]]:
         """What to count for each repetition of an exchange, and whom to tell of it."""

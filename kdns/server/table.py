@@ -48,6 +48,7 @@ class Entry:
         "exchange",
         "moves",
         "noted",
+        "plain",
         "replies",
         "reply",
         "room",
@@ -88,6 +89,8 @@ class Entry:
 
         self.turn = 0
         self.room = room
+        self.plain = False
+        """Whether it is ready to be given, and giving it is giving its reply: no turns, no cookie, nobody to be told."""
 
     def take_turns(self, others: Iterable[bytes]) -> None:
         """Give *others*, which say what the reply said at first, in turn with it."""
