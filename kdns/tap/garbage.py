@@ -4,8 +4,8 @@ When the process looks for cyclic garbage.
 
 Python looks through everything that lives whenever there is a quarter more of it. With full caches that takes 200 ms, several times a
 minute under a flood of new names, and nobody is answered meanwhile. What kdns makes for a query it does not leave in cycles, so there is
-hardly anything to find: young objects are looked through often and in small numbers, old ones every ten minutes, and what the start made
-(modules, configuration, the index) never again.
+hardly anything to find: young objects are looked through often and in small numbers, old ones after ten minutes, and what the start made
+(modules, configuration, the index) never again. As long as a look at the old ones finds next to nothing, the next one comes twice as late.
 
 Only a process that is kdns's own does this; a program that embeds kdns knows best itself.
 """
@@ -22,7 +22,13 @@ NEVER = 1 << 30
 """What keeps Python from looking through the old ones by itself."""
 
 INTERVAL = 600.0
-"""Seconds between two looks through everything."""
+"""Seconds until the first look through everything, and between two when they find something."""
+
+LONGEST = 64 * INTERVAL
+"""Seconds between two looks that found nothing, at most: a bit more than ten hours."""
+
+WORTH = 1000
+"""Objects that a look must find for the next one to come as soon again; they are less than 1 MiB."""
 
 
 class GarbagePlan:
@@ -38,6 +44,7 @@ class GarbagePlan:
         self._gc = collector
         self._before: tuple[int, int, int] | None = None
         self._call: Any = None
+        self._interval = INTERVAL
 
     def start(self) -> None:
         """
@@ -51,11 +58,13 @@ class GarbagePlan:
         self._gc.set_threshold(YOUNG, MIDDLE, NEVER)
         self._gc.freeze()
         self._gc.enable()
-        self._call = self._reactor.callLater(INTERVAL, self._again)
+        self._interval = INTERVAL
+        self._call = self._reactor.callLater(self._interval, self._again)
 
     def _again(self) -> None:
-        self._call = self._reactor.callLater(INTERVAL, self._again)
-        self._gc.collect()
+        worth = self._gc.collect() >= WORTH
+        self._interval = INTERVAL if worth else min(2 * self._interval, LONGEST)
+        self._call = self._reactor.callLater(self._interval, self._again)
 
     def stop(self) -> None:
         """Leave it to Python again."""

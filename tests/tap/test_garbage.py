@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.tap.garbage import INTERVAL, NEVER, GarbagePlan
+from kdns.tap.garbage import INTERVAL, LONGEST, NEVER, WORTH, GarbagePlan
 
 
 class Collector:
@@ -16,6 +18,7 @@ class Collector:
         self.collected: list[int] = []
         self.frozen = False
         self.enabled = False
+        self.found = WORTH
 
     def get_threshold(self) -> tuple[int, int, int]:
         """What is set."""
@@ -26,9 +29,10 @@ class Collector:
         young, middle, old = threshold
         self.threshold = (young, middle, old)
 
-    def collect(self, generation: int = 2) -> None:
+    def collect(self, generation: int = 2) -> int:
         """Remember how far it went."""
         self.collected.append(generation)
+        return self.found
 
     def enable(self) -> None:
         """Remember."""
@@ -41,6 +45,13 @@ class Collector:
     def unfreeze(self) -> None:
         """Forget."""
         self.frozen = False
+
+
+def due(clock: Clock) -> float:
+    """Seconds until the one call that is planned."""
+    (call,) = clock.getDelayedCalls()
+    planned: Any = call  # Twisted's annotation of DelayedCall.getTime cannot be called
+    return float(planned.getTime() - clock.seconds())
 
 
 class GarbagePlanTests(SynchronousTestCase):
@@ -60,3 +71,19 @@ class GarbagePlanTests(SynchronousTestCase):
         plan.stop()
         self.assertEqual((collector.threshold, collector.frozen), ((700, 10, 10), False))
         self.assertEqual(clock.getDelayedCalls(), [])
+
+    def test_in_vain(self) -> None:
+        """A look that finds next to nothing is repeated later and later, up to a limit, until one finds something."""
+        clock, collector = Clock(), Collector()
+        collector.found = WORTH - 1
+        plan = GarbagePlan(clock, collector)
+        plan.start()
+        waits = []
+        for _ in range(9):
+            waits.append(due(clock))
+            clock.advance(waits[-1])
+        self.assertEqual(waits, [INTERVAL * 2**number for number in range(7)] + [LONGEST] * 2)
+        collector.found = WORTH
+        clock.advance(LONGEST)
+        self.assertEqual(due(clock), INTERVAL)
+        plan.stop()
