@@ -37,8 +37,8 @@ SLACK = 0.1
 DEFAULT_LIMIT = 170 * MEBI
 """Octets; the limit in the manifests of clusters."""
 
-HIT, MISS, FORWARDED = 12e-6, 90e-6, 180e-6
-"""Seconds of a core for an answer from the table, one that is made anew, one from an upstream: rows hot, wide and miss of the benchmark."""
+HIT, MISS, FORWARDED = 10e-6, 90e-6, 105e-6
+"""Seconds of a core for an answer from the table, one that is made anew, one from an upstream; see docs/performance.md."""
 
 SHARE_MISSED, SHARE_FORWARDED = 0.15, 0.05
 """Of all queries, where nothing else is known; the rest is answered from the table."""
