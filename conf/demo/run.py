@@ -34,6 +34,9 @@ The demo answers on 127.0.0.1, port {PORT}, over UDP and TCP. In another termina
     curl http://127.0.0.1:{READY_PORT}/ready
     curl -s http://127.0.0.1:{METRICS_PORT}/metrics | grep coredns_dns_requests_total
 
+    .venv/bin/kdns status                                                   # what it does, live; q ends it
+    .venv/bin/kdns explain nothing.shop.svc.cluster.local                   # why a name answers as it does
+
 Edit {CLUSTER}/web.yaml and ask again after two seconds. Ctrl-C ends it.
 """
 
