@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kdns.core.answer import Denial
+from kdns.core.stamps import stand
 from kdns.core.tally import Tally
 
 COOKIE_OPTION = b"\x00\x0a\x00\x08"
@@ -72,12 +73,7 @@ class Template:
 
     def stands(self, now: float) -> bool:
         """Whether it may still be used."""
-        if now >= self.until:
-            return False
-        for stamp, version in self.noted:  # noqa: SIM110  # a generator costs more than all the rest of this
-            if stamp.version != version:
-                return False
-        return True
+        return now < self.until and stand(self.noted)
 
 
 class Denials:
@@ -158,11 +154,8 @@ class Denials:
             template = templates.get(key[zone:end])
             if template is None or template.cookie != len(key) - end:
                 continue
-            if now >= template.until:
+            if not template.stands(now):
                 return None
-            for stamp, version in template.noted:
-                if stamp.version != version:
-                    return None
             front = zone - start
             if front > template.longest or not template.covers(key[start:zone].lower()):
                 return None

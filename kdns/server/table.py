@@ -18,7 +18,7 @@ from typing import NamedTuple
 from kdns.core.answer import Holds, Scope
 from kdns.core.observe import EachRepeat, Exchange
 from kdns.core.remains import Remains
-from kdns.core.stamps import MOVES, Noted
+from kdns.core.stamps import MOVES, Noted, stand
 from kdns.core.tally import Tally
 from kdns.server.denials import COOKIE, COOKIE_OPTION, Denials
 from kdns.wire.ageing import aged, ttl_places
@@ -254,10 +254,7 @@ class AnswerTable:
         if now < entry.end and (now < entry.until or entry.count_down(now)):
             if entry.moves is MOVES[0]:
                 return entry
-            for stamp, version in entry.noted:
-                if stamp.version != version:
-                    break
-            else:
+            if stand(entry.noted):
                 entry.moves = MOVES[0]
                 return entry
         self._room.outdated += 1

@@ -17,11 +17,9 @@ from kdns.cluster.objects import Endpoint, EndpointSlice, ImportKind, Port, Serv
 from kdns.core.stamps import Noted
 from kdns.plugins.kubernetes.config import PODS_DISABLED, PODS_VERIFIED, Config
 from kdns.plugins.kubernetes.names import Parsed, Shape, address_label, pod_address, pod_labels
+from kdns.wire.names import MAX_LABEL
 
 _SVC, _POD = b"\x03svc", b"\x03pod"
-
-MAX_LABEL = 63
-"""Octets of a label (RFC 1035 section 2.3.4)."""
 
 
 class Item(NamedTuple):
