@@ -8,6 +8,7 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
+from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.task import Clock
 
 from kdns.core.answer import Answer
@@ -20,6 +21,19 @@ from kdns.plugins.seam import Block, Directive, House, Keeper, Site
 from kdns.wire.constants import IN, RD, A
 from kdns.wire.names import spelled_from_text
 from kdns.wire.query import Edns
+
+
+class Datagrams(DatagramProtocol):
+    """A client's socket that keeps what comes."""
+
+    transport: Any  # Twisted's own annotations cannot be called
+
+    def __init__(self) -> None:
+        self.received: list[bytes] = []
+
+    def datagramReceived(self, datagram: bytes, addr: object) -> None:
+        """Keep it."""
+        self.received.append(datagram)
 
 
 class FakeServer:

@@ -9,13 +9,13 @@ from random import Random
 from typing import Any, cast
 
 import dns.message
-from twisted.internet.protocol import DatagramProtocol
 
 from kdns.admin.offered import commands_of
 from kdns.plugins.seam import House
 from kdns.server.assembly import read_text
 from kdns.server.service import KdnsService
 from kdns.testing.memory import MemoryReactor
+from tests.support import Datagrams
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,17 +26,6 @@ ENVIRONMENT = {
     "METRICS_PORT": "9153",
     "DEMO": str(ROOT / "conf" / "demo"),
 }
-
-
-class _Client(DatagramProtocol):
-    transport: Any  # Twisted's own annotations cannot be called
-
-    def __init__(self) -> None:
-        self.received: list[bytes] = []
-
-    def datagramReceived(self, datagram: bytes, addr: object) -> None:
-        """Keep it."""
-        self.received.append(datagram)
 
 
 class World:
@@ -100,7 +89,7 @@ class World:
 
     def ask(self, name: str, qtype: str = "A", *, server: str = "127.0.0.1", edns: bool = False) -> dns.message.Message:
         """What the server says to a client."""
-        client = _Client()
+        client = Datagrams()
         port = self.reactor.listenUDP(0, client, "127.0.0.1")
         client.transport.write(dns.message.make_query(name, qtype, use_edns=edns).to_wire(), (server, 1053))
         self.until(lambda: client.received)

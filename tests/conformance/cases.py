@@ -9,11 +9,13 @@ What is wanted of a case is what CoreDNS answered; where a newer release of it a
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from twisted.internet.defer import Deferred
 
 HERE = Path(__file__).parent
 CASES = HERE / "cases"
@@ -105,3 +107,19 @@ def case_file(name: str) -> CaseFile:
         document.get("api") == "unreachable",
         tuple(cases),
     )
+
+
+def add_tests(case: Any, names: Iterable[str], said: str) -> None:
+    """
+    Give a test case a test for each file of cases, which runs its coroutine ``check(name)``.
+
+    :param said: what becomes of every case of a file.
+    """
+    for name in names:
+
+        def test(self: Any, name: str = name) -> Deferred[None]:
+            return Deferred.fromCoroutine(self.check(name))
+
+        test.__doc__ = f"Every case of {name}.json {said}"
+        test.__name__ = f"test_{name.replace('-', '_')}"
+        setattr(case, test.__name__, test)

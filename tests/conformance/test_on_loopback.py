@@ -21,7 +21,7 @@ from kdns.server.assembly import read_text
 from kdns.server.service import KdnsService
 from kdns.testing.apiserver import COREDNS, LIST_AND_WATCH, ApiServer, Login, User
 from kdns.testing.upstream import FakeUpstream, UpstreamServer
-from tests.conformance.cases import CASES, CLUSTER, case_file
+from tests.conformance.cases import CASES, CLUSTER, add_tests, case_file
 from tests.conformance.client import compare, query, tell
 from tests.conformance.world import OWN_ADDRESS, filled
 
@@ -162,16 +162,4 @@ class GoldenOnLoopbackTests(TestCase):
         return Deferred.fromCoroutine(self.check("default", tls=True))
 
 
-def _add_tests() -> None:
-    for name in CLUSTER:
-
-        def test(self: GoldenOnLoopbackTests, name: str = name) -> Deferred[None]:
-            return Deferred.fromCoroutine(self.check(name))
-
-        test.__doc__ = f"Every case of {name}.json is answered as wanted."
-        method = f"test_{name.replace('-', '_')}"
-        test.__name__ = method
-        setattr(GoldenOnLoopbackTests, method, test)
-
-
-_add_tests()
+add_tests(GoldenOnLoopbackTests, CLUSTER, "is answered as wanted.")

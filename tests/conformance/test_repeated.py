@@ -30,7 +30,7 @@ from kdns.server.denials import Denials
 from kdns.server.service import KdnsService
 from kdns.server.table import AnswerTable, Room
 from kdns.testing.upstream import FakeUpstream, UpstreamServer
-from tests.conformance.cases import CASES, CLUSTER, OTHERS, Case, CaseFile, case_file
+from tests.conformance.cases import CASES, CLUSTER, OTHERS, Case, CaseFile, add_tests, case_file
 from tests.conformance.client import Told, compare, query, tell
 from tests.conformance.test_on_loopback import PAGES
 from tests.conformance.world import OWN_ADDRESS, filled
@@ -448,16 +448,4 @@ def _names() -> Iterable[str]:
     return [name for name in (*CLUSTER, *OTHERS) if name not in FILES_LEFT_OUT]
 
 
-def _add_tests() -> None:
-    for name in _names():
-
-        def test(self: GoldenRepeatedTests, name: str = name) -> Deferred[None]:
-            return Deferred.fromCoroutine(self.check(name))
-
-        test.__doc__ = f"Every case of {name}.json is answered alike, cold and hot, over each way."
-        method = f"test_{name.replace('-', '_')}"
-        test.__name__ = method
-        setattr(GoldenRepeatedTests, method, test)
-
-
-_add_tests()
+add_tests(GoldenRepeatedTests, _names(), "is answered alike, cold and hot, over each way.")

@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 from twisted.internet.interfaces import IAddress
-from twisted.internet.protocol import ClientFactory, DatagramProtocol, Protocol
+from twisted.internet.protocol import ClientFactory, Protocol
 from twisted.protocols.basic import Int16StringReceiver
 
 from kdns.corefile.loader import Corefile
@@ -21,6 +21,7 @@ from kdns.testing.apiserver.credentials import Login, write_kubeconfig
 from kdns.testing.memory import MemoryReactor
 from kdns.testing.upstream import FakeUpstream, UpstreamServer
 from tests.conformance.cases import CASES, CaseFile
+from tests.support import Datagrams
 
 EPOCH = 1_700_000_000.0
 """Where the time of the memory reactor begins, so that serials are Unix times."""
@@ -46,17 +47,6 @@ def filled(corefile: str, places: Mapping[str, str]) -> str:
     for name, value in places.items():
         text = text.replace("{{" + name + "}}", value)
     return text
-
-
-class _Datagrams(DatagramProtocol):
-    transport: Any  # Twisted's own annotations cannot be called
-
-    def __init__(self) -> None:
-        self.received: list[bytes] = []
-
-    def datagramReceived(self, datagram: bytes, addr: object) -> None:
-        """Keep it."""
-        self.received.append(datagram)
 
 
 class _Stream(Int16StringReceiver):
@@ -176,7 +166,7 @@ class MemoryWorld:
         return self._ask_stream(message, source, to)
 
     def _ask_datagram(self, message: bytes, source: str, to: str) -> tuple[bytes | None, int]:
-        client = _Datagrams()
+        client = Datagrams()
         port = self.reactor.listenUDP(0, client, source, 65535)
         client.transport.write(message, (to, SERVER[1]))
         self._wait(lambda: bool(client.received), PATIENCE)

@@ -15,9 +15,9 @@ from kdns.server.assembly import read_text
 from kdns.server.service import DROP_AT_ONCE, KdnsService
 from kdns.server.sockets import CannotListen
 from kdns.testing.memory import MemoryReactor
-from tests.conformance.world import _Datagrams
 from tests.server import plugins
 from tests.server.support import a_house
+from tests.support import Datagrams
 
 SAY = "tests.server.plugins.Say"
 
@@ -71,7 +71,7 @@ class ServiceCase(SynchronousTestCase):
 
     def said(self, port: int = 1053, host: str = "127.0.0.1") -> str | None:
         """What the server says at an address; None when nobody is there."""
-        client = _Datagrams()
+        client = Datagrams()
         mine = self.reactor.listenUDP(0, client, "127.0.0.1")
         client.transport.write(dns.message.make_query("web.", "TXT").to_wire(), (host, port))
         self.reactor.settle()
