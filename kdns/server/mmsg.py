@@ -28,7 +28,7 @@ from kdns.core.request import Transport
 from kdns.core.stamps import MOVES
 from kdns.core.tally import Durations, Tally
 from kdns.server.addresses import unpack_sockaddr
-from kdns.server.denials import COOKIE, COOKIE_OPTION
+from kdns.server.denials import COOKIE
 from kdns.server.late import LateReplies, send_all
 from kdns.server.listener import Listener
 from kdns.server.msghdr import BYTES_HEAD, CONTROL, HEAD, IOVEC, MSGHDR, NAME, address_of
@@ -284,7 +284,7 @@ class MmsgPort:
         lengths = buffers.in_words[14::16].tolist()
         table = self._table
         young, moves = table.young, MOVES[0]
-        get, deny = table.get, table.denials.find
+        find, deny = table.find, table.denials.find
         house = self._listener.house
         touched = house.tallies.touched
         alive: list[bytes] = []  # what is sent must stay in memory until it is
@@ -299,9 +299,7 @@ class MmsgPort:
             key = data[start + 2 : start + lengths[i]]
             entry = young.get(key)
             if entry is None or entry.moves is not moves or now >= entry.until:
-                entry = get(key, now)
-                if entry is None and key[-12:-8] == COOKIE_OPTION:
-                    entry = get(key[:-COOKIE], now)
+                entry = find(key, now)
                 young = table.young
             tally: Tally
             if entry is not None:
