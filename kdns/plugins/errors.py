@@ -8,7 +8,6 @@ that no block takes is none. When an upstream is silent every query to it fails,
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +15,7 @@ from twisted.logger import Logger, LogLevel
 
 from kdns.core.failure import RcodeOnly, ResolutionFailed
 from kdns.core.observe import Exchange, Repeat
-from kdns.core.regexp import compile_regexp
+from kdns.core.regexp import Regexp
 from kdns.corefile.dispenser import Dispenser
 from kdns.corefile.values import format_duration, parse_duration, parse_int
 from kdns.plugins.budget import LineBudget, held_lines
@@ -28,7 +27,7 @@ from kdns.wire.names import to_text
 log = Logger(namespace="plugin/errors")
 
 MOST_MATCHED = 4096
-"""Characters of a failure's text that expressions see; Python's matching may take long on long texts."""
+"""Characters of a failure's text that expressions see: matching takes time in proportion to the length of the text."""
 
 BUDGET = 100
 """Lines a second, unless the Corefile says another number. Nobody reads more, and each costs as much as some queries."""
@@ -112,7 +111,7 @@ def _consolidation(tokens: Dispenser) -> Consolidation:
     words = tokens.args(2, 4)
     try:
         period = parse_duration(words[0])
-        compile_regexp(words[1])
+        Regexp(words[1])
     except ValueError as error:
         raise tokens.error(str(error)) from None
     level, show_first = "error", False
@@ -193,17 +192,17 @@ class Summary:
 
     config: Consolidation
     reactor: Any
-    _pattern: re.Pattern[str] = field(init=False)
+    _regexp: Regexp = field(init=False)
     _count: int = field(default=0, init=False)
     _end: Any = field(default=None, init=False)
     _stopped: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
-        self._pattern = compile_regexp(self.config.expression)
+        self._regexp = Regexp(self.config.expression)
 
     def fits(self, text: str) -> bool:
         """Whether a failure with this text is one of them; none is after the end."""
-        return not self._stopped and self._pattern.search(text[:MOST_MATCHED]) is not None
+        return not self._stopped and self._regexp.found_in(text[:MOST_MATCHED])
 
     def count(self, exchange: Exchange, failure: ResolutionFailed) -> None:
         """Count one."""
