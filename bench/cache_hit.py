@@ -23,9 +23,9 @@ from kdns.core.chain import Next, chain
 from kdns.core.reply import render_reply
 from kdns.core.request import Request, Server, Transport
 from kdns.corefile.keys import Zone
+from kdns.plugin.seam import Block, BlockBuilder, ServerContext
 from kdns.plugins.cache.build import CacheDirective
 from kdns.plugins.cache.config import CacheConfig, Limits
-from kdns.plugins.seam import Block, House, Site
 from kdns.wire.constants import IN, RA, RD, A
 from kdns.wire.message import scan
 from kdns.wire.names import from_text
@@ -52,7 +52,7 @@ class _Upstream:
     def answer(self, request: Request, next: Next) -> Answer:
         section = [Record(request.spelled, A, IN, TTL, bytes((192, 0, 2, n))) for n in range(ADDRESSES)]
         message = render(1, 0x8180, request.question, (section, (), ()), b"", 65535, 65535)
-        return Answer(flags=RA, relayed=scan(message), holds=FROM_UPSTREAM)
+        return Answer(flags=RA, relayed=scan(message), validity=FROM_UPSTREAM)
 
 
 def _request(text: str, server: Server) -> Request:
@@ -61,11 +61,11 @@ def _request(text: str, server: Server) -> Request:
 
 
 def _kdns(texts: list[str], clock: Clock) -> tuple[Callable[[int], object], Callable[[int], object]]:
-    house = House(clock, clock=clock.seconds)
-    site = Site(house, Block((), frozenset()), 0)
+    context = ServerContext(clock, clock=clock.seconds)
+    builder = BlockBuilder(context, Block((), frozenset()), 0)
     limits = Limits(9984, TTL, 5, 9984 * 2048)
-    CacheDirective().build(CacheConfig((Zone(b"\x00", "."),), limits, limits), site)
-    ask = chain([*site.links, _Upstream()])
+    CacheDirective().build(CacheConfig((Zone(b"\x00", "."),), limits, limits), builder)
+    ask = chain([*builder.links, _Upstream()])
     requests = [_request(text, _Listener()) for text in texts]
     for request in requests:
         ask(request)

@@ -27,11 +27,11 @@ from kdns.core.chain import attempt
 from kdns.core.observe import Exchange
 from kdns.core.reply import render_reply
 from kdns.core.request import Transport, request_from
+from kdns.plugin.seam import ServerContext
 from kdns.plugins.kubernetes.cluster import LiveCluster
-from kdns.plugins.seam import House
 from kdns.server.assembly import assemble, read_text
 from kdns.server.listener import Listener
-from kdns.server.table import ENTRY_OCTETS, AnswerTable, Room
+from kdns.server.table import ENTRY_OCTETS, AnswerTable, TableBudget
 from kdns.wire.query import Query, read_query
 
 COREFILE = """\
@@ -72,7 +72,7 @@ class World(NamedTuple):
     """A listener with its table."""
 
     listener: Listener
-    room: Room
+    room: TableBudget
     table: AnswerTable
 
     def miss(self, message: bytes) -> None:
@@ -83,15 +83,15 @@ class World(NamedTuple):
 
     def hit(self, key: bytes) -> bytes:
         """What a port does for a reply that is in the table, but for the sending."""
-        house = self.listener.house
-        entry = self.table.get(key, house.clock())
+        context = self.listener.context
+        entry = self.table.get(key, context.clock())
         assert entry is not None, "it was entered"
         if entry.exchange is not None:
-            self.listener.repeats.prepare(entry, self.table)
+            self.listener.replay.prepare(entry, self.table)
         tally = entry.tally
         assert tally is not None, "prepare() made one"
         if not tally.hits:
-            house.tallies.touched.append(tally)
+            context.tallies.touched.append(tally)
         tally.hits += 1
         return entry.next_reply() if entry.replies else entry.reply
 
@@ -100,15 +100,15 @@ def world(folder: Path, services: int) -> World:
     """Assemble a listener; nothing is opened, and only the cluster is started."""
     Path(folder, "all.yaml").write_text(manifests(services))
     reactor = Clock()
-    house = House(reactor, kernel_sockets=False)
-    configuration = assemble(read_text(COREFILE.format(manifests=folder), {}), house)
+    context = ServerContext(reactor, kernel_sockets=False)
+    configuration = assemble(read_text(COREFILE.format(manifests=folder), {}), context)
     (cluster,) = (resource for resource in configuration.resources if isinstance(resource, LiveCluster))
     cluster.start()
     while not cluster.synced:
         reactor.advance(0.01)  # manifests are entered a part in each turn
     (zones,) = configuration.endpoints.values()
-    room = Room(1 << 30)
-    return World(Listener(house, "dns://:5300", zones), room, room.table())
+    room = TableBudget(1 << 30)
+    return World(Listener(context, "dns://:5300", zones), room, room.table())
 
 
 def asked(kind: str, count: int, round_: int) -> list[bytes]:
@@ -159,13 +159,13 @@ def each(work: Callable[[Any], Any], things: Sequence[Any]) -> tuple[float, list
 def stages(here: World, kind: str, count: int, round_: int) -> dict[str, float]:
     """Microseconds of each stage of a miss and of a hit, the stages one after the other over many queries."""
     listener = here.listener
-    house = listener.house
+    context = listener.context
     here.room.clear()
     messages = asked(kind, count, 2 * round_ + 1)
     took: dict[str, float] = {}
 
     def request(query: Query) -> Any:
-        return request_from(query, Transport.UDP, CLIENT, 4000, "127.0.0.1", house.clock(), 40, listener)
+        return request_from(query, Transport.UDP, CLIENT, 4000, "127.0.0.1", context.clock(), 40, listener)
 
     def finish(pair: tuple[Any, tuple[Any, Any, Any], Any, bytes]) -> Exchange:
         chosen, answer, reply = pair[1], pair[2], pair[3]
@@ -186,7 +186,7 @@ def stages(here: World, kind: str, count: int, round_: int) -> dict[str, float]:
     def put(pair: tuple[bytes, Exchange]) -> None:
         message, exchange = pair
         reply = exchange.reply or b""
-        assert here.table.put(message[2:], reply, exchange.answer.holds, exchange, house.clock()), "it holds"
+        assert here.table.put(message[2:], reply, exchange.answer.validity, exchange, context.clock()), "it holds"
 
     took["table.put"], _ = each(put, list(zip(messages, exchanges, strict=True)))
     keys = [message[2:] for message in messages]

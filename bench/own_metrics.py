@@ -19,11 +19,11 @@ from kdns.cluster.changes import Upsert
 from kdns.cluster.index import ClusterIndex
 from kdns.cluster.objects import Namespace
 from kdns.core.metrics import TIME_BUCKETS
+from kdns.plugin.seam import ServerContext
 from kdns.plugins.prometheus.page import MetricsPage
 from kdns.plugins.prometheus.process import ProcessMetrics
-from kdns.plugins.seam import House
-from kdns.server.askers import Askers
-from kdns.server.searching import SearchPaths
+from kdns.server.search_path import SearchPaths
+from kdns.server.top_talkers import TopTalkers
 from kdns.tap.garbage import MIDDLE, NEVER, YOUNG
 from kdns.wire.names import from_text
 
@@ -59,17 +59,17 @@ class Turns:
 def page(series: int, tallies: int) -> tuple[int, list[float]]:
     """Octets of a page, and how long each turn took that it was made in."""
     turns = Turns()
-    house = House(turns, clock=time.monotonic)
-    histograms = house.registry.histogram("kdns_bench_seconds", "Many.", TIME_BUCKETS, ["server", "zone", "rcode"])
+    context = ServerContext(turns, clock=time.monotonic)
+    histograms = context.registry.histogram("kdns_bench_seconds", "Many.", TIME_BUCKETS, ["server", "zone", "rcode"])
     for number in range(series // (len(TIME_BUCKETS) + 3)):
         histograms.histogram("dns://:53", f"zone-{number}.example.", "NOERROR").observe(0.001 * (number % 50))
-    counters = house.registry.counter("kdns_bench_total", "Many.", ["number"])
+    counters = context.registry.counter("kdns_bench_total", "Many.", ["number"])
     for number in range(tallies):
-        tally = house.tallies.tally((counters.counter(str(number % 100)), histograms.histogram("", "", str(number))
+        tally = context.tallies.tally((counters.counter(str(number % 100)), histograms.histogram("", "", str(number))
                                      .again(1.0) if number < 100 else counters.counter(str(number % 99))))  # fmt: skip
         tally.hits = 1
-        house.tallies.touched.append(tally)
-    made = MetricsPage(house, ProcessMetrics())
+        context.tallies.touched.append(tally)
+    made = MetricsPage(context, ProcessMetrics())
     gc.set_threshold(YOUNG, MIDDLE, NEVER)
     gc.freeze()
     waiting: Any = turns.turn(made)
@@ -83,10 +83,10 @@ def page(series: int, tallies: int) -> tuple[int, list[float]]:
 def sample(hot: bool, times: int) -> float:
     """Microseconds of processor time for a sample: of a name that exists, or of one that a search path made up."""
     chance = Random(1)
-    askers, index = Askers(time.monotonic), ClusterIndex()
+    talkers, index = TopTalkers(time.monotonic), ClusterIndex()
     for number in range(20):
         index.apply(Upsert(Namespace(b"ns%d" % number)), 0.0)
-    askers.serve(SearchPaths([(from_text("cluster.local"), index)]))
+    talkers.serve(SearchPaths([(from_text("cluster.local"), index)]))
     head, tail = b"\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00", b"\x00\x01\x00\x01"
     front = "service-{}" if hot else "api-{}.example.com"
     names = [f"{front.format(chance.randrange(3000))}.ns{number % 20}.svc.cluster.local" for number in range(times)]
@@ -96,7 +96,7 @@ def sample(hot: bool, times: int) -> float:
     reply = bytes((0x85, 0x80 if hot else 0x83)) + bytes(80)
     began = time.process_time()
     for query, client in queries:
-        askers.sample(query, reply, client, 32)
+        talkers.sample(query, reply, client, 32)
     return (time.process_time() - began) / times * 1e6
 
 

@@ -1,5 +1,5 @@
 # -*- test-case-name: tests.plugins -*-
-"""What tests of plugins share: requests as a listener would make them, a house on a test clock, and directives from a Corefile."""
+"""What tests of plugins share: requests as a listener would make them, a context on a test clock, and directives from a Corefile."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kdns.core.request import Metadata, Request, Transport
 from kdns.corefile.dispenser import Dispenser
 from kdns.corefile.keys import server_keys
 from kdns.corefile.parser import Surroundings, parse
-from kdns.plugins.seam import Block, Directive, House, Keeper, Site
+from kdns.plugin.seam import Block, BlockBuilder, Directive, Keeper, ServerContext
 from kdns.wire.constants import IN, RD, A
 from kdns.wire.names import spelled_from_text
 from kdns.wire.query import Edns
@@ -87,9 +87,9 @@ def a_request(
     )
 
 
-def a_house(clock: Clock, **settings: Any) -> House:
-    """A house whose clocks are the test's and whose chance is always the same."""
-    return House(
+def a_house(clock: Clock, **settings: Any) -> ServerContext:
+    """A context whose clocks are the test's and whose chance is always the same."""
+    return ServerContext(
         clock,
         clock=clock.seconds,
         wall=lambda: 1_700_000_000.0 + clock.seconds(),
@@ -113,13 +113,15 @@ def parsed(directive: Directive, corefile: str) -> Any:
     return directive.parse(words[directive.name], block)
 
 
-def built(directive: Directive, corefile: str, house: House, kept: Keeper | None = None, **changes: Any) -> Site:
-    """The site of the first block of a Corefile after *directive* has contributed to it; *changes* are to the block."""
+def built(
+    directive: Directive, corefile: str, context: ServerContext, kept: Keeper | None = None, **changes: Any
+) -> BlockBuilder:
+    """The builder of the first block of a Corefile after *directive* has contributed to it; *changes* are to the block."""
     block, words = blocks_of(corefile, (directive.name, "whoami"))[0]
     block = replace(block, **changes)
-    site = Site(house, block, 0, kept=kept or Keeper())
-    directive.build(directive.parse(words[directive.name], block), site)
-    return site
+    builder = BlockBuilder(context, block, 0, kept=kept or Keeper())
+    directive.build(directive.parse(words[directive.name], block), builder)
+    return builder
 
 
 def now(reply: Reply) -> Answer:

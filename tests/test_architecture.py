@@ -19,12 +19,13 @@ BELOW: dict[str, frozenset[str]] = {
     "core": frozenset({"wire"}),
     "cluster": frozenset({"wire", "core"}),
     "corefile": frozenset({"wire", "core"}),
-    "plugins": frozenset({"wire", "core", "cluster", "corefile"}),
-    "server": frozenset({"wire", "core", "cluster", "corefile", "plugins"}),
-    "admin": frozenset({"wire", "core", "cluster", "corefile", "plugins", "server"}),
-    "tap": frozenset({"wire", "core", "cluster", "corefile", "plugins", "server", "admin"}),
-    "embed": frozenset({"wire", "core", "cluster", "corefile", "plugins", "server"}),
-    "cli": frozenset({"wire", "core", "cluster", "corefile", "plugins", "server", "admin", "tap"}),
+    "plugin": frozenset({"wire", "core", "corefile"}),
+    "plugins": frozenset({"wire", "core", "cluster", "corefile", "plugin"}),
+    "server": frozenset({"wire", "core", "cluster", "corefile", "plugin", "plugins"}),
+    "admin": frozenset({"wire", "core", "cluster", "corefile", "plugin", "plugins", "server"}),
+    "tap": frozenset({"wire", "core", "cluster", "corefile", "plugin", "plugins", "server", "admin"}),
+    "embed": frozenset({"wire", "core", "cluster", "corefile", "plugin", "plugins", "server"}),
+    "cli": frozenset({"wire", "core", "cluster", "corefile", "plugin", "plugins", "server", "admin", "tap"}),
 }
 """What each room may import besides itself; ``kdns.testing`` may import anything."""
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.cluster.finding import find_credentials
+from kdns.plugin.registry import BUILT_IN
+from kdns.plugin.seam import ServerContext
 from kdns.plugins.kubernetes import cluster
-from kdns.plugins.registry import BUILT_IN
-from kdns.plugins.seam import House
 from kdns.server.assembly import Configuration, assemble, read_text
 from kdns.testing.certificates import Authority
 from kdns.testing.memory import MemoryReactor
@@ -74,8 +74,8 @@ class CorefileTests(SynchronousTestCase):
         """Assemble a text or a file; whatever this machine's resolv.conf says stays out of it."""
         text = corefile.read_text(encoding="utf-8") if isinstance(corefile, Path) else corefile
         text = text.replace("/etc/resolv.conf", str(self.folder / "resolv.conf"))
-        house = House(MemoryReactor(), environ=ENVIRONMENT, kernel_sockets=False)
-        return assemble(read_text(text, ENVIRONMENT), house)
+        context = ServerContext(MemoryReactor(), environ=ENVIRONMENT, kernel_sockets=False)
+        return assemble(read_text(text, ENVIRONMENT), context)
 
     def test_examples(self) -> None:
         """Each example on a plugin's page and in the README is a Corefile that kdns takes."""
@@ -183,7 +183,7 @@ class PluginTests(SynchronousTestCase):
         from mypy import api
 
         module = self.folder / "sinkhole.py"
-        check = "\nfrom kdns.plugins.seam import Directive\n\n_: Directive = directive\n"
+        check = "\nfrom kdns.plugin.seam import Directive\n\n_: Directive = directive\n"
         module.write_text(self.texts["python"] + check)
         cache = str(ROOT / ".mypy_cache")
         out, _, status = api.run(["--config-file", str(ROOT / "pyproject.toml"), f"--cache-dir={cache}", str(module)])
@@ -193,8 +193,8 @@ class PluginTests(SynchronousTestCase):
         """The page's Corefile finds it by its short name, and the same with its dotted name does the same."""
         for corefile in (self.texts["corefile"], self.texts["corefile"].replace("sinkhole", "sinkhole.directive")):
             reactor = MemoryReactor()
-            configuration = assemble(read_text(corefile, {}), House(reactor, kernel_sockets=False))
-            names = [link.name for link in configuration.sites[0].links]
+            configuration = assemble(read_text(corefile, {}), ServerContext(reactor, kernel_sockets=False))
+            names = [link.name for link in configuration.builders[0].links]
             self.assertEqual(names, ["sinkhole", "cache", "hosts"])
 
     def test_answers(self) -> None:
@@ -204,8 +204,8 @@ class PluginTests(SynchronousTestCase):
         from kdns.embed import corefile_resolver
 
         reactor = MemoryReactor()
-        house = House(reactor, clock=reactor.seconds, kernel_sockets=False)
-        resolver = corefile_resolver(reactor, self.texts["corefile"], environment={}, house=house)
+        context = ServerContext(reactor, clock=reactor.seconds, kernel_sockets=False)
+        resolver = corefile_resolver(reactor, self.texts["corefile"], environment={}, context=context)
         self.failureResultOf(resolver.lookupAddress("x.ads.example"), DNSNameError)
         answers, _, _ = self.successResultOf(resolver.lookupAddress("www.example.org"))
         self.assertEqual(len(answers), 1)
@@ -217,7 +217,7 @@ class PluginTests(SynchronousTestCase):
         for words, text in ((" a..b", "label of 0 octets"), ("", "Wrong argument count")):
             corefile = f". {{\n sinkhole{words}\n}}\n"
             error = self.assertRaises(
-                SetupError, assemble, read_text(corefile, {}), House(MemoryReactor(), kernel_sockets=False)
+                SetupError, assemble, read_text(corefile, {}), ServerContext(MemoryReactor(), kernel_sockets=False)
             )
             self.assertIn(text, str(error))
             self.assertTrue(str(error).startswith("plugin/sinkhole: "), error)

@@ -99,7 +99,7 @@ class Caches:
 
     def __init__(self, server: KdnsService) -> None:
         self._server = server
-        self._house = server.house
+        self._context = server.context
 
     async def list(self, arguments: Arguments) -> Result:
         """``zone``, ``type`` and ``limit``: the entries, and how many there are."""
@@ -121,7 +121,7 @@ class Caches:
             raise CommandError("say what to flush: a name, a zone, or everything")
         flushed = 0
         for link in self._links():
-            for store in (link.shelves.success, link.shelves.denial):
+            for store in (link.stores.success, link.stores.denial):
                 async for key, _ in self._sliced(store.entries()):
                     if everything or wanted.takes(key[0], key[1]):
                         flushed += store.drop(key)
@@ -130,7 +130,7 @@ class Caches:
             finished += len(entries)
             while entries:
                 del entries[-AT_ONCE:]  # a finished reply takes a microsecond to let go of
-                await deferLater(self._house.reactor, 0)
+                await deferLater(self._context.reactor, 0)
         return {"flushed": flushed, "replies": finished}
 
     async def _listed(self, wanted: Wanted, limit: int) -> Result:
@@ -146,7 +146,7 @@ class Caches:
 
     async def _entries(self, wanted: Wanted) -> AsyncIterator[CacheEntry]:
         for link in self._links():
-            for store in (link.shelves.success, link.shelves.denial):
+            for store in (link.stores.success, link.stores.denial):
                 async for key, entry in self._sliced(store.entries()):
                     if wanted.takes(key[0], key[1]):
                         yield self._cached(link, key, entry)
@@ -158,7 +158,7 @@ class Caches:
                         yield self._finished(endpoint.label, name, qtype, reply)
 
     def _cached(self, link: Any, key: Sequence[Any], entry: Any) -> CacheEntry:
-        now = self._house.clock()
+        now = self._context.clock()
         left = entry.stored + entry.ttl - now
         return CacheEntry(
             to_text(key[0]),
@@ -170,12 +170,12 @@ class Caches:
             age=round(now - entry.stored, 1),
             ttl=entry.ttl,
             hits=entry.hits,
-            stale=left <= 0 or not stand(entry.answer.holds.stamps),
+            stale=left <= 0 or not stand(entry.answer.validity.stamps),
             records=entry.answer.answer_count(),
         )
 
     def _finished(self, listener: str, name: bytes, qtype: int, entry: TableEntry) -> CacheEntry:
-        now = self._house.clock()
+        now = self._context.clock()
         exchange = entry.exchange
         return CacheEntry(
             to_text(name),
@@ -192,7 +192,7 @@ class Caches:
     async def _sliced(self, entries: Sequence[T]) -> AsyncIterator[T]:
         for start in range(0, len(entries), AT_ONCE):
             if start:
-                await deferLater(self._house.reactor, 0)
+                await deferLater(self._context.reactor, 0)
             for entry in entries[start : start + AT_ONCE]:
                 yield entry
 
@@ -201,9 +201,9 @@ class Caches:
         configuration = self._server.configuration
         if configuration is None:
             raise CommandError("this kdns does not answer queries yet, or not any more")
-        for site in configuration.sites:
-            for link in site.links:
-                if link.name == "cache" and hasattr(link, "shelves"):
+        for builder in configuration.builders:
+            for link in builder.links:
+                if link.name == "cache" and hasattr(link, "stores"):
                     yield link
 
 

@@ -17,15 +17,15 @@ from twisted.internet.task import deferLater
 
 from kdns import __version__
 from kdns.admin.commands import Arguments, CommandError, Result, flag_of, text_of
-from kdns.admin.searching import Step as SearchStep
-from kdns.admin.searching import judged, search_steps
+from kdns.admin.search_path_report import Step as SearchStep
+from kdns.admin.search_path_report import judged, search_steps
 from kdns.admin.tracing import Run, Tracer
 from kdns.core.answer import FOR_NOBODY, Answer
 from kdns.core.reply import render_reply
 from kdns.core.request import Request, Transport, request_from
 from kdns.core.stamps import stand
 from kdns.server.assembly import Endpoint
-from kdns.server.pending import PATIENCE
+from kdns.server.deadlines import PATIENCE
 from kdns.server.service import KdnsService
 from kdns.server.sockets import OpenEndpoint
 from kdns.server.table import Entry
@@ -46,7 +46,7 @@ class Explainer:
 
     def __init__(self, server: KdnsService) -> None:
         self._server = server
-        self._house = server.house
+        self._context = server.context
 
     async def __call__(self, arguments: Arguments) -> Result:
         """
@@ -60,7 +60,7 @@ class Explainer:
         transport = Transport.TCP if flag_of(arguments, "tcp") else Transport.UDP
         forward = arguments.get("forward", True) is not False
         asking = _Asking(
-            self._server, opened, Tracer(self._house, endpoint.label, opened.listener.zones, forward=forward)
+            self._server, opened, Tracer(self._context, endpoint.label, opened.listener.zones, forward=forward)
         )
         asking.client, asking.local, asking.transport, asking.qtype = client, local, transport, qtype
         search = text_of(arguments, "search").lower()
@@ -144,7 +144,7 @@ class _Asking:
     qtype = 1
 
     def __init__(self, server: KdnsService, opened: OpenEndpoint, tracer: Tracer) -> None:
-        self._house = server.house
+        self._context = server.context
         self._opened = opened
         self._tracer = tracer
 
@@ -154,7 +154,7 @@ class _Asking:
         query = read_query(octets)
         if not isinstance(query, Query):
             raise CommandError("a question for this type is refused before any plugin sees it")
-        now = self._house.clock()
+        now = self._context.clock()
         listener = self._opened.listener
         return request_from(query, self.transport, self.client, 0, self.local, now, len(octets), listener), octets
 
@@ -163,7 +163,7 @@ class _Asking:
         request, octets = self.request(spelled)
         run, request, done = self._tracer.ask(request)
         if not done.called:
-            late = self._house.reactor.callLater(PATIENCE, self._too_late, run, done)
+            late = self._context.reactor.callLater(PATIENCE, self._too_late, run, done)
             try:
                 await done
             finally:
@@ -200,7 +200,7 @@ class _Asking:
             entries = table.entries()
             for start in range(0, len(entries), AT_ONCE):
                 if start:
-                    await deferLater(self._house.reactor, 0)
+                    await deferLater(self._context.reactor, 0)
                 for key, entry in entries[start : start + AT_ONCE]:
                     head = 11 if key[0] == 255 else 10
                     if key[head : head + len(wanted)].lower() == wanted.lower():
@@ -208,7 +208,7 @@ class _Asking:
         return found
 
     def _entry(self, key: bytes, entry: Entry, octets: bytes) -> Result:
-        now = self._house.clock()
+        now = self._context.clock()
         v6 = key[0] == 255
         plain = key[1:] if v6 else key
         reply: Result = {
@@ -234,9 +234,9 @@ class _Asking:
         denial = run.answer.denial if run.answer is not None else None
         if denial is None:
             return False
-        now = self._house.clock()
+        now = self._context.clock()
         key = b"\xff" + octets[2:] if ":" in self.client else octets[2:]
-        return any(table.denials.knows(key, len(denial.zone) + 4, now) for table in self._opened.tables)
+        return any(table.nxdomains.knows(key, len(denial.zone) + 4, now) for table in self._opened.tables)
 
     # The cluster, where there is one.
 
@@ -316,7 +316,7 @@ def as_dict(run: Run) -> Result:
 
 def reply_of(request: Request, run: Run) -> Result:
     """The message that a client would get, read from its octets."""
-    answer = run.answer or Answer(SERVFAIL, holds=FOR_NOBODY)
+    answer = run.answer or Answer(SERVFAIL, validity=FOR_NOBODY)
     if answer.silent:
         return {"silent": True}
     try:

@@ -35,28 +35,28 @@ class AdminProtocol(LineReceiver, TimeoutMixin):
     transport: Any
 
     def __init__(self, factory: AdminFactory) -> None:
-        self._house = factory
+        self._context = factory
         self._asked: Deferred[bytes] | None = None
 
     def callLater(self, period: float, func: Any) -> Any:
         """What TimeoutMixin keeps the time with."""
-        return self._house.reactor.callLater(period, func)
+        return self._context.reactor.callLater(period, func)
 
     def connectionMade(self) -> None:
         """Wait for a question."""
-        self._house.connections.add(self)
+        self._context.connections.add(self)
         self.setTimeout(IDLE)
 
     def lineReceived(self, line: bytes) -> None:
         """Carry out a question; what follows it on the connection waits."""
         self.setTimeout(None)
         self.pauseProducing()
-        asked = self._asked = self._house.commands.run(line)
+        asked = self._asked = self._context.commands.run(line)
         asked.addCallback(self._answer)
 
     def _answer(self, reply: bytes) -> None:
         self._asked = None
-        if self not in self._house.connections:
+        if self not in self._context.connections:
             return
         self.sendLine(reply)
         self.setTimeout(IDLE)
@@ -74,7 +74,7 @@ class AdminProtocol(LineReceiver, TimeoutMixin):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The other end hung up: nobody waits for the answer."""
         self.setTimeout(None)
-        self._house.connections.discard(self)
+        self._context.connections.discard(self)
         asked, self._asked = self._asked, None
         if asked is not None:
             asked.cancel()

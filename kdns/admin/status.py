@@ -19,11 +19,11 @@ from twisted.internet.task import deferLater
 from kdns import __version__
 from kdns.admin.commands import Arguments, Result, number_of
 from kdns.core.metrics import Family, Gauge, Histogram
-from kdns.server.askers import name_text, who
 from kdns.server.gauges import clusters_of
 from kdns.server.limits import memory_limit
+from kdns.server.saturation import waited
 from kdns.server.service import KdnsService
-from kdns.server.vitals import waited
+from kdns.server.top_talkers import name_text, who
 from kdns.wire.names import to_text
 
 FOLDED_AT_ONCE = 200
@@ -52,7 +52,7 @@ class Status:
     def __init__(self, server: KdnsService, statm: Path = Path("/proc/self/statm")) -> None:
         self._server = server
         self._statm = statm
-        self._began = server.house.clock()
+        self._began = server.context.clock()
 
     async def __call__(self, arguments: Arguments) -> Result:
         """
@@ -61,22 +61,22 @@ class Status:
         Argument ``top``: how many clients and names.
         """
         most = number_of(arguments, "top", TOP, MOST_TOP)
-        house = self._server.house
-        while house.tallies.fold(FOLDED_AT_ONCE):
-            await deferLater(house.reactor, 0)
-        families = {family.name: family for family in house.registry.families()}
+        context = self._server.context
+        while context.tallies.fold(FOLDED_AT_ONCE):
+            await deferLater(context.reactor, 0)
+        families = {family.name: family for family in context.registry.families()}
         return {
             "version": __version__,
             "pid": os.getpid(),
-            "now": house.wall(),
-            "seconds": house.clock() - self._began,
+            "now": context.wall(),
+            "seconds": context.clock() - self._began,
             "corefile": self._corefile(families),
             "queries": _summed(families, "coredns_dns_requests_total", "proto"),
             "rcodes": _summed(families, "coredns_dns_responses_total", "rcode"),
             "durations": _histogram(families, "coredns_dns_request_duration_seconds"),
             "table": self._table(),
             "cache": _cache(families),
-            "askers": self._askers(most),
+            "talkers": self._talkers(most),
             "clusters": [self._cluster(link) for link in clusters_of(self._server.configuration)],
             "upstreams": list(self._upstreams(families)),
             "process": self._process(families),
@@ -113,14 +113,14 @@ class Status:
             "outdated": room.outdated,
         }
 
-    def _askers(self, most: int) -> dict[str, Any]:
-        askers = self._server.askers
+    def _talkers(self, most: int) -> dict[str, Any]:
+        talkers = self._server.talkers
         indexes = [link.cluster.index for link in clusters_of(self._server.configuration)]
-        clients, names, denied = askers.clients.top(most), askers.names.top(most), askers.denied.top(most)
-        waste = askers.waste()
+        clients, names, denied = talkers.clients.top(most), talkers.names.top(most), talkers.denied.top(most)
+        waste = talkers.waste()
         return {
-            "seconds": askers.seconds,
-            "total": askers.queries_ever,
+            "seconds": talkers.seconds,
+            "total": talkers.queries_ever,
             "queries": waste.queries,
             "denials": denied.total,
             "wasted": waste.wasted,
@@ -134,7 +134,7 @@ class Status:
     def _cluster(self, link: Any) -> dict[str, Any]:
         cluster = link.cluster
         stale = cluster.staleness()
-        now = self._server.house.reactor.seconds()
+        now = self._server.context.reactor.seconds()
         return {
             "zones": [zone.text for zone in link.config.zones],
             "synced": cluster.synced,
@@ -156,8 +156,8 @@ class Status:
 
     def _upstreams(self, families: Mapping[str, Family]) -> Iterator[dict[str, Any]]:
         seen: set[str] = set()
-        for site in self._server.configuration.sites if self._server.configuration is not None else ():
-            link: Any = site.linked("forward")
+        for builder in self._server.configuration.builders if self._server.configuration is not None else ():
+            link: Any = builder.linked("forward")
             for forwarder in getattr(link, "forwarders", ()):
                 for upstream in forwarder.upstreams:
                     # Several stanzas may ask the same address: the counters are of all of them.

@@ -22,7 +22,7 @@ from kdns.core.chain import Next, Plugin, chain
 from kdns.core.explaining import Note
 from kdns.core.failure import ResolutionFailed
 from kdns.core.request import Request
-from kdns.plugins.seam import House
+from kdns.plugin.seam import ServerContext
 from kdns.server.blocks import Zones
 from kdns.server.listener import MOST_INSIDE
 from kdns.wire.constants import REFUSED, SERVFAIL, rcode_text, type_text
@@ -94,8 +94,8 @@ class Tracer:
     :param forward: whether upstreams may be asked.
     """
 
-    def __init__(self, house: House, label: str, zones: Zones, *, forward: bool = True) -> None:
-        self.house = house
+    def __init__(self, context: ServerContext, label: str, zones: Zones, *, forward: bool = True) -> None:
+        self.context = context
         self.label = label
         self._zones = zones
         self._forward = forward
@@ -112,7 +112,7 @@ class Tracer:
         done: Deferred[Run] = Deferred()
         chosen = self._zones.choose(request)
         if chosen is None:
-            run.answer = Answer(REFUSED, holds=FOR_NOBODY)
+            run.answer = Answer(REFUSED, validity=FOR_NOBODY)
             run.error = self._nobody(request)
             done.callback(run)
             return run, request, done
@@ -144,11 +144,11 @@ class Tracer:
         error = outcome.value
         if isinstance(error, ResolutionFailed):
             ede = (error.ede,) if error.ede is not None else ()
-            run.answer = Answer(error.rcode, ede=ede, holds=FOR_NOBODY)
+            run.answer = Answer(error.rcode, ede=ede, validity=FOR_NOBODY)
             run.error = error.text
             run.held_back = run.held_back or isinstance(error, NotAsked)
             return
-        run.answer = Answer(SERVFAIL, holds=FOR_NOBODY)
+        run.answer = Answer(SERVFAIL, validity=FOR_NOBODY)
         run.foreseen = isinstance(error, CancelledError)
         run.error = f"{type(error).__name__}: {outcome.getErrorMessage()}"
         if run.foreseen:
@@ -181,7 +181,7 @@ class Inside:
     def resolve(self, request: Request) -> Reply:
         """See :class:`kdns.core.request.Server`."""
         if request.inside > MOST_INSIDE:
-            return Answer(SERVFAIL, holds=FOR_NOBODY)
+            return Answer(SERVFAIL, validity=FOR_NOBODY)
         run, _, done = self._tracer.ask(request)
         self._step.inside.append(run)
 
@@ -204,7 +204,7 @@ class Traced:
         self._tracer = tracer
         self._run = run
         self._link = link
-        self._clock = tracer.house.clock
+        self._clock = tracer.context.clock
 
     def answer(self, request: Request, next: Next) -> Any:
         """See :class:`kdns.core.chain.Plugin`."""

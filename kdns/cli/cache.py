@@ -7,7 +7,7 @@ import argparse
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from kdns.cli.asking import Asked, Parser, asked, never, parse, say, show_json
+from kdns.cli.query_client import Asked, Parser, asked, never, parse, say, show_json
 
 DESCRIPTION = """\
 Show or flush what a running kdns holds in memory: the entries of its cache plugins (success and denial),

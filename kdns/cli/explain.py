@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from kdns.cli.asking import Asked, Parser, asked, parse, say, show_json
+from kdns.cli.query_client import Asked, Parser, asked, parse, say, show_json
 
 DESCRIPTION = """\
 Ask a running kdns how it would answer NAME, and why: which server block takes the question, what each

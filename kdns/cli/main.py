@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def plugin_list() -> str:
     """The plugins, in CoreDNS's form, so that a script that looks for ``dns.cache`` finds it."""
-    from kdns.plugins.registry import BUILT_IN, foreign_names
+    from kdns.plugin.registry import BUILT_IN, foreign_names
 
     names = sorted(f"dns.{name}" for name in (*BUILT_IN, *foreign_names()))
     lines = ("Server types:", "  dns", "", "Other plugins:", *(f"  {name}" for name in names))

@@ -157,7 +157,7 @@ def _traffic(view: View) -> Iterator[Line]:
     kinds = ["queries." + name for name in sorted(now.get("queries") or {}, reverse=True)]
     rows = [("all", kinds), *((kind.partition(".")[2], [kind]) for kind in kinds)]
     if not counted:
-        rows = [("about", ["askers.total"])]
+        rows = [("about", ["talkers.total"])]
     for name, paths in rows:
         figures = (_rate(view, paths, view.before), _rate(view, paths, view.earlier), _total(view, paths))
         left.append((name, f"{figures[0]:>10} {figures[1]:>11} {figures[2]:>13}"))
@@ -268,9 +268,9 @@ def _cache(view: View) -> Iterator[Span]:
 
 
 def _search(view: View) -> Iterator[Span]:
-    askers = view.now.get("askers") or {}
-    queries = at(askers, "queries")
-    share = at(askers, "wasted") / queries if queries else None
+    talkers = view.now.get("talkers") or {}
+    queries = at(talkers, "queries")
+    share = at(talkers, "wasted") / queries if queries else None
     style = WARN if share is not None and share > 0.5 else PLAIN
     yield Span(share_text(share), style)
     yield Span(" of the queries were made up by search paths, in vain", DIM)
@@ -408,9 +408,9 @@ def _same_upstream(look: Look | None, wanted: Mapping[str, Any]) -> Counted | No
 
 
 def _lists(view: View, width: int, height: int | None, most: int) -> Iterator[Line]:
-    askers = view.now.get("askers") or {}
-    seconds = max(1.0, at(askers, "seconds"))
-    queries = at(askers, "queries")
+    talkers = view.now.get("talkers") or {}
+    seconds = max(1.0, at(talkers, "seconds"))
+    queries = at(talkers, "queries")
     domain = _domain(view.now)
     yield (
         Span("MOST FREQUENT", BOLD),
@@ -419,10 +419,10 @@ def _lists(view: View, width: int, height: int | None, most: int) -> Iterator[Li
     )
     left = None if height is None else height - 1
     names, denied = (
-        _column(((row, _short(str(row["name"]), domain)) for row in askers.get(kind, ())), title, queries)
+        _column(((row, _short(str(row["name"]), domain)) for row in talkers.get(kind, ())), title, queries)
         for kind, title in (("names", "NAMES"), ("denied", "NXDOMAIN"))
     )
-    clients = _column(((row, str(row["client"])) for row in askers.get("clients", ())), "CLIENTS", queries)
+    clients = _column(((row, str(row["client"])) for row in talkers.get("clients", ())), "CLIENTS", queries)
     if width >= WIDE:
         rows = most if left is None else max(1, min(most, left - 1))
         yield from _beside((clients, names, denied), width, rows)

@@ -20,8 +20,8 @@ from contextlib import contextmanager
 from typing import Any, TextIO
 
 from kdns.admin.client import AdminError, ask
-from kdns.cli.asking import NO_SERVER, Asked, Parser, parse, say
 from kdns.cli.figures import Look, passed, rate
+from kdns.cli.query_client import NO_SERVER, Asked, Parser, parse, say
 from kdns.cli.screen import MOST_ROWS, View, lines_of, painted
 
 DESCRIPTION = """\

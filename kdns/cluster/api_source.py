@@ -22,9 +22,9 @@ from typing import Any
 from twisted.internet.defer import Deferred, DeferredList
 
 from kdns.cluster.api import ApiClient
+from kdns.cluster.change_sink import Entrance
 from kdns.cluster.changes import Change
 from kdns.cluster.credentials import Credentials
-from kdns.cluster.entering import Entrance
 from kdns.cluster.freshness import Freshness, FreshnessMetrics
 from kdns.cluster.index import ClusterIndex
 from kdns.cluster.limiter import Limiter

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from kdns.cluster import projection
 from kdns.cluster.api import ApiClient
 from kdns.cluster.bodies import SLICE
+from kdns.cluster.change_sink import Entrance
 from kdns.cluster.changes import Change, Delete, Keep
-from kdns.cluster.entering import Entrance
 from kdns.cluster.objects import Version, pack_version
 from kdns.cluster.projection import ProjectionError, Projector
 from kdns.cluster.relist import Suspect

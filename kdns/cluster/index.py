@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar, cast
 
 from kdns.cluster.changes import Change, Delete, Keep, Upsert
-from kdns.cluster.effects import effects, serials_of
+from kdns.cluster.invalidation import effects, serials_of
 from kdns.cluster.keys import Serial
 from kdns.cluster.objects import (
     Address,

@@ -1,6 +1,6 @@
 # -*- test-case-name: tests.cluster.test_manifest_source -*-
 """
-A folder of manifests as a source: what :mod:`kdns.cluster.follow` reads, as the API would show it to this configuration.
+A folder of manifests as a source: what :mod:`kdns.cluster.manifest_watcher` reads, as the API would show it to this configuration.
 
 The API lists only what a configuration watches, so the rest is left out here. And a namespace that something is in exists: manifests of
 services alone, as ``kubectl get services -o yaml`` prints them, are enough to answer from.
@@ -16,8 +16,8 @@ from typing import Any
 from twisted.internet.defer import Deferred, succeed
 
 from kdns.cluster.changes import Upsert
-from kdns.cluster.follow import Follower, Reading
 from kdns.cluster.index import ClusterIndex
+from kdns.cluster.manifest_watcher import Follower, Reading
 from kdns.cluster.manifests import Selection
 from kdns.cluster.objects import EndpointSlice, Kind, Namespace
 from kdns.cluster.projection import Options

@@ -24,10 +24,9 @@ from kdns.cluster.api import ApiClient
 from kdns.cluster.api_errors import ApiRefusal, Unreachable, WatchProblem
 from kdns.cluster.backoff import Backoff
 from kdns.cluster.bodies import Silence, StreamProblem
+from kdns.cluster.change_sink import Entrance
 from kdns.cluster.changes import Change
 from kdns.cluster.drift import DriftChecker
-from kdns.cluster.entering import Entrance
-from kdns.cluster.following import Following
 from kdns.cluster.freshness import Complaints, Freshness, FreshnessMetrics
 from kdns.cluster.lines import Overlong
 from kdns.cluster.objects import pack_version
@@ -35,6 +34,7 @@ from kdns.cluster.projection import Bookmark, Event, ProjectionError, Projector
 from kdns.cluster.relist import Relist
 from kdns.cluster.timing import Clock, Timer, pause, stop_timer
 from kdns.cluster.watch_states import Move, State, after
+from kdns.cluster.watch_stream import Following
 from kdns.cluster.watched import FIRST_PAGE, Watched, list_options, next_limit, stream_options, watch_options
 
 IDLE = (90.0, 120.0)

@@ -1,6 +1,6 @@
 # -*- test-case-name: tests.core.test_answer -*-
 """
-An answer: what a plugin says, for how long and for whom it holds, and what the reply made of it looks like.
+An answer: what a plugin says, for how long and for whom it validity, and what the reply made of it looks like.
 
 The body of an answer is either sections of records that kdns made, or an upstream's message that is only patched
 (:class:`kdns.wire.message.Relayed`). Plugins pass changed copies on (:func:`msgspec.structs.replace`), never a changed answer.
@@ -17,7 +17,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 
-from kdns.core.stamps import Noted
+from kdns.core.stamps import StampRef
 from kdns.core.tally import Charge
 from kdns.wire.constants import ANY, CNAME, DNAME, NOERROR, NS, NXDOMAIN, RRSIG, SOA
 from kdns.wire.message import ANSWER, AUTHORITY, Relayed
@@ -26,7 +26,7 @@ from kdns.wire.render import uncompressed_size
 
 
 class Scope(IntEnum):
-    """For whom an answer holds; a lower value is narrower."""
+    """For whom an answer validity; a lower value is narrower."""
 
     NOBODY = 0
     """Not even for the same client a second time: an error, or something counted."""
@@ -41,14 +41,14 @@ class Scope(IntEnum):
     """For all who ask the same question."""
 
 
-class Holds(Struct, frozen=True, gc=False):
+class Validity(Struct, frozen=True, gc=False):
     """For whom, until when and on what an answer depends."""
 
     scope: Scope = Scope.CLIENT
     until: float = inf
     """Seconds of the server's clock."""
 
-    stamps: tuple[Noted, ...] = ()
+    stamps: tuple[StampRef, ...] = ()
     cached: Scope | None = None
     """
     For whom a cache may keep it by its TTL, where that is not what *scope* says; None means as *scope* says.
@@ -69,9 +69,11 @@ class Holds(Struct, frozen=True, gc=False):
         """For whom a cache may keep the answer."""
         return self.scope if self.cached is None else self.cached
 
-    def narrowed(self, scope: Scope = Scope.EVERYBODY, until: float = inf, stamps: tuple[Noted, ...] = ()) -> Holds:
-        """What holds when this and something else must hold."""
-        return Holds(
+    def narrowed(
+        self, scope: Scope = Scope.EVERYBODY, until: float = inf, stamps: tuple[StampRef, ...] = ()
+    ) -> Validity:
+        """What validity when this and something else must hold."""
+        return Validity(
             self.scope if self.scope < scope else scope,
             self.until if self.until < until else until,
             self.stamps + stamps if stamps else self.stamps,
@@ -79,17 +81,17 @@ class Holds(Struct, frozen=True, gc=False):
             self.shows,
         )
 
-    def both(self, other: Holds) -> Holds:
-        """What holds when both must."""
+    def both(self, other: Validity) -> Validity:
+        """What validity when both must."""
         cached = None if self.cached is None and other.cached is None else min(self.cacheable, other.cacheable)
         until, shows = min(self.until, other.until), min(self.shows, other.shows)
-        return Holds(min(self.scope, other.scope), until, self.stamps + other.stamps, cached, shows)
+        return Validity(min(self.scope, other.scope), until, self.stamps + other.stamps, cached, shows)
 
 
-FOR_CLIENT = Holds()
-FOR_NOBODY = Holds(Scope.NOBODY)
-FOR_EVERYBODY = Holds(Scope.EVERYBODY)
-FROM_UPSTREAM = Holds(Scope.NOBODY, cached=Scope.EVERYBODY)
+FOR_CLIENT = Validity()
+FOR_NOBODY = Validity(Scope.NOBODY)
+FOR_EVERYBODY = Validity(Scope.EVERYBODY)
+FROM_UPSTREAM = Validity(Scope.NOBODY, cached=Scope.EVERYBODY)
 """An answer that somebody else gave: it is asked for anew each time, unless a cache keeps it."""
 
 
@@ -114,7 +116,7 @@ class Denial(Struct, frozen=True):
     until: float
     """Seconds of the server's clock."""
 
-    stamps: tuple[Noted, ...] = ()
+    stamps: tuple[StampRef, ...] = ()
     """What the reply depends on beside the name, such as the serial that its SOA shows."""
 
     charges: tuple[Charge, ...] = ()
@@ -162,7 +164,7 @@ class Answer(Struct, frozen=True):
     ede: tuple[tuple[int, str], ...] = ()
     """Extended DNS Errors to add for clients that sent an OPT, as (info code, extra text) (RFC 8914)."""
 
-    holds: Holds = FOR_CLIENT
+    validity: Validity = FOR_CLIENT
     source: str = ""
     """The plugin that made it."""
 
@@ -176,7 +178,7 @@ class Answer(Struct, frozen=True):
     """No reply is to be sent at all."""
 
     denial: Denial | None = None
-    """Of an NXDOMAIN: for which other names it holds as well."""
+    """Of an NXDOMAIN: for which other names it validity as well."""
 
     def __await__(self) -> Generator[Any, Any, Answer]:
         """An answer that is there need not be waited for: ``await next(request)`` serves this and a Deferred."""
@@ -252,9 +254,9 @@ class Answer(Struct, frozen=True):
             return self.relayed.uncompressed_size()
         return uncompressed_size(question, (self.answer, self.authority, self.additional))
 
-    def held(self, holds: Holds) -> Answer:
-        """A copy that holds as long as *holds* says."""
-        return replace(self, holds=holds)
+    def held(self, validity: Validity) -> Answer:
+        """A copy that validity as long as *validity* says."""
+        return replace(self, validity=validity)
 
 
 Reply: TypeAlias = Answer | Deferred[Answer]
@@ -266,7 +268,7 @@ def with_ttl(records: tuple[Record, ...], ttl: int) -> tuple[Record, ...]:
     return tuple(record._replace(ttl=ttl) for record in records)
 
 
-NO_REPLY = Answer(silent=True, holds=FOR_NOBODY)
+NO_REPLY = Answer(silent=True, validity=FOR_NOBODY)
 """Say nothing at all."""
 
 __all__ = [
@@ -277,9 +279,9 @@ __all__ = [
     "NO_REPLY",
     "Answer",
     "Denial",
-    "Holds",
     "Kind",
     "Reply",
     "Scope",
+    "Validity",
     "with_ttl",
 ]

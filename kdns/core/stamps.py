@@ -35,16 +35,16 @@ class Stamp:
         self.version += 1
         MOVES[0] += 1
 
-    def noted(self) -> Noted:
+    def ref(self) -> StampRef:
         """The stamp with its version of now."""
         return (self, self.version)
 
 
-Noted: TypeAlias = tuple[Stamp, int]
+StampRef: TypeAlias = tuple[Stamp, int]
 """A stamp and the version it had when somebody looked."""
 
 
-def stand(noted: tuple[Noted, ...]) -> bool:
+def stand(noted: tuple[StampRef, ...]) -> bool:
     """Whether none of the stamps moved since they were noted."""
     for stamp, version in noted:  # noqa: SIM110  # a generator costs several times as much, and replies wait for this
         if stamp.version != version:
@@ -67,7 +67,7 @@ class StampBook:
     def __len__(self) -> int:
         return len(self._stamps)
 
-    def note(self, key: Hashable) -> Noted:
+    def note(self, key: Hashable) -> StampRef:
         """The stamp of *key* and its version of now; keep the pair as long as what was made from it."""
         stamp = self._stamps.get(key)
         if stamp is None:

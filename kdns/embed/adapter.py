@@ -38,7 +38,7 @@ from kdns.core.answer import FROM_UPSTREAM, Answer
 from kdns.core.chain import Next, Reply
 from kdns.core.failure import ResolutionFailed
 from kdns.core.request import Request, Transport
-from kdns.plugins.seam import House, Resource
+from kdns.plugin.seam import Resource, ServerContext
 from kdns.server.blocks import Zones
 from kdns.server.listener import Listener
 from kdns.wire.constants import (
@@ -153,12 +153,12 @@ class KdnsResolver(ResolverBase, Service):
     """
 
     def __init__(
-        self, house: House, zones: Zones, resources: Sequence[Resource] = (), label: str = "embedded://"
+        self, context: ServerContext, zones: Zones, resources: Sequence[Resource] = (), label: str = "embedded://"
     ) -> None:
         ResolverBase.__init__(self)
-        self._house = house
+        self._context = context
         self._resources = list(resources)
-        self._server = Listener(house, label, zones)
+        self._server = Listener(context, label, zones)
         self._waiting: set[Deferred[Any]] = set()
         self._starting: Deferred[None] | None = None
         self._outcome: Failure | None = None
@@ -217,7 +217,7 @@ class KdnsResolver(ResolverBase, Service):
         done: Deferred[Lists] = Deferred.fromCoroutine(self._ask(request))
         self._waiting.add(done)
         patience = float(sum(timeout)) if timeout else PATIENCE
-        done.addTimeout(patience, self._house.reactor, _timed_out)
+        done.addTimeout(patience, self._context.reactor, _timed_out)
         return done.addBoth(self._asked, done)
 
     def _asked(self, outcome: Any, done: Deferred[Lists]) -> Any:
@@ -238,8 +238,8 @@ class KdnsResolver(ResolverBase, Service):
     def _request(self, spelled: bytes, qclass: int, qtype: int) -> Request:
         size = 12 + len(spelled) + 4 + 11
         edns = Edns(UDP_SIZE, 0, 0, b"")
-        arrived = self._house.clock()
-        ident = self._house.random.getrandbits(16)
+        arrived = self._context.clock()
+        ident = self._context.random.getrandbits(16)
         return Request(
             spelled.lower(), spelled, qtype, qclass, ident, RD, edns, Transport.UDP, "127.0.0.1", 0, "127.0.0.1",
             arrived, size, self._server,
@@ -324,7 +324,7 @@ class ResolverLink:
             return _answer(message.rCode, message.answers, message.authority, message.additional)
         if rcode != NXDOMAIN:
             raise ResolutionFailed(f"{self.name}: {rcode_text(rcode)}", rcode)
-        return Answer(NXDOMAIN, RA, holds=FROM_UPSTREAM, source=self.name)
+        return Answer(NXDOMAIN, RA, validity=FROM_UPSTREAM, source=self.name)
 
 
 def _answer(
@@ -340,4 +340,4 @@ def _answer(
         )
     except BadName as error:
         raise ResolutionFailed(f"a record that is none: {error}") from error
-    return Answer(rcode, RA, first, second, third, holds=FROM_UPSTREAM, source="resolver")
+    return Answer(rcode, RA, first, second, third, validity=FROM_UPSTREAM, source="resolver")

@@ -19,7 +19,7 @@ from kdns.core.chain import Next, chain
 from kdns.core.request import Request
 from kdns.corefile.keys import Zone, zones_of
 from kdns.embed.adapter import KdnsResolver, ResolverLink
-from kdns.plugins.seam import Block, House, Site
+from kdns.plugin.seam import Block, BlockBuilder, ServerContext
 from kdns.server.assembly import assemble, read_text
 from kdns.server.blocks import ServedBlock, Zones
 from kdns.wire.constants import REFUSED
@@ -53,7 +53,7 @@ class NotHere:
 
     def answer(self, request: Request, next: Next) -> Answer:
         """Refuse."""
-        return Answer(REFUSED, holds=FOR_EVERYBODY)
+        return Answer(REFUSED, validity=FOR_EVERYBODY)
 
 
 def cluster_resolver(
@@ -66,7 +66,7 @@ def cluster_resolver(
     pods: str = "disabled",
     ttl: int = 5,
     cache: bool = False,
-    house: House | None = None,
+    context: ServerContext | None = None,
 ) -> KdnsResolver:
     """
     Resolve names of a cluster.
@@ -87,17 +87,17 @@ def cluster_resolver(
     source = Source(manifests=tuple(manifests), kubeconfig=kubeconfig, pods=pods == PODS_VERIFIED)
     config = Config(found, source, pods=pods, ttl=ttl, fallthrough=frozenset(z.name for z in _zones(REVERSE_ZONES)))
 
-    def add(site: Site) -> None:
+    def add(builder: BlockBuilder) -> None:
         if index is None:
-            kubernetes.directive.build(config, site)
+            kubernetes.directive.build(config, builder)
         else:
-            site.link(kubernetes.ClusterZone(config, KnownCluster(index), site.house.clock))
+            builder.link(kubernetes.ClusterZone(config, KnownCluster(index), builder.context.clock))
 
-    return _resolver(reactor, house, found, add, cache)
+    return _resolver(reactor, context, found, add, cache)
 
 
 def forwarding_resolver(
-    reactor: Any, upstreams: Sequence[str], *, cache: bool = True, house: House | None = None
+    reactor: Any, upstreams: Sequence[str], *, cache: bool = True, context: ServerContext | None = None
 ) -> KdnsResolver:
     """
     Resolve by asking others.
@@ -108,16 +108,16 @@ def forwarding_resolver(
     from kdns.plugins import forward
 
     config = (forward.Stanza(tuple(forward.parse_to(upstream) for upstream in upstreams)),)
-    return _resolver(reactor, house, _zones(["."]), lambda site: forward.directive.build(config, site), cache)
+    return _resolver(reactor, context, _zones(["."]), lambda builder: forward.directive.build(config, builder), cache)
 
 
-def caching_resolver(reactor: Any, inner: Any, *, house: House | None = None) -> KdnsResolver:
+def caching_resolver(reactor: Any, inner: Any, *, context: ServerContext | None = None) -> KdnsResolver:
     """Put kdns's cache in front of *inner*, which is any ``IResolver``; starting and stopping it stays the caller's business."""
-    return _resolver(reactor, house, _zones(["."]), lambda site: site.link(ResolverLink(inner)), True)
+    return _resolver(reactor, context, _zones(["."]), lambda builder: builder.link(ResolverLink(inner)), True)
 
 
 def corefile_resolver(
-    reactor: Any, text: str, *, environment: Mapping[str, str] | None = None, house: House | None = None
+    reactor: Any, text: str, *, environment: Mapping[str, str] | None = None, context: ServerContext | None = None
 ) -> KdnsResolver:
     """
     Resolve as a server with this Corefile would, without opening its DNS sockets.
@@ -127,15 +127,15 @@ def corefile_resolver(
     :raises kdns.corefile.errors.CorefileError: the text is no Corefile.
     """
     environment = os.environ if environment is None else environment
-    house = house or House(reactor, environ=environment)
-    configuration = assemble(read_text(text, environment), house)
+    context = context or ServerContext(reactor, environ=environment)
+    configuration = assemble(read_text(text, environment), context)
     zones = Zones()
     for served in configuration.endpoints.values():
         for zone, blocks in served.blocks.items():
             for block in blocks:
                 if block not in zones.blocks.get(zone, ()):
                     zones.add(zone, block)
-    return KdnsResolver(house, zones, configuration.resources)
+    return KdnsResolver(context, zones, configuration.resources)
 
 
 def _zones(texts: Iterable[str]) -> tuple[Zone, ...]:
@@ -143,22 +143,26 @@ def _zones(texts: Iterable[str]) -> tuple[Zone, ...]:
 
 
 def _resolver(
-    reactor: Any, house: House | None, zones: tuple[Zone, ...], add: Callable[[Site], None], cache: bool
+    reactor: Any,
+    context: ServerContext | None,
+    zones: tuple[Zone, ...],
+    add: Callable[[BlockBuilder], None],
+    cache: bool,
 ) -> KdnsResolver:
     """One block for *zones*, with the plugins that *add* adds and, if wanted, a cache before them."""
-    house = house or House(reactor, environ=os.environ)
-    site = Site(house, Block((), frozenset()), 0)
+    context = context or ServerContext(reactor, environ=os.environ)
+    builder = BlockBuilder(context, Block((), frozenset()), 0)
     if cache:
         from kdns.plugins import cache as cache_plugin
 
-        cache_plugin.directive.build(_cache_config(), site)
-    add(site)
-    site.link(NotHere())
-    block = ServedBlock(chain(site.links))
+        cache_plugin.directive.build(_cache_config(), builder)
+    add(builder)
+    builder.link(NotHere())
+    block = ServedBlock(chain(builder.links))
     served = Zones()
     for zone in zones:
         served.add(zone.name, block)
-    return KdnsResolver(house, served, site.resources)
+    return KdnsResolver(context, served, builder.resources)
 
 
 def _cache_config() -> Any:

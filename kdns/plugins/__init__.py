@@ -1,1 +1,1 @@
-"""One module or package a plugin, and the one ordered list of them (:mod:`kdns.plugins.registry`)."""
+"""One module or package a plugin, and the one ordered list of them (:mod:`kdns.plugin.registry`)."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kdns.corefile.dispenser import Dispenser
-from kdns.plugins.seam import Block, Site
+from kdns.plugin.seam import Block, BlockBuilder
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +15,7 @@ class DebugConfig:
 
 
 class DebugDirective:
-    """See :class:`kdns.plugins.seam.Directive`."""
+    """See :class:`kdns.plugin.seam.Directive`."""
 
     name = "debug"
 
@@ -27,9 +27,9 @@ class DebugDirective:
                 raise tokens.arg_error()
         return DebugConfig()
 
-    def build(self, config: DebugConfig, site: Site) -> None:
+    def build(self, config: DebugConfig, builder: BlockBuilder) -> None:
         """Mark the block; which levels are printed is the log's business."""
-        site.debug = True
+        builder.debug = True
 
 
 directive = DebugDirective()

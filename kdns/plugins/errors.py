@@ -18,9 +18,9 @@ from kdns.core.observe import Exchange, Repeat
 from kdns.core.regexp import Regexp
 from kdns.corefile.dispenser import Dispenser
 from kdns.corefile.values import format_duration, parse_duration, parse_int
-from kdns.plugins.budget import LineBudget, held_lines
-from kdns.plugins.replies import DROPPED
-from kdns.plugins.seam import Block, House, Resource, Site
+from kdns.plugin.line_budget import LineBudget, held_lines
+from kdns.plugin.replies import DROPPED
+from kdns.plugin.seam import Block, BlockBuilder, Resource, ServerContext
 from kdns.wire.constants import type_text
 from kdns.wire.names import to_text
 
@@ -93,15 +93,15 @@ class ErrorsDirective:
                         raise tokens.unknown_property("stacktrace", "consolidate", "budget")
         return Config(tuple(consolidations), stacktrace, BUDGET if budget is None else budget)
 
-    def build(self, config: Config, site: Site) -> None:
+    def build(self, config: Config, builder: BlockBuilder) -> None:
         """Watch the block's replies."""
-        summaries = tuple(Summary(each, site.house.reactor) for each in config.consolidations)
-        budget = _budget(config.budget, site.house) if config.budget else None
-        site.observe(Errors(summaries, budget))
+        summaries = tuple(Summary(each, builder.context.reactor) for each in config.consolidations)
+        budget = _budget(config.budget, builder.context) if config.budget else None
+        builder.observe(Errors(summaries, budget))
         if budget is not None:
-            site.run(budget)
+            builder.run(budget)
         if summaries:
-            site.run(Summaries(summaries))
+            builder.run(Summaries(summaries))
 
 
 directive = ErrorsDirective()
@@ -139,11 +139,11 @@ def _lines(tokens: Dispenser) -> int:
     return lines
 
 
-def _budget(lines: int, house: House) -> LineBudget:
+def _budget(lines: int, context: ServerContext) -> LineBudget:
     def say(held: int, errors: int) -> None:
         log.error("{held} errors not shown in 1s: the budget is {budget} lines a second", held=held, budget=lines)
 
-    return LineBudget(lines, 0, house.reactor, held_lines(house.registry, "errors", "budget"), say)
+    return LineBudget(lines, 0, context.reactor, held_lines(context.registry, "errors", "budget"), say)
 
 
 class Errors:

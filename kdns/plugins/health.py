@@ -20,8 +20,8 @@ from twisted.web.client import Agent, readBody
 from kdns.core.metrics import Counter, Histogram, Registry
 from kdns.corefile.dispenser import Dispenser
 from kdns.corefile.values import BadValue, ListenAddress, format_duration, parse_duration, parse_listen_address
-from kdns.plugins.http import HttpListener, Page, Response, listener_for
-from kdns.plugins.seam import Block, Resource, Site
+from kdns.plugin.http import HttpListener, Page, Response, listener_for
+from kdns.plugin.seam import Block, BlockBuilder, Resource
 
 log = Logger(namespace="plugin/health")
 
@@ -67,15 +67,15 @@ class HealthDirective:
                     raise tokens.plain_error(f"unable to parse lameduck duration value: '{word}' : {error}") from None
         return Config(address, lameduck)
 
-    def build(self, config: Config, site: Site) -> None:
+    def build(self, config: Config, builder: BlockBuilder) -> None:
         """Run the page; blocks with the same address share it."""
-        house = site.house
-        metrics = HealthMetrics(house.registry)
-        listener = listener_for(site, self.name, config.address)
-        site.keep(
+        context = builder.context
+        metrics = HealthMetrics(context.registry)
+        listener = listener_for(builder, self.name, config.address)
+        builder.keep(
             ("health", config.address),
             config,
-            lambda: HealthPage(house.reactor, house.clock, listener, config.lameduck, metrics),
+            lambda: HealthPage(context.reactor, context.clock, listener, config.lameduck, metrics),
         )
 
 

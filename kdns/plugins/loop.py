@@ -23,12 +23,12 @@ from kdns.core.chain import Next, Reply
 from kdns.core.request import Request
 from kdns.corefile.dispenser import Dispenser
 from kdns.corefile.values import quote
+from kdns.plugin.seam import Block, BlockBuilder, Resource
 from kdns.plugins.forward.failures import ExchangeFailed
 from kdns.plugins.forward.forwarder import Forwarder
 from kdns.plugins.forward.plugin import Forward
 from kdns.plugins.forward.reply import answers_check
 from kdns.plugins.forward.upstream import Upstream
-from kdns.plugins.seam import Block, Resource, Site
 from kdns.wire.constants import HINFO, IN, RD, REFUSED
 from kdns.wire.names import from_text, is_subdomain, to_text
 from kdns.wire.query import HEADER
@@ -69,14 +69,14 @@ class LoopGuard(Resource):
     """
     Probes the upstreams of one block.
 
-    :param site: the block; which forwarders it has is looked up at the start, when all its plugins are built.
+    :param builder: the block; which forwarders it has is looked up at the start, when all its plugins are built.
     """
 
-    def __init__(self, config: LoopConfig, site: Site) -> None:
-        key = site.block.keys[0]
+    def __init__(self, config: LoopConfig, builder: BlockBuilder) -> None:
+        key = builder.block.keys[0]
         self._config = config
-        self._site = site
-        self._house = site.house
+        self._builder = builder
+        self._context = builder.context
         self._zone = key.zone
         self._zone_text = key.zone_text
         self._probes: dict[bytes, _Probe] = {}
@@ -84,7 +84,7 @@ class LoopGuard(Resource):
         self._work: dict[Upstream, Deferred[None]] = {}
         self._forwarders: list[Forwarder] = []
         self._begin: Any = None
-        self._detected = site.house.registry.gauge(
+        self._detected = builder.context.registry.gauge(
             "kdns_loop_detected", "1 while an upstream is out of use because it sends queries back.", ("zone", "to")
         )
 
@@ -92,12 +92,12 @@ class LoopGuard(Resource):
 
     def start(self) -> None:
         """Probe all upstreams, in the next turn: by then the listeners may be there."""
-        plugin = self._site.linked("forward")
+        plugin = self._builder.linked("forward")
         if isinstance(plugin, Forward):
             self._forwarders = plugin.forwarders
         for forwarder in self._forwarders:
             forwarder.changed.append(self._probe_all_of)
-        self._begin = self._house.reactor.callLater(0, self._probe_all)
+        self._begin = self._context.reactor.callLater(0, self._probe_all)
 
     def stop(self) -> Deferred[None] | None:
         """Probe no more, and leave no upstream out of use that only this guard has taken out."""
@@ -153,11 +153,11 @@ class LoopGuard(Resource):
     async def _watch(self, upstream: Upstream, base: bytes) -> None:
         """Probe one upstream until it is known to be good."""
         while not await self._probe(upstream, base):
-            await deferLater(self._house.reactor, PROBE_AGAIN)
+            await deferLater(self._context.reactor, PROBE_AGAIN)
 
     async def _probe(self, upstream: Upstream, base: bytes) -> bool:
         """Whether there is nothing to fear from an upstream; False as long as it is out of use."""
-        chance = self._house.random
+        chance = self._context.random
         label = f"{chance.getrandbits(62)}.{chance.getrandbits(62)}."
         probe = _Probe(upstream, from_text(label)[:-1] + base)
         self._probes[probe.name] = probe
@@ -180,9 +180,9 @@ class LoopGuard(Resource):
 
     async def _send(self, probe: _Probe) -> bool:
         """Send it once; whether a reply came within a second, which is used up in any case if none did."""
-        reactor = self._house.reactor
+        reactor = self._context.reactor
         began = reactor.seconds()
-        ident = self._house.random.getrandbits(16)
+        ident = self._context.random.getrandbits(16)
         question = probe.name + HINFO.to_bytes(2, "big") + IN.to_bytes(2, "big")
         message = HEADER.pack(ident, RD, 1, 0, 0, 0) + question
         try:
@@ -215,7 +215,7 @@ class LoopGuard(Resource):
             f'see docs/plugins/loop.md. Query: "HINFO {to_text(probe.name)}"'
         )
         if self._config.exit:
-            self._house.fatal(f"plugin/loop: {text}")
+            self._context.fatal(f"plugin/loop: {text}")
             return
         upstream = probe.upstream
         upstream.withdraw(text)
@@ -239,7 +239,7 @@ class Loop:
     def answer(self, request: Request, next: Next) -> Reply:
         """Pass on, unless it is a probe of our own."""
         if request.qtype == HINFO and self._guard.returned(request):
-            return Answer(rcode=REFUSED, holds=FOR_NOBODY, source="loop")
+            return Answer(rcode=REFUSED, validity=FOR_NOBODY, source="loop")
         return next(request)
 
 
@@ -262,9 +262,9 @@ class LoopDirective:
             config = LoopConfig(exit=word == "exit")
         return config
 
-    def build(self, config: LoopConfig, site: Site) -> None:
+    def build(self, config: LoopConfig, builder: BlockBuilder) -> None:
         """Add the link and the guard."""
-        site.link(Loop(site.run(LoopGuard(config, site))))
+        builder.link(Loop(builder.run(LoopGuard(config, builder))))
 
 
 directive = LoopDirective()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from kdns.corefile.dispenser import Dispenser
 from kdns.corefile.keys import zones_or_keys
-from kdns.plugins.seam import Block, Site
+from kdns.plugin.seam import Block, BlockBuilder
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class MetadataConfig:
 
 
 class MetadataDirective:
-    """See :class:`kdns.plugins.seam.Directive`."""
+    """See :class:`kdns.plugin.seam.Directive`."""
 
     name = "metadata"
 
@@ -35,9 +35,9 @@ class MetadataDirective:
         zones = tokens.convert(lambda _: zones_or_keys(words, block.keys), "")
         return MetadataConfig(tuple(zone.name for zone in zones))
 
-    def build(self, config: MetadataConfig, site: Site) -> None:
+    def build(self, config: MetadataConfig, builder: BlockBuilder) -> None:
         """Have the server collect it; plugins that have something to say are its sources."""
-        site.collect_metadata = config.zones
+        builder.collect_metadata = config.zones
 
 
 directive = MetadataDirective()

@@ -2,8 +2,8 @@
 """
 *ready*: an HTTP page that says whether every plugin of the process can answer.
 
-Decides what the page says. Which plugins have a say, and whether they are ready, they tell themselves (:meth:`Site.ready_when`); whoever
-assembles the blocks hands the list of all of them to each :class:`ReadyPage`.
+Decides what the page says. Which plugins have a say, and whether they are ready, they tell themselves (:meth:`BlockBuilder.ready_when`);
+whoever assembles the blocks hands the list of all of them to each :class:`ReadyPage`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from twisted.logger import Logger
 
 from kdns.corefile.dispenser import Dispenser
 from kdns.corefile.values import ListenAddress, parse_listen_address
-from kdns.plugins.http import HttpListener, Page, Response, listener_for
-from kdns.plugins.seam import Block, Readiness, Resource, Site
+from kdns.plugin.http import HttpListener, Page, Response, listener_for
+from kdns.plugin.seam import Block, BlockBuilder, Readiness, Resource
 
 log = Logger(namespace="plugin/ready")
 
@@ -65,17 +65,17 @@ class ReadyDirective:
                     raise tokens.error(f"monitor type '{word}' not supported") from None
         return Config(address, monitor)
 
-    def build(self, config: Config, site: Site) -> None:
+    def build(self, config: Config, builder: BlockBuilder) -> None:
         """Run the page; blocks with the same address share it."""
-        listener = listener_for(site, self.name, config.address)
-        site.keep(("ready", config.address), config, lambda: ReadyPage(listener, config.monitor))
+        listener = listener_for(builder, self.name, config.address)
+        builder.keep(("ready", config.address), config, lambda: ReadyPage(listener, config.monitor))
 
 
 directive = ReadyDirective()
 
 
 class Check(Protocol):
-    """A plugin of one server block that has a say (:meth:`Site.ready_when`)."""
+    """A plugin of one server block that has a say (:meth:`BlockBuilder.ready_when`)."""
 
     @property
     def name(self) -> str:

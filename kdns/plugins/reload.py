@@ -8,7 +8,7 @@ from typing import Any
 
 from kdns.corefile.dispenser import Dispenser
 from kdns.corefile.values import parse_duration
-from kdns.plugins.seam import Block, House, Resource, Site
+from kdns.plugin.seam import Block, BlockBuilder, Resource, ServerContext
 
 INTERVAL, JITTER = 30.0, 15.0
 """Seconds between checks, and of their spread."""
@@ -27,14 +27,14 @@ class Config:
 class ReloadTimer(Resource):
     """Checks after each interval, give or take half the jitter, which is drawn once."""
 
-    def __init__(self, house: House, config: Config) -> None:
-        self._house = house
-        self._every = config.interval + config.jitter * (house.random.random() - 0.5)
+    def __init__(self, context: ServerContext, config: Config) -> None:
+        self._context = context
+        self._every = config.interval + config.jitter * (context.random.random() - 0.5)
         self._timer: Any = None
 
     def start(self) -> None:
         """Begin to check."""
-        self._timer = self._house.reactor.callLater(self._every, self._check)
+        self._timer = self._context.reactor.callLater(self._every, self._check)
 
     def stop(self) -> None:
         """Check no more."""
@@ -43,8 +43,8 @@ class ReloadTimer(Resource):
             self._timer = None
 
     def _check(self) -> None:
-        self._timer = self._house.reactor.callLater(self._every, self._check)
-        self._house.check_reload()
+        self._timer = self._context.reactor.callLater(self._every, self._check)
+        self._context.check_reload()
 
 
 class ReloadDirective:
@@ -66,9 +66,9 @@ class ReloadDirective:
             config = Config(interval, min(jitter, interval / 2))
         return config
 
-    def build(self, config: Config, site: Site) -> None:
+    def build(self, config: Config, builder: BlockBuilder) -> None:
         """One timer for all blocks that say the same times."""
-        site.keep("reload", config, lambda: ReloadTimer(site.house, config))
+        builder.keep("reload", config, lambda: ReloadTimer(builder.context, config))
 
 
 directive = ReloadDirective()

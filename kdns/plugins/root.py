@@ -8,17 +8,17 @@ import os
 from twisted.logger import Logger
 
 from kdns.corefile.dispenser import Dispenser
-from kdns.plugins.seam import Block, Site
+from kdns.plugin.seam import Block, BlockBuilder
 
 log = Logger(namespace="plugin/root")
 
 
 class RootDirective:
     """
-    See :class:`kdns.plugins.seam.Directive`.
+    See :class:`kdns.plugin.seam.Directive`.
 
     The other directives of the block need the folder while they parse, so the assembler reads this one first and puts what it makes into
-    :attr:`kdns.plugins.seam.Block.root`.
+    :attr:`kdns.plugin.seam.Block.root`.
     """
 
     name = "root"
@@ -33,7 +33,7 @@ class RootDirective:
                 raise tokens.arg_error()
         return path
 
-    def build(self, config: str, site: Site) -> None:
+    def build(self, config: str, builder: BlockBuilder) -> None:
         """Warn of a folder that is not there: it may come later."""
         try:
             os.stat(config)

@@ -10,7 +10,7 @@ from kdns.core.answer import FOR_NOBODY, Answer
 from kdns.core.chain import Next
 from kdns.core.request import Request
 from kdns.corefile.dispenser import Dispenser
-from kdns.plugins.seam import Block, Site
+from kdns.plugin.seam import Block, BlockBuilder
 from kdns.wire.constants import AA
 from kdns.wire.names import MAX_NAME, ROOT
 from kdns.wire.records import a_or_aaaa, srv
@@ -36,11 +36,11 @@ class WhoamiPlugin:
         owner = b"\x04_" + request.transport.protocol.encode() + request.spelled
         if len(owner) <= MAX_NAME:
             additional.append(srv(owner, 0, 0, 0, request.client_port, ROOT))
-        return Answer(flags=AA, additional=tuple(additional), holds=FOR_NOBODY, source=self.name)
+        return Answer(flags=AA, additional=tuple(additional), validity=FOR_NOBODY, source=self.name)
 
 
 class WhoamiDirective:
-    """See :class:`kdns.plugins.seam.Directive`."""
+    """See :class:`kdns.plugin.seam.Directive`."""
 
     name = "whoami"
 
@@ -52,9 +52,9 @@ class WhoamiDirective:
                 raise tokens.arg_error()
         return WhoamiConfig()
 
-    def build(self, config: WhoamiConfig, site: Site) -> None:
+    def build(self, config: WhoamiConfig, builder: BlockBuilder) -> None:
         """Add the link."""
-        site.link(WhoamiPlugin())
+        builder.link(WhoamiPlugin())
 
 
 directive = WhoamiDirective()

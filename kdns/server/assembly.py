@@ -26,8 +26,8 @@ from kdns.corefile.order import CONFIGURATION_ONLY, DIRECTIVE_ORDER, NO_SAY
 from kdns.corefile.overlap import Claim, check_overlaps
 from kdns.corefile.parser import Forgive, Surroundings, forgive_none
 from kdns.corefile.tree import ServerBlock
-from kdns.plugins import registry
-from kdns.plugins.seam import Block, Directive, House, Keeper, MetadataSource, Readiness, Resource, Site
+from kdns.plugin import registry
+from kdns.plugin.seam import Block, BlockBuilder, Directive, Keeper, MetadataSource, Readiness, Resource, ServerContext
 from kdns.server.addresses import server_label
 from kdns.server.blocks import ServedBlock, Zones
 from kdns.wire.names import longest_zone
@@ -62,7 +62,7 @@ class Configuration:
     """A whole Corefile, ready to be started."""
 
     corefile: Corefile
-    sites: list[Site] = field(default_factory=list)
+    builders: list[BlockBuilder] = field(default_factory=list)
     endpoints: dict[Endpoint, Zones] = field(default_factory=dict)
     resources: list[Resource] = field(default_factory=list)
     """In the order of plugins over all blocks, each once; they start in it."""
@@ -121,7 +121,7 @@ def read_text(
 
 
 def assemble(
-    corefile: Corefile, house: House, running: Keeper | None = None, forgive: Judge = no_mercy
+    corefile: Corefile, context: ServerContext, running: Keeper | None = None, forgive: Judge = no_mercy
 ) -> Configuration:
     """
     Build all blocks of a Corefile.
@@ -130,15 +130,15 @@ def assemble(
     :param forgive: asked about each fault; the default forgives none.
     :raises CorefileError: something in it cannot be, and is not forgiven.
     """
-    return _Assembly(corefile, house, Keeper(running.taken if running is not None else None), forgive).whole()
+    return _Assembly(corefile, context, Keeper(running.taken if running is not None else None), forgive).whole()
 
 
 class _Assembly:
     """One Corefile on its way to a configuration."""
 
-    def __init__(self, corefile: Corefile, house: House, kept: Keeper, forgive: Judge) -> None:
+    def __init__(self, corefile: Corefile, context: ServerContext, kept: Keeper, forgive: Judge) -> None:
         self._corefile = corefile
-        self._house = house
+        self._context = context
         self._kept = kept
         self._forgive = forgive
         warnings = [f"[WARNING] {text}" for text in corefile.warnings]
@@ -151,7 +151,9 @@ class _Assembly:
         """All steps in their order."""
         configuration = self._configuration
         blocks = self._parse(self._blocks())
-        configuration.sites = [Site(self._house, block, number, kept=self._kept) for number, block in enumerate(blocks)]
+        configuration.builders = [
+            BlockBuilder(self._context, block, number, kept=self._kept) for number, block in enumerate(blocks)
+        ]
         self._build()
         self._check_claims()
         self._serve()
@@ -172,11 +174,11 @@ class _Assembly:
         blocks: list[Block] = []
         for number, tree in enumerate(self._corefile.blocks):
             try:
-                keys = server_keys(tree, self._house.dns_port)
+                keys = server_keys(tree, self._context.dns_port)
             except CorefileError as error:
                 self._complain(error)
                 self._unsure.add(number)
-                keys = server_keys(replace(tree, keys=(replace(tree.keys[0], text="."),)), self._house.dns_port)
+                keys = server_keys(replace(tree, keys=(replace(tree.keys[0], text="."),)), self._context.dns_port)
             for key in keys:
                 warning = syntax_warning(key.zone_text)
                 if warning is not None:
@@ -210,16 +212,16 @@ class _Assembly:
         configuration = self._configuration
         resources: dict[int, Resource] = {}
         for name in dict.fromkeys(name for _, name in self._parsed):
-            for site, tree in zip(configuration.sites, self._corefile.blocks, strict=True):
-                if (site.number, name) in self._parsed:
-                    directive, config = self._parsed[site.number, name]
+            for builder, tree in zip(configuration.builders, self._corefile.blocks, strict=True):
+                if (builder.number, name) in self._parsed:
+                    directive, config = self._parsed[builder.number, name]
                     place = tree.directives[name].place
                     try:
-                        directive.build(config, site)
+                        directive.build(config, builder)
                     except CorefileError as error:
                         self._complain(error, place, of_machine=True)
-                        self._leave_out(site.number, name)
-                    for resource in site.resources:
+                        self._leave_out(builder.number, name)
+                    for resource in builder.resources:
                         resources[id(resource)] = resource
                         configuration.places.setdefault(id(resource), place)
         configuration.resources = list(resources.values())
@@ -240,8 +242,8 @@ class _Assembly:
         return sorted(found.items(), key=lambda item: registry.order_of(*item))
 
     def _check_claims(self) -> None:
-        sure = [site for site in self._configuration.sites if site.number not in self._unsure]
-        claims = [Claim(site.block.keys, site.binds, bool(site.view)) for site in sure]
+        sure = [builder for builder in self._configuration.builders if builder.number not in self._unsure]
+        claims = [Claim(builder.block.keys, builder.binds, bool(builder.view)) for builder in sure]
         while claims:
             try:
                 check_overlaps(claims)
@@ -250,41 +252,41 @@ class _Assembly:
                 self._complain(error)
                 # Looked at again without the block that came too late; another may do so, too.
                 claims = [claim for claim in claims if all(key.place != error.place for key in claim.keys)]
-        for site in sure:
-            for key in site.block.keys:
+        for builder in sure:
+            for key in builder.block.keys:
                 if key.scheme is not Scheme.DNS:
                     text = f"kdns does not serve {key.scheme.value}:// yet"
                     self._complain(SetupError(text, plugin="server", place=key.place))
 
     def _serve(self) -> None:
-        for site, tree in zip(self._configuration.sites, self._corefile.blocks, strict=True):
-            _serve(self._configuration, site, tree)
+        for builder, tree in zip(self._configuration.builders, self._corefile.blocks, strict=True):
+            _serve(self._configuration, builder, tree)
 
 
-def _serve(configuration: Configuration, site: Site, tree: ServerBlock) -> None:
-    block = _served(site, list(tree.directives))
-    for key in site.block.keys:
-        for address in site.binds or ("",):
+def _serve(configuration: Configuration, builder: BlockBuilder, tree: ServerBlock) -> None:
+    block = _served(builder, list(tree.directives))
+    for key in builder.block.keys:
+        for address in builder.binds or ("",):
             endpoint = Endpoint(key.scheme.value, address, key.port)
             configuration.claims.setdefault(endpoint, key.place)
             configuration.endpoints.setdefault(endpoint, Zones()).add(key.zone, block)
             configuration.announcements.append(_announcement(key, address))
-    zones = ", ".join(key.zone_text for key in site.block.keys)
-    configuration.checks += [Check(name, ready, why, zones) for name, ready, why in site.readiness]
+    zones = ", ".join(key.zone_text for key in builder.block.keys)
+    configuration.checks += [Check(name, ready, why, zones) for name, ready, why in builder.readiness]
 
 
-def _served(site: Site, names: list[str]) -> ServedBlock:
+def _served(builder: BlockBuilder, names: list[str]) -> ServedBlock:
     links = [name for name in names if name not in CONFIGURATION_ONLY]
     last = max(links, key=lambda name: registry.order_of(name, None), default="")
     return ServedBlock(
-        chain(site.links, last),
+        chain(builder.links, last),
         empty=not links,
-        observers=tuple(site.observers),
-        filters=tuple(site.filters),
-        view=site.view,
-        any_class=site.any_class,
-        collect=_collector(site.collect_metadata, tuple(site.metadata_sources)),
-        links=tuple(site.links),
+        observers=tuple(builder.observers),
+        filters=tuple(builder.filters),
+        view=builder.view,
+        any_class=builder.any_class,
+        collect=_collector(builder.collect_metadata, tuple(builder.metadata_sources)),
+        links=tuple(builder.links),
         last=last,
     )
 

@@ -39,11 +39,11 @@ class DatagramShell(DatagramProtocol):
     def datagramReceived(self, data: bytes, addr: Any) -> None:
         """One query."""
         listener = self._listener
-        now = listener.house.clock()
+        now = listener.context.clock()
         client = plain_address(addr[0])
         key = table_key(data, client)
         if len(data) > 12:
-            reply = listener.repeats.at_hand(self._table, key, data[0] << 8 | data[1], client, addr[1], now)
+            reply = listener.replay.at_hand(self._table, key, data[0] << 8 | data[1], client, addr[1], now)
             if reply is not None:
                 self._send(addr, data[:2] + reply)
                 return

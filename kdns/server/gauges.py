@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from kdns.core.sketch import Recent
 from kdns.server.limits import memory_limit
-from kdns.server.searching import SearchPaths
-from kdns.server.vitals import waited
+from kdns.server.saturation import waited
+from kdns.server.search_path import SearchPaths
 from kdns.wire.names import from_text, is_subdomain
 
 if TYPE_CHECKING:
-    from kdns.server.askers import Askers
     from kdns.server.assembly import Configuration
     from kdns.server.service import KdnsService
+    from kdns.server.top_talkers import TopTalkers
 
 ARPA = from_text("arpa")
 
@@ -31,8 +31,8 @@ FRESH = 1.0
 
 def clusters_of(configuration: Configuration | None) -> Iterator[Any]:
     """The ``kubernetes`` plugins of all blocks. Nothing of theirs is imported here: who has no cluster shall not pay for it."""
-    for site in configuration.sites if configuration is not None else ():
-        link = site.linked("kubernetes")
+    for builder in configuration.builders if configuration is not None else ():
+        link = builder.linked("kubernetes")
         if link is not None and hasattr(link, "cluster"):
             yield link
 
@@ -51,7 +51,7 @@ def search_paths(configuration: Configuration) -> SearchPaths:
 
 def declare(service: KdnsService) -> None:
     """Make the gauges of a service."""
-    registry, askers = service.house.registry, service.askers
+    registry, talkers = service.context.registry, service.talkers
 
     def gauge(name: str, text: str, read: Callable[[], float]) -> None:
         registry.gauge(name, text).gauge(read=read)
@@ -96,17 +96,17 @@ def declare(service: KdnsService) -> None:
     gauge(
         "kdns_search_waste_ratio",
         "Share of the queries of the last minutes that a search path made up in vain.",
-        lambda: askers.waste().share,
+        lambda: talkers.waste().share,
     )
     counter(
         "kdns_search_waste_queries_total",
         "Queries that a search path made up in vain, estimated from samples.",
-        lambda: float(askers.wasted_ever),
+        lambda: float(talkers.wasted_ever),
     )
     top = registry.gauge(
         "kdns_top_ratio", "Share of the queries of the last minutes that the most frequent have.", ["of", "top"]
     )
-    shares = Shares(askers, service.house.clock)
+    shares = Shares(talkers, service.context.clock)
     for kind in Shares.KINDS:
         for most in Shares.MOST:
             top.gauge(kind, str(most), read=partial(shares.share, kind, most))
@@ -118,8 +118,8 @@ class Shares:
     KINDS = ("clients", "names", "denied")
     MOST = (1, 10)
 
-    def __init__(self, askers: Askers, clock: Callable[[], float]) -> None:
-        self._askers = askers
+    def __init__(self, talkers: TopTalkers, clock: Callable[[], float]) -> None:
+        self._talkers = talkers
         self._clock = clock
         self._until = -inf
         self._shares: dict[tuple[str, int], float] = {}
@@ -134,7 +134,7 @@ class Shares:
         return self._shares[kind, most]
 
     def _count(self, kind: str) -> None:
-        recent: Recent[Any] = getattr(self._askers, kind)
+        recent: Recent[Any] = getattr(self._talkers, kind)
         top = recent.top(max(self.MOST))
         for most in self.MOST:
             times = sum(count for _, count in top.things[:most])

@@ -24,11 +24,11 @@ from kdns.core.metrics import Counter
 from kdns.core.observe import Exchange, Observer
 from kdns.core.reply import badvers_reply, error_reply, render_reply
 from kdns.core.request import Request, Transport, request_from
-from kdns.core.stamps import Noted, Stamp
-from kdns.plugins.seam import House
+from kdns.core.stamps import Stamp, StampRef
+from kdns.plugin.seam import ServerContext
 from kdns.server.blocks import ServedBlock, Zones
-from kdns.server.pending import Waiting
-from kdns.server.repeats import Repeats
+from kdns.server.deadlines import Waiting
+from kdns.server.replay import Replay
 from kdns.server.table import AnswerTable
 from kdns.wire.constants import EDE_NO_REACHABLE_AUTHORITY, EDE_OTHER, IN, REFUSED, SERVFAIL, TC
 from kdns.wire.names import to_text
@@ -85,12 +85,12 @@ class Open:
 class Listener:
     """What answers on one address and port, over all its transports; a :class:`kdns.core.request.Server`."""
 
-    def __init__(self, house: House, label: str, zones: Zones, most_waiting: int = MOST_WAITING) -> None:
-        self.house = house
+    def __init__(self, context: ServerContext, label: str, zones: Zones, most_waiting: int = MOST_WAITING) -> None:
+        self.context = context
         self.label = label
         self.waiting: Waiting[Open] = Waiting(most_waiting)
         self._timer: Any = None
-        registry = house.registry
+        registry = context.registry
         self._malformed = registry.counter(
             "kdns_malformed_queries_total",
             "Messages that were answered or dropped before a plugin saw them.",
@@ -103,7 +103,7 @@ class Listener:
         self._crowded = registry.counter(
             "kdns_waiting_rejects_total", "Queries answered SERVFAIL because too many were waiting already."
         ).counter()
-        self.repeats = Repeats(house, self._observers_of, self._panicked)
+        self.replay = Replay(context, self._observers_of, self._panicked)
         self._served = Stamp()
         self.crowd = 1
         """Of how many replies made by plugins one is told to who samples; a port that finds many queries waiting makes it more than one."""
@@ -150,7 +150,7 @@ class Listener:
             self._answered.value += 1
             respond(query)
             return
-        now = self.house.clock()
+        now = self.context.clock()
         request = request_from(query, transport, client, port, local, now, len(message), self)
         if query.qclass != IN and not self._any_class:
             self._refuse(request, respond)
@@ -198,15 +198,15 @@ class Listener:
         as long as the same blocks are served: a cache that outlives a reload must not keep what another block said before.
         """
         if request.inside > MOST_INSIDE:
-            return Answer(SERVFAIL, holds=FOR_NOBODY)
+            return Answer(SERVFAIL, validity=FOR_NOBODY)
         chosen = self._choose(request)
         if chosen is None:
-            answer = Answer(REFUSED, holds=FOR_NOBODY)
+            answer = Answer(REFUSED, validity=FOR_NOBODY)
             self._observe(self._all_observers, Exchange(request, answer, b"", DROPPED, "", 0.0, Refused()))
             return answer
         zone, block, request = chosen
-        served = self._served.noted()
-        request = replace(request, arrived=self.house.clock())
+        served = self._served.ref()
+        request = replace(request, arrived=self.context.clock())
         opened = Open(request, zone_text(zone), block, _nowhere, None, b"", self.zones)
         reply = attempt(block.ask, request)
         if isinstance(reply, Answer):
@@ -216,8 +216,8 @@ class Listener:
         finish = partial(self._finish_inside, opened, served)
         return reply.addCallbacks(finish, self._fail_inside, errbackArgs=(opened,))
 
-    def _finish_inside(self, opened: Open, served: Noted, answer: Answer) -> Answer:
-        answer = answer.held(answer.holds.narrowed(stamps=(served,)))
+    def _finish_inside(self, opened: Open, served: StampRef, answer: Answer) -> Answer:
+        answer = answer.held(answer.validity.narrowed(stamps=(served,)))
         reply = self._finish(opened, answer)
         if reply is not None and reply[2] & TC >> 8 and not answer.flags & TC:
             return replace(answer, flags=answer.flags | TC)
@@ -240,7 +240,7 @@ class Listener:
         opened.waiting = reply
         opened.ticket = self.waiting.add(opened, now)
         if self._timer is None:
-            self._timer = self.house.reactor.callLater(self.waiting.patience, self._expire)
+            self._timer = self.context.reactor.callLater(self.waiting.patience, self._expire)
         reply.addCallbacks(self._came, self._failed, callbackArgs=(opened,), errbackArgs=(opened,))
 
     def _came(self, answer: Answer, opened: Open) -> None:
@@ -257,7 +257,7 @@ class Listener:
 
     def _expire(self) -> None:
         self._timer = None
-        now = self.house.clock()
+        now = self.context.clock()
         for opened in self.waiting.expire(now):
             self._late.value += 1
             text = f"no answer within {self.waiting.patience} s"
@@ -266,13 +266,13 @@ class Listener:
                 opened.waiting.cancel()
         deadline = self.waiting.next_deadline()
         if deadline is not None:
-            self._timer = self.house.reactor.callLater(max(0.0, deadline - now), self._expire)
+            self._timer = self.context.reactor.callLater(max(0.0, deadline - now), self._expire)
 
     def _refuse(self, request: Request, respond: Respond) -> None:
-        answer = Answer(REFUSED, holds=FOR_NOBODY)
+        answer = Answer(REFUSED, validity=FOR_NOBODY)
         reply = render_reply(request, answer)
         respond(reply)
-        seconds = self.house.clock() - request.arrived
+        seconds = self.context.clock() - request.arrived
         self._observe(self._all_observers, Exchange(request, answer, reply, DROPPED, "", seconds, Refused()))
 
     def _fail(self, opened: Open, failure: Failure | ResolutionFailed) -> Answer:
@@ -293,7 +293,7 @@ class Listener:
                 error = ResolutionFailed(f"{type(failure.value).__name__}: {failure.getErrorMessage()}")
         else:
             error = failure
-        answer = Answer(error.rcode, ede=(error.ede,) if error.ede is not None else (), holds=FOR_NOBODY)
+        answer = Answer(error.rcode, ede=(error.ede,) if error.ede is not None else (), validity=FOR_NOBODY)
         self._finish(opened, answer, error)
         return answer
 
@@ -307,21 +307,21 @@ class Listener:
             except Exception:
                 self._panicked("while rendering")
                 reply = error_reply(request.ident, request.flags, SERVFAIL, request.question)
-                answer = Answer(SERVFAIL, holds=FOR_NOBODY)
+                answer = Answer(SERVFAIL, validity=FOR_NOBODY)
         opened.respond(reply or b"")
-        now = self.house.clock()
+        now = self.context.clock()
         exchange = Exchange(request, answer, reply, opened.zone, opened.block.view, now - request.arrived, error)
         self._observe(opened.block.observers, exchange)
         shared = reply is not None and error is None and not request.for_client
         if shared and opened.table is not None and opened.zones is self.zones:
-            opened.table.put(opened.key, reply or b"", answer.holds, exchange, now)
+            opened.table.put(opened.key, reply or b"", answer.validity, exchange, now)
             if answer.denial is not None:
-                self.repeats.enter_denial(opened.block, self.zones, opened.table, opened.key, exchange, now)
+                self.replay.enter_denial(opened.block, self.zones, opened.table, opened.key, exchange, now)
         if reply is not None and opened.table is not None:
             self._unsampled += 1
-            if self._unsampled >= self.crowd and self.house.sample is not None:
+            if self._unsampled >= self.crowd and self.context.sample is not None:
                 many, self._unsampled = self._unsampled, 0
-                self.house.sample(opened.key, reply[2:], request.client, many)
+                self.context.sample(opened.key, reply[2:], request.client, many)
         return reply
 
     def _panicked(self, when: str) -> None:

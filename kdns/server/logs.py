@@ -2,7 +2,7 @@
 """
 From events of :mod:`twisted.logger` to lines for the operator, such as ``[LEVEL] plugin/NAME: text``.
 
-Decides what is printed; how it looks, :mod:`kdns.server.styles` decides. Loggers of plugins have the namespace ``plugin/NAME``, other
+Decides what is printed; how it looks, :mod:`kdns.server.log_format` decides. Loggers of plugins have the namespace ``plugin/NAME``, other
 parts of kdns one that begins with ``kdns``, and their lines are printed as they come. What Twisted and other libraries say is printed from
 warnings up. An exception shows where it happened; it, and what libraries say, is printed once and summed up when it is repeated. Where
 lines go is the output's business.
@@ -20,8 +20,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from kdns.corefile.values import format_duration
-from kdns.plugins.seam import Output
-from kdns.server.styles import Said, Style, as_text
+from kdns.plugin.seam import Output
+from kdns.server.log_format import Said, Style, as_text
 
 INTERVAL = 60.0
 """Seconds over which repetitions are summed up."""

@@ -28,12 +28,12 @@ from kdns.core.request import Transport
 from kdns.core.stamps import MOVES
 from kdns.core.tally import Durations, Tally
 from kdns.server.addresses import unpack_sockaddr
-from kdns.server.denials import COOKIE
-from kdns.server.late import LateReplies, send_all
 from kdns.server.listener import Listener
 from kdns.server.msghdr import BYTES_HEAD, CONTROL, HEAD, IOVEC, MSGHDR, NAME, address_of
-from kdns.server.repeats import observe
+from kdns.server.nxdomain_synthesis import COOKIE
+from kdns.server.replay import observe
 from kdns.server.table import AnswerTable
+from kdns.server.udp_send_queue import LateReplies, send_all
 
 log = Logger(namespace="kdns.server")
 
@@ -166,7 +166,7 @@ class MmsgPort:
         self._received = 0.0
         self._count = self._next = 0
         self._rest: Any = None
-        self._lost = listener.house.registry.counter(
+        self._lost = listener.context.registry.counter(
             "kdns_udp_send_errors_total", "Replies over UDP that the kernel did not take."
         ).counter()
         self._late = LateReplies(reactor, sock, self._sendmmsg, 28 if self._v6 else 16, self._wildcard, self._lost)
@@ -203,7 +203,7 @@ class MmsgPort:
             self._socket.connect(({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), *others))
         except OSError:
             pass  # what comes between here and the end is lost, and there is nobody else to get it
-        clock = self._listener.house.clock
+        clock = self._listener.context.clock
         until = clock() + ASIDE_SECONDS
         while clock() < until:
             self.doRead()
@@ -236,7 +236,7 @@ class MmsgPort:
 
         A batch of queries that are not in the table may take longer than a turn has: what is left of it waits for the next one.
         """
-        clock = self._listener.house.clock
+        clock = self._listener.context.clock
         fd = self._socket.fileno()
         buffers = self._buffers
         started = clock()
@@ -265,7 +265,7 @@ class MmsgPort:
     def _serve_rest(self, deadline: float) -> None:
         """Serve what is left of the batch in the buffers, as far as *deadline* allows."""
         try:
-            now = self._listener.house.clock()
+            now = self._listener.context.clock()
             self._next = self._serve_batch(self._next, self._count, now, deadline)
         except Exception:
             # Whatever went wrong with these datagrams, the reactor must not close the socket over it.
@@ -284,9 +284,9 @@ class MmsgPort:
         lengths = buffers.in_words[14::16].tolist()
         table = self._table
         young, moves = table.young, MOVES[0]
-        find, deny = table.find, table.denials.find
-        house = self._listener.house
-        touched = house.tallies.touched
+        find, deny = table.find, table.nxdomains.find
+        context = self._listener.context
+        touched = context.tallies.touched
         alive: list[bytes] = []  # what is sent must stay in memory until it is
         kept: list[bytes] = []
         missed: list[int] = []
@@ -294,7 +294,7 @@ class MmsgPort:
         durations: tuple[Durations, ...] = ()
         same = 0
         first, end = begin, count  # replies from *first* on are to be sent together
-        clock, since = house.clock, self._received
+        clock, since = context.clock, self._received
         for i, start, place in _PLACES[begin:count]:
             key = data[start + 2 : start + lengths[i]]
             entry = young.get(key)
@@ -307,7 +307,7 @@ class MmsgPort:
                     reply = entry.reply
                 else:
                     if entry.exchange is not None:
-                        self._listener.repeats.prepare(entry, table)
+                        self._listener.replay.prepare(entry, table)
                     reply = entry.next_reply() if entry.replies else entry.reply
                     if entry.cookie:
                         reply += key[-COOKIE:]
@@ -353,7 +353,7 @@ class MmsgPort:
             self._tell(told, since)
         if alive:
             table.given += len(alive)
-            if house.sample is not None:
+            if context.sample is not None:
                 self._sample(alive, range(begin, end), missed)
         return end
 
@@ -364,13 +364,13 @@ class MmsgPort:
         buffers, start = self._buffers, slot * MAX_QUERY
         client, _ = unpack_sockaddr(bytes(buffers.names[slot * NAME : (slot + 1) * NAME]))
         key = buffers.data[start + 2 : start + buffers.in_words[slot * 16 + 14]]
-        sample = self._listener.house.sample
+        sample = self._listener.context.sample
         assert sample is not None
         sample(key, given[chosen], client, len(given))
 
     def _tell(self, told: list[tuple[Any, int]], since: float) -> None:
-        seconds = self._listener.house.clock() - since
-        names, data, tell = self._buffers.names, self._buffers.data, self._listener.repeats.tell
+        seconds = self._listener.context.clock() - since
+        names, data, tell = self._buffers.names, self._buffers.data, self._listener.replay.tell
         for each, i in told:
             client, port = unpack_sockaddr(names, i * NAME)
             start = i * MAX_QUERY

@@ -19,7 +19,7 @@ from time import monotonic
 from typing import Any
 
 from kdns.core.metrics import Counter, Registry
-from kdns.server.styles import Said, Style, as_text
+from kdns.server.log_format import Said, Style, as_text
 
 MOST_WAITING = 1 << 20
 """Octets that may wait to be written: some 10,000 lines of the query log."""
@@ -78,7 +78,7 @@ def lost_lines(lost: int) -> Said:
 
 class LineWriter:
     """
-    Writes lines to a descriptor; it is a :data:`kdns.plugins.seam.Output`.
+    Writes lines to a descriptor; it is a :data:`kdns.plugin.seam.Output`.
 
     Until :meth:`batch` and after :meth:`close` each line is written when it comes. Call it in the reactor's thread only. Every line is
     counted, as written when the last of its octets was, or as dropped.

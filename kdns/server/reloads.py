@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from twisted.logger import Logger
 
 from kdns.corefile.errors import CorefileError, Place
-from kdns.plugins.seam import House
+from kdns.plugin.seam import ServerContext
 
 log = Logger(namespace="kdns.server")
 reload_log = Logger(namespace="plugin/reload")
@@ -38,11 +38,11 @@ class Reloads:
     :ivar refused: the fingerprint of a configuration that was refused, until the file says something else; it is not tried again unasked.
     """
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, context: ServerContext) -> None:
         self.last: Outcome | None = None
         self.refused = ""
-        self._wall = house.wall
-        registry = house.registry
+        self._wall = context.wall
+        registry = context.registry
         self._failures = registry.counter("coredns_reload_failed_total", "Reloads that failed.").counter()
         self._version = registry.gauge(
             "coredns_reload_version_info", "The configuration that was loaded last.", ["hash", "value"]

@@ -20,17 +20,17 @@ from twisted.python.failure import Failure
 
 from kdns.corefile.errors import CorefileError, Place
 from kdns.corefile.loader import Corefile
-from kdns.plugins.seam import House, Output, Resource, Unavailable
+from kdns.plugin.seam import Output, Resource, ServerContext, Unavailable
 from kdns.server import gauges
-from kdns.server.askers import Askers
 from kdns.server.assembly import Configuration, Endpoint, assemble
+from kdns.server.deadlines import Waiting
 from kdns.server.limits import table_octets
 from kdns.server.listener import Listener
-from kdns.server.pending import Waiting
 from kdns.server.reloads import Reloads
+from kdns.server.saturation import Vitals
 from kdns.server.sockets import OpenEndpoint, open_endpoint
-from kdns.server.table import Room
-from kdns.server.vitals import Vitals
+from kdns.server.table import TableBudget
+from kdns.server.top_talkers import TopTalkers
 
 log = Logger(namespace="kdns.server")
 
@@ -57,20 +57,20 @@ class KdnsService(Service):
     """
     A kdns server as a part of a Twisted application.
 
-    :param house: the world it lives in.
+    :param context: the world it lives in.
     :param load: reads the Corefile; called at the start and for each reload, and may raise :class:`CorefileError`.
     :param announce: takes the lines that a start shows: a zone and address each.
     """
 
-    def __init__(self, house: House, load: Callable[[], Corefile], announce: Output | None = None) -> None:
-        self.house = house
+    def __init__(self, context: ServerContext, load: Callable[[], Corefile], announce: Output | None = None) -> None:
+        self.context = context
         self._load = load
         self._announce = announce
         self.taken_over: Callable[[Configuration], None] = lambda configuration: None
         """Told of each configuration that is being served from now on."""
-        self.room = Room(table_octets(), house.remains)
-        self.askers = Askers(house.clock)
-        self.vitals = Vitals(house.clock)
+        self.room = TableBudget(table_octets(), context.deferred_free)
+        self.talkers = TopTalkers(context.clock)
+        self.vitals = Vitals(context.clock)
         self.configuration: Configuration | None = None
         self.endpoints: dict[Endpoint, OpenEndpoint] = {}
         self._running: list[Resource] = []
@@ -89,13 +89,13 @@ class KdnsService(Service):
         self._fault: Place | None = None
         """Where in the Corefile what failed stands, when its error does not know."""
 
-        self.reloads = Reloads(house)
+        self.reloads = Reloads(context)
         """What became of the reloads so far."""
 
-        house.check_reload = self.check_reload
-        house.sample = self.askers.sample
+        context.check_reload = self.check_reload
+        context.sample = self.talkers.sample
         gauges.declare(self)
-        registry = house.registry
+        registry = context.registry
         registry.gauge("kdns_answer_table_entries", "Finished replies held to be given again.").gauge(
             read=lambda: float(sum(len(table) for opened in self.endpoints.values() for table in opened.tables))
         )
@@ -125,7 +125,7 @@ class KdnsService(Service):
         return waiting
 
     async def _start(self) -> None:
-        configuration = assemble(self._load(), self.house)
+        configuration = assemble(self._load(), self.context)
         for warning in configuration.warnings:
             (self._announce or _log_line)(warning)
         await self._start_resources(configuration.resources, configuration)
@@ -135,7 +135,7 @@ class KdnsService(Service):
             await self._stop_resources(configuration.resources)
             raise
         self._fold()
-        self.house.remains.wake = self._sweep_later
+        self.context.deferred_free.wake = self._sweep_later
         for line in configuration.announcements:
             if self._announce is not None:
                 self._announce(line)
@@ -157,7 +157,7 @@ class KdnsService(Service):
             one.callback(None)
         if self._wanted and not self._ending:
             self._wanted = False
-            self.house.reactor.callLater(0, self.reload)
+            self.context.reactor.callLater(0, self.reload)
 
     async def _stop(self) -> None:
         if self._busy is not None:
@@ -171,11 +171,11 @@ class KdnsService(Service):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self.house.remains.wake = None
+        self.context.deferred_free.wake = None
         if self._sweep is not None:
             self._sweep.cancel()
             self._sweep = None
-        self.house.remains.drop(len(self.house.remains))
+        self.context.deferred_free.drop(len(self.context.deferred_free))
         closing = [opened.close(self.room) for opened in self.endpoints.values()]
         self.endpoints.clear()
         await gatherResults(closing, consumeErrors=True)
@@ -185,7 +185,7 @@ class KdnsService(Service):
         await self._stop_resources(self._running)
         self._running = []
         self.configuration = None
-        self.house.tallies.fold()
+        self.context.tallies.fold()
 
     def stopService(self) -> Deferred[None]:
         """End: what takes part says so (``lameduck``), sockets close, and nothing is left behind when the Deferred fires."""
@@ -231,7 +231,7 @@ class KdnsService(Service):
         if corefile is None:
             corefile = self._load()
         self._tried = corefile.fingerprint
-        configuration = assemble(corefile, self.house, self.configuration.kept)
+        configuration = assemble(corefile, self.context, self.configuration.kept)
         fresh = [resource for resource in configuration.resources if resource not in self._running]
         await self._start_resources(fresh, configuration)
         try:
@@ -250,7 +250,7 @@ class KdnsService(Service):
         try:
             await self._finish(closed)
             while _unanswered(marks):
-                await deferLater(self.house.reactor, LOOK_AGAIN)
+                await deferLater(self.context.reactor, LOOK_AGAIN)
         except CancelledError:
             pass  # the service ends, and has told them so
         await gatherResults([opened.close(self.room) for opened in closed], consumeErrors=True)
@@ -259,19 +259,19 @@ class KdnsService(Service):
     async def _finish(self, endpoints: Iterable[OpenEndpoint]) -> None:
         """Take no new queries at these endpoints, and answer those that were taken; each has a deadline of its own."""
         finishing = list(endpoints)
-        begun = self.house.reactor.seconds()
+        begun = self.context.reactor.seconds()
         for opened in finishing:
             opened.leave()
         if any(not opened.factory.empty for opened in finishing):
-            await deferLater(self.house.reactor, LOOK_AGAIN)  # what clients have written already is read meanwhile
+            await deferLater(self.context.reactor, LOOK_AGAIN)  # what clients have written already is read meanwhile
         marks = _marks(finishing)
         while True:
-            passed = self.house.reactor.seconds() - begun
+            passed = self.context.reactor.seconds() - begun
             for opened in finishing:
                 opened.factory.finish_all(reading=passed < LISTEN)
             if passed > FINISH or not (_unanswered(marks) or any(not opened.factory.empty for opened in finishing)):
                 return
-            await deferLater(self.house.reactor, LOOK_AGAIN)
+            await deferLater(self.context.reactor, LOOK_AGAIN)
 
     def _reloaded(self, _: None, done: Deferred[bool]) -> None:
         self._rest()
@@ -350,9 +350,9 @@ class KdnsService(Service):
             for endpoint, zones in configuration.endpoints.items():
                 if endpoint not in self.endpoints:
                     self._fault = configuration.claims[endpoint]
-                    listener = Listener(self.house, endpoint.label, zones)
+                    listener = Listener(self.context, endpoint.label, zones)
                     opened[endpoint] = open_endpoint(
-                        self.house.reactor, listener, endpoint.address, endpoint.port, self.room
+                        self.context.reactor, listener, endpoint.address, endpoint.port, self.room
                     )
         except Exception:
             for one in opened.values():
@@ -370,26 +370,26 @@ class KdnsService(Service):
         old = [resource for resource in self._running if resource not in configuration.resources]
         self._running = list(configuration.resources)
         self.configuration = configuration
-        self.askers.serve(gauges.search_paths(configuration))
+        self.talkers.serve(gauges.search_paths(configuration))
         self.taken_over(configuration)
         return old, closed
 
     def _sweep_later(self) -> None:
         if self._sweep is None:
-            self._sweep = self.house.reactor.callLater(0, self._sweep_some)
+            self._sweep = self.context.reactor.callLater(0, self._sweep_some)
 
     def _sweep_some(self) -> None:
         """Let go of a part of what is not used any more."""
         self._sweep = None
-        if self.house.remains.drop(DROP_AT_ONCE):
+        if self.context.deferred_free.drop(DROP_AT_ONCE):
             self._sweep_later()
 
     def _fold(self) -> None:
         """Charge what the tables counted, a part at a time, and look at what else goes by the clock."""
         self.vitals.look()
-        self.askers.look()
-        more = self.house.tallies.fold(FOLD_AT_ONCE)
-        self._timer = self.house.reactor.callLater(0 if more else FOLD_INTERVAL, self._fold)
+        self.talkers.look()
+        more = self.context.tallies.fold(FOLD_AT_ONCE)
+        self._timer = self.context.reactor.callLater(0 if more else FOLD_INTERVAL, self._fold)
 
 
 def _marks(endpoints: Iterable[OpenEndpoint]) -> list[tuple[Waiting[Any], int]]:

@@ -18,13 +18,13 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 
-from kdns.plugins.seam import Unavailable
+from kdns.plugin.seam import Unavailable
 from kdns.server import mmsg
 from kdns.server.addresses import bracketed
 from kdns.server.datagrams import MAX_QUERY, DatagramShell
 from kdns.server.listener import Listener
 from kdns.server.streams import ACCEPTED_AT_ONCE, StreamFactory
-from kdns.server.table import Room
+from kdns.server.table import TableBudget
 
 BACKLOG = 1024
 """Connections that may wait to be accepted."""
@@ -70,7 +70,7 @@ class OpenEndpoint:
         self.closing += [maybeDeferred(port.stopListening) for port in self.streams]
         self.streams.clear()
 
-    def close(self, room: Room) -> Deferred[Any]:
+    def close(self, room: TableBudget) -> Deferred[Any]:
         """Accept nothing more, answer what still waits with SERVFAIL, and end the connections; fires when the sockets are closed."""
         self.leave()
         self.listener.stop()  # while there are sockets to answer with
@@ -81,7 +81,7 @@ class OpenEndpoint:
         return gatherResults(closing, consumeErrors=True)
 
 
-def open_endpoint(reactor: Any, listener: Listener, address: str, port: int, room: Room) -> OpenEndpoint:
+def open_endpoint(reactor: Any, listener: Listener, address: str, port: int, room: TableBudget) -> OpenEndpoint:
     """
     Open the sockets for *address* (empty: all) and *port* (0: one that the system chooses, the same for TCP and UDP).
 
@@ -91,7 +91,7 @@ def open_endpoint(reactor: Any, listener: Listener, address: str, port: int, roo
     opened = OpenEndpoint(listener, port, StreamFactory(listener, stream_table), tables=[stream_table])
     opened.factory.ports = opened.streams
     try:
-        if listener.house.kernel_sockets and mmsg.available(reactor):
+        if listener.context.kernel_sockets and mmsg.available(reactor):
             _open_sockets(reactor, opened, address, room)
         else:
             _listen(reactor, opened, address, room)
@@ -103,7 +103,7 @@ def open_endpoint(reactor: Any, listener: Listener, address: str, port: int, roo
     return opened
 
 
-def _open_sockets(reactor: Any, opened: OpenEndpoint, address: str, room: Room) -> None:
+def _open_sockets(reactor: Any, opened: OpenEndpoint, address: str, room: TableBudget) -> None:
     families = _families(address)
     for number, (family, host) in enumerate(families):
         optional = not address and number > 0
@@ -173,7 +173,7 @@ def _bound(
     return sock
 
 
-def _listen(reactor: Any, opened: OpenEndpoint, address: str, room: Room) -> None:
+def _listen(reactor: Any, opened: OpenEndpoint, address: str, room: TableBudget) -> None:
     """The way through any reactor's own ports; one on the IPv6 wildcard takes IPv4 too, where there is IPv6."""
     from twisted.internet.error import CannotListenError
 

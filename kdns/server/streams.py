@@ -22,7 +22,7 @@ from kdns.core.request import Transport
 from kdns.core.tally import Durations
 from kdns.server.addresses import plain_address
 from kdns.server.listener import Listener
-from kdns.server.repeats import observe
+from kdns.server.replay import observe
 from kdns.server.table import AnswerTable
 
 FIRST_QUERY = 3.0
@@ -173,8 +173,8 @@ class StreamShell(Protocol, TimeoutMixin):
         What is in the answer table goes out in one piece, and is counted once for all of it.
         """
         factory = self.factory
-        listener, table, house = factory.listener, factory.table, factory.listener.house
-        now = house.clock()
+        listener, table, context = factory.listener, factory.table, factory.listener.context
+        now = context.clock()
         until = now + TURN_SECONDS
         octets, position, size = self._buffer, 0, len(self._buffer)
         family = b"\xff" if ":" in self._client else b""
@@ -191,14 +191,14 @@ class StreamShell(Protocol, TimeoutMixin):
             end = begin + (octets[position] << 8 | octets[position + 1])
             if end > size:
                 break
-            if house.clock() >= until:
+            if context.clock() >= until:
                 # Somebody else's turn: a read brings up to 64 KiB, which is 2000 queries.
                 more = True
                 break
             position = end
             answered += 1
             key = family + octets[begin + 2 : end]
-            found = listener.repeats.look(table, key, now) if end - begin > 12 else None
+            found = listener.replay.look(table, key, now) if end - begin > 12 else None
             if found is None:
                 self._ask(octets[begin:end], key)
                 continue
@@ -210,7 +210,7 @@ class StreamShell(Protocol, TimeoutMixin):
             if tally.durations is durations:
                 same += 1
             else:
-                observe(durations, same, house.clock() - now)
+                observe(durations, same, context.clock() - now)
                 durations, same = tally.durations, 1
             if each:
                 told.append((each, octets[begin] << 8 | octets[begin + 1]))
@@ -221,15 +221,15 @@ class StreamShell(Protocol, TimeoutMixin):
             if not self._blocked and not self._closing:
                 self.setTimeout(factory.idle)
         self._flush()
-        if given and house.sample is not None:
-            house.sample(*sampled, self._client, given)
-        seconds = house.clock() - now
+        if given and context.sample is not None:
+            context.sample(*sampled, self._client, given)
+        seconds = context.clock() - now
         observe(durations, same, seconds)
         for each, ident in told:
-            listener.repeats.tell(each, self._client, self._port, ident, seconds)
+            listener.replay.tell(each, self._client, self._port, ident, seconds)
         if more and not self._ended:
             self._read(False)
-            self._later = house.reactor.callLater(0, self._go_on)
+            self._later = context.reactor.callLater(0, self._go_on)
 
     def _go_on(self) -> None:
         """Take what had to wait for this turn."""
@@ -321,7 +321,7 @@ class StreamShell(Protocol, TimeoutMixin):
 
     def callLater(self, seconds: float, call: Any) -> Any:
         """:class:`TimeoutMixin`'s way to the clock."""
-        return self.factory.listener.house.reactor.callLater(seconds, call)
+        return self.factory.listener.context.reactor.callLater(seconds, call)
 
 
 class StreamFactory(ServerFactory):
@@ -350,7 +350,7 @@ class StreamFactory(ServerFactory):
         """The listening ports, as far as they say how many connections they accept at once."""
 
         self._connections: dict[StreamShell, None] = {}
-        registry = listener.house.registry
+        registry = listener.context.registry
         self._open: Gauge = registry.gauge(
             "kdns_stream_connections", "Open connections of DNS clients.", ["server", "transport"]
         ).gauge(listener.label, transport.value)

@@ -5,9 +5,9 @@ The answer table: from the octets of a query behind its identifier to the finish
 A hit costs a look-up, a check of validity and one addition. Nothing is parsed and no plugin is asked. What holds for one client only never
 comes in here; see :class:`kdns.core.answer.Scope`.
 
-Room is bounded in octets. Entries live in two generations: new and used ones in the young, and when the young has filled half of the room
-it becomes the old one and the old one is dropped. So whatever is asked for keeps its place, and a flood of names that are asked once
-only ever drives out each other.
+TableBudget is bounded in octets. Entries live in two generations: new and used ones in the young, and when the young has filled half of
+the room it becomes the old one and the old one is dropped. So whatever is asked for keeps its place, and a flood of names that are asked
+once only ever drives out each other.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from kdns.core.answer import Holds, Scope
+from kdns.core.answer import Scope, Validity
+from kdns.core.deferred_free import DeferredFree
 from kdns.core.observe import EachRepeat, Exchange
-from kdns.core.remains import Remains
-from kdns.core.stamps import MOVES, Noted, stand
+from kdns.core.stamps import MOVES, StampRef, stand
 from kdns.core.tally import Tally
-from kdns.server.denials import COOKIE, COOKIE_OPTION, Denials
+from kdns.server.nxdomain_synthesis import COOKIE, COOKIE_OPTION, NxdomainTemplates
 from kdns.wire.ageing import aged, ttl_places
 from kdns.wire.names import MalformedName
 
@@ -36,7 +36,7 @@ GIVEN_OCTETS = 900
 
 
 class Entry:
-    """A finished reply, as long as it holds."""
+    """A finished reply, as long as it validity."""
 
     __slots__ = (
         "_places",
@@ -57,25 +57,25 @@ class Entry:
         "until",
     )
 
-    def __init__(self, reply: bytes, holds: Holds, exchange: Exchange, room: int, cookie: int = 0) -> None:
+    def __init__(self, reply: bytes, validity: Validity, exchange: Exchange, room: int, cookie: int = 0) -> None:
         self.reply = reply
         """The reply behind its identifier, without the client's cookie at its end."""
 
         self.cookie = cookie
         """Octets of the client's cookie: they are at the end of the query, and belong at the end of the reply."""
 
-        self.end = holds.until
-        """When it holds no longer."""
+        self.end = validity.until
+        """When it validity no longer."""
 
-        self.until = min(holds.shows, holds.until)
-        """When it holds no longer, or shows other TTLs; :meth:`count_down` makes it the next such time."""
+        self.until = min(validity.shows, validity.until)
+        """When it validity no longer, or shows other TTLs; :meth:`count_down` makes it the next such time."""
 
-        self._shows = holds.shows
+        self._shows = validity.shows
         self.aged = 0
         """Seconds by which the TTLs were counted down."""
 
         self._places: tuple[tuple[int, ...], ...] = ()
-        self.noted: tuple[Noted, ...] = holds.stamps
+        self.noted: tuple[StampRef, ...] = validity.stamps
         self.moves: int | None = None
         """What :data:`~kdns.core.stamps.MOVES` said when the stamps were last found to stand."""
 
@@ -144,19 +144,19 @@ class Uses(NamedTuple):
 
     def plus(self, table: AnswerTable) -> Uses:
         """These and those of a table."""
-        denied = table.denials.given
+        denied = table.nxdomains.given
         return Uses(self.given + table.given - denied, self.denied + denied, self.asked + table.asked)
 
 
-class Room:
+class TableBudget:
     """Octets that some tables share."""
 
-    def __init__(self, octets: int, remains: Remains | None = None) -> None:
+    def __init__(self, octets: int, deferred_free: DeferredFree | None = None) -> None:
         """
-        :param remains: lets go of generations that are dropped; None: at once.
+        :param deferred_free: lets go of generations that are dropped; None: at once.
         """
         self.octets = octets
-        self.remains = Remains() if remains is None else remains
+        self.deferred_free = DeferredFree() if deferred_free is None else deferred_free
         self.young = 0
         self.old = 0
         self.turns = 0
@@ -213,12 +213,12 @@ class Room:
 
 
 class AnswerTable:
-    """Finished replies for one listener and transport; made by :meth:`Room.table`."""
+    """Finished replies for one listener and transport; made by :meth:`TableBudget.table`."""
 
-    __slots__ = ("_old", "_room", "asked", "denials", "given", "young")
+    __slots__ = ("_budget", "_old", "asked", "given", "nxdomains", "young")
 
-    def __init__(self, room: Room) -> None:
-        self._room = room
+    def __init__(self, room: TableBudget) -> None:
+        self._budget = room
         self.young: dict[bytes, Entry] = {}
         """
         The young generation, for who looks into it himself: an entry stands if its time is not over and its :attr:`Entry.moves` is that
@@ -226,8 +226,8 @@ class AnswerTable:
         """
 
         self._old: dict[bytes, Entry] = {}
-        self.denials = Denials()
-        """Replies for names that do not exist; see :mod:`kdns.server.denials`."""
+        self.nxdomains = NxdomainTemplates()
+        """Replies for names that do not exist; see :mod:`kdns.server.nxdomain_synthesis`."""
 
         self.given = 0
         """Replies for which no plugin was asked so far, those of the denials included."""
@@ -240,9 +240,9 @@ class AnswerTable:
 
     def get(self, key: bytes, now: float) -> Entry | None:
         """
-        The entry for a query's octets behind its identifier, when it still holds.
+        The entry for a query's octets behind its identifier, when it still validity.
 
-        :param now: seconds of the clock that :attr:`Holds.until` is in.
+        :param now: seconds of the clock that :attr:`Validity.until` is in.
         """
         entry = self.young.get(key)
         if entry is None:
@@ -250,19 +250,19 @@ class AnswerTable:
             if entry is None:
                 return None
             self.young[key] = entry
-            self._room.take(entry.room)
+            self._budget.take(entry.room)
         if now < entry.end and (now < entry.until or entry.count_down(now)):
             if entry.moves is MOVES[0]:
                 return entry
             if stand(entry.noted):
                 entry.moves = MOVES[0]
                 return entry
-        self._room.outdated += 1
+        self._budget.outdated += 1
         # It may have moved to the old generation by taking its place in the young one.
         if self.young.pop(key, None) is None:
             self._old.pop(key, None)
         else:
-            self._room.young -= entry.room
+            self._budget.young -= entry.room
         return None
 
     def find(self, key: bytes, now: float) -> Entry | None:
@@ -275,19 +275,19 @@ class AnswerTable:
     def was_given(self, entry: Entry) -> None:
         """An entry that :meth:`get` found has let go of its exchange, and so takes less room."""
         entry.room -= ENTRY_OCTETS - GIVEN_OCTETS
-        self._room.young -= ENTRY_OCTETS - GIVEN_OCTETS
+        self._budget.young -= ENTRY_OCTETS - GIVEN_OCTETS
 
-    def put(self, key: bytes, reply: bytes, holds: Holds, exchange: Exchange, now: float) -> bool:
+    def put(self, key: bytes, reply: bytes, validity: Validity, exchange: Exchange, now: float) -> bool:
         """
-        Enter a reply if it may be given to others and still holds.
+        Enter a reply if it may be given to others and still validity.
 
-        One that repeats the client's cookie is entered without it, under the query without it. No other query has that key: what is
+        One that replay the client's cookie is entered without it, under the query without it. No other query has that key: what is
         left of this one is no whole message.
 
         :param reply: the whole message.
         :return: whether it was entered.
         """
-        if holds.scope < Scope.TRANSPORT or holds.until <= now:
+        if validity.scope < Scope.TRANSPORT or validity.until <= now:
             return False
         cookie = cookie_octets(key, reply, exchange)
         if cookie:
@@ -296,10 +296,10 @@ class AnswerTable:
         room = ENTRY_OCTETS + len(key) + len(reply) * turns
         before = self.young.get(key)
         if before is not None:
-            self._room.young -= before.room
+            self._budget.young -= before.room
         self._old.pop(key, None)
-        self.young[key] = Entry(reply[2:], holds, exchange, room, cookie)
-        self._room.take(room)
+        self.young[key] = Entry(reply[2:], validity, exchange, room, cookie)
+        self._budget.take(room)
         return True
 
     def entries(self) -> list[tuple[bytes, Entry]]:
@@ -308,19 +308,19 @@ class AnswerTable:
 
     def age(self) -> None:
         """The young generation becomes the old one, and the old one is dropped."""
-        self._room.evicted += len(self._old)
+        self._budget.evicted += len(self._old)
         old, self._old = self._old, self.young
         self.young = {}
-        self._room.remains.take(old)
+        self._budget.deferred_free.take(old)
 
     def clear(self) -> None:
         """Forget everything."""
         young, old = self.young, self._old
         self.young = {}
         self._old = {}
-        self._room.remains.take(young)
-        self._room.remains.take(old)
-        self.denials.clear()
+        self._budget.deferred_free.take(young)
+        self._budget.deferred_free.take(old)
+        self.nxdomains.clear()
 
 
 def cookie_octets(key: bytes, reply: bytes, exchange: Exchange) -> int:

@@ -24,17 +24,17 @@ from twisted.python.failure import Failure
 
 import twisted
 from kdns import __version__
-from kdns.admin.offered import commands_of
+from kdns.admin.command_list import commands_of
 from kdns.admin.places import OFF
 from kdns.admin.service import AdminSocket
 from kdns.corefile.errors import CorefileError
 from kdns.corefile.loader import Corefile
-from kdns.plugins.seam import House, Output, Unavailable
+from kdns.plugin.seam import Output, ServerContext, Unavailable
 from kdns.server.assembly import Configuration, read, read_text
+from kdns.server.log_format import Said, style_of
 from kdns.server.logs import OperatorLog
 from kdns.server.output import LineWriter, unblocked
 from kdns.server.service import KdnsService
-from kdns.server.styles import Said, style_of
 from kdns.tap.garbage import GarbagePlan
 from kdns.tap.signals import Signals
 
@@ -119,15 +119,15 @@ class Daemon(Service):
         greeting: str = "",
         admin: str | None = OFF,
         ended: Callable[[int], None] = lambda status: None,
-        house: House | None = None,
+        context: ServerContext | None = None,
         output: Output | None = None,
         complain: Output | None = None,
         leave: Callable[[int], None] = os._exit,
     ) -> None:
         self.status = 0
-        self.house = house or House(reactor, environ=os.environ, dns_port=dns_port)
-        self.house.log_format = log_format
-        self._style = style_of(log_format, self.house.wall)
+        self.context = context or ServerContext(reactor, environ=os.environ, dns_port=dns_port)
+        self.context.log_format = log_format
+        self._style = style_of(log_format, self.context.wall)
         self.observer: OperatorLog | None = None
         self._reactor = reactor
         self._quiet = quiet
@@ -137,13 +137,13 @@ class Daemon(Service):
         self._complain_to = complain or _to_stderr
         self._leave = leave
         if own_log and output is None:
-            output = self._writer = LineWriter(unblocked(1), self.house.registry, style=self._style)
+            output = self._writer = LineWriter(unblocked(1), self.context.registry, style=self._style)
         if own_log and output is not None:
             self.observer = OperatorLog(output, reactor, style=self._style)
         self._output = output or _to_log
-        self.house.output = self._output
-        self.house.fatal = self._fatal
-        self.server = KdnsService(self.house, load, None if quiet else self._say)
+        self.context.output = self._output
+        self.context.fatal = self._fatal
+        self.server = KdnsService(self.context, load, None if quiet else self._say)
         self.server.taken_over = self._taken_over
         self.admin = AdminSocket(reactor, commands_of(self.server), admin)
         self.signals = Signals(reactor, self)
@@ -186,7 +186,7 @@ class Daemon(Service):
 
     def _taken_over(self, configuration: Configuration) -> None:
         if self.observer is not None:
-            self.observer.debug = any(site.debug for site in configuration.sites)
+            self.observer.debug = any(builder.debug for builder in configuration.builders)
 
     def _serving(self, _: None) -> None:
         if not self._quiet:

@@ -8,7 +8,7 @@ from typing import Any
 
 from twisted.python import usage
 
-from kdns.server.styles import FORMATS
+from kdns.server.log_format import FORMATS
 from kdns.tap.daemon import Daemon, exit_with, loader
 
 MOST_PORT = 65535

@@ -151,15 +151,15 @@ class CachesTests(SynchronousTestCase):
         """A list of ten thousand entries, and a flush of them, never hold the reactor up for long."""
         configuration = self.world.service.configuration
         assert configuration is not None
-        (link,) = (one for site in configuration.sites for one in site.links if isinstance(one, CachePlugin))
-        now = self.world.house.clock()
+        (link,) = (one for builder in configuration.builders for one in builder.links if isinstance(one, CachePlugin))
+        now = self.world.context.clock()
         for number in range(9_000):
             request = a_request(f"n{number}.example.org")
-            answer = Answer(answer=(a_or_aaaa(from_text("a"), 30, b"1234"),), holds=FOR_EVERYBODY)
-            entry = Entry(answer, now, 30, answer.holds.scope, False)
-            link.shelves.success.put(key_of(request), entry)
+            answer = Answer(answer=(a_or_aaaa(from_text("a"), 30, b"1234"),), validity=FOR_EVERYBODY)
+            entry = Entry(answer, now, 30, answer.validity.scope, False)
+            link.stores.success.put(key_of(request), entry)
         steps = _Turns()
-        self.patch(self.world.house, "reactor", steps)
+        self.patch(self.world.context, "reactor", steps)
         for question in (
             b'{"command":"cache.list","arguments":{"limit":100000}}',
             b'{"command":"cache.flush","arguments":{"all":true}}',

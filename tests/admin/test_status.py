@@ -11,10 +11,10 @@ import dns.message
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.admin.offered import commands_of
+from kdns.admin.command_list import commands_of
 from kdns.admin.status import FOLDED_AT_ONCE, resident
 from kdns.core.metrics import Counter
-from kdns.plugins.seam import House
+from kdns.plugin.seam import ServerContext
 from kdns.server.assembly import read_text
 from kdns.server.service import KdnsService
 from kdns.testing.memory import MemoryReactor
@@ -82,12 +82,12 @@ class StatusTests(SynchronousTestCase):
         for _ in range(3):
             self.ask("api.example.com.shop.svc.cluster.local", source="10.244.0.30")
         self.ask("web.shop.svc.cluster.local", source="10.244.0.30")
-        askers = self.status()["askers"]
-        self.assertEqual((askers["queries"], askers["wasted"], askers["denials"]), (4, 3, 3))
-        self.assertEqual(askers["denied"], [{"name": "api.example.com.shop.svc.cluster.local.", "times": 3}])
-        self.assertEqual([row["times"] for row in askers["names"]], [3, 1])
-        self.assertEqual([(row["client"], row["times"]) for row in askers["clients"]], [("10.244.0.30", 4)])
-        self.assertEqual(len(self.status(top=1)["askers"]["names"]), 1)
+        talkers = self.status()["talkers"]
+        self.assertEqual((talkers["queries"], talkers["wasted"], talkers["denials"]), (4, 3, 3))
+        self.assertEqual(talkers["denied"], [{"name": "api.example.com.shop.svc.cluster.local.", "times": 3}])
+        self.assertEqual([row["times"] for row in talkers["names"]], [3, 1])
+        self.assertEqual([(row["client"], row["times"]) for row in talkers["clients"]], [("10.244.0.30", 4)])
+        self.assertEqual(len(self.status(top=1)["talkers"]["names"]), 1)
 
     def test_upstreams(self) -> None:
         """Each upstream with its state and how long it took."""
@@ -126,9 +126,9 @@ class StatusTests(SynchronousTestCase):
         """What waits to be counted is counted a part at a time, and all of it before anything is told."""
         counters = [Counter() for _ in range(3 * FOLDED_AT_ONCE)]
         for counter in counters:
-            tally = self.world.house.tallies.tally((counter,))
+            tally = self.world.context.tallies.tally((counter,))
             tally.hits = 1
-            self.world.house.tallies.touched.append(tally)
+            self.world.context.tallies.touched.append(tally)
         self.status()
         self.assertEqual({counter.value for counter in counters}, {1})
 
@@ -138,8 +138,8 @@ class QuietTests(SynchronousTestCase):
 
     def test_not_started(self) -> None:
         """Before the first configuration there is little to tell, and that is told."""
-        house = House(MemoryReactor(), kernel_sockets=False)
-        commands = commands_of(KdnsService(house, lambda: read_text(".\n", {})))
+        context = ServerContext(MemoryReactor(), kernel_sockets=False)
+        commands = commands_of(KdnsService(context, lambda: read_text(".\n", {})))
         status = json.loads(self.successResultOf(commands.run(b'{"command": "status"}')))["result"]
         self.assertEqual((status["queries"], status["rcodes"], status["durations"]), (None, None, {}))
         self.assertEqual((status["clusters"], status["upstreams"], status["cache"]), ([], [], None))

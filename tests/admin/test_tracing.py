@@ -25,7 +25,7 @@ from tests.server.support import a_house
 from tests.support import a_request
 
 RECORDS = tuple(a_or_aaaa(from_text("web."), 30, bytes((10, 0, 0, number))) for number in (1, 2))
-ANSWER = Answer(flags=AA, answer=RECORDS, holds=FOR_EVERYBODY)
+ANSWER = Answer(flags=AA, answer=RECORDS, validity=FOR_EVERYBODY)
 
 
 class Link:
@@ -61,14 +61,14 @@ class TracingTests(SynchronousTestCase):
     """What is seen of each link."""
 
     def setUp(self) -> None:
-        """A house."""
-        self.house = a_house(MemoryReactor())
+        """A context."""
+        self.context = a_house(MemoryReactor())
 
     def traced(self, *links: Any, forward: bool = True) -> tuple[Run, Deferred[Run]]:
         """Run a request through links."""
         zones = Zones()
         zones.add(ROOT, ServedBlock(lambda request: ANSWER, links=links, last=links[-1].name))
-        run, _, done = Tracer(self.house, "dns://:53", zones, forward=forward).ask(a_request("web"))
+        run, _, done = Tracer(self.context, "dns://:53", zones, forward=forward).ask(a_request("web"))
         return run, done
 
     def did(self, *links: Any) -> list[str]:
@@ -113,7 +113,7 @@ class TracingTests(SynchronousTestCase):
         run, done = self.traced(Link("a", slow), Link("b", lambda request, next: waiting))
         self.assertNoResult(done)
         self.assertEqual(run.steps[1].did, "was not done when the answer came")
-        self.house.reactor.advance(0.25)
+        self.context.reactor.advance(0.25)
         waiting.callback(ANSWER)
         self.successResultOf(done)
         self.assertEqual(run.steps[1].did, "answered NOERROR, 2 records in 250 ms")
@@ -217,7 +217,7 @@ class TracingTests(SynchronousTestCase):
         """A name that no block takes is refused."""
         zones = Zones()
         zones.add(from_text("example.org"), ServedBlock(lambda request: ANSWER))
-        run, _, done = Tracer(self.house, "dns://:53", zones).ask(a_request("web"))
+        run, _, done = Tracer(self.context, "dns://:53", zones).ask(a_request("web"))
         self.successResultOf(done)
         self.assertEqual((run.error, run.zones), ("the name is in no zone of this listener", ["example.org."]))
         for settings, wanted in (
@@ -226,4 +226,4 @@ class TracingTests(SynchronousTestCase):
         ):
             zones = Zones()
             zones.add(ROOT, ServedBlock(lambda request: ANSWER, **settings))
-            self.assertEqual(Tracer(self.house, "dns://:53", zones).ask(a_request("web"))[0].error, wanted)
+            self.assertEqual(Tracer(self.context, "dns://:53", zones).ask(a_request("web"))[0].error, wanted)

@@ -10,8 +10,8 @@ from typing import Any, cast
 
 import dns.message
 
-from kdns.admin.offered import commands_of
-from kdns.plugins.seam import House
+from kdns.admin.command_list import commands_of
+from kdns.plugin.seam import ServerContext
 from kdns.server.assembly import read_text
 from kdns.server.service import KdnsService
 from kdns.testing.memory import MemoryReactor
@@ -39,7 +39,7 @@ class World:
         self.reactor = MemoryReactor(["127.0.0.1", "127.0.0.2"])
         self.reactor.advance(1_000_000.0)
         self.lines: list[str] = []
-        self.house = House(
+        self.context = ServerContext(
             self.reactor,
             clock=self.reactor.seconds,
             wall=self.reactor.seconds,
@@ -50,7 +50,7 @@ class World:
         )
         text = corefile or (ROOT / "conf" / "demo" / "Corefile").read_text(encoding="utf-8")
         self.text = text
-        self.service = KdnsService(self.house, lambda: read_text(self.text, ENVIRONMENT))
+        self.service = KdnsService(self.context, lambda: read_text(self.text, ENVIRONMENT))
         self.commands = commands_of(self.service)
         self.service.startService()
         running = self.service.when_running()
@@ -99,6 +99,6 @@ class World:
 
     def metrics(self, prefix: str) -> list[str]:
         """The lines of metrics that begin so, without zeros."""
-        self.house.tallies.fold()
-        lines = "\n".join(self.house.registry.lines()).splitlines()
+        self.context.tallies.fold()
+        lines = "\n".join(self.context.registry.lines()).splitlines()
         return [line for line in lines if line.startswith(prefix) and not line.endswith(" 0")]

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 
 from kdns.cli import cache
-from tests.cli.test_asking import AskingCase
+from tests.cli.test_query_client import AskingCase
 
 ENTRIES = [
     {"name": "www.example.org.", "type": "A", "held": "success", "rcode": "NOERROR", "zone": ".",

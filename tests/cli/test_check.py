@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.cli.check import BAD_USAGE, FAULTY, FINE
-from kdns.cli.checking.standing import ROWS
+from kdns.cli.checking.coredns_support import ROWS
 from kdns.cli.main import COMMANDS
 from kdns.server.assembly import read_text
 from tests.cli.checking.support import IN_A_CLUSTER, run

@@ -11,7 +11,7 @@ from kdns import __version__
 from kdns.cli import explain
 from kdns.cli.explain import text_of
 from tests.admin.world import World
-from tests.cli.test_asking import AskingCase
+from tests.cli.test_query_client import AskingCase
 
 SERVICE = """\
 nothing.shop.svc.cluster.local. A: NXDOMAIN   (says kubernetes)

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import kdns
 from kdns.cli import main as command
-from kdns.plugins.registry import BUILT_IN
+from kdns.plugin.registry import BUILT_IN
 
 
 class CommandTests(SynchronousTestCase):

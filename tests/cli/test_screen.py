@@ -40,7 +40,7 @@ def a_look(seconds: float = 100.0, **more: object) -> dict[str, Any]:
             "evicted": 0, "outdated": many,
         },
         "cache": {"requests": many * 4, "misses": many, "stale": 0, "entries": 1234},
-        "askers": {
+        "talkers": {
             "seconds": 50.0, "total": many * 10, "queries": 1000, "denials": 300, "wasted": 250,
             "clients": [{"client": "10.244.1.17", "times": 500, "who": "pod shop/web-1"}],
             "names": [{"name": f"n{number}.shop.svc.cluster.local.", "times": 100 - number} for number in range(10)],
@@ -229,7 +229,7 @@ class FitTests(SynchronousTestCase):
         text = "".join(letter for letter in text if letter.isprintable())
         look = a_look()
         look["corefile"] |= {"bad": True, "last": {"at": 0.0, "taken_over": False, "error": text}}
-        look["askers"]["names"].append({"name": text, "times": 1})
+        look["talkers"]["names"].append({"name": text, "times": 1})
         look["upstreams"].append(upstream(text, "suspect", reason=text))
         look["clusters"][0]["why"] = text
         for line in shown(View(look, trouble=text), width, height):

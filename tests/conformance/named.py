@@ -14,7 +14,7 @@ from kdns.core.answer import Answer
 from kdns.core.chain import Next, Reply
 from kdns.core.request import Request
 from kdns.corefile.dispenser import Dispenser
-from kdns.plugins.seam import Block, Site
+from kdns.plugin.seam import Block, BlockBuilder
 from kdns.wire.constants import AA
 from kdns.wire.records import txt
 
@@ -41,9 +41,9 @@ class NamedDirective:
         words = [word for _ in tokens.invocations() for word in tokens.args(1)]
         return words[0]
 
-    def build(self, config: str, site: Site) -> None:
+    def build(self, config: str, builder: BlockBuilder) -> None:
         """Stand in the chain."""
-        site.link(Named(config.encode()))
+        builder.link(Named(config.encode()))
 
 
 directive = NamedDirective()

@@ -16,7 +16,7 @@ from twisted.internet.protocol import ClientFactory, DatagramProtocol, Protocol
 from twisted.protocols.basic import Int16StringReceiver
 from twisted.trial.unittest import TestCase
 
-from kdns.plugins.seam import House
+from kdns.plugin.seam import ServerContext
 from kdns.server.assembly import read_text
 from kdns.server.service import KdnsService
 from kdns.testing.apiserver import COREDNS, LIST_AND_WATCH, ApiServer, Login, User
@@ -123,8 +123,8 @@ class GoldenOnLoopbackTests(TestCase):
         corefile = filled(file.corefile, places)
         for usual, here in PAGES.items():
             corefile = corefile.replace(usual, here)
-        house = House(reactor, own_addresses=lambda: [OWN_ADDRESS])
-        service = KdnsService(house, lambda: read_text(corefile, {}), lambda line: None)
+        context = ServerContext(reactor, own_addresses=lambda: [OWN_ADDRESS])
+        service = KdnsService(context, lambda: read_text(corefile, {}), lambda line: None)
         service.startService()
         try:
             await service.when_running()

@@ -20,15 +20,15 @@ from twisted.internet.protocol import ClientFactory, DatagramProtocol, Protocol
 from twisted.protocols.basic import Int16StringReceiver
 from twisted.trial.unittest import TestCase
 
-from kdns.core.answer import Holds
+from kdns.core.answer import Validity
 from kdns.core.observe import Exchange
 from kdns.core.tally import Tally
-from kdns.plugins.seam import House
+from kdns.plugin.seam import ServerContext
 from kdns.server import mmsg
 from kdns.server.assembly import read_text
-from kdns.server.denials import Denials
+from kdns.server.nxdomain_synthesis import NxdomainTemplates
 from kdns.server.service import KdnsService
-from kdns.server.table import AnswerTable, Room
+from kdns.server.table import AnswerTable, TableBudget
 from kdns.testing.upstream import FakeUpstream, UpstreamServer
 from tests.conformance.cases import CASES, CLUSTER, OTHERS, Case, CaseFile, add_tests, case_file
 from tests.conformance.client import Told, compare, query, tell
@@ -77,7 +77,7 @@ NOW = 1_790_000_000
 """Seconds since 1970."""
 
 
-class ColdDenials(Denials):
+class ColdDenials(NxdomainTemplates):
     """Templates that are never used."""
 
     __slots__ = ()
@@ -92,16 +92,16 @@ class ColdTable(AnswerTable):
 
     __slots__ = ()
 
-    def __init__(self, room: Room) -> None:
+    def __init__(self, room: TableBudget) -> None:
         super().__init__(room)
-        self.denials = ColdDenials()
+        self.nxdomains = ColdDenials()
 
-    def put(self, key: bytes, reply: bytes, holds: Holds, exchange: Exchange, now: float) -> bool:
+    def put(self, key: bytes, reply: bytes, validity: Validity, exchange: Exchange, now: float) -> bool:
         """Forget it."""
         return False
 
 
-class ColdRoom(Room):
+class ColdBudget(TableBudget):
     """Where such tables are."""
 
     def table(self) -> AnswerTable:
@@ -207,12 +207,14 @@ class _Connect(ClientFactory[Protocol]):
 class Server:
     """One server with its own upstream, and its client."""
 
-    def __init__(self, name: str, reactor: Any, *, kernel_sockets: bool, tcp: bool, room: Room | None = None) -> None:
+    def __init__(
+        self, name: str, reactor: Any, *, kernel_sockets: bool, tcp: bool, room: TableBudget | None = None
+    ) -> None:
         self.name = name
         self.tcp = tcp
         self._reactor = reactor
         # One time for all, which becomes the serial of their SOA: else no two replies with one would be the same octets.
-        self._house = House(
+        self._context = ServerContext(
             reactor, own_addresses=lambda: [OWN_ADDRESS], kernel_sockets=kernel_sockets, wall=lambda: NOW
         )
         self._room = room
@@ -231,7 +233,7 @@ class Server:
         for name, text in file.files.items():
             (folder / name).write_text(text, encoding="utf-8")
             corefile = corefile.replace(f" {name} ", f" {folder / name} ").replace(f" {name}\n", f" {folder / name}\n")
-        self.service = KdnsService(self._house, lambda: read_text(corefile, {}), lambda line: None)
+        self.service = KdnsService(self._context, lambda: read_text(corefile, {}), lambda line: None)
         if self._room is not None:
             self.service.room = self._room
         self.service.startService()
@@ -272,7 +274,7 @@ class Server:
     def given(self) -> int:
         """Replies that came out of tables and templates."""
         tables = [table for opened in self.service.endpoints.values() for table in opened.tables]
-        return sum(table.given + table.denials.given for table in tables)
+        return sum(table.given + table.nxdomains.given for table in tables)
 
 
 def changed_edns(question: Mapping[str, Any], **changes: Any) -> Mapping[str, Any]:
@@ -345,7 +347,7 @@ class GoldenRepeatedTests(TestCase):
         folder = Path(self.mktemp()).absolute()
         folder.mkdir()
         servers = [
-            Server("plugins", reactor, kernel_sockets=True, tcp=True, room=ColdRoom(0)),
+            Server("plugins", reactor, kernel_sockets=True, tcp=True, room=ColdBudget(0)),
             Server("batches", reactor, kernel_sockets=True, tcp=False),
             Server("datagrams", reactor, kernel_sockets=False, tcp=False),
             Server("stream", reactor, kernel_sockets=True, tcp=True),

@@ -11,7 +11,7 @@ from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.corefile.errors import CorefileError, Place
-from kdns.plugins import registry
+from kdns.plugin import registry
 from kdns.server.assembly import read_text
 from kdns.server.logs import OperatorLog
 from kdns.testing.apiserver.credentials import Login, write_kubeconfig

@@ -14,7 +14,7 @@ from twisted.internet.protocol import ClientFactory, Protocol
 from twisted.protocols.basic import Int16StringReceiver
 
 from kdns.corefile.loader import Corefile
-from kdns.plugins.seam import House
+from kdns.plugin.seam import ServerContext
 from kdns.server.assembly import read, read_text
 from kdns.server.service import KdnsService
 from kdns.testing.apiserver.credentials import Login, write_kubeconfig
@@ -108,7 +108,7 @@ class MemoryWorld:
         self.announced: list[str] = []
         self.upstream = UpstreamServer(FakeUpstream.from_json(CASES / "upstream.json"), self.reactor)
         self.upstream.start(*UPSTREAM)
-        self.house = House(
+        self.context = ServerContext(
             self.reactor,
             clock=self.reactor.seconds,
             wall=self.reactor.seconds,
@@ -131,7 +131,7 @@ class MemoryWorld:
         def load() -> Corefile:
             return read(path, known) if path else read_text(self.corefile, known)
 
-        self.service = KdnsService(self.house, load, self._announce)
+        self.service = KdnsService(self.context, load, self._announce)
 
     def _announce(self, line: str) -> None:
         (self.lines if "arning" in line or "[WARNING]" in line else self.announced).append(line)

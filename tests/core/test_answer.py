@@ -13,9 +13,9 @@ from kdns.core.answer import (
     FOR_NOBODY,
     FROM_UPSTREAM,
     Answer,
-    Holds,
     Kind,
     Scope,
+    Validity,
 )
 from kdns.core.stamps import Stamp
 from kdns.wire.constants import AAAA, ANY, CNAME, MX, NOERROR, NS, NXDOMAIN, QR, REFUSED, SERVFAIL, A
@@ -111,7 +111,7 @@ class SectionTests(SynchronousTestCase):
         """An answer cannot be changed, only copied."""
         with self.assertRaises(AttributeError):
             Answer().rcode = NXDOMAIN  # type: ignore[misc]  # that is the point
-        self.assertEqual(Answer().held(FOR_EVERYBODY).holds, FOR_EVERYBODY)
+        self.assertEqual(Answer().held(FOR_EVERYBODY).validity, FOR_EVERYBODY)
         self.assertEqual((Answer().rcode, AAAA), (NOERROR, 28))
 
 
@@ -120,20 +120,20 @@ class HoldsTests(SynchronousTestCase):
 
     def test_default(self) -> None:
         """Who says nothing means: for this client only."""
-        self.assertEqual(Answer().holds, FOR_CLIENT)
+        self.assertEqual(Answer().validity, FOR_CLIENT)
         self.assertEqual((FOR_CLIENT.scope, FOR_CLIENT.until), (Scope.CLIENT, inf))
 
     def test_narrowed(self) -> None:
         """The narrower scope, the earlier end, and all stamps."""
         one, two = Stamp(), Stamp()
-        holds = Holds(Scope.EVERYBODY, 10.0, (one.noted(),)).narrowed(Scope.TRANSPORT, 20.0, (two.noted(),))
-        self.assertEqual(holds, Holds(Scope.TRANSPORT, 10.0, (one.noted(), two.noted())))
+        holds = Validity(Scope.EVERYBODY, 10.0, (one.ref(),)).narrowed(Scope.TRANSPORT, 20.0, (two.ref(),))
+        self.assertEqual(holds, Validity(Scope.TRANSPORT, 10.0, (one.ref(), two.ref())))
         self.assertEqual(FOR_NOBODY.narrowed(Scope.EVERYBODY), FOR_NOBODY)
 
     def test_both(self) -> None:
         """Of two, the narrower and the earlier."""
-        self.assertEqual(Holds(Scope.EVERYBODY, 5.0).both(Holds(Scope.CLIENT, 9.0)), Holds(Scope.CLIENT, 5.0))
-        self.assertEqual(Holds(Scope.CLIENT, 9.0).both(Holds(Scope.EVERYBODY, 5.0)), Holds(Scope.CLIENT, 5.0))
+        self.assertEqual(Validity(Scope.EVERYBODY, 5.0).both(Validity(Scope.CLIENT, 9.0)), Validity(Scope.CLIENT, 5.0))
+        self.assertEqual(Validity(Scope.CLIENT, 9.0).both(Validity(Scope.EVERYBODY, 5.0)), Validity(Scope.CLIENT, 5.0))
 
     def test_cacheable(self) -> None:
         """An upstream's answer is given to nobody again as it is, and yet a cache may keep it for all."""

@@ -15,16 +15,16 @@ class StampTests(SynchronousTestCase):
     def test_bump(self) -> None:
         """What was noted stands until the stamp is bumped."""
         stamp = Stamp()
-        before = stamp.noted()
+        before = stamp.ref()
         self.assertTrue(stand((before,)))
         stamp.bump()
         self.assertFalse(stand((before,)))
-        self.assertTrue(stand((stamp.noted(),)))
+        self.assertTrue(stand((stamp.ref(),)))
 
     def test_all_must_stand(self) -> None:
         """Of several stamps one that moved is enough; of none, none moved."""
         one, two = Stamp(), Stamp()
-        noted = (one.noted(), two.noted())
+        noted = (one.ref(), two.ref())
         self.assertTrue(stand(()))
         two.bump()
         self.assertFalse(stand(noted))

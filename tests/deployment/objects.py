@@ -13,8 +13,8 @@ import yaml
 
 from kdns.corefile.dispenser import Dispenser
 from kdns.corefile.keys import server_keys
-from kdns.plugins import registry
-from kdns.plugins.seam import Block
+from kdns.plugin import registry
+from kdns.plugin.seam import Block
 from kdns.server.assembly import read_text
 from tests.integration.programs import ROOT
 

@@ -33,7 +33,7 @@ def tree() -> ModuleType:
     return module
 
 
-def _site(folder: Path) -> None:
+def _builder(folder: Path) -> None:
     """What pip would have installed, put together from what is installed here and from the checkout."""
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
@@ -76,7 +76,7 @@ def image() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="kdns-image-"))
     folder.chmod(0o755)
     try:
-        _site(folder / "site")
+        _builder(folder / "site")
         environment = {**os.environ, "PYTHONPATH": ""}
         command = [sys.executable, str(ROOT / "conf" / "image" / "tree.py"), str(folder / "site"), str(folder / "root")]
         done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)

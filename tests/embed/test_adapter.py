@@ -34,7 +34,7 @@ from kdns.core.chain import Next, Reply, chain
 from kdns.core.failure import ResolutionFailed
 from kdns.core.request import Request, Transport
 from kdns.embed.adapter import KdnsResolver, ResolverLink, address_text, header_of, record_of
-from kdns.plugins.seam import Resource
+from kdns.plugin.seam import Resource
 from kdns.server.blocks import ServedBlock, Zones
 from kdns.wire.constants import AA, FORMERR, IN, NOTIMP, NXDOMAIN, REFUSED, SERVFAIL, TC, TXT, A
 from kdns.wire.message import scan

@@ -25,7 +25,7 @@ from kdns.embed import (
     forwarding_resolver,
 )
 from kdns.embed.adapter import address_text
-from kdns.plugins.seam import House
+from kdns.plugin.seam import ServerContext
 from kdns.testing.memory import MemoryReactor
 
 CLUSTER = str(Path(__file__).parents[2] / "conf" / "demo" / "cluster")
@@ -37,7 +37,7 @@ class ResolverTests(SynchronousTestCase):
     def setUp(self) -> None:
         """A reactor without sockets or threads."""
         self.reactor = MemoryReactor()
-        self.house = House(self.reactor, clock=self.reactor.seconds, kernel_sockets=False)
+        self.context = ServerContext(self.reactor, clock=self.reactor.seconds, kernel_sockets=False)
 
     def running(self, resolver: KdnsResolver) -> KdnsResolver:
         """Start it, and see at the end of the test that it leaves nothing."""
@@ -62,7 +62,7 @@ class ResolverTests(SynchronousTestCase):
 
     def test_manifests(self) -> None:
         """Names of the cluster out of files; others are refused, and so are addresses that it does not know."""
-        resolver = self.running(cluster_resolver(self.reactor, manifests=[CLUSTER], house=self.house))
+        resolver = self.running(cluster_resolver(self.reactor, manifests=[CLUSTER], context=self.context))
         self.assertEqual(
             self.addresses(resolver.lookupAddress("db.shop.svc.cluster.local")), ["10.244.1.20", "10.244.2.20"]
         )
@@ -73,7 +73,7 @@ class ResolverTests(SynchronousTestCase):
     def test_index(self) -> None:
         """An index of the program's own: what it enters is answered by the next look-up, through the cache too."""
         index = ClusterIndex()
-        resolver = self.running(cluster_resolver(self.reactor, index=index, ttl=30, cache=True, house=self.house))
+        resolver = self.running(cluster_resolver(self.reactor, index=index, ttl=30, cache=True, context=self.context))
         name = "late.shop.svc.cluster.local"
         self.failureResultOf(resolver.lookupAddress(name), AuthoritativeDomainError)
         manifest = """
@@ -89,13 +89,15 @@ class ResolverTests(SynchronousTestCase):
 
     def test_pods(self) -> None:
         """Pods have names when that is wanted."""
-        resolver = self.running(cluster_resolver(self.reactor, manifests=[CLUSTER], pods="insecure", house=self.house))
+        resolver = self.running(
+            cluster_resolver(self.reactor, manifests=[CLUSTER], pods="insecure", context=self.context)
+        )
         self.assertEqual(self.addresses(resolver.lookupAddress("10-0-0-9.shop.pod.cluster.local")), ["10.0.0.9"])
 
     def test_cache(self) -> None:
         """The cache in front of any IResolver asks it once while the TTL lasts."""
         inner = Inner()
-        resolver = self.running(caching_resolver(self.reactor, inner, house=self.house))
+        resolver = self.running(caching_resolver(self.reactor, inner, context=self.context))
         for _ in range(3):
             self.assertEqual(self.addresses(resolver.lookupAddress("www.example.org")), ["192.0.2.1"])
         self.assertEqual(inner.asked, 1)
@@ -105,12 +107,12 @@ class ResolverTests(SynchronousTestCase):
 
     def test_forward_refuses_nonsense(self) -> None:
         """An upstream that is no address is refused when the resolver is made."""
-        self.assertRaises(BadValue, forwarding_resolver, self.reactor, ["ftp://192.0.2.1"], house=self.house)
+        self.assertRaises(BadValue, forwarding_resolver, self.reactor, ["ftp://192.0.2.1"], context=self.context)
 
     def test_forward_silence(self) -> None:
         """When no upstream answers, that is a DNSServerError, and nothing is left waiting."""
         self.reactor.blackhole("192.0.2.53")
-        resolver = self.running(forwarding_resolver(self.reactor, ["192.0.2.53"], cache=False, house=self.house))
+        resolver = self.running(forwarding_resolver(self.reactor, ["192.0.2.53"], cache=False, context=self.context))
         waiting = resolver.lookupAddress("www.example.org")
         self.reactor.advance(9)
         self.failureResultOf(waiting, DNSServerError)
@@ -129,7 +131,7 @@ class ResolverTests(SynchronousTestCase):
             }}
         }}
         """
-        resolver = self.running(corefile_resolver(self.reactor, text, environment={}, house=self.house))
+        resolver = self.running(corefile_resolver(self.reactor, text, environment={}, context=self.context))
         self.assertEqual(self.addresses(resolver.lookupAddress("web.shop.svc.cluster.local")), ["10.96.20.30"])
         self.assertEqual(self.addresses(resolver.lookupAddress("www.example.org")), ["198.51.100.20"])
         self.failureResultOf(resolver.lookupAddress("www.example.com"), DNSQueryRefusedError)
@@ -137,7 +139,7 @@ class ResolverTests(SynchronousTestCase):
 
     def test_bad_corefile(self) -> None:
         """A Corefile that is none is refused when the resolver is made."""
-        self.assertRaises(CorefileError, corefile_resolver, self.reactor, ". {\n bogus\n}\n", house=self.house)
+        self.assertRaises(CorefileError, corefile_resolver, self.reactor, ". {\n bogus\n}\n", context=self.context)
 
 
 class Inner(ResolverBase):

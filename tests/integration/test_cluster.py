@@ -20,7 +20,7 @@ from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
-from kdns.plugins.seam import House
+from kdns.plugin.seam import ServerContext
 from kdns.server.assembly import read_text
 from kdns.server.service import KdnsService
 from tests.integration.clusters import Api, Wire, shared
@@ -81,7 +81,7 @@ class ClusterTests(TestCase):
         await self.api.open()
         self.namespace = await self.api.namespace()
         corefile = COREFILE.format(kubeconfig=self.wire.kubeconfig)
-        self.service = KdnsService(House(reactor), lambda: read_text(corefile, {}), lambda line: None)
+        self.service = KdnsService(ServerContext(reactor), lambda: read_text(corefile, {}), lambda line: None)
         self.service.startService()
         await self.service.when_running()
         ((_, opened),) = self.service.endpoints.items()

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.corefile.errors import CorefileError
 from kdns.plugins.bind import BindDirective, directive
-from kdns.plugins.bind.interfaces import interfaces
+from kdns.plugin.interfaces import interfaces
 from tests.support import a_house, built, parsed
 
 MACHINE = {

@@ -15,9 +15,9 @@ class DebugTests(SynchronousTestCase):
 
     def test_mark(self) -> None:
         """``debug`` marks its block and adds no link."""
-        site = built(directive, ".:53 {\n debug\n}\n", a_house(Clock()))
-        self.assertTrue(site.debug)
-        self.assertEqual(site.links, [])
+        builder = built(directive, ".:53 {\n debug\n}\n", a_house(Clock()))
+        self.assertTrue(builder.debug)
+        self.assertEqual(builder.links, [])
 
     def test_arguments_are_refused(self) -> None:
         """There is nothing to set."""

@@ -12,8 +12,8 @@ from kdns.core.answer import FOR_NOBODY, Answer
 from kdns.core.failure import NoNextPlugin, Refused, ResolutionFailed
 from kdns.core.observe import Exchange, Observer, Repeat
 from kdns.corefile.errors import SetupError
+from kdns.plugin.seam import BlockBuilder
 from kdns.plugins.errors import BUDGET, Config, Consolidation, directive
-from kdns.plugins.seam import Site
 from kdns.wire.constants import AAAA, REFUSED, A
 from tests.support import a_house, a_request, built, parsed
 
@@ -24,7 +24,7 @@ def failed(
     failure: ResolutionFailed | None, qname: str = "WWW.example.com.", qtype: int = A, zone: str = "."
 ) -> Exchange:
     """An exchange that ended like this."""
-    answer = Answer(failure.rcode if failure else 0, holds=FOR_NOBODY)
+    answer = Answer(failure.rcode if failure else 0, validity=FOR_NOBODY)
     return Exchange(a_request(qname, qtype), answer, b"", zone, "", 0.001, failure)
 
 
@@ -80,11 +80,11 @@ class LineTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.house = a_house(self.clock)
+        self.context = a_house(self.clock)
 
-    def site(self, options: str = "") -> Site:
+    def site(self, options: str = "") -> BlockBuilder:
         """A block with these options."""
-        return built(directive, f". {{\n errors {options}\n}}", self.house)
+        return built(directive, f". {{\n errors {options}\n}}", self.context)
 
     def lines(self, act: Callable[[], object]) -> list[tuple[str, str]]:
         """Level and text of what is logged meanwhile."""
@@ -137,8 +137,8 @@ class LineTests(SynchronousTestCase):
 
     def test_budget(self) -> None:
         """A flood of failures is some lines a second, and one that says how many there were on top."""
-        site = self.site("{\n  consolidate 1m ^refused\n  budget 3\n }")
-        (observer,) = site.observers
+        builder = self.site("{\n  consolidate 1m ^refused\n  budget 3\n }")
+        (observer,) = builder.observers
         line = ("error", f"2 www.example.com. A: {TIMEOUT.text}")
         summed_up = [ResolutionFailed("refused")] * 10
         self.assertEqual(self.lines(lambda: self.finish(observer, *summed_up, *[TIMEOUT] * 8)), [line] * 3)
@@ -146,19 +146,19 @@ class LineTests(SynchronousTestCase):
         self.assertEqual(self.lines(lambda: self.clock.advance(1)), [said])
         self.assertEqual(self.lines(lambda: self.finish(observer, TIMEOUT)), [line])
         self.assertEqual(self.lines(lambda: self.clock.advance(1)), [])
-        held = self.house.registry.counter("kdns_log_held_lines_total", "", ["plugin", "reason"])
+        held = self.context.registry.counter("kdns_log_held_lines_total", "", ["plugin", "reason"])
         self.assertEqual(held.counter("errors", "budget").value, 5)
-        for resource in site.resources:
+        for resource in builder.resources:
             resource.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_default_budget(self) -> None:
         """There is one, unless it is taken away."""
         for options, wanted in [("", BUDGET), ("{\n  budget 0\n }", 250)]:
-            site = self.site(options)
-            lines = self.lines(lambda site=site: self.finish(site.observers[0], *[TIMEOUT] * 250))  # type: ignore[misc]
+            builder = self.site(options)
+            lines = self.lines(lambda builder=builder: self.finish(builder.observers[0], *[TIMEOUT] * 250))  # type: ignore[misc]
             self.assertEqual(len(lines), wanted)
-            for resource in site.resources:
+            for resource in builder.resources:
                 resource.stop()
 
     def test_consolidation(self) -> None:
@@ -200,11 +200,11 @@ class LineTests(SynchronousTestCase):
 
     def test_stop(self) -> None:
         """At the end what was counted is told, and what still comes is printed one by one."""
-        site = self.site("{\n  consolidate 10s timeout\n }")
-        (observer,) = site.observers
+        builder = self.site("{\n  consolidate 10s timeout\n }")
+        (observer,) = builder.observers
         self.finish(observer, TIMEOUT, TIMEOUT)
         summary = ("error", "2 errors like 'timeout' occurred in last 10s")
-        self.assertEqual(self.lines(lambda: [resource.stop() for resource in site.resources]), [summary])
+        self.assertEqual(self.lines(lambda: [resource.stop() for resource in builder.resources]), [summary])
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertEqual(len(self.lines(lambda: self.finish(observer, TIMEOUT))), 1)
         self.assertEqual(self.clock.getDelayedCalls(), [])

@@ -9,8 +9,8 @@ from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.corefile.values import ListenAddress
+from kdns.plugin.seam import Keeper, Resource
 from kdns.plugins.health import Config, HealthPage, directive
-from kdns.plugins.seam import Keeper, Resource
 from kdns.testing.memory import MemoryReactor
 from tests.plugins.web import Client, memory_house
 from tests.support import built, parsed
@@ -41,12 +41,12 @@ class PageTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.reactor = MemoryReactor(["127.0.0.1"])
-        self.house = memory_house(self.reactor)
+        self.context = memory_house(self.reactor)
         self.client = Client(self.reactor)
 
     def start(self, corefile: str = ". {\n health\n}", kept: Keeper | None = None) -> list[Resource]:
         """Build from a Corefile and start what came of it."""
-        resources = built(directive, corefile, self.house, kept).resources
+        resources = built(directive, corefile, self.context, kept).resources
         for resource in resources:
             resource.start()
         return resources
@@ -66,9 +66,9 @@ class PageTests(SynchronousTestCase):
     def test_asks_itself(self) -> None:
         """Each second it asks itself, and the time that takes is a metric."""
         self.start()
-        self.assertTrue(seconds_seen(list(self.house.registry.lines())).endswith(" 0"))
+        self.assertTrue(seconds_seen(list(self.context.registry.lines())).endswith(" 0"))
         self.reactor.advance(3.5)
-        lines = list(self.house.registry.lines())
+        lines = list(self.context.registry.lines())
         self.assertTrue(seconds_seen(lines).endswith(" 3"))
         self.assertIn('coredns_health_request_duration_seconds_bucket{le="0.00025"} 3', lines)
         self.assertIn("coredns_health_request_failures_total 0", lines)
@@ -83,11 +83,11 @@ class PageTests(SynchronousTestCase):
         self.assertEqual(
             warnings, ['Local health request to "http://127.0.0.1:8080/health" failed: no answer within 3s']
         )
-        self.assertIn("coredns_health_request_failures_total 1", list(self.house.registry.lines()))
+        self.assertIn("coredns_health_request_failures_total 1", list(self.context.registry.lines()))
         self.reactor.lift("127.0.0.1", 8080)
         self.reactor.advance(3)
-        self.assertIn("coredns_health_request_failures_total 1", list(self.house.registry.lines()))
-        self.assertFalse(seconds_seen(list(self.house.registry.lines())).endswith(" 1"))
+        self.assertIn("coredns_health_request_failures_total 1", list(self.context.registry.lines()))
+        self.assertFalse(seconds_seen(list(self.context.registry.lines())).endswith(" 1"))
 
     def test_slow_answer(self) -> None:
         """An answer that takes more than a second is worth a warning."""
@@ -150,9 +150,9 @@ class PageTests(SynchronousTestCase):
         """A reload with the same directive keeps the page; with another pause it is open all the time."""
         kept = Keeper()
         old = self.start(kept=kept)
-        same = built(directive, ". {\n health\n}", self.house, Keeper(kept.taken)).resources
+        same = built(directive, ". {\n health\n}", self.context, Keeper(kept.taken)).resources
         self.assertEqual(same, old)
-        changed = built(directive, ". {\n health {\n  lameduck 1s\n }\n}", self.house, Keeper(kept.taken)).resources
+        changed = built(directive, ". {\n health {\n  lameduck 1s\n }\n}", self.context, Keeper(kept.taken)).resources
         self.assertIs(changed[0], old[0])
         self.assertIsNot(changed[1], old[1])
         changed[1].start()

@@ -19,10 +19,10 @@ from kdns.core.metrics import Gauge
 from kdns.core.reply import error_reply, render_reply
 from kdns.core.request import Transport, request_from
 from kdns.corefile.errors import CorefileError
+from kdns.plugin.seam import BlockBuilder, ServerContext
 from kdns.plugins import forward, loop
 from kdns.plugins.forward import Forward
 from kdns.plugins.loop import LoopConfig
-from kdns.plugins.seam import House, Site
 from kdns.testing.memory import MemoryReactor
 from kdns.testing.upstream import Deed, Entry, FakeUpstream, UpstreamServer
 from kdns.wire.constants import REFUSED, SERVFAIL
@@ -80,14 +80,14 @@ class LoopTests(SynchronousTestCase):
             server.start(f"10.0.0.{number}", 53)
             server.loop_to(US)
         self.fatal: list[str] = []
-        self.house = House(
+        self.context = ServerContext(
             self.reactor, clock=self.reactor.seconds, random=Random(3), fatal=self.fatal.append, kernel_sockets=False
         )
         self.logged: list[tuple[LogLevel, str]] = []
         observer = cast("ILogObserver", self.note)
         globalLogPublisher.addObserver(observer)
         self.addCleanup(globalLogPublisher.removeObserver, observer)
-        self.sites: list[Site] = []
+        self.builders: list[BlockBuilder] = []
         self.port: Any = None
 
     def note(self, event: Any) -> None:
@@ -95,24 +95,24 @@ class LoopTests(SynchronousTestCase):
         if event.get("log_namespace") == "plugin/loop":
             self.logged.append((event["log_level"], event["log_format"].format(**event)))
 
-    def begin(self, corefile: str = COREFILE) -> Site:
+    def begin(self, corefile: str = COREFILE) -> BlockBuilder:
         """Start a block, and listen."""
         block, words = blocks_of(corefile, ("loop", "forward"))[0]
-        site = Site(self.house, block, 0)
+        builder = BlockBuilder(self.context, block, 0)
         directives: tuple[Any, ...] = (loop.directive, forward.directive)
         for directive in directives:
             if directive.name in words:
-                directive.build(directive.parse(words[directive.name], block), site)
-        for resource in site.resources:
+                directive.build(directive.parse(words[directive.name], block), builder)
+        for resource in builder.resources:
             resource.start()
-        self.sites.append(site)
-        self.listener = Listener(chain(site.links))
+        self.builders.append(builder)
+        self.listener = Listener(chain(builder.links))
         self.port = self.reactor.listenUDP(US[1], self.listener, US[0])
-        return site
+        return builder
 
     def tearDown(self) -> None:
-        for site in self.sites:
-            for resource in site.resources:
+        for builder in self.builders:
+            for resource in builder.resources:
                 resource.stop()
         for server in self.servers:
             server.stop()
@@ -126,21 +126,21 @@ class LoopTests(SynchronousTestCase):
         for number in numbers:
             self.fakes[number - 1].say_everywhere(Entry(deed=Deed.ASK_BACK))
 
-    def upstreams(self, site: Site) -> list[Any]:
+    def upstreams(self, builder: BlockBuilder) -> list[Any]:
         """The upstreams of the block's one stanza."""
-        plugin = site.linked("forward")
+        plugin = builder.linked("forward")
         assert isinstance(plugin, Forward)
         return plugin.forwarders[0].upstreams
 
     def gauge(self, upstream: str) -> float | None:
         """The value of ``kdns_loop_detected`` for an upstream."""
-        family = self.house.registry.gauge("kdns_loop_detected", "", ("zone", "to"))
+        family = self.context.registry.gauge("kdns_loop_detected", "", ("zone", "to"))
         cell = family.cells.get((".", upstream))
         return cell.value if isinstance(cell, Gauge) else None
 
-    def ask(self, site: Site) -> Answer:
+    def ask(self, builder: BlockBuilder) -> Answer:
         """The answer to ``www.example.com``."""
-        reply = chain(site.links)(a_request("www.example.com"))
+        reply = chain(builder.links)(a_request("www.example.com"))
         self.reactor.settle()
         assert isinstance(reply, Deferred)
         answer: Answer = self.successResultOf(reply)
@@ -148,18 +148,18 @@ class LoopTests(SynchronousTestCase):
 
     def test_no_loop(self) -> None:
         """Upstreams that do not send the probe back stay in use; each is probed once."""
-        site = self.begin()
+        builder = self.begin()
         self.reactor.advance(120)
         self.assertEqual([fake.asked() for fake in self.fakes], [1, 1, 0])
         self.assertEqual((self.logged, self.listener.asked), ([], []))
-        self.assertTrue(all(upstream.health.usable for upstream in self.upstreams(site)))
+        self.assertTrue(all(upstream.health.usable for upstream in self.upstreams(builder)))
 
     def test_the_looping_upstream_alone_is_taken_out(self) -> None:
         """The upstream that sends queries back is out of use, and shouted about; the other serves."""
         self.send_back(1)
-        site = self.begin()
+        builder = self.begin()
         self.reactor.advance(0)
-        self.assertEqual([upstream.health.usable for upstream in self.upstreams(site)], [False, True])
+        self.assertEqual([upstream.health.usable for upstream in self.upstreams(builder)], [False, True])
         self.assertEqual(self.gauge("10.0.0.1:53"), 1)
         (level, text), *more = self.logged
         self.assertEqual((level, more), (LogLevel.error, []))
@@ -168,7 +168,7 @@ class LoopTests(SynchronousTestCase):
             r'^Loop \(10\.0\.0\.1:\d+ -> 10\.0\.0\.9:53\) detected for zone "\.", see docs/plugins/loop\.md\. '
             r'Query: "HINFO \d+\.\d+\.": upstream 10\.0\.0\.1:53 is out of use$',
         )
-        self.assertEqual(self.ask(site).sections()[0][0].rdata[-1], 2)
+        self.assertEqual(self.ask(builder).sections()[0][0].rdata[-1], 2)
         self.assertEqual(self.fatal, [])
 
     def test_the_probe_goes_round_once(self) -> None:
@@ -182,13 +182,13 @@ class LoopTests(SynchronousTestCase):
     def test_back_in_use_when_the_circle_is_broken(self) -> None:
         """It is probed each minute, and taken back when the probe does not come back."""
         self.send_back(1)
-        site = self.begin()
+        builder = self.begin()
         self.reactor.advance(61)
-        self.assertFalse(self.upstreams(site)[0].health.usable)
+        self.assertFalse(self.upstreams(builder)[0].health.usable)
         self.assertEqual([level for level, _ in self.logged], [LogLevel.error] * 2)
         self.fakes[0].say_everywhere(None)
         self.reactor.advance(60)
-        self.assertTrue(self.upstreams(site)[0].health.usable)
+        self.assertTrue(self.upstreams(builder)[0].health.usable)
         self.assertEqual(self.gauge("10.0.0.1:53"), 0)
         self.assertEqual(self.logged[-1][0], LogLevel.info)
 
@@ -204,19 +204,19 @@ class LoopTests(SynchronousTestCase):
     def test_loop_that_begins_while_probing(self) -> None:
         """A loop is found by a later probe when the first ones got lost."""
         self.fakes[0].say_everywhere(Entry(silent=True))
-        site = self.begin()
+        builder = self.begin()
         self.reactor.advance(3.5)
         self.send_back(1)
         self.reactor.advance(1)
-        self.assertFalse(self.upstreams(site)[0].health.usable)
+        self.assertFalse(self.upstreams(builder)[0].health.usable)
 
     def test_stopping_puts_back(self) -> None:
         """A guard that stops leaves no upstream out of use, and nothing running."""
         self.send_back(1)
-        site = self.begin()
+        builder = self.begin()
         self.reactor.advance(0)
-        first = self.upstreams(site)[0]
-        site.resources[0].stop()
+        first = self.upstreams(builder)[0]
+        builder.resources[0].stop()
         self.assertTrue(first.health.usable)
         self.assertIsNone(self.gauge("10.0.0.1:53"))
 
@@ -226,12 +226,12 @@ class LoopTests(SynchronousTestCase):
         with open(path, "w") as file:
             file.write("nameserver 10.0.0.2\n")
         self.send_back(3)
-        site = self.begin(f". {{\n loop\n forward . {path}\n}}\n")
+        builder = self.begin(f". {{\n loop\n forward . {path}\n}}\n")
         self.reactor.advance(1)
         with open(path, "w") as file:
             file.write("nameserver 10.0.0.2\nnameserver 10.0.0.3\n")
         self.reactor.advance(6)
-        self.assertEqual([upstream.health.usable for upstream in self.upstreams(site)], [True, False])
+        self.assertEqual([upstream.health.usable for upstream in self.upstreams(builder)], [True, False])
 
     def test_exit(self) -> None:
         """``loop exit`` ends the process in CoreDNS's words."""
@@ -262,8 +262,8 @@ class LoopTests(SynchronousTestCase):
 
     def test_other_queries_pass(self) -> None:
         """HINFO queries of clients go on like all others."""
-        site = self.begin()
-        reply = now(site.links[0].answer(a_request("1.2", 13), lambda _: Answer(rcode=REFUSED, source="next")))  # type: ignore[arg-type]  # this plugin answers at once
+        builder = self.begin()
+        reply = now(builder.links[0].answer(a_request("1.2", 13), lambda _: Answer(rcode=REFUSED, source="next")))  # type: ignore[arg-type]  # this plugin answers at once
         self.assertEqual(reply.source, "next")
 
 

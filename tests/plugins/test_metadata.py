@@ -16,13 +16,13 @@ class MetadataTests(SynchronousTestCase):
 
     def test_zones_of_the_block(self) -> None:
         """Without arguments all queries of the block count."""
-        site = built(directive, "a.test:53 b.test:53 {\n metadata\n}\n", a_house(Clock()))
-        self.assertEqual(site.collect_metadata, (from_text("a.test"), from_text("b.test")))
+        builder = built(directive, "a.test:53 b.test:53 {\n metadata\n}\n", a_house(Clock()))
+        self.assertEqual(builder.collect_metadata, (from_text("a.test"), from_text("b.test")))
 
     def test_own_zones(self) -> None:
         """Zones narrow it."""
-        site = built(directive, ".:53 {\n metadata cluster.local\n}\n", a_house(Clock()))
-        self.assertEqual(site.collect_metadata, (from_text("cluster.local"),))
+        builder = built(directive, ".:53 {\n metadata cluster.local\n}\n", a_house(Clock()))
+        self.assertEqual(builder.collect_metadata, (from_text("cluster.local"),))
 
     def test_errors(self) -> None:
         """It has no options, takes only zones, and stands once in a block."""

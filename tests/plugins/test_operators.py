@@ -10,8 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.corefile.errors import CorefileError
 from kdns.corefile.order import DIRECTIVE_ORDER
+from kdns.plugin.seam import BlockBuilder
 from kdns.plugins import errors, health, log, prometheus, ready
-from kdns.plugins.seam import Site
 from kdns.testing.memory import MemoryReactor
 from tests.conformance.support import start_cases
 from tests.plugins.web import memory_house
@@ -30,11 +30,11 @@ MODULES: dict[str, ModuleType] = {
 def outcome(corefile: str) -> str | None:
     """What these directives say against a Corefile; None when nothing."""
     for block, words in blocks_of(corefile, DIRECTIVE_ORDER):
-        site = Site(memory_house(MemoryReactor()), block, 0)
+        builder = BlockBuilder(memory_house(MemoryReactor()), block, 0)
         for name, module in MODULES.items():
             if name in words:
                 try:
-                    module.directive.build(module.directive.parse(words[name], block), site)
+                    module.directive.build(module.directive.parse(words[name], block), builder)
                 except CorefileError as error:
                     return str(error)
     return None

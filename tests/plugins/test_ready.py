@@ -10,8 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.corefile.errors import SetupError
 from kdns.corefile.values import ListenAddress
+from kdns.plugin.seam import Keeper, Resource
 from kdns.plugins.ready import Config, Monitor, ReadyPage, directive
-from kdns.plugins.seam import Keeper, Resource
 from kdns.testing.memory import MemoryReactor
 from tests.plugins.web import Client, memory_house
 from tests.support import built, parsed
@@ -76,8 +76,8 @@ class PageTests(SynchronousTestCase):
 
     def start(self, options: str = "") -> ReadyPage:
         """The page of a Corefile, started."""
-        house = memory_house(self.reactor)
-        self.resources = built(directive, f". {{\n ready {options}\n}}", house, self.kept).resources
+        context = memory_house(self.reactor)
+        self.resources = built(directive, f". {{\n ready {options}\n}}", context, self.kept).resources
         for resource in self.resources:
             resource.start()
         page = self.resources[-1]

@@ -11,8 +11,8 @@ from twisted.logger import ILogObserver, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.corefile.errors import CorefileError
+from kdns.plugin.seam import Keeper, Resource, ServerContext
 from kdns.plugins.reload import Config, directive
-from kdns.plugins.seam import House, Keeper, Resource
 from kdns.server.assembly import read_text
 from kdns.server.service import KdnsService
 from kdns.testing.memory import MemoryReactor
@@ -72,9 +72,9 @@ class TimerTests(SynchronousTestCase):
 
     def timer(self, words: str, draw: float = 0.5, kept: Keeper | None = None) -> Resource:
         """The one that a block with the directive runs."""
-        house = a_house(self.clock, random=Chance(draw))
-        house.check_reload = lambda: self.looks.append(self.clock.seconds())
-        (timer,) = built(directive, f". {{\n reload {words}\n}}\n", house, kept).resources
+        context = a_house(self.clock, random=Chance(draw))
+        context.check_reload = lambda: self.looks.append(self.clock.seconds())
+        (timer,) = built(directive, f". {{\n reload {words}\n}}\n", context, kept).resources
         return timer
 
     def test_intervals(self) -> None:
@@ -110,10 +110,10 @@ class ServiceTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.reactor = MemoryReactor()
         self.text = self.BLOCK.format("reload 10s 0s")
-        self.house = House(
+        self.context = ServerContext(
             self.reactor, clock=self.reactor.seconds, wall=self.reactor.seconds, random=Random(1), kernel_sockets=False
         )
-        self.service = KdnsService(self.house, lambda: read_text(self.text, {}), lambda line: None)
+        self.service = KdnsService(self.context, lambda: read_text(self.text, {}), lambda line: None)
         self.lines: list[str] = []
         observer = cast(ILogObserver, self.observe)
         globalLogPublisher.addObserver(observer)
@@ -146,7 +146,7 @@ class ServiceTests(SynchronousTestCase):
 
     def metric(self, name: str) -> list[str]:
         """The lines of a metric."""
-        return [line for line in self.house.registry.lines() if line.startswith(name)]
+        return [line for line in self.context.registry.lines() if line.startswith(name)]
 
     def test_change(self) -> None:
         """What changed is taken over at the next look; blanks, comments and a new order are no change."""

@@ -48,7 +48,7 @@ class WhoamiTests(SynchronousTestCase):
 
     def test_it_holds_for_nobody_else(self) -> None:
         """Neither the answer table nor a cache may repeat it."""
-        holds = self.ask(a_request("a.test")).holds
+        holds = self.ask(a_request("a.test")).validity
         self.assertEqual((holds.scope, holds.cacheable), (Scope.NOBODY, Scope.NOBODY))
 
     def test_arguments_are_refused(self) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 from twisted.internet.protocol import ClientFactory, Protocol
 from twisted.python.failure import Failure
 
-from kdns.plugins.http import HttpListener
-from kdns.plugins.seam import House
+from kdns.plugin.http import HttpListener
+from kdns.plugin.seam import ServerContext
 from kdns.testing.memory import MemoryReactor
 
 
@@ -82,6 +82,6 @@ def port_of(listener: HttpListener) -> int:
     return number
 
 
-def memory_house(reactor: MemoryReactor) -> House:
-    """A house on a reactor in memory."""
-    return House(reactor, clock=reactor.seconds, wall=reactor.seconds, output=lambda line: None)
+def memory_house(reactor: MemoryReactor) -> ServerContext:
+    """A context on a reactor in memory."""
+    return ServerContext(reactor, clock=reactor.seconds, wall=reactor.seconds, output=lambda line: None)

@@ -17,7 +17,7 @@ from kdns.core.answer import FOR_EVERYBODY, Answer
 from kdns.core.chain import Next, Reply
 from kdns.core.request import Request
 from kdns.corefile.dispenser import Dispenser
-from kdns.plugins.seam import Block, Resource, Site
+from kdns.plugin.seam import Block, BlockBuilder, Resource
 from kdns.wire.records import txt
 
 diary: list[str] = []
@@ -28,7 +28,7 @@ starting: list[Deferred[None]] = []
 
 
 @dataclass(eq=False)
-class Noted(Resource):
+class StampRef(Resource):
     """A resource that writes down what happens to it."""
 
     name: str
@@ -68,7 +68,7 @@ class Saying:
 
     def answer(self, request: Request, next: Next) -> Reply:
         """TXT with the text, whatever the question."""
-        return Answer(answer=(txt(request.spelled, 60, self.text.encode()),), holds=FOR_EVERYBODY)
+        return Answer(answer=(txt(request.spelled, 60, self.text.encode()),), validity=FOR_EVERYBODY)
 
 
 class Say:
@@ -84,13 +84,13 @@ class Say:
             raise tokens.error("it is broken")
         return words[0], words[1] if len(words) > 1 else ""
 
-    def build(self, config: tuple[str, str], site: Site) -> None:
+    def build(self, config: tuple[str, str], builder: BlockBuilder) -> None:
         """Link, resources, readiness."""
         text, manner = config
-        site.link(Saying(text))
-        site.run(Noted(f"run {text}", manner))
-        site.keep(("say", text), config, lambda: Noted(f"keep {text}"))
-        site.ready_when("say", lambda: True)
+        builder.link(Saying(text))
+        builder.run(StampRef(f"run {text}", manner))
+        builder.keep(("say", text), config, lambda: StampRef(f"keep {text}"))
+        builder.ready_when("say", lambda: True)
 
 
 class First(Say):

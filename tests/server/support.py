@@ -16,7 +16,7 @@ from kdns.core.chain import Next, Reply, chain
 from kdns.core.metrics import Counter, Histogram
 from kdns.core.observe import Exchange, Repeat
 from kdns.core.request import Request, Transport
-from kdns.plugins.seam import House
+from kdns.plugin.seam import ServerContext
 from kdns.server.blocks import ServedBlock, Zones
 from kdns.server.listener import Listener
 from kdns.testing.memory import MemoryReactor
@@ -45,7 +45,7 @@ class Programmed:
 def address(request: Request) -> Answer:
     """One address for any name, for everybody."""
     record = a_or_aaaa(request.spelled, 30, ADDRESS)
-    return Answer(flags=AA, answer=(record,), holds=FOR_EVERYBODY)
+    return Answer(flags=AA, answer=(record,), validity=FOR_EVERYBODY)
 
 
 class Slow:
@@ -72,7 +72,7 @@ class Counting:
 
     def __init__(self, *, each: bool = False) -> None:
         self.exchanges: list[Exchange] = []
-        self.repeats: list[tuple[str, int, int]] = []
+        self.replay: list[tuple[str, int, int]] = []
         self.count = Counter()
         self.durations = Histogram((1.0,))
         self._each = each
@@ -87,14 +87,14 @@ class Counting:
         """Count each repetition the same."""
 
         def each(client: str, port: int, ident: int, seconds: float) -> None:
-            self.repeats.append((client, port, ident))
+            self.replay.append((client, port, ident))
 
         return Repeat((self.count,), (self.durations,), each if self._each else None)
 
 
-def a_house(reactor: Any) -> House:
-    """A house on a reactor in memory."""
-    return House(reactor, clock=reactor.seconds, wall=reactor.seconds, random=Random(1), kernel_sockets=False)
+def a_house(reactor: Any) -> ServerContext:
+    """A context on a reactor in memory."""
+    return ServerContext(reactor, clock=reactor.seconds, wall=reactor.seconds, random=Random(1), kernel_sockets=False)
 
 
 def a_block(say: Callable[[Request], Any] = address, *observers: Any, **settings: Any) -> ServedBlock:
@@ -115,8 +115,8 @@ class Asker:
 
     def __init__(self, zones: Zones, **settings: Any) -> None:
         self.reactor = MemoryReactor()
-        self.house = a_house(self.reactor)
-        self.listener = Listener(self.house, "dns://:53", zones, **settings)
+        self.context = a_house(self.reactor)
+        self.listener = Listener(self.context, "dns://:53", zones, **settings)
 
     def ask(self, message: bytes | dns.message.Message, **settings: Any) -> list[bytes]:
         """Send a message; what comes back, now or later, is in the list."""
@@ -146,8 +146,8 @@ class Asker:
         return dns.message.from_wire(reply)
 
     def value(self, name: str, *labels: str) -> float:
-        """What a counter of the house says."""
-        for family in self.house.registry.families():
+        """What a counter of the context says."""
+        for family in self.context.registry.families():
             if family.name == name:
                 return family.counter(*labels).value
         raise KeyError(name)

@@ -62,7 +62,7 @@ class AssemblyTests(SynchronousTestCase):
     def test_order(self) -> None:
         """Links stand in the order of plugins, whatever the order of lines; a foreign plugin names its place."""
         found = self.assembled(f".:53 {{\n whoami\n {SAY} x\n cache\n errors\n {FIRST} y\n}}\n")
-        links = [getattr(link, "text", link.name) for link in found.sites[0].links]
+        links = [getattr(link, "text", link.name) for link in found.builders[0].links]
         self.assertEqual(links, [name for name in ("y", "errors", "cache", "x", "whoami") if name in links])
         self.assertEqual((links[0], links[-2:]), ("y", ["x", "whoami"]))
 

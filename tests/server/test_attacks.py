@@ -19,7 +19,7 @@ from kdns.plugins.forward.forwarder import Forwarder
 from kdns.server.assembly import Configuration, read_text
 from kdns.server.service import KdnsService
 from kdns.server.streams import ACCEPTED_AT_ONCE, IDLE, TURN_SECONDS, WRITE
-from kdns.server.table import Room
+from kdns.server.table import TableBudget
 from kdns.testing.memory import MemoryReactor
 from kdns.wire.constants import SERVFAIL
 from tests.server.support import Asker, Counting, Slow, a_block, a_house, address, another, zones_of
@@ -88,11 +88,11 @@ class UnforeseenTests(SynchronousTestCase):
         """Observers that raise neither keep replies back nor keep other observers from counting."""
         counting = Counting()
         asker = Asker(zones_of(root=a_block(address, Broken(), counting, BrokenEachTime())))
-        table = Room(10_000).table()
+        table = TableBudget(10_000).table()
         (first,) = asker.ask(QUERY, table=table)
-        again = asker.listener.repeats.at_hand(table, QUERY.to_wire()[2:], QUERY.id, "127.0.0.1", 4321, 0.0)
+        again = asker.listener.replay.at_hand(table, QUERY.to_wire()[2:], QUERY.id, "127.0.0.1", 4321, 0.0)
         self.assertEqual(again, first[2:])
-        asker.house.tallies.fold()
+        asker.context.tallies.fold()
         self.assertEqual(counting.count.value, 2)
         self.panics(asker, 3)
 
@@ -125,7 +125,7 @@ class ReloadTests(SynchronousTestCase):
         """A query that waits over a reload gets its answer, and only it: the table is the new configuration's."""
         slow = Slow()
         asker = Asker(zones_of(root=a_block(slow)))
-        table = Room(10_000).table()
+        table = TableBudget(10_000).table()
         replies = asker.ask(QUERY, table=table)
         asker.listener.serve(zones_of(root=a_block()))
         slow.give()
@@ -139,9 +139,9 @@ class ReloadTests(SynchronousTestCase):
         asked = counting.exchanges[0].request
         answer = asker.listener.resolve(another(asked, "inside.example."))
         assert isinstance(answer, Answer)
-        before = [stamp.version == version for stamp, version in answer.holds.stamps]
+        before = [stamp.version == version for stamp, version in answer.validity.stamps]
         asker.listener.serve(zones_of(root=a_block()))
-        after = [stamp.version == version for stamp, version in answer.holds.stamps]
+        after = [stamp.version == version for stamp, version in answer.validity.stamps]
         self.assertEqual((before, after), ([True], [False]))
 
 
@@ -341,7 +341,7 @@ class GreedyStreamTests(StreamCase):
             now[0] += TURN_SECONDS / 20
             return now[0]
 
-        self.house.clock = clock
+        self.context.clock = clock
         client = self.connect()
         client.transport.write(framed(*(asking(number, f"n{number}.example.") for number in range(1000))))
         while len(asked) < 1000 and sum(asked) < 1000:

@@ -12,7 +12,7 @@ from kdns.core.request import Request
 from kdns.server.blocks import ServedBlock
 from kdns.server.listener import Listener
 from kdns.server.sockets import OpenEndpoint, open_endpoint
-from kdns.server.table import Room
+from kdns.server.table import TableBudget
 from kdns.testing.memory import MemoryReactor
 from tests.server.support import Slow, a_block, a_house, address, zones_of
 
@@ -38,12 +38,12 @@ class DatagramTests(SynchronousTestCase):
     def serve(self, block: ServedBlock, host: str = "") -> None:
         """Listen with a block for the root."""
         self.reactor = MemoryReactor()
-        room = Room(1_000_000)
+        room = TableBudget(1_000_000)
         listener = Listener(a_house(self.reactor), "dns://:1053", zones_of(root=block))
         opened = open_endpoint(self.reactor, listener, host, PORT, room)
         self.addCleanup(self.close, self.reactor, opened, room)
 
-    def close(self, reactor: MemoryReactor, opened: OpenEndpoint, room: Room) -> None:
+    def close(self, reactor: MemoryReactor, opened: OpenEndpoint, room: TableBudget) -> None:
         """End the server; nothing is left behind."""
         opened.close(room)
         reactor.settle()

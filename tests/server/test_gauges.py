@@ -7,11 +7,11 @@ from pathlib import Path
 import dns.message
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.server.askers import PERIOD
 from kdns.server.gauges import Shares, clusters_of
-from kdns.server.vitals import Vitals
+from kdns.server.saturation import Vitals
+from kdns.server.top_talkers import PERIOD
 from tests.conformance.world import MemoryWorld
-from tests.server.test_askers import query, reply
+from tests.server.test_top_talkers import query, reply
 
 CLUSTER = Path(__file__).parents[2] / "conf" / "demo" / "cluster"
 
@@ -38,7 +38,7 @@ class GaugeTests(SynchronousTestCase):
 
     def shown(self) -> dict[str, str]:
         """The page, by name with labels."""
-        lines = (line for line in self.world.house.registry.lines() if not line.startswith("#"))
+        lines = (line for line in self.world.context.registry.lines() if not line.startswith("#"))
         return dict(line.rsplit(" ", 1) for line in lines)
 
     def test_from_the_start(self) -> None:
@@ -56,7 +56,7 @@ class GaugeTests(SynchronousTestCase):
 
     def test_shares(self) -> None:
         """The first client and the first ten have their shares of all; of names that do not exist, of those."""
-        sample = self.world.house.sample
+        sample = self.world.context.sample
         assert sample is not None
         for number in range(20):
             sample(query(f"n{number}.example"), reply(0), f"10.0.0.{number}", 1)
@@ -69,7 +69,7 @@ class GaugeTests(SynchronousTestCase):
     def test_waste(self) -> None:
         """What search paths made up below the configuration's cluster domains is waste."""
         self.assertEqual(len(list(clusters_of(self.world.service.configuration))), 1)
-        sample = self.world.house.sample
+        sample = self.world.context.sample
         assert sample is not None
         sample(query("api.example.com.shop.svc.cluster.local"), reply(3), "10.0.0.1", 3)
         sample(query("api.example.com"), reply(0), "10.0.0.1", 1)
@@ -87,11 +87,11 @@ class GaugeTests(SynchronousTestCase):
         self.assertEqual(shown['kdns_answer_table_hits_total{kind="reply"}'], "4")
         self.assertEqual(shown['kdns_answer_table_hits_total{kind="denial"}'], "2")
         self.assertEqual(shown["kdns_answer_table_entries"], "4")
-        self.assertEqual(self.world.service.askers.queries_ever, 10, "one sample for each: none came in batches")
+        self.assertEqual(self.world.service.talkers.queries_ever, 10, "one sample for each: none came in batches")
 
     def test_minutes_pass(self) -> None:
         """The service looks at the clock: after three minutes nothing shows any more but the counter."""
-        sample = self.world.house.sample
+        sample = self.world.context.sample
         assert sample is not None
         sample(query("api.example.com.shop.svc.cluster.local"), reply(3), "10.0.0.1", 3)
         for _ in range(int(3 * PERIOD) + 4):

@@ -8,13 +8,13 @@ from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.core.answer import FOR_EVERYBODY, FOR_NOBODY, NO_REPLY, Answer, Holds, Scope
+from kdns.core.answer import FOR_EVERYBODY, FOR_NOBODY, NO_REPLY, Answer, Scope, Validity
 from kdns.core.chain import Reply
 from kdns.core.failure import ResolutionFailed
 from kdns.core.metrics import Counter
 from kdns.core.request import Request, Transport
 from kdns.server.datagrams import DatagramShell
-from kdns.server.table import Room
+from kdns.server.table import TableBudget
 from kdns.wire.constants import AA, NXDOMAIN, RA, REFUSED, SERVFAIL, TC
 from kdns.wire.names import from_text
 from kdns.wire.records import a_or_aaaa
@@ -257,7 +257,7 @@ class InnerTests(SynchronousTestCase):
 
         def many(request: Request) -> Reply:
             records = tuple(a_or_aaaa(request.spelled, 5, bytes((10, 0, 0, number))) for number in range(100))
-            return Answer(flags=RA, answer=records, holds=FOR_NOBODY)
+            return Answer(flags=RA, answer=records, validity=FOR_NOBODY)
 
         self.asker = Asker(
             zones_of(
@@ -319,17 +319,17 @@ class InnerTests(SynchronousTestCase):
 class RepeatTests(SynchronousTestCase):
     """Answers given again out of the table count, and are told, exactly like those that plugins gave."""
 
-    def both(self, holds: Holds, *, turns: tuple[Answer, ...] = ()) -> tuple[Counting, Counter, list[bytes]]:
-        """Ask ten times over a table, with answers that hold as *holds* says."""
+    def both(self, validity: Validity, *, turns: tuple[Answer, ...] = ()) -> tuple[Counting, Counter, list[bytes]]:
+        """Ask ten times over a table, with answers that hold as *validity* says."""
         observer = Counting(each=True)
         charged = Counter()
 
         def say(request: Request) -> Reply:
             charged.inc()
-            return replace(address(request), holds=holds, charges=(charged,), turns=turns)
+            return replace(address(request), validity=validity, charges=(charged,), turns=turns)
 
         asker = Asker(zones_of(root=a_block(say, observer)))
-        table = Room(1_000_000).table()
+        table = TableBudget(1_000_000).table()
         shell = DatagramShell(asker.listener, table)
         replies: list[bytes] = []
 
@@ -345,8 +345,8 @@ class RepeatTests(SynchronousTestCase):
             asker.reactor.advance(0.5)
             query = dns.message.make_query("web.prod.", "A", id=number)
             shell.datagramReceived(query.to_wire(), ("10.0.0.9", 1000 + number))
-        asker.house.tallies.fold()
-        held = holds.scope >= Scope.TRANSPORT and holds.until > asker.reactor.seconds()
+        asker.context.tallies.fold()
+        held = validity.scope >= Scope.TRANSPORT and validity.until > asker.reactor.seconds()
         self.assertEqual(len(table), 1 if held else 0)
         return observer, charged, replies
 
@@ -359,13 +359,13 @@ class RepeatTests(SynchronousTestCase):
         self.assertEqual(again.count.value, fresh.count.value)
         self.assertEqual(again_charge.value, fresh_charge.value)
         self.assertEqual(again.durations.counts, fresh.durations.counts)
-        self.assertEqual(again.repeats, [("10.0.0.9", 1000 + number, number) for number in range(1, 10)])
+        self.assertEqual(again.replay, [("10.0.0.9", 1000 + number, number) for number in range(1, 10)])
 
     def test_until(self) -> None:
         """A plugin is asked again when its answer does not hold any more."""
-        observer, _, replies = self.both(Holds(Scope.EVERYBODY, 2.2))
+        observer, _, replies = self.both(Validity(Scope.EVERYBODY, 2.2))
         self.assertEqual(len(replies), 10)
-        # Asked at 0.5 s, which holds until 2.2 s; from then on nothing is entered, since that is over.
+        # Asked at 0.5 s, which validity until 2.2 s; from then on nothing is entered, since that is over.
         self.assertEqual(len(observer.exchanges), 1 + 6)
 
     def test_turns(self) -> None:

@@ -13,8 +13,8 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from kdns.server.log_format import AsJson
 from kdns.server.logs import INTERVAL, MOST_SUMMED, OperatorLog
-from kdns.server.styles import AsJson
 from kdns.testing.memory import MemoryReactor
 
 
@@ -134,7 +134,7 @@ class LogTests(SynchronousTestCase):
         self.assertTrue(self.lines[2].startswith("[ERROR] plugin/cache: odd 9\n"))
 
     def test_library_again(self) -> None:
-        """So is what a library repeats."""
+        """So is what a library replay."""
         log = self.logger("urllib3")
         log.warn("x")
         log.warn("x")

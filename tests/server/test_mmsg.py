@@ -12,12 +12,12 @@ from twisted.trial.unittest import TestCase
 
 from kdns.core.answer import FOR_NOBODY, Answer
 from kdns.core.request import Request
-from kdns.plugins.seam import House
+from kdns.plugin.seam import ServerContext
 from kdns.server import mmsg
 from kdns.server.blocks import ServedBlock
 from kdns.server.listener import Listener
 from kdns.server.sockets import OpenEndpoint, open_endpoint
-from kdns.server.table import Room
+from kdns.server.table import TableBudget
 from kdns.testing.memory import MemoryReactor
 from kdns.wire.records import Record
 from tests.server.support import Counting, Slow, a_block, address, zones_of
@@ -44,9 +44,9 @@ class MmsgTests(TestCase):
 
     def serve(self, block: ServedBlock, host: str = "127.0.0.1") -> OpenEndpoint:
         """Listen with a block for the root."""
-        self.house = House(here())
-        self.room = Room(10_000_000)
-        listener = Listener(self.house, "dns://:0", zones_of(root=block))
+        self.context = ServerContext(here())
+        self.room = TableBudget(10_000_000)
+        listener = Listener(self.context, "dns://:0", zones_of(root=block))
         opened = open_endpoint(here(), listener, host, 0, self.room)
         self.addCleanup(opened.close, self.room)
         self.assertIsInstance(opened.datagrams[0], mmsg.MmsgPort)
@@ -86,7 +86,7 @@ class MmsgTests(TestCase):
 
         def say(request: Request) -> Answer:
             seen.append((request.client, request.client_port, request.local))
-            return Answer(holds=FOR_NOBODY)
+            return Answer(validity=FOR_NOBODY)
 
         async def test() -> None:
             for host, to, local in (
@@ -111,11 +111,11 @@ class MmsgTests(TestCase):
         def say(request: Request) -> Answer:
             now[0] += mmsg.TURN_SECONDS * 0.6
             seen.append(request.ident)
-            return Answer(holds=FOR_NOBODY)
+            return Answer(validity=FOR_NOBODY)
 
         async def test() -> None:
             opened = self.serve(a_block(say))
-            self.house.clock = lambda: now[0]
+            self.context.clock = lambda: now[0]
             (port,) = opened.datagrams
             sock = self.client(opened)
             for ident in range(10):
@@ -169,8 +169,8 @@ class MmsgTests(TestCase):
                     found[message.id] = str(message.answer[0].name)
             self.assertEqual(found, {ident: f"n{ident % 7}.prod." for ident in range(1000)})
             self.assertEqual(len(observer.exchanges), 7)
-            self.assertEqual(len(observer.repeats), 993)
-            self.house.tallies.fold()
+            self.assertEqual(len(observer.replay), 993)
+            self.context.tallies.fold()
             self.assertEqual(observer.count.value, 1000)
             self.assertEqual(sum(observer.durations.counts), 1000)
 
@@ -183,7 +183,7 @@ class MmsgTests(TestCase):
         def say(request: Request) -> Any:
             if request.qname[1:2] == b"s":
                 return slow(request)
-            return address(request) if request.qname[1:2] == b"h" else Answer(3, holds=FOR_NOBODY)
+            return address(request) if request.qname[1:2] == b"h" else Answer(3, validity=FOR_NOBODY)
 
         async def test() -> None:
             sock = self.client(self.serve(a_block(say)))
@@ -248,7 +248,7 @@ class MmsgTests(TestCase):
                 if request.edns is None:
                     return address(request)
                 rest = 65520 - 12 - len(request.question) - 11 - 12
-                return Answer(answer=(Record(request.spelled, 65280, 1, 5, bytes(rest)),), holds=FOR_NOBODY)
+                return Answer(answer=(Record(request.spelled, 65280, 1, 5, bytes(rest)),), validity=FOR_NOBODY)
 
             opened = self.serve(a_block(say))
             sock = self.client(opened)
@@ -259,7 +259,7 @@ class MmsgTests(TestCase):
             self.assertEqual([dns.message.from_wire(reply).id for reply in found], [2])
             lost = next(
                 family.counter().value
-                for family in self.house.registry.families()
+                for family in self.context.registry.families()
                 if family.name == "kdns_udp_send_errors_total"
             )
             self.assertEqual(lost, 1)
@@ -297,7 +297,11 @@ class MmsgTests(TestCase):
                 clients[0].send(asking(1))
                 await deferLater(here(), 0.02)
                 successor = open_endpoint(
-                    here(), Listener(House(here()), "dns://:0", zones_of(root=a_block())), host, opened.port, self.room
+                    here(),
+                    Listener(ServerContext(here()), "dns://:0", zones_of(root=a_block())),
+                    host,
+                    opened.port,
+                    self.room,
                 )
                 self.addCleanup(successor.close, self.room)
                 for number, client in enumerate(clients):
@@ -321,11 +325,11 @@ class MmsgTests(TestCase):
         return self.run_with(test())
 
     def test_not_in_memory(self) -> None:
-        """A reactor whose network is in memory watches no descriptors of this machine, so the house says so."""
+        """A reactor whose network is in memory watches no descriptors of this machine, so the context says so."""
         self.assertTrue(mmsg.available(MemoryReactor()))
-        room = Room(1_000_000)
+        room = TableBudget(1_000_000)
         reactor = MemoryReactor()
-        house = House(reactor, kernel_sockets=False)
-        opened = open_endpoint(reactor, Listener(house, "dns://:0", zones_of(root=a_block())), "127.0.0.1", 0, room)
+        context = ServerContext(reactor, kernel_sockets=False)
+        opened = open_endpoint(reactor, Listener(context, "dns://:0", zones_of(root=a_block())), "127.0.0.1", 0, room)
         self.assertNotIsInstance(opened.datagrams[0], mmsg.MmsgPort)
         opened.close(room)

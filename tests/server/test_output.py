@@ -13,6 +13,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.core.metrics import Registry
+from kdns.server.log_format import AsJson
 from kdns.server.output import (
     DELAY,
     MEND,
@@ -24,7 +25,6 @@ from kdns.server.output import (
     takes_octets,
     unblocked,
 )
-from kdns.server.styles import AsJson
 from kdns.testing.memory import MemoryReactor
 
 

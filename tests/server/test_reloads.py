@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.corefile.errors import Overlap, ParseError, Place, SetupError
-from kdns.plugins.seam import Unavailable
+from kdns.plugin.seam import Unavailable
 from kdns.server.reloads import Outcome, Reloads, located
 from kdns.testing.memory import MemoryReactor
 from tests.server.support import a_house
@@ -39,12 +39,12 @@ class RecordTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.reactor = MemoryReactor()
-        self.house = a_house(self.reactor)
-        self.reloads = Reloads(self.house)
+        self.context = a_house(self.reactor)
+        self.reloads = Reloads(self.context)
 
     def metric(self, name: str) -> float:
         """A metric without labels."""
-        return next(family.counter().value for family in self.house.registry.families() if family.name == name)
+        return next(family.counter().value for family in self.context.registry.families() if family.name == name)
 
     def test_bad_until_mended(self) -> None:
         """The gauge is 1 from a reload that fails until one succeeds or the file says again what runs."""

@@ -84,7 +84,9 @@ class ServiceCase(SynchronousTestCase):
 
     def metric(self, name: str) -> float:
         """A counter without labels."""
-        return next(family.counter().value for family in self.service.house.registry.families() if family.name == name)
+        return next(
+            family.counter().value for family in self.service.context.registry.families() if family.name == name
+        )
 
 
 class StartTests(ServiceCase):
@@ -193,17 +195,17 @@ class ReloadTests(ServiceCase):
 
     def test_large_table(self) -> None:
         """A large table that goes is let go of over some turns, or at the end."""
-        remains = self.service.house.remains
-        self.assertIs(self.service.room.remains, remains)
-        remains.take(dict.fromkeys(range(DROP_AT_ONCE * 2 + 1)))
+        deferred_free = self.service.context.deferred_free
+        self.assertIs(self.service.room.deferred_free, deferred_free)
+        deferred_free.take(dict.fromkeys(range(DROP_AT_ONCE * 2 + 1)))
         left = []
-        while len(remains):
-            left.append(len(remains))
+        while len(deferred_free):
+            left.append(len(deferred_free))
             self.reactor.turn()
         self.assertGreaterEqual(len(left), 3)
-        remains.take(dict.fromkeys(range(DROP_AT_ONCE * 2 + 1)))
+        deferred_free.take(dict.fromkeys(range(DROP_AT_ONCE * 2 + 1)))
         self.end()
-        self.assertEqual(len(remains), 0)
+        self.assertEqual(len(deferred_free), 0)
 
     def test_other_sockets(self) -> None:
         """Sockets that are new open, those that are not used any more close."""

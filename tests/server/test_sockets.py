@@ -8,10 +8,10 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from kdns.plugins.seam import House
+from kdns.plugin.seam import ServerContext
 from kdns.server.listener import Listener
 from kdns.server.sockets import CannotListen, open_endpoint, reason
-from kdns.server.table import Room
+from kdns.server.table import TableBudget
 from kdns.testing.memory import MemoryReactor
 from tests.server.support import a_block, a_house, zones_of
 
@@ -39,7 +39,7 @@ class MemoryTests(SynchronousTestCase):
     def open(self, reactor: MemoryReactor, host: str, port: int) -> Any:
         """Open an endpoint."""
         listener = Listener(a_house(reactor), "dns://:53", zones_of(root=a_block()))
-        self.room = Room(1_000_000)
+        self.room = TableBudget(1_000_000)
         return open_endpoint(reactor, listener, host, port, self.room)
 
     def test_same_port(self) -> None:
@@ -83,9 +83,9 @@ class KernelTests(TestCase):
         """Open an endpoint on the reactor that runs the test."""
         from twisted.internet import reactor
 
-        room = Room(1_000_000)
+        room = TableBudget(1_000_000)
         opened = open_endpoint(
-            reactor, Listener(House(reactor), "dns://:0", zones_of(root=a_block())), host, port, room
+            reactor, Listener(ServerContext(reactor), "dns://:0", zones_of(root=a_block())), host, port, room
         )
         self.addCleanup(opened.close, room)
         return opened

@@ -16,7 +16,7 @@ from kdns.server.blocks import ServedBlock
 from kdns.server.listener import Listener
 from kdns.server.sockets import OpenEndpoint, open_endpoint
 from kdns.server.streams import FIRST_QUERY, IDLE, LINGER, WRITE
-from kdns.server.table import Room
+from kdns.server.table import TableBudget
 from kdns.testing.memory import MemoryReactor
 from kdns.wire.constants import SERVFAIL, TXT
 from kdns.wire.records import Record
@@ -97,9 +97,9 @@ class StreamCase(SynchronousTestCase):
     def serve(self, *blocks: ServedBlock) -> None:
         """Listen with these blocks for the root."""
         self.reactor = MemoryReactor()
-        self.house = a_house(self.reactor)
-        self.room = Room(1_000_000)
-        listener = Listener(self.house, "dns://:1053", zones_of(root=blocks[0]))
+        self.context = a_house(self.reactor)
+        self.room = TableBudget(1_000_000)
+        listener = Listener(self.context, "dns://:1053", zones_of(root=blocks[0]))
         self.opened: OpenEndpoint = open_endpoint(self.reactor, listener, "127.0.0.1", PORT, self.room)
         self.clients: list[Client] = []
 
@@ -128,7 +128,7 @@ class StreamCase(SynchronousTestCase):
         """A stream metric of the listener."""
         return next(
             family.counter("dns://:1053", "tcp").value
-            for family in self.house.registry.families()
+            for family in self.context.registry.families()
             if family.name == name
         )
 
@@ -177,8 +177,8 @@ class QueryTests(StreamCase):
         self.send(client, framed(*(asking(number) for number in range(100))))
         self.assertEqual(client.idents, list(range(100)))
         self.assertEqual(len(observer.exchanges), 1)
-        self.assertEqual(len(observer.repeats), 99)
-        self.house.tallies.fold()
+        self.assertEqual(len(observer.replay), 99)
+        self.context.tallies.fold()
         self.assertEqual(observer.count.value, 100)
 
     def test_longest(self) -> None:

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.core.answer import Answer, Holds, Scope
+from kdns.core.answer import Answer, Scope, Validity
 from kdns.core.observe import Exchange
 from kdns.core.stamps import MOVES, Stamp
-from kdns.server.table import ENTRY_OCTETS, GIVEN_OCTETS, AnswerTable, Room, Uses
+from kdns.server.table import ENTRY_OCTETS, GIVEN_OCTETS, AnswerTable, TableBudget, Uses
 from tests.support import a_request
 
 REPLY = b"\x00\x00" + b"r" * 98
@@ -19,8 +19,8 @@ REPLY = b"\x00\x00" + b"r" * 98
 
 def put(table: AnswerTable, key: bytes, now: float = 0.0, turns: int = 0, **holds: object) -> bool:
     """Enter a reply for everybody."""
-    hold = Holds(**{"scope": Scope.EVERYBODY, **holds})  # type: ignore[arg-type]  # fields of Holds
-    answer = Answer(holds=hold, turns=(Answer(),) * turns)
+    hold = Validity(**{"scope": Scope.EVERYBODY, **holds})  # type: ignore[arg-type]  # fields of Validity
+    answer = Answer(validity=hold, turns=(Answer(),) * turns)
     exchange = Exchange(a_request("web."), answer, REPLY, ".", "", 0.0)
     return table.put(key, REPLY, hold, exchange, now)
 
@@ -29,7 +29,7 @@ class ValidityTests(SynchronousTestCase):
     """How long an entry holds."""
 
     def setUp(self) -> None:
-        self.room = Room(1_000_000)
+        self.room = TableBudget(1_000_000)
         self.table = self.room.table()
 
     def test_found(self) -> None:
@@ -43,7 +43,7 @@ class ValidityTests(SynchronousTestCase):
     def test_stamps_are_looked_at_again(self) -> None:
         """Any stamp that moves has those of an entry looked at; if none of them did, it stands, and who looks for himself sees so."""
         mine, other = Stamp(), Stamp()
-        put(self.table, b"query", stamps=(mine.noted(),))
+        put(self.table, b"query", stamps=(mine.ref(),))
         entry = self.table.get(b"query", 0.0)
         assert entry is not None
         self.assertIs(entry.moves, MOVES[0])
@@ -75,7 +75,7 @@ class ValidityTests(SynchronousTestCase):
     def test_stamps(self) -> None:
         """An entry is gone as soon as one of its stamps moved."""
         stamps = [Stamp(), Stamp(), Stamp()]
-        put(self.table, b"query", stamps=tuple(stamp.noted() for stamp in stamps))
+        put(self.table, b"query", stamps=tuple(stamp.ref() for stamp in stamps))
         self.assertIsNotNone(self.table.get(b"query", 0.0))
         stamps[2].bump()
         self.assertIsNone(self.table.get(b"query", 0.0))
@@ -83,7 +83,7 @@ class ValidityTests(SynchronousTestCase):
     def test_stale_when_entered(self) -> None:
         """A reply made from data that changed while it was waited for is never given."""
         stamp = Stamp()
-        noted = stamp.noted()
+        noted = stamp.ref()
         stamp.bump()
         put(self.table, b"query", stamps=(noted,))
         self.assertIsNone(self.table.get(b"query", 0.0))
@@ -101,13 +101,13 @@ class CountDownTests(SynchronousTestCase):
     """Entries whose TTLs go down."""
 
     def setUp(self) -> None:
-        self.table = Room(1_000_000).table()
+        self.table = TableBudget(1_000_000).table()
         query = dns.message.make_query("web.prod.", "A")
         reply = dns.message.make_response(query)
         reply.answer.append(dns.rrset.from_text("web.prod.", 30, "IN", "A", "10.0.0.1"))
         self.reply = reply.to_wire()
-        holds = Holds(Scope.EVERYBODY, until=40.0, shows=11.0)
-        exchange = Exchange(a_request("web."), Answer(holds=holds), self.reply, ".", "", 0.0)
+        holds = Validity(Scope.EVERYBODY, until=40.0, shows=11.0)
+        exchange = Exchange(a_request("web."), Answer(validity=holds), self.reply, ".", "", 0.0)
         self.assertTrue(self.table.put(b"query", self.reply, holds, exchange, 10.0))
 
     def ttls(self, now: float) -> list[int] | None:
@@ -143,8 +143,8 @@ class CountDownTests(SynchronousTestCase):
 
     def test_no_message(self) -> None:
         """What cannot be walked through is given as long as it is as it was, and then no more."""
-        holds = Holds(Scope.EVERYBODY, until=40.0, shows=11.0)
-        exchange = Exchange(a_request("web."), Answer(holds=holds), b"\0" * 12, ".", "", 0.0)
+        holds = Validity(Scope.EVERYBODY, until=40.0, shows=11.0)
+        exchange = Exchange(a_request("web."), Answer(validity=holds), b"\0" * 12, ".", "", 0.0)
         self.table.put(b"other", b"\0\0\0\0\0\x09\0", holds, exchange, 10.0)
         self.assertIsNotNone(self.table.get(b"other", 10.5))
         self.assertIsNone(self.table.get(b"other", 11.0))
@@ -155,7 +155,7 @@ class GivenTests(SynchronousTestCase):
 
     def test_takes_less(self) -> None:
         """Entries that were given take less room, so that more of them fit; what is dropped gives back what it took then."""
-        room = Room(20 * ENTRY_OCTETS)
+        room = TableBudget(20 * ENTRY_OCTETS)
         table = room.table()
         for number in range(8):
             put(table, b"query %d" % number)
@@ -172,11 +172,11 @@ class GivenTests(SynchronousTestCase):
 
 
 class RoomTests(SynchronousTestCase):
-    """Room, and who makes way."""
+    """TableBudget, and who makes way."""
 
     def test_flood(self) -> None:
         """What is asked for keeps its place, while names that are asked once drive out each other."""
-        room = Room(100_000)
+        room = TableBudget(100_000)
         table = room.table()
         put(table, b"popular")
         for number in range(10_000):
@@ -188,7 +188,7 @@ class RoomTests(SynchronousTestCase):
 
     def test_unused_goes(self) -> None:
         """What is not asked for is gone after two generations."""
-        room = Room(20_000)
+        room = TableBudget(20_000)
         table = room.table()
         put(table, b"once")
         while room.turns < 2:
@@ -197,7 +197,7 @@ class RoomTests(SynchronousTestCase):
 
     def test_shared(self) -> None:
         """Tables share their room: one that fills makes all grow old."""
-        room = Room(20_000)
+        room = TableBudget(20_000)
         one, two = room.table(), room.table()
         put(one, b"one")
         while room.turns < 2:
@@ -206,13 +206,13 @@ class RoomTests(SynchronousTestCase):
 
     def test_turns_take_room(self) -> None:
         """Replies that take turns are all counted."""
-        room = Room(1_000_000)
+        room = TableBudget(1_000_000)
         put(room.table(), b"query", turns=9)
         self.assertGreaterEqual(room.young, ENTRY_OCTETS + 10 * len(REPLY))
 
     def test_replaced(self) -> None:
         """An entry that is entered again takes its room once."""
-        room = Room(1_000_000)
+        room = TableBudget(1_000_000)
         table = room.table()
         for _ in range(5):
             put(table, b"query")
@@ -221,7 +221,7 @@ class RoomTests(SynchronousTestCase):
 
     def test_counts(self) -> None:
         """What was dropped to make room and what did not hold any more is counted; so is what tables did that are not used any more."""
-        room = Room(20_000)
+        room = TableBudget(20_000)
         table = room.table()
         put(table, b"short", until=1.0)
         table.get(b"short", 2.0)
@@ -229,14 +229,14 @@ class RoomTests(SynchronousTestCase):
             put(table, b"flood-%d" % (len(table) + 1000 * room.turns))
         self.assertEqual(room.outdated, 1)
         self.assertGreater(room.evicted, 2)
-        table.given, table.denials.given, table.asked = 10, 4, 3
+        table.given, table.nxdomains.given, table.asked = 10, 4, 3
         room.leave(table)
         room.table().given = 1
         self.assertEqual(room.uses(), Uses(7, 4, 3))
 
     def test_clear(self) -> None:
         """A new configuration forgets all answers; a table that leaves takes its own along."""
-        room = Room(1_000_000)
+        room = TableBudget(1_000_000)
         one, two = room.table(), room.table()
         put(one, b"query")
         put(two, b"query")
@@ -251,7 +251,7 @@ class RoomTests(SynchronousTestCase):
         """Whatever happens, no entry is given past its end, and the room that is counted stays within bounds."""
         octets = 20 * ENTRY_OCTETS
         entry_octets = ENTRY_OCTETS + len(REPLY)  # and one or two of the key
-        room = Room(octets)
+        room = TableBudget(octets)
         table = room.table()
         ends: dict[bytes, float] = {}
         now = 0.0

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.corefile.loader import Corefile
-from kdns.plugins.seam import House
+from kdns.plugin.seam import ServerContext
 from kdns.server.assembly import read_text
 from kdns.tap.daemon import Daemon, loader, version_lines
 from kdns.testing.memory import MemoryReactor
@@ -33,7 +33,7 @@ class DaemonTests(SynchronousTestCase):
 
     def daemon(self, text: str, *, quiet: bool = False, greeting: str = "", log_format: str = "text") -> Daemon:
         """A daemon for a Corefile, stopped by the reactor as an application is."""
-        house = House(self.reactor, clock=self.reactor.seconds, kernel_sockets=False)
+        context = ServerContext(self.reactor, clock=self.reactor.seconds, kernel_sockets=False)
         daemon = Daemon(
             self.reactor,
             lambda: read_text(text, {}),
@@ -41,7 +41,7 @@ class DaemonTests(SynchronousTestCase):
             greeting=greeting,
             log_format=log_format,
             ended=self.ended.append,
-            house=house,
+            context=context,
             output=self.said.append,
             complain=self.complaints.append,
             leave=self.left.append,
@@ -136,7 +136,7 @@ class DaemonTests(SynchronousTestCase):
         daemon = self.daemon(WHOAMI, quiet=True)
         daemon.startService()
         self.reactor.settle()
-        daemon.house.fatal("plugin/loop: Loop detected")
+        daemon.context.fatal("plugin/loop: Loop detected")
         self.reactor.settle()
         self.assertEqual((self.said, self.ended), (["[FATAL] plugin/loop: Loop detected"], [1]))
         self.assertEqual(self.reactor.leftovers(), [])
@@ -146,7 +146,7 @@ class DaemonTests(SynchronousTestCase):
         daemon = self.daemon(". {\n bind 127.0.0.1\n whoami\n log\n}\n", log_format="json")
         daemon.startService()
         self.reactor.settle()
-        daemon.house.fatal("plugin/loop: Loop detected")
+        daemon.context.fatal("plugin/loop: Loop detected")
         self.reactor.settle()
         said = [json.loads(line) for line in self.said]
         self.assertEqual([line["msg"] for line in said], [".:53 on 127.0.0.1", *version_lines(), "Loop detected"])

@@ -49,7 +49,7 @@ class OptionsTests(SynchronousTestCase):
     def test_log_format(self) -> None:
         """Lines are text or JSON, and nothing else."""
         daemon = makeService(self.options("--log-format=json"))
-        self.assertEqual((daemon.house.log_format, self.options()["log-format"]), ("json", "text"))
+        self.assertEqual((daemon.context.log_format, self.options()["log-format"]), ("json", "text"))
         self.assertRaises(UsageError, self.options, "--log-format=xml")
 
     def test_bad_port(self) -> None:

@@ -159,7 +159,7 @@ class ListTests(RestCase):
         self.assertNotIn("continue", third["metadata"])
 
     def test_pages_of_a_selection(self) -> None:
-        """Pages of a selection are full, and do not count what remains."""
+        """Pages of a selection are full, and do not count what deferred_free."""
         for index in range(10):
             self.apply("Service", f"s{index}", meta={"labels": {"odd": str(index % 2)}})
         first = self.reply(SERVICES, limit=4, labelSelector="odd=1")

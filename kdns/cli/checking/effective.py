@@ -17,8 +17,8 @@ from kdns.corefile.keys import Scheme
 from kdns.corefile.lexer import Token
 from kdns.corefile.printer import format_word
 from kdns.corefile.tree import Directive
-from kdns.plugins import registry
-from kdns.plugins.seam import Block
+from kdns.plugin import registry
+from kdns.plugin.seam import Block
 from kdns.server.assembly import Configuration
 
 INDENT = "    "
@@ -31,14 +31,14 @@ REPEATED = frozenset(("bind", "errors", "hosts", "log"))
 def effective(configuration: Configuration) -> str:
     """The text, with a comment before each block that says where it stands in the files."""
     blocks = []
-    for site, tree in zip(configuration.sites, configuration.corefile.blocks, strict=True):
-        keys = ", ".join(_key(key.scheme, key.zone_text, key.port) for key in site.block.keys)
+    for builder, tree in zip(configuration.builders, configuration.corefile.blocks, strict=True):
+        keys = ", ".join(_key(key.scheme, key.zone_text, key.port) for key in builder.block.keys)
         uses = sorted(
             tree.directives.values(), key=lambda use: registry.order_of(use.name, registry.find(use.name, use.place))
         )
         lines = [f"# {tree.place}", f"{keys} {{"]
         for use in uses:
-            lines += [INDENT + line for line in _directive(use, site.block)]
+            lines += [INDENT + line for line in _directive(use, builder.block)]
         blocks.append("\n".join([*lines, "}"]) + "\n")
     return "\n".join(blocks)
 

@@ -16,18 +16,18 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.logger import LogLevel, globalLogPublisher
 
+from kdns.cli.checking.coredns_support import ENCRYPTED, PAGE, ROWS, Standing
 from kdns.cli.checking.findings import Finding, Severity
-from kdns.cli.checking.further import further
-from kdns.cli.checking.history import ARGUMENTS, DIRECTIVES, OPTIONS
+from kdns.cli.checking.more_faults import further
+from kdns.cli.checking.obsolete import ARGUMENTS, DIRECTIVES, OPTIONS
 from kdns.cli.checking.source import Source
-from kdns.cli.checking.standing import ENCRYPTED, PAGE, ROWS, Standing
 from kdns.cli.checking.syntax import SYNTAX
 from kdns.cluster.credentials import CredentialsError
 from kdns.corefile.errors import CorefileError, ExpectedToken, Place, SetupError, nearest_hint
 from kdns.corefile.lexer import Token
 from kdns.corefile.loader import Corefile, load_text
-from kdns.plugins.registry import BUILT_IN
-from kdns.plugins.seam import House
+from kdns.plugin.registry import BUILT_IN
+from kdns.plugin.seam import ServerContext
 from kdns.server.assembly import Configuration, assemble, surroundings
 
 MOST = 200
@@ -73,12 +73,12 @@ def look(source: Source, environment: Mapping[str, str], *, dns_port: int = 53, 
         faults.append((error, severity))
         return len(faults) < MOST
 
-    house = House(Clock(), environ=environment, dns_port=dns_port, kernel_sockets=False)
+    context = ServerContext(Clock(), environ=environment, dns_port=dns_port, kernel_sockets=False)
     with _said() as events:
         try:
             known = replace(surroundings(environment, forgive), files=source.files)
             read.corefile = load_text(source.text, known, source.name)
-            read.configuration = assemble(read.corefile, house, forgive=forgive)
+            read.configuration = assemble(read.corefile, context, forgive=forgive)
         except CorefileError as last:
             if last not in [error for error, _ in faults]:
                 forgive(last)

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from kdns.cli.checking.coredns_support import PAGE, ROWS
 from kdns.cli.checking.findings import Finding, Severity
-from kdns.cli.checking.standing import PAGE, ROWS
 from kdns.corefile.lexer import Token
 from kdns.corefile.loader import Corefile
 from kdns.corefile.tree import Directive
-from kdns.plugins import registry
+from kdns.plugin import registry
 
 
 def notes(corefile: Corefile) -> list[Finding]:

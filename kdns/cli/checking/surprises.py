@@ -14,9 +14,9 @@ from ipaddress import ip_address
 from typing import Any
 
 from kdns.cli.checking.findings import Finding, Severity, warning
-from kdns.cli.checking.history import DEFAULTS
+from kdns.cli.checking.obsolete import DEFAULTS
 from kdns.cli.checking.source import Source
-from kdns.cli.checking.vain import said_in_vain
+from kdns.cli.checking.unused import said_in_vain
 from kdns.corefile.dispenser import Dispenser
 from kdns.corefile.errors import CorefileError, Place
 from kdns.corefile.keys import Scheme, syntax_warning
@@ -24,8 +24,8 @@ from kdns.corefile.lexer import Token
 from kdns.corefile.order import CONFIGURATION_ONLY, DIRECTIVE_ORDER
 from kdns.corefile.tree import Directive
 from kdns.corefile.values import format_duration
-from kdns.plugins import registry
-from kdns.plugins.seam import Block, Site
+from kdns.plugin import registry
+from kdns.plugin.seam import Block, BlockBuilder
 from kdns.server.assembly import Configuration
 from kdns.wire.names import is_subdomain, longest_zone
 
@@ -45,7 +45,7 @@ MAX_FILE = 64 * 1024
 class Seen:
     """A server block, put together as far as it could be."""
 
-    site: Site
+    builder: BlockBuilder
     directives: Mapping[str, Directive]
     configs: Mapping[str, Any]
     """What the plugins made of their directives; those with a fault are missing."""
@@ -53,7 +53,7 @@ class Seen:
     @property
     def block(self) -> Block:
         """As directives saw it."""
-        return self.site.block
+        return self.builder.block
 
 
 def surprises(
@@ -72,8 +72,8 @@ def surprises(
     """
     name = configuration.corefile.name
     seen = [
-        _seen(site, tree.directives)
-        for site, tree in zip(configuration.sites, configuration.corefile.blocks, strict=True)
+        _seen(builder, tree.directives)
+        for builder, tree in zip(configuration.builders, configuration.corefile.blocks, strict=True)
     ]
     found: list[Finding] = []
     for look in (
@@ -96,14 +96,14 @@ def surprises(
     return sorted(dict.fromkeys(found), key=lambda finding: (finding.file != name, finding.file, finding.line))
 
 
-def _seen(site: Site, directives: Mapping[str, Directive]) -> Seen:
+def _seen(builder: BlockBuilder, directives: Mapping[str, Directive]) -> Seen:
     configs = {}
     for name, use in directives.items():
         try:
-            configs[name] = registry.find(name, use.place).parse(Dispenser(use), site.block)
+            configs[name] = registry.find(name, use.place).parse(Dispenser(use), builder.block)
         except CorefileError:
             pass  # it is among the faults
-    return Seen(site, directives, configs)
+    return Seen(builder, directives, configs)
 
 
 def _line_of(use: Directive, word: str) -> Place:
@@ -351,10 +351,14 @@ def _read(path: str) -> str:
 
 def _takers(all_seen: list[Seen], host: str, port: int, origin: bytes, sender: Seen) -> Iterator[int]:
     """Numbers of the blocks that take queries for *origin* and below, sent to an address."""
-    ours = ip_address(host).is_loopback or ip_address(host).is_unspecified or host in sender.site.house.own_addresses()
+    ours = (
+        ip_address(host).is_loopback
+        or ip_address(host).is_unspecified
+        or host in sender.builder.context.own_addresses()
+    )
     zones: dict[bytes, int] = {}
     for number, seen in enumerate(all_seen):
-        bound = host in seen.site.binds or (not seen.site.binds and ours)
+        bound = host in seen.builder.binds or (not seen.builder.binds and ours)
         for key in seen.block.keys:
             if bound and key.port == port and key.scheme is Scheme.DNS:
                 zones.setdefault(key.zone, number)
@@ -388,8 +392,8 @@ def _hosts_to_look_up(all_seen: list[Seen]) -> Iterator[Finding]:
 def _addresses_elsewhere(all_seen: list[Seen]) -> Iterator[Finding]:
     told: set[str] = set()
     for seen in all_seen:
-        own = set(seen.site.house.own_addresses()) if seen.site.binds else set()
-        for address in seen.site.binds:
+        own = set(seen.builder.context.own_addresses()) if seen.builder.binds else set()
+        for address in seen.builder.binds:
             if address not in told | own and not ip_address(address.partition("%")[0]).is_loopback:
                 use = seen.directives["bind"]
                 text = f"{address} is no address of this machine: a start here would end with: cannot assign requested address"

@@ -10,8 +10,8 @@ from ipaddress import ip_address
 from kdns.corefile.dispenser import Dispenser
 from kdns.corefile.errors import SetupError
 from kdns.corefile.values import quote
-from kdns.plugins.bind.interfaces import Interfaces, Lookup, interfaces
-from kdns.plugins.seam import Block, Site
+from kdns.plugin.seam import Block, BlockBuilder
+from kdns.plugin.interfaces import Interfaces, Lookup, interfaces
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class BindConfig:
 
 class BindDirective:
     """
-    See :class:`kdns.plugins.seam.Directive`.
+    See :class:`kdns.plugin.seam.Directive`.
 
     :param lookup: tells the addresses of this machine.
     """
@@ -62,7 +62,7 @@ class BindDirective:
             wanted.append(Wanted(tuple(names), tuple(excepted)))
         return BindConfig(tuple(wanted))
 
-    def build(self, config: BindConfig, site: Site) -> None:
+    def build(self, config: BindConfig, builder: BlockBuilder) -> None:
         """
         Find the addresses that the names stand for now.
 
@@ -76,7 +76,7 @@ class BindDirective:
         if not addresses:
             # An empty list would mean all addresses, the opposite of what is wanted.
             raise SetupError("no address is left to listen on", plugin=self.name, located=False)
-        site.binds = (*site.binds, *addresses)
+        builder.binds = (*builder.binds, *addresses)
 
 
 def _addresses(names: Iterable[str], known: Interfaces) -> list[str]:

@@ -12,14 +12,14 @@ from __future__ import annotations
 from functools import partial
 
 from kdns.corefile.dispenser import Dispenser
+from kdns.plugin.seam import Block, BlockBuilder
 from kdns.plugins.cache.config import CacheConfig, parse
 from kdns.plugins.cache.resolver import CachePlugin
-from kdns.plugins.cache.shelves import Shelves
-from kdns.plugins.seam import Block, Site
+from kdns.plugins.cache.stores import CacheStores
 
 
 class CacheDirective:
-    """See :class:`kdns.plugins.seam.Directive`."""
+    """See :class:`kdns.plugin.seam.Directive`."""
 
     name = "cache"
 
@@ -27,8 +27,10 @@ class CacheDirective:
         """See :func:`kdns.plugins.cache.config.parse`."""
         return parse(tokens, block)
 
-    def build(self, config: CacheConfig, site: Site) -> None:
+    def build(self, config: CacheConfig, builder: BlockBuilder) -> None:
         """Add the cache to the chain."""
-        same = site.block.fingerprint or object()  # what is not known to be the same is not
-        shelves = site.keep(("cache", site.block.keys, same), config, partial(Shelves, config, site.house.remains))
-        site.link(CachePlugin(config, site, shelves))
+        same = builder.block.fingerprint or object()  # what is not known to be the same is not
+        stores = builder.keep(
+            ("cache", builder.block.keys, same), config, partial(CacheStores, config, builder.context.deferred_free)
+        )
+        builder.link(CachePlugin(config, builder, stores))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from kdns.corefile.dispenser import Dispenser
 from kdns.corefile.keys import Zone, zones_or_keys
 from kdns.corefile.values import parse_duration, parse_int
-from kdns.plugins.seam import Block
+from kdns.plugin.seam import Block
 
 SHARDS = 256
 """A capacity is a multiple of this, and at least four times this: the steps in which CoreDNS allots its cache."""
@@ -108,7 +108,7 @@ class CacheConfig:
 
 
 def parse(tokens: Dispenser, block: Block) -> CacheConfig:
-    """See :meth:`kdns.plugins.seam.Directive.parse`."""
+    """See :meth:`kdns.plugin.seam.Directive.parse`."""
     config = CacheConfig(())
     for _ in tokens.invocations(once=True):
         config = _Reader(tokens, block).read()

@@ -15,8 +15,8 @@ from typing import TypeAlias
 from msgspec import Struct
 from msgspec.structs import replace
 
-from kdns.core.answer import Answer, Holds, Scope
-from kdns.core.remains import Remains
+from kdns.core.answer import Answer, Scope, Validity
+from kdns.core.deferred_free import DeferredFree
 from kdns.core.request import Request
 from kdns.core.stamps import stand
 from kdns.wire.constants import CD, DO, NOERROR, NXDOMAIN
@@ -111,7 +111,7 @@ class Entry(Struct, gc=False):
         left = self.left(now)
         if left <= 0 and (self.failure or -left >= most_age):
             return False
-        stamps = self.answer.holds.stamps
+        stamps = self.answer.validity.stamps
         return not stamps or stand(stamps)
 
     def hit(self, now: float, gap: float) -> None:
@@ -127,16 +127,16 @@ def stripped(answer: Answer) -> Answer:
         return answer  # what it holds for is read no more, but for the stamps
     if relayed is not None and relayed.opt is not None and relayed.opt.end == len(relayed.message):
         relayed = replace(relayed, message=relayed.message[: relayed.opt.start], opt=None)
-    holds = Holds(stamps=answer.holds.stamps)
-    return replace(answer, relayed=relayed, options=None, ede=(), holds=holds, charges=(), turns=())
+    holds = Validity(stamps=answer.validity.stamps)
+    return replace(answer, relayed=relayed, options=None, ede=(), validity=holds, charges=(), turns=())
 
 
 def weight(answer: Answer) -> int:
     """Octets of memory that an entry with *answer* takes, about."""
     relayed = answer.relayed
     size = ENTRY_OCTETS
-    if answer.holds.stamps:
-        size += STAMP_OCTETS * len(answer.holds.stamps)
+    if answer.validity.stamps:
+        size += STAMP_OCTETS * len(answer.validity.stamps)
     if relayed is not None:
         return size + len(relayed.message) + RELAYED_RECORD_OCTETS * len(relayed.slots)
     for section in (answer.answer, answer.authority, answer.additional):
@@ -194,7 +194,7 @@ class Store:
         if entry.servable(now, most_age):
             entry.asked = True
             return entry
-        if not stand(entry.answer.holds.stamps):
+        if not stand(entry.answer.validity.stamps):
             self.drop(key)
         return None
 
@@ -233,16 +233,16 @@ class Store:
         """All that are there now with their keys, served any more or not, for whoever looks through them in slices."""
         return list(self._entries.items())
 
-    def clear(self, remains: Remains | None = None) -> None:
+    def clear(self, deferred_free: DeferredFree | None = None) -> None:
         """
         Forget all entries.
 
-        :param remains: lets go of them; None: at once.
+        :param deferred_free: lets go of them; None: at once.
         """
         entries, self._entries = self._entries, OrderedDict()
         self._octets = self._narrow = 0
-        if remains is not None:
-            remains.take(entries)
+        if deferred_free is not None:
+            deferred_free.take(entries)
 
     def _evict(self) -> None:
         for _ in range(SECOND_CHANCES):

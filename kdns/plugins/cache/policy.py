@@ -55,7 +55,7 @@ def judge(answer: Answer, request: Request, config: CacheConfig, wall: float) ->
             answer.flags & TC
             or ttl <= 0
             or _unasked_for(answer, request)
-            or answer.holds.cacheable is Scope.NOBODY
+            or answer.validity.cacheable is Scope.NOBODY
             or (disabled and longest_zone(request.qname, disabled) is not None)
         ):
             place = Place.NOWHERE

@@ -23,19 +23,19 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from kdns.core.answer import FOR_NOBODY, FROM_UPSTREAM, Answer, Holds, Scope
+from kdns.core.answer import FOR_NOBODY, FROM_UPSTREAM, Answer, Scope, Validity
 from kdns.core.chain import Next, Reply, attempt, then
 from kdns.core.explaining import Note
 from kdns.core.failure import ResolutionFailed
 from kdns.core.request import Request, Transport
 from kdns.core.tally import Charge
+from kdns.plugin.seam import BlockBuilder
 from kdns.plugins.cache.config import CacheConfig
 from kdns.plugins.cache.entries import Entry, stripped
 from kdns.plugins.cache.explaining import of_answer, of_question
 from kdns.plugins.cache.metrics import Cells, cells
 from kdns.plugins.cache.policy import Place, judge, passed_by, positive
-from kdns.plugins.cache.shelves import Shelves
-from kdns.plugins.seam import Site
+from kdns.plugins.cache.stores import CacheStores
 from kdns.wire.constants import AA, AD, EDE_STALE_ANSWER, EDE_STALE_NXDOMAIN, NOERROR, NXDOMAIN, RA
 from kdns.wire.names import ROOT, MalformedName, is_subdomain, longest_zone
 
@@ -50,19 +50,19 @@ class CachePlugin:
 
     name = "cache"
 
-    def __init__(self, config: CacheConfig, site: Site, shelves: Shelves) -> None:
+    def __init__(self, config: CacheConfig, builder: BlockBuilder, stores: CacheStores) -> None:
         self._config = config
-        self._site = site
-        self._shelves = shelves
-        self._clock = site.house.clock
+        self._builder = builder
+        self._stores = stores
+        self._clock = builder.context.clock
         self._zones = frozenset(zone.name for zone in config.zones)
         self._zones_text = ",".join(zone.text for zone in config.zones)
         self._cells: dict[str, Cells] = {}
 
     @property
-    def shelves(self) -> Shelves:
+    def stores(self) -> CacheStores:
         """Its entries, for who lists and flushes them."""
-        return self._shelves
+        return self._stores
 
     @property
     def zones_text(self) -> str:
@@ -76,7 +76,7 @@ class CachePlugin:
         counts = self._cells.get(request.server.label) or self._cells_for(request.server.label)
         counts.requests.value += 1
         now = self._clock()
-        entry = None if passed_by(request) else self._shelves.find(request, now)
+        entry = None if passed_by(request) else self._stores.find(request, now)
         if entry is None:
             counts.misses.value += 1
             return then(next(passed_on(request)), self._learned, request, counts)
@@ -100,12 +100,12 @@ class CachePlugin:
 
     def _cells_for(self, server: str) -> Cells:
         made = self._cells[server] = cells(
-            self._site.house.registry,
+            self._builder.context.registry,
             server,
             self._zones_text,
-            self._site.view,
-            self._shelves.success,
-            self._shelves.denial,
+            self._builder.view,
+            self._stores.success,
+            self._stores.denial,
         )
         return made
 
@@ -114,12 +114,12 @@ class CachePlugin:
     def explain(self, request: Request) -> list[Note]:
         """Whether the question is answered from an entry."""
         now = self._clock()
-        entry = None if passed_by(request) else self._shelves.find(request, now)
+        entry = None if passed_by(request) else self._stores.find(request, now)
         return of_question(self._config, request, entry, now)
 
     def explain_passed(self, request: Request, came: Answer) -> list[Note]:
         """Whether the answer from behind is kept."""
-        return of_answer(self._config, request, came, self._site.house.wall())
+        return of_answer(self._config, request, came, self._builder.context.wall())
 
     # From an entry to an answer
 
@@ -145,7 +145,7 @@ class CachePlugin:
             entry,
             request,
             ttl,
-            Holds(scope, until, entry.answer.holds.stamps, entry.scope, shows),
+            Validity(scope, until, entry.answer.validity.stamps, entry.scope, shows),
             counts.on_hit[entry.denial],
         )
 
@@ -155,12 +155,12 @@ class CachePlugin:
         assert stale is not None
         counts.served_stale.value += 1
         code = EDE_STALE_NXDOMAIN if entry.answer.rcode == NXDOMAIN else EDE_STALE_ANSWER
-        holds = FOR_NOBODY
+        validity = FOR_NOBODY
         if entry.retry_at > self._clock() and not entry.refreshing:
             # Nothing will be tried before then, so there is nothing that each query had to set off.
             until = min(entry.retry_at, entry.stored + entry.ttl + stale.most_age)
-            holds = Holds(entry.scope, until, entry.answer.holds.stamps, Scope.NOBODY)
-        return _reply(entry, request, stale.ttl, holds, counts.on_stale[entry.denial], ((code, ""),))
+            validity = Validity(entry.scope, until, entry.answer.validity.stamps, Scope.NOBODY)
+        return _reply(entry, request, stale.ttl, validity, counts.on_stale[entry.denial], ((code, ""),))
 
     # Asking on
 
@@ -178,25 +178,25 @@ class CachePlugin:
         flags = answer.flags
         if flags & AD and not (request.do or request.flags & AD):
             flags &= ~AD
-        charges, holds, turns, denial = answer.charges, answer.holds, answer.turns, answer.denial
+        charges, validity, turns, denial = answer.charges, answer.validity, answer.turns, answer.denial
         if entry is None:
             charges += counts.on_miss
-        elif holds.scope > Scope.NOBODY and flags & (AA | RA | AD) == AA and self._config.prefetch is None:
+        elif validity.scope > Scope.NOBODY and flags & (AA | RA | AD) == AA and self._config.prefetch is None:
             charges += counts.on_hit[entry.denial]
             shows = inf if self._config.keep_ttl else entry.stored + 1
-            until = min(holds.until, entry.stored + entry.ttl)
-            holds = Holds(holds.scope, until, holds.stamps, holds.cacheable, shows)
-        elif holds is not FROM_UPSTREAM:
-            holds = Holds(Scope.NOBODY, inf, holds.stamps, holds.cacheable)
+            until = min(validity.until, entry.stored + entry.ttl)
+            validity = Validity(validity.scope, until, validity.stamps, validity.cacheable, shows)
+        elif validity is not FROM_UPSTREAM:
+            validity = Validity(Scope.NOBODY, inf, validity.stamps, validity.cacheable)
         if turns:
             turns = tuple(replace(turn, ttl=ttl, flags=flags) for turn in turns)
         if denial is not None:
             denial = replace(denial, charges=denial.charges + counts.on_miss)
-        return replace(answer, flags=flags, ttl=ttl, holds=holds, charges=charges, turns=turns, denial=denial)
+        return replace(answer, flags=flags, ttl=ttl, validity=validity, charges=charges, turns=turns, denial=denial)
 
     def _keep(self, request: Request, counts: Cells, answer: Answer) -> tuple[Entry | None, int]:
         """Store an answer if it is to be stored; the entry or None, and the TTL to show."""
-        place, ttl = judge(answer, request, self._config, self._site.house.wall())
+        place, ttl = judge(answer, request, self._config, self._builder.context.wall())
         if place is Place.NOWHERE or passed_by(request):
             return None, ttl
         relayed = answer.relayed
@@ -211,11 +211,11 @@ class CachePlugin:
             stripped(answer),
             self._clock(),
             ttl,
-            answer.holds.cacheable,
+            answer.validity.cacheable,
             place is Place.DENIAL,
             wildcard() if callable(wildcard) else wildcard,
         )
-        stored = self._shelves.put(request, entry)
+        stored = self._stores.put(request, entry)
         if stored.evicted:
             counts.evictions[entry.denial].value += stored.evicted
         return stored.entry, ttl
@@ -233,7 +233,7 @@ class CachePlugin:
                 old.retry_at = now + stale.recheck
             return None
         reply = self._learned(answer, request, counts)
-        fresh = self._shelves.find(request, now)
+        fresh = self._stores.find(request, now)
         if fresh is not None:
             fresh.hits, fresh.last_hit = old.hits, old.last_hit
         return reply
@@ -260,7 +260,7 @@ class CachePlugin:
         elif isinstance(outcome, Failure):
             self._failed(entry, outcome)
         else:
-            self._shelves.watch(outcome)
+            self._stores.watch(outcome)
             outcome.addCallback(partial(self._refreshed, entry, asking, counts))
             outcome.addErrback(partial(self._failed, entry))
 
@@ -287,8 +287,8 @@ class CachePlugin:
                 waiting.callback(reply or self._stale(entry, request, counts))
 
         if timeout > 0:
-            timer = self._site.house.reactor.callLater(timeout, settle, None)
-        self._shelves.watch(asking)
+            timer = self._builder.context.reactor.callLater(timeout, settle, None)
+        self._stores.watch(asking)
         asking.addCallback(partial(self._refreshed, entry, request, counts))
         asking.addErrback(partial(self._failed, entry))
         asking.addCallback(settle)
@@ -304,7 +304,7 @@ def _reply(
     entry: Entry,
     request: Request,
     ttl: int,
-    holds: Holds,
+    validity: Validity,
     charges: tuple[Charge, ...],
     ede: tuple[tuple[int, str], ...] = (),
 ) -> Answer:
@@ -329,7 +329,7 @@ def _reply(
         relayed,
         ttl,
         ede=ede,
-        holds=holds,
+        validity=validity,
         source="cache",
         charges=charges,
     )

@@ -13,10 +13,10 @@ from twisted.logger import Logger
 from kdns.corefile.dispenser import Dispenser
 from kdns.corefile.keys import zones_of
 from kdns.corefile.values import BadValue, format_duration, parse_duration, parse_int, parse_uint
+from kdns.plugin.seam import Block
 from kdns.plugins.forward.policy import Policy
 from kdns.plugins.forward.stanza import DohMethod, HealthCheck, Stanza, TlsFiles
 from kdns.plugins.forward.targets import Carrier, Elsewhere, Target, canonical_address, each_once, parse_to
-from kdns.plugins.seam import Block
 from kdns.wire.constants import NOERROR, rcode_number
 from kdns.wire.names import BadName, from_text
 

@@ -28,6 +28,7 @@ from kdns.core.metrics import Registry
 from kdns.core.request import Metadata, Request, Transport
 from kdns.corefile.errors import SetupError
 from kdns.corefile.values import BadValue
+from kdns.plugin.seam import Resource
 from kdns.plugins.forward.failures import ExchangeFailed, Suspected, no_healthy
 from kdns.plugins.forward.flight import Flight, Flights
 from kdns.plugins.forward.health import Health
@@ -38,7 +39,6 @@ from kdns.plugins.forward.sources import Sources
 from kdns.plugins.forward.stanza import Stanza
 from kdns.plugins.forward.targets import Carrier, parse_to
 from kdns.plugins.forward.upstream import Means, Upstream
-from kdns.plugins.seam import Resource
 from kdns.wire.constants import AA, AD, COOKIE, FORMERR, PADDING, RA, RCODE_MASK, REFUSED, TC, TCP_KEEPALIVE, Z
 from kdns.wire.message import Relayed
 from kdns.wire.query import Edns, options_of, pack_options
@@ -356,15 +356,15 @@ def without_hop_by_hop(edns: Edns) -> Edns:
 def _answer(relayed: Relayed | None, size: int, udp: bool, request: Request) -> Answer:
     if relayed is None:
         # The upstream replied to something else: the client hears so, with nothing of the upstream's in it.
-        return Answer(rcode=FORMERR, holds=FOR_NOBODY, source="forward")
+        return Answer(rcode=FORMERR, validity=FOR_NOBODY, source="forward")
     if udp and size > 512 and size > request.limit:
-        return Answer(flags=TC | relayed.flags & RA, holds=FOR_NOBODY, source="forward")
+        return Answer(flags=TC | relayed.flags & RA, validity=FOR_NOBODY, source="forward")
     if relayed.opt is None:
         return Answer(
             relayed.flags & RCODE_MASK,
             relayed.flags & RELAYED_FLAGS,
             relayed=relayed,
-            holds=FROM_UPSTREAM,
+            validity=FROM_UPSTREAM,
             source="forward",
         )
     return Answer(
@@ -372,6 +372,6 @@ def _answer(relayed: Relayed | None, size: int, udp: bool, request: Request) -> 
         relayed.flags & RELAYED_FLAGS,
         relayed=relayed,
         options=tuple(relayed.options or ()),
-        holds=FROM_UPSTREAM,
+        validity=FROM_UPSTREAM,
         source="forward",
     )

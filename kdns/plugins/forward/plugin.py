@@ -12,13 +12,13 @@ from kdns.core.explaining import Note
 from kdns.core.request import Request
 from kdns.corefile.dispenser import Dispenser
 from kdns.corefile.errors import SetupError
+from kdns.plugin.seam import Block, BlockBuilder
 from kdns.plugins.forward.config import parse
 from kdns.plugins.forward.explaining import of_nobody, of_stanza
 from kdns.plugins.forward.forwarder import Forwarder
 from kdns.plugins.forward.sources import Sources
 from kdns.plugins.forward.stanza import Stanza
 from kdns.plugins.forward.targets import Elsewhere
-from kdns.plugins.seam import Block, Site
 
 
 class Forward:
@@ -89,35 +89,35 @@ class ForwardDirective:
         """See :func:`kdns.plugins.forward.config.parse`."""
         return parse(tokens, block)
 
-    def build(self, config: tuple[Stanza, ...], site: Site) -> None:
+    def build(self, config: tuple[Stanza, ...], builder: BlockBuilder) -> None:
         """
         Add the link. Forwarders of stanzas that did not change are carried over with all they know.
 
         :raises CorefileError: a file cannot be read or names no server.
         """
-        site.any_class = True
+        builder.any_class = True
         forwarders = []
         for index, stanza in enumerate(config):
             try:
-                forwarders.append(_forwarder(stanza, index, site))
+                forwarders.append(_forwarder(stanza, index, builder))
             except OSError as error:
                 text = f"open {error.filename}: {(error.strerror or str(error)).lower()}"
                 raise SetupError(text, plugin="forward", located=False) from error
             except ValueError as error:
                 raise SetupError(str(error), plugin="forward", located=False) from error
-        site.link(Forward(forwarders))
+        builder.link(Forward(forwarders))
 
 
-def _forwarder(stanza: Stanza, index: int, site: Site) -> Forwarder:
-    house = site.house
+def _forwarder(stanza: Stanza, index: int, builder: BlockBuilder) -> Forwarder:
+    context = builder.context
 
     def make() -> Forwarder:
-        return Forwarder(stanza, house.reactor, chance=house.random, registry=house.registry)
+        return Forwarder(stanza, context.reactor, chance=context.random, registry=context.registry)
 
     if any(isinstance(to, Elsewhere) for to in stanza.to) and Sources(stanza.to, stanza.root).hosts:
-        return site.run(make())  # host names are looked up anew with each configuration
-    key = ("forward", site.block.keys, site.view, index)
-    return site.keep(key, (stanza, _digests(stanza)), make)
+        return builder.run(make())  # host names are looked up anew with each configuration
+    key = ("forward", builder.block.keys, builder.view, index)
+    return builder.keep(key, (stanza, _digests(stanza)), make)
 
 
 def _digests(stanza: Stanza) -> tuple[str, ...]:

@@ -7,17 +7,17 @@ import os
 
 from twisted.logger import Logger
 
-from kdns.core.answer import Answer, Holds, Scope
+from kdns.core.answer import Answer, Scope, Validity
 from kdns.core.chain import Next, Reply, then
 from kdns.core.explaining import Note
 from kdns.core.failure import RcodeOnly
 from kdns.core.request import Request
 from kdns.corefile.dispenser import Dispenser
 from kdns.corefile.errors import SetupError
+from kdns.plugin.seam import Block, BlockBuilder
 from kdns.plugins.hosts.config import HostsConfig, parse
 from kdns.plugins.hosts.service import HostsFile, reload_timestamp
 from kdns.plugins.hosts.table import find
-from kdns.plugins.seam import Block, Site
 from kdns.wire.constants import AA, AAAA, PTR, A
 from kdns.wire.names import ROOT, address_of_reverse, longest_zone, to_text
 from kdns.wire.records import Record, a_or_aaaa, ptr
@@ -89,17 +89,17 @@ class HostsPlugin:
         return bool(self._fallthrough) and longest_zone(qname, self._fallthrough) is not None
 
     def _made(self, request: Request, records: list[Record]) -> Answer:
-        holds = Holds(Scope.EVERYBODY, stamps=self._file.noted(request.qname))
-        return Answer(flags=AA, answer=tuple(records), holds=holds, source=self.name)
+        holds = Validity(Scope.EVERYBODY, stamps=self._file.noted(request.qname))
+        return Answer(flags=AA, answer=tuple(records), validity=holds, source=self.name)
 
     def _passed(self, request: Request, next: Next) -> Reply:
         """What comes from behind holds only as long as the name stays unknown here."""
         noted = self._file.noted(request.qname)
-        return then(next(request), lambda answer: answer.held(answer.holds.narrowed(stamps=noted)))
+        return then(next(request), lambda answer: answer.held(answer.validity.narrowed(stamps=noted)))
 
 
 class HostsDirective:
-    """See :class:`kdns.plugins.seam.Directive`."""
+    """See :class:`kdns.plugin.seam.Directive`."""
 
     name = "hosts"
 
@@ -107,7 +107,7 @@ class HostsDirective:
         """See :func:`kdns.plugins.hosts.config.parse`."""
         return parse(tokens, block)
 
-    def build(self, config: HostsConfig, site: Site) -> None:
+    def build(self, config: HostsConfig, builder: BlockBuilder) -> None:
         """
         Add the link and the file.
 
@@ -122,9 +122,9 @@ class HostsDirective:
         except OSError as error:
             text = f"unable to access hosts file '{config.path}': {error.strerror}"
             raise SetupError(text, plugin=self.name, located=False) from error
-        reload_timestamp(site.house.registry)
-        file = site.keep(("hosts", site.number), config, lambda: HostsFile(config, site.house))
-        site.link(HostsPlugin(config, file))
+        reload_timestamp(builder.context.registry)
+        file = builder.keep(("hosts", builder.number), config, lambda: HostsFile(config, builder.context))
+        builder.link(HostsPlugin(config, file))
 
 
 directive = HostsDirective()

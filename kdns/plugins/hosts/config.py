@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from kdns.corefile.dispenser import Dispenser
 from kdns.corefile.keys import zones_or_keys
 from kdns.corefile.values import parse_duration, parse_int
-from kdns.plugins.seam import Block
+from kdns.plugin.seam import Block
 from kdns.wire.names import ROOT
 
 DEFAULT_FILE = "/etc/hosts"
@@ -37,7 +37,7 @@ class HostsConfig:
 
 
 def parse(tokens: Dispenser, block: Block) -> HostsConfig:
-    """See :meth:`kdns.plugins.seam.Directive.parse`."""
+    """See :meth:`kdns.plugin.seam.Directive.parse`."""
     config: HostsConfig | None = None
     for _ in tokens.invocations(once=True):
         config = _parse_one(tokens, block)

@@ -19,10 +19,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kdns.core.metrics import Gauge, Registry
-from kdns.core.stamps import Noted, Stamp, StampBook
+from kdns.core.stamps import Stamp, StampBook, StampRef
+from kdns.plugin.seam import Resource, ServerContext
 from kdns.plugins.hosts.config import HostsConfig
 from kdns.plugins.hosts.table import WILDCARD, HostTable
-from kdns.plugins.seam import House, Resource
 
 log = Logger(namespace="plugin/hosts")
 
@@ -39,10 +39,10 @@ MOST_CHANGES = 2000
 class HostsFile(Resource):
     """The table of one file, and the one of the lines in the Corefile beside it."""
 
-    def __init__(self, config: HostsConfig, house: House) -> None:
+    def __init__(self, config: HostsConfig, context: ServerContext) -> None:
         zones = frozenset(config.zones)
         self._config = config
-        self._house = house
+        self._context = context
         self._zones = zones
         self._inline = HostTable(zones, config.reverse)
         for _ in self._inline.read(line.encode() for line in config.inline):
@@ -55,16 +55,16 @@ class HostsFile(Resource):
         self._task: CooperativeTask[Any] | None = None
         self._cooperator = Cooperator(
             terminationPredicateFactory=self._slice,
-            scheduler=lambda step: house.reactor.callLater(PAUSE, step),
+            scheduler=lambda step: context.reactor.callLater(PAUSE, step),
         )
 
     def _slice(self) -> Callable[[], bool]:
-        end = self._house.clock() + SLICE
-        return lambda: self._house.clock() >= end
+        end = self._context.clock() + SLICE
+        return lambda: self._context.clock() >= end
 
-    def noted(self, qname: bytes) -> tuple[Noted, ...]:
+    def noted(self, qname: bytes) -> tuple[StampRef, ...]:
         """What an answer about *qname* depends on, whether the name is there or not."""
-        return (self._book.note(qname), self._all.noted())
+        return (self._book.note(qname), self._all.ref())
 
     def start(self) -> Deferred[None] | None:
         """Read the file; the Deferred fires when that is done. A file that is not there may come later."""
@@ -82,7 +82,7 @@ class HostsFile(Resource):
 
     def _wait(self) -> None:
         if self._config.reload > 0:
-            self._timer = self._house.reactor.callLater(self._config.reload, self._again)
+            self._timer = self._context.reactor.callLater(self._config.reload, self._again)
 
     def _again(self) -> None:
         self._wait()
@@ -143,7 +143,7 @@ class HostsFile(Resource):
         yield from old.forget()
 
     def _measure(self, seen: tuple[int, int], table: HostTable) -> None:
-        registry = self._house.registry
+        registry = self._context.registry
         entries = registry.gauge(
             "coredns_hosts_entries", "Entries of the hosts file and the lines beside it.", ("hostsfile",)
         )

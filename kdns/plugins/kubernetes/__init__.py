@@ -7,11 +7,11 @@ from functools import cache
 from kdns.cluster.credentials import CredentialsError
 from kdns.corefile.dispenser import Dispenser
 from kdns.corefile.errors import SetupError
+from kdns.plugin.seam import Block, BlockBuilder
 from kdns.plugins.kubernetes.cluster import LiveCluster
 from kdns.plugins.kubernetes.config import Config, parse
 from kdns.plugins.kubernetes.metadata import KubernetesMetadata
 from kdns.plugins.kubernetes.plugin import ClusterZone
-from kdns.plugins.seam import Block, Site
 
 
 class KubernetesDirective:
@@ -23,18 +23,20 @@ class KubernetesDirective:
         """See :func:`kdns.plugins.kubernetes.config.parse`."""
         return parse(tokens, block)
 
-    def build(self, config: Config, site: Site) -> None:
+    def build(self, config: Config, builder: BlockBuilder) -> None:
         """A link, and the cluster behind it: blocks that read the same cluster in the same way share one."""
         source = config.source
         timeout = config.startup_timeout
         try:
-            cluster = site.keep(("kubernetes", source), source, lambda: LiveCluster(site.house, source, timeout))
+            cluster = builder.keep(
+                ("kubernetes", source), source, lambda: LiveCluster(builder.context, source, timeout)
+            )
         except CredentialsError as error:
             raise SetupError(str(error), plugin=self.name, located=False) from error
-        zone = ClusterZone(config, cluster, site.house.clock, cache(site.own_addresses))
-        site.link(zone)
-        site.ready_when(self.name, lambda: cluster.synced, cluster.why_not_ready)
-        site.metadata_from(KubernetesMetadata(config, cluster.index).collect)
+        zone = ClusterZone(config, cluster, builder.context.clock, cache(builder.own_addresses))
+        builder.link(zone)
+        builder.ready_when(self.name, lambda: cluster.synced, cluster.why_not_ready)
+        builder.metadata_from(KubernetesMetadata(config, cluster.index).collect)
 
 
 directive = KubernetesDirective()

@@ -16,7 +16,6 @@ from twisted.internet.defer import Deferred, execute, succeed
 from twisted.logger import Logger
 
 from kdns.cluster.api_source import ApiSource, Limits
-from kdns.cluster.aside import in_thread
 from kdns.cluster.credentials import Wanted
 from kdns.cluster.finding import find_credentials
 from kdns.cluster.freshness import Freshness
@@ -26,12 +25,13 @@ from kdns.cluster.manifests import Selection
 from kdns.cluster.projection import Options
 from kdns.cluster.selectors import parse as parse_selector
 from kdns.cluster.source import ClusterSource
+from kdns.cluster.threads import in_thread
 from kdns.cluster.watched import Needs
-from kdns.core.stamps import Noted, Stamp
+from kdns.core.stamps import Stamp, StampRef
+from kdns.plugin.seam import Resource, ServerContext
 from kdns.plugins.kubernetes.config import Source
 from kdns.plugins.kubernetes.programming import ProgrammingLatency
 from kdns.plugins.kubernetes.snapshots import SnapshotKeeper
-from kdns.plugins.seam import House, Resource
 
 log = Logger(namespace="plugin/kubernetes")
 
@@ -46,20 +46,20 @@ class LiveCluster(Resource):
     :raises kdns.cluster.credentials.CredentialsError: from the constructor, when there is no way to the API.
     """
 
-    def __init__(self, house: House, source: Source, startup_timeout: float) -> None:
+    def __init__(self, context: ServerContext, source: Source, startup_timeout: float) -> None:
         self.index = ClusterIndex()
-        self._house = house
+        self._context = context
         self._timeout = startup_timeout
         self._manifests = source.manifests
-        self._source = source_for(house, source, self.index)
+        self._source = source_for(context, source, self.index)
         self._snapshot: SnapshotKeeper | None = None
         if source.snapshot:
             self._snapshot = SnapshotKeeper(
-                house,
+                context,
                 source.snapshot,
                 self.index,
                 projection_options(source),
-                partial(aside, house),
+                partial(aside, context),
                 lambda: self.synced,
             )
         self._fresh = Stamp()
@@ -72,7 +72,7 @@ class LiveCluster(Resource):
         """Whether what is not in the index does not exist, as far as can be known."""
         return self._source.synced or (self._snapshot is not None and self._snapshot.written is not None)
 
-    def staleness(self) -> tuple[str, Noted] | None:
+    def staleness(self) -> tuple[str, StampRef] | None:
         """
         While answers come from a snapshot: how old it is, in words, and a stamp that moves when they do no longer.
 
@@ -80,14 +80,14 @@ class LiveCluster(Resource):
         """
         if self._snapshot is None or self._snapshot.written is None or self._source.synced:
             return None
-        age = max(0, int(self._house.wall() - self._snapshot.written))
-        return f"from a snapshot {age} s old", self._fresh.noted()
+        age = max(0, int(self._context.wall() - self._snapshot.written))
+        return f"from a snapshot {age} s old", self._fresh.ref()
 
     def freshness(self) -> list[str]:
         """How each part of the data is kept up to date, in words."""
         counts = ", ".join(f"{count} {kind.value}" for kind, count in self.index.counts().items() if count)
         lines = [f"{counts or 'nothing'} known, {'synced' if self.synced else 'not synced'}"]
-        now = self._house.reactor.seconds()
+        now = self._context.reactor.seconds()
         for resource, watch in getattr(self._source, "freshness", {}).items():
             heard = (
                 f"heard of {watch.event_age(now):.0f} s ago" if watch.last_event is not None else "nothing heard yet"
@@ -119,7 +119,7 @@ class LiveCluster(Resource):
         if self.synced:
             return succeed(None)
         self._waiting = Deferred(lambda _: self._stop_waiting())
-        reactor = self._house.reactor
+        reactor = self._context.reactor
         self._timers = [
             reactor.callLater(self._timeout, self._give_up),
             reactor.callLater(WAIT_NOTICE, self._notice),
@@ -133,7 +133,7 @@ class LiveCluster(Resource):
 
     def _notice(self) -> None:
         log.info("waiting for Kubernetes API before starting server")
-        self._timers[1] = self._house.reactor.callLater(WAIT_NOTICE, self._notice)
+        self._timers[1] = self._context.reactor.callLater(WAIT_NOTICE, self._notice)
 
     def _give_up(self) -> None:
         log.warn("starting server with unsynced Kubernetes API")
@@ -162,7 +162,7 @@ class LiveCluster(Resource):
         return self._source.stop()
 
 
-def source_for(house: House, source: Source, index: ClusterIndex) -> ClusterSource:
+def source_for(context: ServerContext, source: Source, index: ClusterIndex) -> ClusterSource:
     """
     The source that a configuration names.
 
@@ -172,28 +172,28 @@ def source_for(house: House, source: Source, index: ClusterIndex) -> ClusterSour
     if source.manifests:
         selection = Selection(parse_selector(source.labels), parse_selector(source.namespace_labels))
         return ManifestSource(
-            house.reactor,
+            context.reactor,
             index,
             source.manifests,
-            partial(aside, house),
+            partial(aside, context),
             needs_of(source),
             options,
             selection,
-            house.wall,
+            context.wall,
         )
     wanted = Wanted(source.endpoint, source.tls, source.kubeconfig, source.context)
-    credentials = find_credentials(house.reactor, wanted, house.environ, complain=_complain, wall=house.wall)
+    credentials = find_credentials(context.reactor, wanted, context.environ, complain=_complain, wall=context.wall)
     return ApiSource(
-        house.reactor,
+        context.reactor,
         index,
         credentials,
         needs_of(source),
         options,
-        registry=house.registry,
+        registry=context.registry,
         limits=Limits(source.qps, source.burst, source.max_inflight),
-        wall=house.wall,
-        chance=house.random,
-        watch_change=ProgrammingLatency(house.registry, index, house.wall),
+        wall=context.wall,
+        chance=context.random,
+        watch_change=ProgrammingLatency(context.registry, index, context.wall),
     )
 
 
@@ -216,8 +216,8 @@ def projection_options(source: Source) -> Options:
     )
 
 
-def aside(house: House, work: Callable[[], Any]) -> Deferred[Any]:
+def aside(context: ServerContext, work: Callable[[], Any]) -> Deferred[Any]:
     """Run what blocks in a thread; where the network is in memory there are none, and it runs here and now."""
-    if not house.kernel_sockets:
+    if not context.kernel_sockets:
         return execute(work)
-    return in_thread(house.reactor, work)
+    return in_thread(context.reactor, work)

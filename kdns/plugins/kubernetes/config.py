@@ -14,7 +14,7 @@ from kdns.cluster.selectors import parse as parse_selector
 from kdns.corefile.dispenser import Dispenser
 from kdns.corefile.keys import Zone, zones_of, zones_or_keys
 from kdns.corefile.values import BadValue, parse_duration, parse_float, parse_int
-from kdns.plugins.seam import Block
+from kdns.plugin.seam import Block
 from kdns.wire.names import from_text, is_subdomain, longest_zone
 
 log = Logger(namespace="plugin/kubernetes")

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from kdns.cluster.index import ClusterIndex
 from kdns.cluster.keys import address_key, import_key, namespace_key, pod_key, service_key
 from kdns.cluster.objects import Endpoint, EndpointSlice, ImportKind, Port, ServiceKind
-from kdns.core.stamps import Noted
+from kdns.core.stamps import StampRef
 from kdns.plugins.kubernetes.config import PODS_DISABLED, PODS_VERIFIED, Config
 from kdns.plugins.kubernetes.names import Parsed, Shape, address_label, pod_address, pod_labels
 from kdns.wire.names import MAX_LABEL
@@ -44,7 +44,7 @@ class Found:
     alias: bytes | None = None
     """Target of an external name, in wire form."""
 
-    stamps: list[Noted] = field(default_factory=list)
+    stamps: list[StampRef] = field(default_factory=list)
 
     @property
     def addresses(self) -> list[bytes]:

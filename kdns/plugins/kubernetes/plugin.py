@@ -15,11 +15,11 @@ from msgspec.structs import replace
 
 from kdns.cluster.index import ClusterIndex
 from kdns.cluster.keys import Serial
-from kdns.core.answer import FOR_EVERYBODY, FOR_NOBODY, Answer, Denial, Holds, Scope
+from kdns.core.answer import FOR_EVERYBODY, FOR_NOBODY, Answer, Denial, Scope, Validity
 from kdns.core.chain import Next, Reply, then
 from kdns.core.explaining import Note
 from kdns.core.request import Request
-from kdns.core.stamps import Noted
+from kdns.core.stamps import StampRef
 from kdns.plugins.kubernetes.config import Config, is_reverse
 from kdns.plugins.kubernetes.explaining import explain
 from kdns.plugins.kubernetes.lookup import Found, Item, Lookup
@@ -66,7 +66,7 @@ class Cluster(Protocol):
     def why_not_ready(self) -> str:
         """What is still missing, in words."""
 
-    def staleness(self) -> tuple[str, Noted] | None:
+    def staleness(self) -> tuple[str, StampRef] | None:
         """While answers may be out of date: why, in words, and a stamp that moves when they are no longer; else None."""
 
 
@@ -118,7 +118,7 @@ class ClusterZone:
 
     def _answer(self, request: Request, next: Next, zone_name: bytes) -> Reply:
         if request.qtype in (AXFR, IXFR):
-            return Answer(REFUSED, holds=FOR_NOBODY)
+            return Answer(REFUSED, validity=FOR_NOBODY)
         which = Serial.MULTICLUSTER if zone_name in self.config.multicluster else Serial.CLUSTER
         spelled = request.spelled[len(request.spelled) - len(zone_name) :]
         zone = Zone(spelled, self.config.ttl, self.cluster.index.serial(which))
@@ -156,7 +156,7 @@ class ClusterZone:
             return answer
         # Unlike the answer for one name this one is for all, and shows each change of the serial.
         serial = self.cluster.index.stamps.note(Serial.CLUSTER)
-        return replace(answer, denial=Denial(zone_name, self._lookup.absent, answer.holds.until, (serial,)))
+        return replace(answer, denial=Denial(zone_name, self._lookup.absent, answer.validity.until, (serial,)))
 
     # What an operator is told; see kdns.core.explaining.
 
@@ -212,7 +212,7 @@ class ClusterZone:
             if request.qtype != TXT:
                 return Found(), None
             return Found(exists=True), replace(
-                zone.answer([zone.version(request.spelled)], (), ()), holds=FOR_EVERYBODY
+                zone.answer([zone.version(request.spelled)], (), ()), validity=FOR_EVERYBODY
             )
         found = self._lookup.find(parsed, zone_name in self.config.multicluster)
         if not found.exists:
@@ -288,24 +288,24 @@ class ClusterZone:
         return found, zone.answer(records, (), found.stamps)
 
 
-def _marked_stale(text: str, noted: Noted, until: float, answer: Answer) -> Answer:
+def _marked_stale(text: str, noted: StampRef, until: float, answer: Answer) -> Answer:
     """Say that the answer comes from data that may be out of date (RFC 8914 sections 4.4 and 4.20)."""
     if answer.source != SOURCE:
         return answer
     code = EDE_STALE_NXDOMAIN if answer.rcode == NXDOMAIN else EDE_STALE_ANSWER
-    holds = answer.holds.narrowed(until=until, stamps=(noted,))
-    return replace(answer, ede=(*answer.ede, (code, text)), holds=holds, denial=None)
+    holds = answer.validity.narrowed(until=until, stamps=(noted,))
+    return replace(answer, ede=(*answer.ede, (code, text)), validity=holds, denial=None)
 
 
-def _dependent(stamps: tuple[Noted, ...], answer: Answer) -> Answer:
-    return answer.held(answer.holds.narrowed(stamps=stamps))
+def _dependent(stamps: tuple[StampRef, ...], answer: Answer) -> Answer:
+    return answer.held(answer.validity.narrowed(stamps=stamps))
 
 
 def _followed(
     zone: Zone,
     records: list[Record],
-    stamps: tuple[Noted, ...],
-    nothing: Callable[[tuple[Noted, ...]], Answer],
+    stamps: tuple[StampRef, ...],
+    nothing: Callable[[tuple[StampRef, ...]], Answer],
     inner: Answer,
 ) -> Answer:
     """The CNAMEs with what the server says of the target, whatever its response code."""
@@ -319,6 +319,6 @@ def _followed(
         flags=AA | inner.flags & TC,
         answer=(*records, *behind),
         # The look-up inside is logged and counted each time, so nobody is given the same reply again without it.
-        holds=Holds(Scope.NOBODY, stamps=inner.holds.stamps + stamps, cached=inner.holds.cacheable),
+        validity=Validity(Scope.NOBODY, stamps=inner.validity.stamps + stamps, cached=inner.validity.cacheable),
         source=SOURCE,
     )

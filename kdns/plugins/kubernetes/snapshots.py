@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from kdns.cluster.index import ClusterIndex
 from kdns.cluster.projection import Options
 from kdns.cluster.snapshot import Header, Reader, SnapshotError, Writer, kept, load, verify
-from kdns.plugins.seam import House
+from kdns.plugin.seam import ServerContext
 
 log = Logger(namespace="plugin/kubernetes")
 
@@ -38,7 +38,7 @@ class SnapshotKeeper:
 
     def __init__(
         self,
-        house: House,
+        context: ServerContext,
         path: str,
         index: ClusterIndex,
         options: Options,
@@ -46,7 +46,7 @@ class SnapshotKeeper:
         whole: Callable[[], bool] = lambda: True,
     ) -> None:
         self.written: float | None = None
-        self._house = house
+        self._context = context
         self._path = path
         self._index = index
         self._options = options
@@ -77,18 +77,18 @@ class SnapshotKeeper:
             return
         self.written = header.written
         self._held = self._index.changes
-        age = max(0, int(self._house.wall() - header.written))
+        age = max(0, int(self._context.wall() - header.written))
         log.info("{count} objects from snapshot {path}, {age} s old", count=count, path=self._path, age=age)
 
     def _enter(self, file: BinaryIO) -> int:
         count = 0
-        for entered in load(Reader(file, self._options), self._index, self._house.wall()):
+        for entered in load(Reader(file, self._options), self._index, self._context.wall()):
             count = entered
         return count
 
     def start(self) -> None:
         """Write from time to time from now on."""
-        self._timer = self._house.reactor.callLater(INTERVAL, self._look)
+        self._timer = self._context.reactor.callLater(INTERVAL, self._look)
 
     def stop(self) -> None:
         """Write no more. What changed since the last time is not lost: the API tells it after the next start."""
@@ -106,11 +106,11 @@ class SnapshotKeeper:
             self._writer = None
 
     def _look(self) -> None:
-        self._timer = self._house.reactor.callLater(INTERVAL, self._look)
+        self._timer = self._context.reactor.callLater(INTERVAL, self._look)
         changes = self._index.changes
         if changes == self._held or self._busy is not None or self._writer is not None or not self._whole():
             return
-        header = Header(self._house.wall(), kept=kept(self._options))
+        header = Header(self._context.wall(), kept=kept(self._options))
         try:
             self._writer = Writer(self._path, self._index, header)
         except OSError as error:
@@ -127,7 +127,7 @@ class SnapshotKeeper:
         try:
             if not writer.encoded:
                 writer.step()
-                self._stepping = self._house.reactor.callLater(0, self._step)
+                self._stepping = self._context.reactor.callLater(0, self._step)
                 return
         except OSError as error:
             self._writer = None

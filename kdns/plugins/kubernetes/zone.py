@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from kdns.core.answer import Answer, Holds, Scope
-from kdns.core.stamps import Noted
+from kdns.core.answer import Answer, Scope, Validity
+from kdns.core.stamps import StampRef
 from kdns.plugins.kubernetes.lookup import Found, Item
 from kdns.wire.constants import AA, NOERROR, NXDOMAIN, SERVFAIL, A
 from kdns.wire.records import Record, a_or_aaaa, ns, ptr, soa, srv, txt
@@ -40,33 +40,33 @@ class Zone:
     ttl: int
     serial: int
 
-    def answer(self, records: Iterable[Record], additional: Iterable[Record], stamps: Iterable[Noted]) -> Answer:
+    def answer(self, records: Iterable[Record], additional: Iterable[Record], stamps: Iterable[StampRef]) -> Answer:
         """A positive answer; without records it is NODATA's business."""
         return Answer(
             flags=AA,
             answer=tuple(records),
             additional=tuple(additional),
-            holds=Holds(Scope.EVERYBODY, stamps=tuple(stamps)),
+            validity=Validity(Scope.EVERYBODY, stamps=tuple(stamps)),
             source=SOURCE,
         )
 
-    def nodata(self, stamps: Iterable[Noted], now: float) -> Answer:
+    def nodata(self, stamps: Iterable[StampRef], now: float) -> Answer:
         """The name exists and has no such records (RFC 2308 section 2.2)."""
         return self._negative(NOERROR, stamps, now)
 
-    def nxdomain(self, stamps: Iterable[Noted], now: float) -> Answer:
+    def nxdomain(self, stamps: Iterable[StampRef], now: float) -> Answer:
         """The name does not exist (RFC 2308 section 2.1)."""
         return self._negative(NXDOMAIN, stamps, now)
 
     def not_ready(self, ede: tuple[int, str]) -> Answer:
         """Whether the name exists cannot be told yet."""
         return Answer(
-            SERVFAIL, AA, authority=(self.soa_record(),), ede=(ede,), holds=Holds(Scope.NOBODY), source=SOURCE
+            SERVFAIL, AA, authority=(self.soa_record(),), ede=(ede,), validity=Validity(Scope.NOBODY), source=SOURCE
         )
 
-    def _negative(self, rcode: int, stamps: Iterable[Noted], now: float) -> Answer:
-        holds = Holds(Scope.EVERYBODY, now + max(1, self.ttl), tuple(stamps))
-        return Answer(rcode, AA, authority=(self.soa_record(),), holds=holds, source=SOURCE)
+    def _negative(self, rcode: int, stamps: Iterable[StampRef], now: float) -> Answer:
+        holds = Validity(Scope.EVERYBODY, now + max(1, self.ttl), tuple(stamps))
+        return Answer(rcode, AA, authority=(self.soa_record(),), validity=holds, source=SOURCE)
 
     def soa_record(self) -> Record:
         """The zone's SOA; its name server is always ``ns.dns`` below the zone."""

@@ -11,11 +11,11 @@ from kdns.core.answer import Answer, Scope
 from kdns.core.chain import Next, Reply, then
 from kdns.core.request import Request
 from kdns.corefile.dispenser import Dispenser
+from kdns.plugin.seam import Block, BlockBuilder, ServerContext
 from kdns.plugins.loadbalance.config import LoadbalanceConfig, parse
 from kdns.plugins.loadbalance.orders import balanced
 from kdns.plugins.loadbalance.service import WeightFile
 from kdns.plugins.loadbalance.weights import chosen_first, concerns
-from kdns.plugins.seam import Block, House, Site
 from kdns.wire.constants import AAAA, AXFR, IXFR, NOERROR, SRV, A
 from kdns.wire.names import MalformedName
 
@@ -29,11 +29,11 @@ class LoadbalancePlugin:
 
     name = "loadbalance"
 
-    def __init__(self, config: LoadbalanceConfig, house: House, weights: WeightFile | None) -> None:
+    def __init__(self, config: LoadbalanceConfig, context: ServerContext, weights: WeightFile | None) -> None:
         self._prefer = config.prefer
-        self._house = house
+        self._context = context
         self._weights = weights
-        self._clock: Callable[[], float] = house.clock
+        self._clock: Callable[[], float] = context.clock
 
     def answer(self, request: Request, next: Next) -> Reply:
         """See :class:`kdns.core.chain.Plugin`."""
@@ -49,7 +49,7 @@ class LoadbalancePlugin:
         if answer.rcode != NOERROR or answer.silent:
             return answer
         if self._weights is None or request.qtype not in (A, AAAA, SRV):
-            return balanced(answer, self._house.random, self._prefer, self._clock())
+            return balanced(answer, self._context.random, self._prefer, self._clock())
         return self._weighted(answer, self._weights)
 
     def _weighted(self, answer: Answer, file: WeightFile) -> Answer:
@@ -58,13 +58,13 @@ class LoadbalancePlugin:
 
         Names without weights are shuffled as ``round_robin`` does it, until the file changes.
         """
-        weights, random = file.weights, self._house.random
+        weights, random = file.weights, self._context.random
         try:
             answers, authority, additional = answer.sections()
         except MalformedName:
             return answer  # what cannot be taken apart is passed on as it came
         if not concerns(answers, weights) and not concerns(additional, weights):
-            held = answer.held(answer.holds.narrowed(stamps=(file.stamp.noted(),)))
+            held = answer.held(answer.validity.narrowed(stamps=(file.stamp.ref(),)))
             return balanced(held, random, self._prefer, self._clock())
         drawn = replace(
             answer,
@@ -73,7 +73,7 @@ class LoadbalancePlugin:
             authority=authority,
             additional=additional,
             ttl=None,
-            holds=answer.holds.narrowed(Scope.NOBODY),
+            validity=answer.validity.narrowed(Scope.NOBODY),
         )
         shuffled = balanced(drawn, random, self._prefer, self._clock())
         return replace(
@@ -84,7 +84,7 @@ class LoadbalancePlugin:
 
 
 class LoadbalanceDirective:
-    """See :class:`kdns.plugins.seam.Directive`."""
+    """See :class:`kdns.plugin.seam.Directive`."""
 
     name = "loadbalance"
 
@@ -92,14 +92,16 @@ class LoadbalanceDirective:
         """See :func:`kdns.plugins.loadbalance.config.parse`."""
         return parse(tokens, block)
 
-    def build(self, config: LoadbalanceConfig, site: Site) -> None:
+    def build(self, config: LoadbalanceConfig, builder: BlockBuilder) -> None:
         """Add the link, and the weight file if there is one."""
         weights = None
         if config.weights:
-            house = site.house
+            context = builder.context
             key = ("loadbalance", config.weights)
-            weights = site.keep(key, config.reload, lambda: WeightFile(config.weights, config.reload, house.reactor))
-        site.link(LoadbalancePlugin(config, site.house, weights))
+            weights = builder.keep(
+                key, config.reload, lambda: WeightFile(config.weights, config.reload, context.reactor)
+            )
+        builder.link(LoadbalancePlugin(config, builder.context, weights))
 
 
 directive = LoadbalanceDirective()

@@ -9,7 +9,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from kdns.corefile.dispenser import Dispenser
 from kdns.corefile.values import BadValue
-from kdns.plugins.seam import Block
+from kdns.plugin.seam import Block
 
 Network = IPv4Network | IPv6Network
 
@@ -29,7 +29,7 @@ class LoadbalanceConfig:
 
 
 def parse(tokens: Dispenser, block: Block) -> LoadbalanceConfig:
-    """See :meth:`kdns.plugins.seam.Directive.parse`."""
+    """See :meth:`kdns.plugin.seam.Directive.parse`."""
     config = LoadbalanceConfig()
     for _ in tokens.invocations():
         config = _parse_one(tokens, block)

@@ -171,7 +171,7 @@ def _inside(rdata: bytes, networks: tuple[Network, ...]) -> bool:
 
 def _turns(answer: Answer, groups: Sequence[_Group]) -> int:
     """How many orders to make; one where nobody will give the answer again."""
-    if answer.holds.scope < Scope.TRANSPORT:
+    if answer.validity.scope < Scope.TRANSPORT:
         return 1
     cycle = lcm(*(group.cycle for group in groups))
     if cycle <= MOST_TURNS:
@@ -181,7 +181,7 @@ def _turns(answer: Answer, groups: Sequence[_Group]) -> int:
 
 def _taking_turns(forms: list[Answer], groups: Sequence[_Group], now: float) -> Answer:
     first, *others = forms
-    holds = first.holds
+    holds = first.validity
     if others and max(group.largest for group in groups) > MOST_TURNS:
         holds = holds.narrowed(until=now + LONGEST_HOLD)
-    return replace(first, holds=holds, turns=tuple(others))
+    return replace(first, validity=holds, turns=tuple(others))

@@ -9,8 +9,8 @@ from typing import Any
 from twisted.logger import Logger
 
 from kdns.core.stamps import Stamp
+from kdns.plugin.seam import Resource
 from kdns.plugins.loadbalance.weights import BadWeights, Weights, parse_weights
-from kdns.plugins.seam import Resource
 
 log = Logger(namespace="plugin/loadbalance")
 

@@ -12,11 +12,11 @@ from twisted.logger import Logger
 from kdns.corefile.dispenser import Dispenser
 from kdns.corefile.errors import nearest_hint
 from kdns.corefile.values import BadValue, parse_duration, parse_int
-from kdns.plugins.budget import LineBudget, held_lines
+from kdns.plugin.line_budget import LineBudget, held_lines
+from kdns.plugin.seam import Block, BlockBuilder, ServerContext
 from kdns.plugins.log.lines import COMBINED, COMMON, Form, JsonForm, TextForm
 from kdns.plugins.log.observer import QueryLog, Ruling
 from kdns.plugins.log.policy import Choice, Lot, Network
-from kdns.plugins.seam import Block, House, Site
 from kdns.wire.constants import rcode_number, rcode_text
 from kdns.wire.names import ROOT, BadName, from_text
 
@@ -69,43 +69,45 @@ class LogDirective:
         """Read all its repetitions."""
         return Config(tuple(_rule(tokens) for _ in tokens.invocations()))
 
-    def build(self, config: Config, site: Site) -> None:
+    def build(self, config: Config, builder: BlockBuilder) -> None:
         """Watch the block's replies."""
-        rulings = [_ruling(rule, site.house) for rule in config.rules]
-        site.observe(QueryLog(rulings, site.house.output))
+        rulings = [_ruling(rule, builder.context) for rule in config.rules]
+        builder.observe(QueryLog(rulings, builder.context.output))
         for ruling in rulings:
             if ruling.budget is not None:
-                site.run(ruling.budget)
+                builder.run(ruling.budget)
 
 
-def _ruling(rule: Rule, house: House) -> Ruling:
+def _ruling(rule: Rule, context: ServerContext) -> Ruling:
     return Ruling(
         names=rule.names,
         classes=rule.classes,
-        form=_form(rule, house),
+        form=_form(rule, context),
         choice=rule.choice,
         slower=rule.slower,
         clients=rule.choice.clients,
-        lot=Lot(rule.sample, house.random, held_lines(house.registry, "log", "sample")) if rule.sample > 1 else None,
+        lot=Lot(rule.sample, context.random, held_lines(context.registry, "log", "sample"))
+        if rule.sample > 1
+        else None,
         slow=rule.slow,
-        budget=_budget(rule.budget, house) if rule.budget else None,
+        budget=_budget(rule.budget, context) if rule.budget else None,
     )
 
 
-def _form(rule: Rule, house: House) -> Form:
-    if (rule.format or house.log_format) == "json":
-        return JsonForm(rule.template or COMBINED, house.wall)
+def _form(rule: Rule, context: ServerContext) -> Form:
+    if (rule.format or context.log_format) == "json":
+        return JsonForm(rule.template or COMBINED, context.wall)
     return TextForm(rule.template or COMMON)
 
 
-def _budget(lines: int, house: House) -> LineBudget:
+def _budget(lines: int, context: ServerContext) -> LineBudget:
     def say(held: int, errors: int) -> None:
         text = "{held} lines held back in 1s" + (", {errors} of them errors" if errors else "")
         log.warn(text + ": the budget is {budget} lines a second", held=held, errors=errors, budget=lines)
 
     # A tenth for errors, rounded up; of one line there is no part.
     reserve = -(-lines // 10) if lines > 1 else 0
-    return LineBudget(lines, reserve, house.reactor, held_lines(house.registry, "log", "budget"), say)
+    return LineBudget(lines, reserve, context.reactor, held_lines(context.registry, "log", "budget"), say)
 
 
 # Reading

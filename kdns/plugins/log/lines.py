@@ -18,8 +18,8 @@ from msgspec import json
 
 from kdns.core.dates import Dates
 from kdns.core.observe import EachRepeat, Exchange
-from kdns.plugins.replies import reply_flags, reply_size
-from kdns.plugins.seam import Output
+from kdns.plugin.replies import reply_flags, reply_size
+from kdns.plugin.seam import Output
 from kdns.wire.constants import AA, AD, CD, OPCODE_MASK, QR, RA, RD, TC, Z, class_text, rcode_text, type_text
 from kdns.wire.names import to_text
 

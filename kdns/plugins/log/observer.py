@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from math import inf
 
 from kdns.core.observe import EachRepeat, Exchange, Repeat
-from kdns.plugins.budget import LineBudget
+from kdns.plugin.line_budget import LineBudget
+from kdns.plugin.replies import DROPPED, reply_class
+from kdns.plugin.seam import Output
 from kdns.plugins.log.lines import Form
 from kdns.plugins.log.policy import Choice, Clients, Judge, Lot, judge
-from kdns.plugins.replies import DROPPED, reply_class
-from kdns.plugins.seam import Output
 from kdns.wire.names import is_subdomain
 
 

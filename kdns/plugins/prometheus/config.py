@@ -11,14 +11,14 @@ from kdns.corefile.dispenser import Dispenser
 from kdns.corefile.errors import SetupError
 from kdns.corefile.order import CONFIGURATION_ONLY, rank
 from kdns.corefile.values import ListenAddress, parse_listen_address
-from kdns.plugins.http import listener_for
+from kdns.plugin.http import listener_for
+from kdns.plugin.seam import Block, BlockBuilder, Resource
 from kdns.plugins.prometheus.families import enabled_plugins
 from kdns.plugins.prometheus.lag import ReactorLag
 from kdns.plugins.prometheus.observer import DnsMetrics
 from kdns.plugins.prometheus.page import MetricsEndpoint, MetricsPage
 from kdns.plugins.prometheus.process import ProcessMetrics
 from kdns.plugins.prometheus.webconfig import BadWebConfig, WebTls
-from kdns.plugins.seam import Block, Resource, Site
 
 DEFAULT_ADDRESS = ListenAddress("localhost", 9153)
 
@@ -56,32 +56,34 @@ class PrometheusDirective:
                         raise tokens.unknown_property("runtime_metrics", "tls")
         return Config(address, runtime_metrics, tls)
 
-    def build(self, config: Config, site: Site) -> None:
+    def build(self, config: Config, builder: BlockBuilder) -> None:
         """Watch the block's replies and show the page; blocks with the same address share it."""
-        house = site.house
+        context = builder.context
         tls = None
         if config.tls:
             try:
                 tls = WebTls(config.tls)
             except BadWebConfig as error:
                 raise SetupError(str(error), plugin=self.name, located=False) from error
-        site.observe(site.keep(("prometheus", "dns"), (), lambda: DnsMetrics(house.registry)))
-        page = site.keep(("prometheus", "page"), (), lambda: MetricsPage(house, ProcessMetrics()))
-        site.keep(("prometheus", "lag"), (), lambda: ReactorLag(house.reactor, house.clock, house.registry))
-        listener = listener_for(site, self.name, config.address, tls)
-        site.keep(
+        builder.observe(builder.keep(("prometheus", "dns"), (), lambda: DnsMetrics(context.registry)))
+        page = builder.keep(("prometheus", "page"), (), lambda: MetricsPage(context, ProcessMetrics()))
+        builder.keep(("prometheus", "lag"), (), lambda: ReactorLag(context.reactor, context.clock, context.registry))
+        listener = listener_for(builder, self.name, config.address, tls)
+        builder.keep(
             ("prometheus", config.address), config, lambda: MetricsEndpoint(listener, page, config.runtime_metrics)
         )
-        site.run(EnabledPlugins(enabled_plugins(house.registry), labels_of(site)))
+        builder.run(EnabledPlugins(enabled_plugins(context.registry), labels_of(builder)))
 
 
-def labels_of(site: Site) -> list[tuple[str, str, str, str]]:
+def labels_of(builder: BlockBuilder) -> list[tuple[str, str, str, str]]:
     """Server, zone, view and name of every plugin in the chain of a block, once for each address it listens on."""
-    key = site.block.keys[0]
-    names = sorted(site.block.directives - CONFIGURATION_ONLY, key=lambda name: (rank(name), name))
-    hosts = [f"[{host}]" if ":" in host else host for host in site.binds or ("",)]
+    key = builder.block.keys[0]
+    names = sorted(builder.block.directives - CONFIGURATION_ONLY, key=lambda name: (rank(name), name))
+    hosts = [f"[{host}]" if ":" in host else host for host in builder.binds or ("",)]
     return [
-        (f"{key.scheme.value}://{host}:{key.port}", key.zone_text, site.view, name) for host in hosts for name in names
+        (f"{key.scheme.value}://{host}:{key.port}", key.zone_text, builder.view, name)
+        for host in hosts
+        for name in names
     ]
 
 

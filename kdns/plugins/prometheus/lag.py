@@ -9,8 +9,8 @@ from typing import Any
 from twisted.logger import Logger
 
 from kdns.core.metrics import Registry
+from kdns.plugin.seam import Resource
 from kdns.plugins.prometheus.families import LAG_BUCKETS
-from kdns.plugins.seam import Resource
 
 log = Logger(namespace="plugin/prometheus")
 

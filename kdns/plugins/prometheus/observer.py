@@ -9,9 +9,9 @@ from typing import NamedTuple
 from kdns.core.metrics import SIZE_BUCKETS, TIME_BUCKETS, Counter, Histogram, Registry
 from kdns.core.observe import Exchange, Repeat
 from kdns.core.tally import Charge
+from kdns.plugin.replies import reply_size
+from kdns.plugin.seam import Resource
 from kdns.plugins.prometheus.families import DnsFamilies
-from kdns.plugins.replies import reply_size
-from kdns.plugins.seam import Resource
 from kdns.wire.constants import (
     AAAA,
     ANY,

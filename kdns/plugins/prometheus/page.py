@@ -14,10 +14,10 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from kdns.plugins.http import HttpListener, Page, Response
+from kdns.plugin.http import HttpListener, Page, Response
+from kdns.plugin.seam import Resource, ServerContext
 from kdns.plugins.prometheus.families import declare
 from kdns.plugins.prometheus.process import ProcessMetrics
-from kdns.plugins.seam import House, Resource
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -35,11 +35,11 @@ FRESH = 1.0
 
 
 class MetricsPage(Resource):
-    """The page of one house; all listeners show the same."""
+    """The page of one context; all listeners show the same."""
 
-    def __init__(self, house: House, process: ProcessMetrics) -> None:
-        declare(house.registry)
-        self._house = house
+    def __init__(self, context: ServerContext, process: ProcessMetrics) -> None:
+        declare(context.registry)
+        self._context = context
         self._process = process
         self._finished: tuple[float, Response] | None = None
         self._waiting: list[Deferred[Response]] = []
@@ -47,7 +47,7 @@ class MetricsPage(Resource):
 
     def __call__(self) -> Response | Deferred[Response]:
         """The page: at once when it is short or was made just now, else when it is finished."""
-        if self._finished is not None and self._house.clock() - self._finished[0] < FRESH:
+        if self._finished is not None and self._context.clock() - self._finished[0] < FRESH:
             return self._finished[1]
         if self._call is None:
             response = self._go_on(self._pieces(), [])
@@ -72,20 +72,20 @@ class MetricsPage(Resource):
         self._process.stop()
 
     def _pieces(self) -> Iterator[list[str]]:
-        tallies = self._house.tallies
+        tallies = self._context.tallies
         while tallies.fold(FOLDED_AT_ONCE):
             yield []
-        for lines in (self._house.registry.lines(), self._process.lines()):
+        for lines in (self._context.registry.lines(), self._process.lines()):
             yield from _batches(lines)
 
     def _go_on(self, pieces: Iterator[list[str]], written: list[bytes]) -> Response | None:
         """Write until the time is up; the finished page, or None when it goes on in the next turn."""
-        clock = self._house.clock
+        clock = self._context.clock
         end = clock() + SLICE
         for piece in pieces:
             written.append("".join(f"{line}\n" for line in piece).encode())
             if clock() >= end:
-                self._call = self._house.reactor.callLater(0, self._continue, pieces, written)
+                self._call = self._context.reactor.callLater(0, self._continue, pieces, written)
                 return None
         response = Response(b"".join(written), content_type=CONTENT_TYPE)
         self._finished = clock(), response

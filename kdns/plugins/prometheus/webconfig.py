@@ -72,7 +72,7 @@ class WebTls:
         seen = tuple(sorted(settings.items())), tuple(_version(settings[name]) for name in _FILES if name in settings)
         if seen == self._seen:
             return
-        # Noted first: a file that is no good is complained about once, not with each connection.
+        # StampRef first: a file that is no good is complained about once, not with each connection.
         self._seen = seen
         try:
             self._context = _context(settings)

@@ -126,11 +126,11 @@ class Store:
 
     window: int = DEFAULT_WINDOW
     version: int = 1
-    _shelves: dict[Resource, _Shelf] = field(init=False)
+    _stores: dict[Resource, _Shelf] = field(init=False)
     _listeners: dict[object, Callable[[Resource], None]] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        self._shelves = {resource: _Shelf() for resource in RESOURCES}
+        self._stores = {resource: _Shelf() for resource in RESOURCES}
 
     def subscribe(self, listener: Callable[[Resource], None]) -> Callable[[], None]:
         """Call *listener* after each change to a resource, until the returned function is called."""
@@ -150,18 +150,18 @@ class Store:
 
         :raises ApiError: 404, there is none.
         """
-        entry = self._shelves[resource].entries.get(key)
+        entry = self._stores[resource].entries.get(key)
         if entry is None:
             raise not_found(resource, key[1])
         return entry
 
     def find(self, resource: Resource, key: Key) -> Entry | None:
         """The present state of an object, or None."""
-        return self._shelves[resource].entries.get(key)
+        return self._stores[resource].entries.get(key)
 
     def count(self, resource: Resource) -> int:
         """How many objects there are."""
-        return len(self._shelves[resource].entries)
+        return len(self._stores[resource].entries)
 
     def snapshot(
         self, resource: Resource, version: int | None = None, after: Key = ("", ""), namespace: str = ""
@@ -171,7 +171,7 @@ class Store:
 
         :raises ApiError: 410, the history does not reach back so far.
         """
-        shelf = self._shelves[resource]
+        shelf = self._stores[resource]
         newest = shelf.versions[-1] if shelf.versions else shelf.floor
         past = {} if version is None or version >= newest else self._rolled_back(shelf, version)
         # Objects made since are in the order too, but None in the past; those deleted since must be put back in.
@@ -200,7 +200,7 @@ class Store:
 
         :raises ApiError: 410, some of them are forgotten.
         """
-        shelf = self._shelves[resource]
+        shelf = self._stores[resource]
         if version < shelf.floor:
             raise expired(f"too old resource version: {version} ({shelf.floor})")
         start = bisect_right(shelf.versions, version)
@@ -216,7 +216,7 @@ class Store:
         """
         meta = obj["metadata"]
         key = (meta.get("namespace", ""), meta["name"])
-        shelf = self._shelves[resource]
+        shelf = self._stores[resource]
         if key in shelf.entries:
             raise already_exists(resource, key[1])
         entry = make_entry(resource, obj, self.version + 1)
@@ -246,14 +246,14 @@ class Store:
         :raises ApiError: 404, there is none.
         """
         before = self.get(resource, key)
-        order = self._shelves[resource].order
+        order = self._stores[resource].order
         del order[bisect_left(order, key)]
         last = before.at_version(self.version + 1)
         self._commit(resource, Event(last.version, before, None, last))
         return last
 
     def _commit(self, resource: Resource, event: Event) -> None:
-        shelf = self._shelves[resource]
+        shelf = self._stores[resource]
         self.version = event.version
         if event.after is not None:
             shelf.entries[event.after.key] = event.after
@@ -278,7 +278,7 @@ class Store:
 
     def compact(self) -> None:
         """Forget the history of all resources: every older version is answered with 410 from now on."""
-        for shelf in self._shelves.values():
+        for shelf in self._stores.values():
             shelf.events.clear()
             shelf.versions.clear()
             shelf.floor = self.version

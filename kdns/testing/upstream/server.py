@@ -109,13 +109,13 @@ class UpstreamDatagrams(DatagramProtocol):
         self.loop_to: Address | None = None
         self.elsewhere: _Elsewhere | None = None
         self._steps = _Steps(reactor)
-        self._askers: dict[bytes, Address] = {}
+        self._talkers: dict[bytes, Address] = {}
 
     def datagramReceived(self, datagram: bytes, addr: object) -> None:
         """Answer, or relay the reply to what was asked back."""
         source = cast(Address, addr)
         if source == self.loop_to and len(datagram) > 2 and datagram[2] & 0x80:
-            if (asker := self._askers.pop(datagram[:2], None)) is not None:
+            if (asker := self._talkers.pop(datagram[:2], None)) is not None:
                 self._write(self, datagram, asker)
             return
         for step in self.upstream.answer(datagram, "udp"):
@@ -128,7 +128,7 @@ class UpstreamDatagrams(DatagramProtocol):
             assert self.elsewhere is not None, "a server that shall send from elsewhere listens there"
             self._write(self.elsewhere, step.message, asker)
         elif step.deed is Deed.ASK_BACK and self.loop_to is not None:
-            self._askers[step.message[:2]] = asker
+            self._talkers[step.message[:2]] = asker
             self._write(self, step.message, self.loop_to)
 
     def _write(self, port: DatagramProtocol, message: bytes, address: Address) -> None:

@@ -8,8 +8,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.cli.checking.effective import DEFAULT, effective
 from kdns.corefile.dispenser import Dispenser
-from kdns.plugins.registry import BUILT_IN, find
-from kdns.plugins.seam import House
+from kdns.plugin.registry import BUILT_IN, find
+from kdns.plugin.seam import ServerContext
 from kdns.server.assembly import Configuration, assemble, read_text
 from kdns.testing.memory import MemoryReactor
 from tests.test_docs import ENVIRONMENT, PAGES, ROOT, fences
@@ -17,19 +17,19 @@ from tests.test_docs import ENVIRONMENT, PAGES, ROOT, fences
 
 def configuration(text: str) -> Configuration:
     """Put together as far as it goes without a cluster."""
-    house = House(MemoryReactor(), environ=ENVIRONMENT, kernel_sockets=False)
-    return assemble(read_text(text, ENVIRONMENT), house, forgive=lambda error, of_machine: of_machine)
+    context = ServerContext(MemoryReactor(), environ=ENVIRONMENT, kernel_sockets=False)
+    return assemble(read_text(text, ENVIRONMENT), context, forgive=lambda error, of_machine: of_machine)
 
 
 def configs(made: Configuration) -> list[tuple[list[str], dict[str, object]]]:
     """What plugins read, by block; the keys without their places."""
     found = []
-    for site, tree in zip(made.sites, made.corefile.blocks, strict=True):
+    for builder, tree in zip(made.builders, made.corefile.blocks, strict=True):
         read = {}
         for name, use in tree.directives.items():
             if name in BUILT_IN:
-                read[name] = find(name, use.place).parse(Dispenser(use), site.block)
-        found.append(([str(key) for key in site.block.keys], read))
+                read[name] = find(name, use.place).parse(Dispenser(use), builder.block)
+        found.append(([str(key) for key in builder.block.keys], read))
     return found
 
 

@@ -15,7 +15,7 @@ from kdns.cli.checking.findings import Finding, Severity
 from kdns.cli.checking.source import Source
 from kdns.cli.checking.surprises import surprises
 from kdns.corefile.errors import CorefileError
-from kdns.plugins.seam import House
+from kdns.plugin.seam import ServerContext
 from kdns.server.assembly import assemble, read_text
 from kdns.testing.apiserver.credentials import Login, write_kubeconfig
 from kdns.testing.memory import MemoryReactor
@@ -56,8 +56,8 @@ class GoldenTests(SynchronousTestCase):
                 )
             ended = None
             try:
-                house = House(MemoryReactor(), environ=case.environment, kernel_sockets=False)
-                assemble(read_text(case.corefile, case.environment), house)
+                context = ServerContext(MemoryReactor(), environ=case.environment, kernel_sockets=False)
+                assemble(read_text(case.corefile, case.environment), context)
             except CorefileError as error:
                 ended = error
         finally:

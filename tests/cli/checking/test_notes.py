@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from kdns.cli.checking.coredns_support import ROWS
 from kdns.cli.checking.findings import Severity
 from kdns.cli.checking.notes import notes
-from kdns.cli.checking.standing import ROWS
 from kdns.server.assembly import read_text
 
 

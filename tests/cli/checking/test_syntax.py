@@ -7,7 +7,7 @@ import re
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.cli.checking.syntax import SYNTAX, Syntax
-from kdns.plugins.registry import BUILT_IN
+from kdns.plugin.registry import BUILT_IN
 from tests.test_docs import PAGES
 
 

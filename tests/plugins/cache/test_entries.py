@@ -7,7 +7,7 @@ import tracemalloc
 from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.core.answer import Answer, Holds, Scope
+from kdns.core.answer import Answer, Scope, Validity
 from kdns.core.request import Request, Transport
 from kdns.core.stamps import Stamp
 from kdns.plugins.cache.entries import Entry, Store, key_for, key_of, stripped, weight
@@ -76,7 +76,7 @@ class EntryTests(SynchronousTestCase):
     def test_moved_stamp(self) -> None:
         """What was made from data that changed is dead at once."""
         stamp = Stamp()
-        one = entry(Answer(holds=Holds(stamps=(stamp.noted(),))))
+        one = entry(Answer(validity=Validity(stamps=(stamp.ref(),))))
         self.assertTrue(one.servable(0.0, 0))
         stamp.bump()
         self.assertFalse(one.servable(0.0, 3600))
@@ -200,7 +200,7 @@ class StoreTests(SynchronousTestCase):
         store = Store(10, 10**6)
         stamp = Stamp()
         request = a_request("a.test")
-        store.put(key_of(request), entry(Answer(holds=Holds(stamps=(stamp.noted(),)))))
+        store.put(key_of(request), entry(Answer(validity=Validity(stamps=(stamp.ref(),)))))
         stamp.bump()
         self.assertIsNone(found(store, request))
         self.assertEqual((len(store), store.octets), (0, 0))

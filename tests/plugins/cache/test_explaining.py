@@ -16,8 +16,8 @@ from kdns.wire.records import a_or_aaaa
 from tests.plugins.cache.upstream import Upstream, start_of_authority
 from tests.support import a_house, a_request, built, now
 
-SUCCESS = Answer(answer=(a_or_aaaa(from_text("a.test"), 300, b"1234"),), holds=FOR_EVERYBODY)
-DENIAL = Answer(NXDOMAIN, authority=(start_of_authority(),), holds=FOR_EVERYBODY)
+SUCCESS = Answer(answer=(a_or_aaaa(from_text("a.test"), 300, b"1234"),), validity=FOR_EVERYBODY)
+DENIAL = Answer(NXDOMAIN, authority=(start_of_authority(),), validity=FOR_EVERYBODY)
 
 
 class ExplainingTests(SynchronousTestCase):
@@ -69,7 +69,7 @@ class ExplainingTests(SynchronousTestCase):
         """To explain is no hit, and no miss."""
         link = self.cache()
         now(chain([link, self.upstream])(a_request("a.test")))
-        (entry,) = (entry for _, entry in link.shelves.success.entries())
+        (entry,) = (entry for _, entry in link.stores.success.entries())
         hits = entry.hits
         for _ in range(5):
             self.before(link)
@@ -86,7 +86,7 @@ class ExplainingTests(SynchronousTestCase):
             (disabled, DENIAL, nothing.format("denial")),
             (
                 "cache 30",
-                Answer(flags=TC, answer=SUCCESS.answer, holds=FOR_EVERYBODY),
+                Answer(flags=TC, answer=SUCCESS.answer, validity=FOR_EVERYBODY),
                 "not kept: the answer is cut off (TC)",
             ),
             ("cache 30", SUCCESS.held(FOR_NOBODY), "not kept: the answer is for this question alone"),
@@ -103,6 +103,6 @@ class ExplainingTests(SynchronousTestCase):
                     return said
 
             now(chain([link, Says()])(a_request("a.test")))
-            held = len(link.shelves.success) + len(link.shelves.denial)
+            held = len(link.stores.success) + len(link.stores.denial)
             self.assertEqual(held, int(wanted.startswith("kept")), wanted)
         self.assertEqual(self.cache("cache 30 b.test").explain_passed(a_request("a.test"), SUCCESS), [])

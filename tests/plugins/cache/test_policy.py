@@ -120,7 +120,7 @@ class PolicyTests(SynchronousTestCase):
         ):
             records = (address("www.example.com"), signature(expiration, inception))
             self.check(relayed(signed, records), place, ttl, signed)
-            self.check(Answer(answer=records, holds=relayed(signed).holds), place, ttl, signed)
+            self.check(Answer(answer=records, validity=relayed(signed).validity), place, ttl, signed)
             self.check(relayed(ASKED, records), Place.SUCCESS, 300)
 
     def test_disabled_zones(self) -> None:
@@ -134,8 +134,8 @@ class PolicyTests(SynchronousTestCase):
     def test_scope(self) -> None:
         """What holds for nobody is not kept; what holds for its client is."""
         records = (address("www.example.com"),)
-        self.check(Answer(answer=records, holds=FOR_NOBODY), Place.NOWHERE, 300)
-        self.check(Answer(answer=records, holds=FOR_CLIENT), Place.SUCCESS, 300)
+        self.check(Answer(answer=records, validity=FOR_NOBODY), Place.NOWHERE, 300)
+        self.check(Answer(answer=records, validity=FOR_CLIENT), Place.SUCCESS, 300)
 
     def test_passed_by(self) -> None:
         """Transfers and what is no query are none of the cache's business."""

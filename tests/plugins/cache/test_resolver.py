@@ -10,15 +10,15 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.core.answer import FOR_EVERYBODY, FROM_UPSTREAM, Answer, Holds, Scope
+from kdns.core.answer import FOR_EVERYBODY, FROM_UPSTREAM, Answer, Scope, Validity
 from kdns.core.chain import Reply, chain
 from kdns.core.failure import ResolutionFailed
 from kdns.core.metrics import Gauge
 from kdns.core.reply import render_reply
 from kdns.core.request import Request, Transport
 from kdns.core.stamps import Stamp, stand
+from kdns.plugin.seam import Resource
 from kdns.plugins.cache import directive
-from kdns.plugins.seam import Resource
 from kdns.wire.constants import (
     AA,
     AAAA,
@@ -49,11 +49,11 @@ class CacheTestCase(SynchronousTestCase):
         """Begin with a cache that has these options."""
         self.clock = Clock()
         self.clock.advance(1000)
-        self.house = a_house(self.clock)
+        self.context = a_house(self.clock)
         corefile = ".:53 {\n" + words + " {\n" + "\n".join(options) + "\n}\n}\n"
-        self.site = built(directive, corefile, self.house)
+        self.builder = built(directive, corefile, self.context)
         self.upstream = Upstream(ttl=ttl)
-        self._chain = chain([*self.site.links, self.upstream])
+        self._chain = chain([*self.builder.links, self.upstream])
 
     def tearDown(self) -> None:
         self.assertEqual(self.clock.getDelayedCalls(), [])
@@ -72,7 +72,7 @@ class CacheTestCase(SynchronousTestCase):
 
     def count(self, name: str, *types: str) -> float:
         """A counter's value for the listener."""
-        family = next(f for f in self.house.registry.families() if f.name == f"coredns_cache_{name}")
+        family = next(f for f in self.context.registry.families() if f.name == f"coredns_cache_{name}")
         values = ("dns://:53", *types, ".", "")
         cell = family.counter(*values)
         return cell.read() if isinstance(cell, Gauge) and cell.read is not None else cell.value
@@ -107,7 +107,7 @@ class HitTests(CacheTestCase):
         self.ask()
         self.clock.advance(7.5)
         answer = self.ask()
-        self.assertEqual((answer.ttl, answer.holds.until), (300, 1300.0))
+        self.assertEqual((answer.ttl, answer.validity.until), (300, 1300.0))
 
     def test_other_zones_pass(self) -> None:
         """What is not in the zones of the cache does not concern it."""
@@ -221,25 +221,25 @@ class HoldTests(CacheTestCase):
         self.ask()
         for at, shows in ((0.0, 1001.0), (0.25, 1001.0), (4.0, 1005.0), (5.0, 1010.0)):
             self.clock.advance(at)
-            holds = self.ask().holds
+            holds = self.ask().validity
             self.assertEqual((holds.scope, holds.until, holds.shows), (Scope.EVERYBODY, 1010.0, shows))
 
     def test_the_first_reply_is_given_once(self) -> None:
         """It lacks AA, so it must not be repeated; another cache may keep it all the same."""
         self.start()
-        holds = self.ask().holds
+        holds = self.ask().validity
         self.assertEqual((holds.scope, holds.cacheable), (Scope.NOBODY, Scope.EVERYBODY))
 
     def test_the_first_reply_may_stand_for_the_entry(self) -> None:
         """What is held for everybody and says what the entry would say is repeated from the first reply on, as hits."""
         stamp = Stamp()
-        own = Holds(Scope.EVERYBODY, stamps=(stamp.noted(),))
+        own = Validity(Scope.EVERYBODY, stamps=(stamp.ref(),))
         for option, shows in (("servfail 5s", 1001.0), ("keepttl", inf)):
             self.start(option)
-            self.upstream.script = lambda request: Answer(answer=(address("a.test", ttl=30),), holds=own, flags=AA)
+            self.upstream.script = lambda request: Answer(answer=(address("a.test", ttl=30),), validity=own, flags=AA)
             first, second = self.ask(), self.ask()
-            self.assertEqual(first.holds, Holds(Scope.EVERYBODY, 1030.0, own.stamps, Scope.EVERYBODY, shows))
-            self.assertEqual((first.holds, first.flags, first.ttl), (second.holds, second.flags, second.ttl))
+            self.assertEqual(first.validity, Validity(Scope.EVERYBODY, 1030.0, own.stamps, Scope.EVERYBODY, shows))
+            self.assertEqual((first.validity, first.flags, first.ttl), (second.validity, second.flags, second.ttl))
             self.assertEqual(first.charges, second.charges)
             self.assertEqual((self.count("misses_total"), self.count("hits_total", "success")), (1, 1))
 
@@ -248,18 +248,18 @@ class HoldTests(CacheTestCase):
         for option, flags in (("servfail 5s", RA), ("servfail 5s", AA | RA), ("prefetch 2", AA)):
             self.start(option)
             self.upstream.script = lambda request, flags=flags: Answer(
-                answer=(address("a.test", ttl=30),), holds=FOR_EVERYBODY, flags=flags
+                answer=(address("a.test", ttl=30),), validity=FOR_EVERYBODY, flags=flags
             )
-            self.assertEqual(self.ask().holds.scope, Scope.NOBODY, (option, flags))
+            self.assertEqual(self.ask().validity.scope, Scope.NOBODY, (option, flags))
 
     def test_what_is_not_kept_holds_as_it_did(self) -> None:
         """Cluster data behind ``disable`` is held by the table; repetitions count as misses."""
         self.start("disable success")
         stamp = Stamp()
-        own = Holds(Scope.EVERYBODY, stamps=(stamp.noted(),))
-        self.upstream.script = lambda request: Answer(answer=(address("a.test", ttl=1),), holds=own, flags=AA | AD)
+        own = Validity(Scope.EVERYBODY, stamps=(stamp.ref(),))
+        self.upstream.script = lambda request: Answer(answer=(address("a.test", ttl=1),), validity=own, flags=AA | AD)
         answer = self.ask()
-        self.assertEqual((answer.holds, answer.ttl, answer.flags), (own, 5, AA))
+        self.assertEqual((answer.validity, answer.ttl, answer.flags), (own, 5, AA))
         for charge in answer.charges:
             charge.charge(7)
         self.assertEqual((self.count("requests_total"), self.count("misses_total")), (8, 8))
@@ -269,7 +269,7 @@ class HoldTests(CacheTestCase):
         self.start("disable success")
         turn = Answer(answer=(address("a.test", 2, 1),), flags=AD)
         self.upstream.script = lambda request: Answer(
-            answer=(address("a.test", 1, 1),), flags=AD, turns=(turn,), holds=FOR_EVERYBODY
+            answer=(address("a.test", 1, 1),), flags=AD, turns=(turn,), validity=FOR_EVERYBODY
         )
         answer = self.ask()
         self.assertEqual([(form.ttl, form.flags) for form in (answer, *answer.turns)], [(5, 0), (5, 0)])
@@ -288,14 +288,14 @@ class HoldTests(CacheTestCase):
         self.start("serve_stale 1h")
         stamp = Stamp()
         self.upstream.script = lambda request: replace(
-            self.upstream.numbered(request), holds=FROM_UPSTREAM.narrowed(stamps=(stamp.noted(),))
+            self.upstream.numbered(request), validity=FROM_UPSTREAM.narrowed(stamps=(stamp.ref(),))
         )
         self.ask()
         hit = self.ask()
         self.assertEqual(self.last(hit), 1)
-        self.assertTrue(stand(hit.holds.stamps))
+        self.assertTrue(stand(hit.validity.stamps))
         stamp.bump()
-        self.assertFalse(stand(hit.holds.stamps))
+        self.assertFalse(stand(hit.validity.stamps))
         self.assertEqual(self.last(self.ask()), 2)
         self.clock.advance(400)
         stamp.bump()
@@ -304,10 +304,10 @@ class HoldTests(CacheTestCase):
     def test_narrow_answers(self) -> None:
         """An answer for one client is kept for that client and held for no other."""
         self.start()
-        self.upstream.script = lambda request: replace(self.upstream.numbered(request), holds=Holds())
+        self.upstream.script = lambda request: replace(self.upstream.numbered(request), validity=Validity())
         mine, other = a_request("a.test", client="10.0.0.1"), a_request("a.test", client="10.0.0.2")
         self.assertEqual([self.last(self.ask(request)) for request in (mine, other, mine, other)], [1, 2, 1, 2])
-        self.assertEqual(self.ask(mine).holds.scope, Scope.CLIENT)
+        self.assertEqual(self.ask(mine).validity.scope, Scope.CLIENT)
 
 
 class PrefetchTests(CacheTestCase):
@@ -356,14 +356,14 @@ class PrefetchTests(CacheTestCase):
         self.start("prefetch 2 1m 10%", ttl=100)
         self.upstream.script = None
         self.ask()
-        self.assertEqual(self.ask().holds.scope, Scope.NOBODY)
-        self.assertEqual(self.ask().holds.scope, Scope.EVERYBODY)
+        self.assertEqual(self.ask().validity.scope, Scope.NOBODY)
+        self.assertEqual(self.ask().validity.scope, Scope.EVERYBODY)
         self.clock.advance(89.5)
         self.ask()
-        self.assertEqual(self.ask().holds.until, 1090.0)
+        self.assertEqual(self.ask().validity.until, 1090.0)
         self.upstream.script = self.upstream.wait
         self.clock.advance(0.5)
-        self.assertEqual(self.ask().holds.scope, Scope.NOBODY)
+        self.assertEqual(self.ask().validity.scope, Scope.NOBODY)
         self.upstream.waiting[0].callback(relayed(SEQ, (address("seq.example.com"),)))
 
     def test_failure(self) -> None:
@@ -402,7 +402,7 @@ class StaleImmediateTests(CacheTestCase):
         self.upstream.script = self.upstream.wait
         stale = self.ask()
         self.assertEqual((self.last(stale), stale.ttl, stale.flags), (1, 0, AA | RA))
-        self.assertEqual((stale.ede, stale.holds.scope), (((EDE_STALE_ANSWER, ""),), Scope.NOBODY))
+        self.assertEqual((stale.ede, stale.validity.scope), (((EDE_STALE_ANSWER, ""),), Scope.NOBODY))
         self.ask()
         self.assertEqual(len(self.upstream.waiting), 1)
         self.upstream.waiting[0].callback(relayed(SEQ, (address("seq.example.com", 9),)))
@@ -448,7 +448,7 @@ class StaleImmediateTests(CacheTestCase):
         self.ask()
         held = self.ask()
         self.assertEqual(len(self.upstream.asked), 2)
-        self.assertEqual((held.holds.scope, held.holds.until), (Scope.EVERYBODY, 1050.0))
+        self.assertEqual((held.validity.scope, held.validity.until), (Scope.EVERYBODY, 1050.0))
         for charge in held.charges:
             charge.charge(3)
         self.assertEqual(self.count("served_stale_total"), 5)
@@ -473,9 +473,9 @@ class StaleImmediateTests(CacheTestCase):
         self.clock.advance(20)
         self.upstream.script = self.upstream.wait
         self.ask()
-        (shelves,) = self.site.resources
-        assert isinstance(shelves, Resource)
-        shelves.stop()
+        (stores,) = self.builder.resources
+        assert isinstance(stores, Resource)
+        stores.stop()
         self.assertTrue(self.upstream.waiting[0].called)
         self.assertEqual(self.count("entries", "success"), 0)
 
@@ -579,7 +579,7 @@ class MetricsTests(CacheTestCase):
         self.start()
         self.ask()
         self.ask(replace(SEQ, server=FakeServer("dns://127.0.0.1:53")))
-        lines = "\n".join(self.house.registry.lines())
+        lines = "\n".join(self.context.registry.lines())
         self.assertIn('coredns_cache_misses_total{server="dns://:53",zones=".",view=""} 1', lines)
         self.assertIn('coredns_cache_hits_total{server="dns://127.0.0.1:53",type="success",zones=".",view=""} 1', lines)
 
@@ -587,7 +587,7 @@ class MetricsTests(CacheTestCase):
         """The label shows all zones of the cache."""
         self.start(words="cache example.com example.org")
         self.ask(a_request("a.example.com", AAAA))
-        self.assertIn('zones="example.com.,example.org."', "\n".join(self.house.registry.lines()))
+        self.assertIn('zones="example.com.,example.org."', "\n".join(self.context.registry.lines()))
 
 
 class AnswerOfRecordsTests(CacheTestCase):
@@ -597,12 +597,12 @@ class AnswerOfRecordsTests(CacheTestCase):
         """Records are kept as they are and shown with the TTL that is left."""
         self.start()
         make: Callable[[Request], Answer] = lambda request: Answer(  # noqa: E731 - a script is one expression
-            flags=AA, answer=(address("a.test", ttl=30),), holds=FOR_EVERYBODY
+            flags=AA, answer=(address("a.test", ttl=30),), validity=FOR_EVERYBODY
         )
         self.upstream.script = make
         self.ask()
         self.clock.advance(3)
         answer = self.ask()
         self.assertEqual(answer.sections()[0], (address("a.test", ttl=27),))
-        self.assertEqual(answer.holds.scope, Scope.EVERYBODY)
+        self.assertEqual(answer.validity.scope, Scope.EVERYBODY)
         self.assertEqual(from_text("a.test"), answer.sections()[0][0].owner)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from kdns.core.answer import FROM_UPSTREAM, Answer, Holds
+from kdns.core.answer import FROM_UPSTREAM, Answer, Validity
 from kdns.core.chain import Next, Reply
 from kdns.core.failure import ResolutionFailed
 from kdns.core.request import Request
@@ -41,13 +41,13 @@ def relayed(
     rcode: int = NOERROR,
     flags: int = RA,
     opt: bytes = b"",
-    holds: Holds = FROM_UPSTREAM,
+    validity: Validity = FROM_UPSTREAM,
     question: bytes | None = None,
 ) -> Answer:
     """An answer that relays a message."""
     asked = request.question if question is None else question
     message = render(1, QR | flags | rcode, asked, (answer, authority, additional), opt, 65535, 65535)
-    return Answer(rcode, flags, relayed=scan(message), holds=holds, source="forward")
+    return Answer(rcode, flags, relayed=scan(message), validity=validity, source="forward")
 
 
 def no_such_name(request: Request, ttl: int = 60) -> Answer:

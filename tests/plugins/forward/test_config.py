@@ -9,10 +9,10 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.corefile.errors import CorefileError
+from kdns.plugin.seam import BlockBuilder, ServerContext
 from kdns.plugins.forward import Carrier, Elsewhere, HealthCheck, Stanza, Target, directive
 from kdns.plugins.forward.policy import Policy
 from kdns.plugins.forward.stanza import DohMethod, TlsFiles
-from kdns.plugins.seam import House, Site
 from kdns.testing.memory import MemoryReactor
 from kdns.wire.constants import NXDOMAIN, REFUSED, SERVFAIL
 from kdns.wire.names import ROOT, from_text
@@ -179,9 +179,9 @@ class GoldenTests(SynchronousTestCase):
         try:
             block, words = blocks_of(case.corefile.replace("{{PORT}}", "1053"), ("forward", "whoami"))[0]
             config = directive.parse(words["forward"], type(block)(block.keys, block.directives, root))
-            site = Site(House(reactor, clock=reactor.seconds), block, 0)
-            directive.build(config, site)
-            for resource in site.resources:
+            builder = BlockBuilder(ServerContext(reactor, clock=reactor.seconds), block, 0)
+            directive.build(config, builder)
+            for resource in builder.resources:
                 started = resource.start()
                 if isinstance(started, Deferred):
                     reactor.settle()

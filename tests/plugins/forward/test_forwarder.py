@@ -36,7 +36,7 @@ class OneUpstreamTests(ForwardCase):
         answer = self.ask(self.net.forwarder())
         self.assertEqual(records(answer), [parse_record("www.example.com. 300 IN A 192.0.2.1")])
         self.assertEqual((answer.rcode, answer.flags, answer.source), (NOERROR, RA, "forward"))
-        self.assertIs(answer.holds.scope, Scope.NOBODY)
+        self.assertIs(answer.validity.scope, Scope.NOBODY)
 
     def test_flags(self) -> None:
         """AA and AD pass, RA only when the upstream set it."""

@@ -15,11 +15,11 @@ from kdns.core.failure import ResolutionFailed
 from kdns.core.metrics import Registry
 from kdns.corefile.errors import SetupError
 from kdns.corefile.values import BadValue
+from kdns.plugin.seam import BlockBuilder, Keeper, Resource, ServerContext
 from kdns.plugins.forward import Forward, Forwarder, Stanza, Target, directive
 from kdns.plugins.forward.config import OPTIONS
 from kdns.plugins.forward.metrics import ForwardMetrics
 from kdns.plugins.forward.sources import Sources
-from kdns.plugins.seam import House, Keeper, Resource, Site
 from kdns.testing.certificates import Authority
 from kdns.testing.upstream import Entry
 from kdns.wire.constants import NOERROR, NXDOMAIN, REFUSED
@@ -34,7 +34,9 @@ class BlockCase(ForwardCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.house = House(self.reactor, clock=self.reactor.seconds, random=Random(5), registry=self.net.registry)
+        self.context = ServerContext(
+            self.reactor, clock=self.reactor.seconds, random=Random(5), registry=self.net.registry
+        )
         self.running: list[Resource] = []
 
     def tearDown(self) -> None:
@@ -42,28 +44,28 @@ class BlockCase(ForwardCase):
             resource.stop()
         super().tearDown()
 
-    def begin(self, *lines: str, kept: Keeper | None = None) -> Site:
+    def begin(self, *lines: str, kept: Keeper | None = None) -> BlockBuilder:
         """Build and start a block."""
         text = "\n".join(lines)
-        site = built(directive, f". {{\n{text}\n}}\n", self.house, kept)
-        for resource in site.resources:
+        builder = built(directive, f". {{\n{text}\n}}\n", self.context, kept)
+        for resource in builder.resources:
             if resource not in self.running:
                 resource.start()
                 self.running.append(resource)
         self.reactor.settle()
-        return site
+        return builder
 
-    def answer(self, site: Site, name: str = "www.example.com") -> Answer:
+    def answer(self, builder: BlockBuilder, name: str = "www.example.com") -> Answer:
         """The answer of the block's link; "next" answers with REFUSED."""
-        reply: Any = site.links[0].answer(a_request(name), lambda _: Answer(rcode=REFUSED, source="next"))
+        reply: Any = builder.links[0].answer(a_request(name), lambda _: Answer(rcode=REFUSED, source="next"))
         self.reactor.settle()
         result = self.successResultOf(reply) if isinstance(reply, Deferred) else reply
         assert isinstance(result, Answer)
         return result
 
-    def forwarders(self, site: Site) -> list[Forwarder]:
+    def forwarders(self, builder: BlockBuilder) -> list[Forwarder]:
         """The block's forwarders."""
-        link = site.links[0]
+        link = builder.links[0]
         assert isinstance(link, Forward)
         return link.forwarders
 
@@ -73,28 +75,28 @@ class StanzaTests(BlockCase):
 
     def test_first_that_takes_the_name(self) -> None:
         """Stanzas are tried in file order; what none takes goes to the next plugin."""
-        site = self.begin("forward example.com 10.0.0.1", "forward com 10.0.0.2")
+        builder = self.begin("forward example.com 10.0.0.1", "forward com 10.0.0.2")
         self.net.fakes[1].say("www.other.com", "www.other.com. 300 IN A 192.0.2.22")
-        self.assertEqual(last_octet(self.answer(site)), 1)
-        self.assertEqual(last_octet(self.answer(site, "www.other.com")), 22)
-        self.assertEqual(self.answer(site, "www.example.org").source, "next")
+        self.assertEqual(last_octet(self.answer(builder)), 1)
+        self.assertEqual(last_octet(self.answer(builder, "www.other.com")), 22)
+        self.assertEqual(self.answer(builder, "www.example.org").source, "next")
 
     def test_except(self) -> None:
         """Excepted names go to the next plugin."""
-        site = self.begin("forward . 10.0.0.1 {", "except example.com", "}")
-        self.assertEqual(self.answer(site).source, "next")
+        builder = self.begin("forward . 10.0.0.1 {", "except example.com", "}")
+        self.assertEqual(self.answer(builder).source, "next")
 
     def test_next(self) -> None:
         """A reply with a ``next`` code makes the following stanza be asked; others stand."""
-        site = self.begin("forward . 10.0.0.1 {", "next NXDOMAIN", "}", "forward . 10.0.0.2")
+        builder = self.begin("forward . 10.0.0.1 {", "next NXDOMAIN", "}", "forward . 10.0.0.2")
         self.net.fakes[1].say("nx.example.com", "nx.example.com. 300 IN A 192.0.2.22")
-        self.assertEqual(last_octet(self.answer(site, "nx.example.com")), 22)
-        self.assertEqual(last_octet(self.answer(site)), 1)
+        self.assertEqual(last_octet(self.answer(builder, "nx.example.com")), 22)
+        self.assertEqual(last_octet(self.answer(builder)), 1)
 
     def test_next_without_following(self) -> None:
         """Without a following stanza that takes the name, the reply stands."""
-        site = self.begin("forward . 10.0.0.1 {", "next NXDOMAIN", "}", "forward org 10.0.0.2")
-        self.assertEqual(self.answer(site, "nx.example.com").rcode, NXDOMAIN)
+        builder = self.begin("forward . 10.0.0.1 {", "next NXDOMAIN", "}", "forward org 10.0.0.2")
+        self.assertEqual(self.answer(builder, "nx.example.com").rcode, NXDOMAIN)
 
     def test_next_on_nodata(self) -> None:
         """An empty NOERROR counts with ``next_on_nodata`` alone."""
@@ -102,8 +104,8 @@ class StanzaTests(BlockCase):
         self.net.fakes[1].say("empty.example.com", "empty.example.com. 300 IN A 192.0.2.22")
         plain = self.begin("forward . 10.0.0.1 {", "next NXDOMAIN", "}", "forward . 10.0.0.2")
         self.assertEqual(self.answer(plain, "empty.example.com").answer_count(), 0)
-        site = self.begin("forward . 10.0.0.1 {", "next_on_nodata", "}", "forward . 10.0.0.2")
-        self.assertEqual(last_octet(self.answer(site, "empty.example.com")), 22)
+        builder = self.begin("forward . 10.0.0.1 {", "next_on_nodata", "}", "forward . 10.0.0.2")
+        self.assertEqual(last_octet(self.answer(builder, "empty.example.com")), 22)
 
     def test_any_class(self) -> None:
         """A block with forward takes queries of any class."""
@@ -149,55 +151,55 @@ class FileTests(BlockCase):
             file.write(text)
         os.utime(self.path, (self.written, self.written))
 
-    def texts(self, site: Site) -> list[str]:
+    def texts(self, builder: BlockBuilder) -> list[str]:
         """The upstreams in use."""
-        return [upstream.text for upstream in self.forwarders(site)[0].upstreams]
+        return [upstream.text for upstream in self.forwarders(builder)[0].upstreams]
 
     def test_read_again_when_it_changes(self) -> None:
         """Within five seconds the new servers are in use; what is known of those that stay, stays."""
         self.write("nameserver 10.0.0.1\nnameserver 10.0.0.2\n")
-        site = self.begin(f"forward . {self.path}")
-        stays = self.forwarders(site)[0].upstreams[1]
+        builder = self.begin(f"forward . {self.path}")
+        stays = self.forwarders(builder)[0].upstreams[1]
         self.write("nameserver 10.0.0.2\nnameserver 10.0.0.3\n")
         self.reactor.advance(5.0)
-        self.assertEqual(self.texts(site), ["10.0.0.2:53", "10.0.0.3:53"])
-        self.assertIs(self.forwarders(site)[0].upstreams[0], stays)
+        self.assertEqual(self.texts(builder), ["10.0.0.2:53", "10.0.0.3:53"])
+        self.assertIs(self.forwarders(builder)[0].upstreams[0], stays)
 
     def test_changes_are_told(self) -> None:
         """Who wants to know is told, once for each change of the servers."""
         self.write("nameserver 10.0.0.1\n")
-        site = self.begin(f"forward . {self.path}")
+        builder = self.begin(f"forward . {self.path}")
         told: list[Forwarder] = []
-        self.forwarders(site)[0].changed.append(told.append)
+        self.forwarders(builder)[0].changed.append(told.append)
         self.write("search example.com\nnameserver 10.0.0.1\n")
         self.reactor.advance(5.0)
         self.assertEqual(told, [])
         self.write("nameserver 10.0.0.2\n")
         self.reactor.advance(5.0)
-        self.assertEqual(told, self.forwarders(site))
+        self.assertEqual(told, self.forwarders(builder))
 
     def test_empty_gone_or_full(self) -> None:
         """A file that names nobody, is gone, or names too many leaves things as they were."""
         self.write("nameserver 10.0.0.1\n")
-        site = self.begin(f"forward . {self.path}")
+        builder = self.begin(f"forward . {self.path}")
         for text in ("", "rubbish\n", "".join(f"nameserver 10.0.1.{number}\n" for number in range(16))):
             self.write(text)
             self.reactor.advance(5.0)
-            self.assertEqual(self.texts(site), ["10.0.0.1:53"], text)
+            self.assertEqual(self.texts(builder), ["10.0.0.1:53"], text)
         os.remove(self.path)
         self.reactor.advance(10.0)
-        self.assertEqual(last_octet(self.answer(site)), 1)
+        self.assertEqual(last_octet(self.answer(builder)), 1)
         self.write("nameserver 10.0.0.2\n")
         self.reactor.advance(5.0)
-        self.assertEqual(self.texts(site), ["10.0.0.2:53"])
+        self.assertEqual(self.texts(builder), ["10.0.0.2:53"])
 
     def test_query_under_way(self) -> None:
         """A query to a server that is not named any more still gets its reply."""
         self.write("nameserver 10.0.0.1\n")
-        site = self.begin(f"forward . {self.path} {{", "force_tcp", "}")
+        builder = self.begin(f"forward . {self.path} {{", "force_tcp", "}")
         self.net.first.say("www.example.com", "www.example.com. 300 IN A 192.0.2.1", entry=Entry(delay=1.5))
         self.reactor.advance(4.0)
-        waiting = self.forwarders(site)[0].ask(a_request("www.example.com"))
+        waiting = self.forwarders(builder)[0].ask(a_request("www.example.com"))
         self.write("nameserver 10.0.0.2\n")
         self.reactor.advance(1.5)
         self.assertEqual(last_octet(self.successResultOf(waiting)), 1)
@@ -223,36 +225,36 @@ class HostTests(BlockCase):
     def test_system(self) -> None:
         """The system's resolver is asked at the start; all addresses are upstreams."""
         self.reactor.hosts["dns.example.com"] = ("10.0.0.1", "10.0.0.2")
-        site = self.begin("forward . dns.example.com:53")
-        self.assertEqual([up.text for up in self.forwarders(site)[0].upstreams], ["10.0.0.1:53", "10.0.0.2:53"])
-        self.assertEqual(last_octet(self.answer(site)) in (1, 2), True)
+        builder = self.begin("forward . dns.example.com:53")
+        self.assertEqual([up.text for up in self.forwarders(builder)[0].upstreams], ["10.0.0.1:53", "10.0.0.2:53"])
+        self.assertEqual(last_octet(self.answer(builder)) in (1, 2), True)
 
     def test_own_resolver(self) -> None:
         """``resolver`` says who is asked instead, the next one when the first does not answer."""
         self.silence(3)
         self.net.first.say("dns.example.com", "dns.example.com. 60 IN A 10.0.0.2")
-        site = self.begin("forward . dns.example.com {", "resolver 10.0.0.3 10.0.0.1", "}")
-        self.assertEqual(self.forwarders(site)[0].upstreams, [])
+        builder = self.begin("forward . dns.example.com {", "resolver 10.0.0.3 10.0.0.1", "}")
+        self.assertEqual(self.forwarders(builder)[0].upstreams, [])
         self.reactor.advance(2.0)
-        self.assertEqual(last_octet(self.answer(site)), 2)
+        self.assertEqual(last_octet(self.answer(builder)), 2)
 
     def test_unknown_host(self) -> None:
         """A host without address fails the start."""
-        site = built(directive, ". {\nforward . dns.example.com\n}\n", self.house)
-        started = site.resources[0].start()
+        builder = built(directive, ". {\nforward . dns.example.com\n}\n", self.context)
+        started = builder.resources[0].start()
         assert started is not None
         error = self.failureResultOf(started, SetupError).value
         self.assertEqual(str(error), 'plugin/forward: failed to resolve "dns.example.com": no such host')
-        site.resources[0].stop()
+        builder.resources[0].stop()
 
     def test_stopped_while_looking_up(self) -> None:
         """A forwarder that stops before its hosts are known asks nobody any more."""
         self.silence(3)
-        site = built(directive, ". {\nforward . dns.example.com {\nresolver 10.0.0.3\n}\n}\n", self.house)
-        started = site.resources[0].start()
+        builder = built(directive, ". {\nforward . dns.example.com {\nresolver 10.0.0.3\n}\n}\n", self.context)
+        started = builder.resources[0].start()
         assert started is not None
         self.reactor.settle()
-        site.resources[0].stop()
+        builder.resources[0].stop()
         self.failureResultOf(started, CancelledError)
 
     def test_missing_file(self) -> None:

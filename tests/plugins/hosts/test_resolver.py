@@ -14,14 +14,14 @@ from kdns.core.failure import RcodeOnly
 from kdns.core.request import Request
 from kdns.core.stamps import stand
 from kdns.corefile.errors import CorefileError
+from kdns.plugin.seam import BlockBuilder, Keeper
 from kdns.plugins.hosts import directive
-from kdns.plugins.seam import Keeper, Site
 from kdns.wire.constants import AA, AAAA, MX, PTR, SERVFAIL, TXT, A
 from kdns.wire.names import from_text
 from kdns.wire.records import a_or_aaaa, ptr
 from tests.support import a_house, a_request, built, now
 
-ELSEWHERE = Answer(source="elsewhere", holds=FROM_UPSTREAM)
+ELSEWHERE = Answer(source="elsewhere", validity=FROM_UPSTREAM)
 
 LINES = """
         10.0.0.1 host.test alias.test
@@ -46,19 +46,19 @@ class HostsTests(SynchronousTestCase):
     """Answers from lines in the Corefile."""
 
     def setUp(self) -> None:
-        self.house = a_house(Clock())
+        self.context = a_house(Clock())
         self.path = os.path.abspath(self.mktemp())
         with open(self.path, "w"):
             pass
 
-    def site(self, *options: str, zones: str = "", kept: Keeper | None = None) -> Site:
+    def site(self, *options: str, zones: str = "", kept: Keeper | None = None) -> BlockBuilder:
         """A block with the lines and options."""
         lines = LINES + "\n".join(options)
-        return built(directive, f".:53 {{\n    hosts {self.path} {zones} {{\n{lines}\n}}\n}}\n", self.house, kept)
+        return built(directive, f".:53 {{\n    hosts {self.path} {zones} {{\n{lines}\n}}\n}}\n", self.context, kept)
 
-    def ask(self, site: Site, qname: str, qtype: int = A) -> Answer:
+    def ask(self, builder: BlockBuilder, qname: str, qtype: int = A) -> Answer:
         """What the chain says."""
-        return now(chain([*site.links, Elsewhere()])(a_request(qname, qtype)))
+        return now(chain([*builder.links, Elsewhere()])(a_request(qname, qtype)))
 
     def test_addresses(self) -> None:
         """Addresses of the type asked for, with the name in lower case, for everybody."""
@@ -66,7 +66,7 @@ class HostsTests(SynchronousTestCase):
         name = from_text("host.test")
         self.assertEqual((answer.rcode, answer.flags, answer.source), (0, AA, "hosts"))
         self.assertEqual(answer.answer, tuple(a_or_aaaa(name, 60, bytes((10, 0, 0, last))) for last in (1, 2)))
-        self.assertEqual(answer.holds.scope, Scope.EVERYBODY)
+        self.assertEqual(answer.validity.scope, Scope.EVERYBODY)
         self.assertEqual(len(self.ask(self.site(), "host.test", AAAA).answer), 1)
         self.assertEqual(self.ask(self.site(), "any.wild.test").answer[0].owner, from_text("any.wild.test"))
 
@@ -79,9 +79,9 @@ class HostsTests(SynchronousTestCase):
 
     def test_fallthrough_unsupported(self) -> None:
         """With the option other types than A and AAAA go on, where unknown names do."""
-        site = self.site("fallthrough test", "fallthrough_unsupported")
-        self.assertEqual(self.ask(site, "host.test", TXT).source, "elsewhere")
-        self.assertEqual(self.ask(site, "alias.test", AAAA).source, "hosts")
+        builder = self.site("fallthrough test", "fallthrough_unsupported")
+        self.assertEqual(self.ask(builder, "host.test", TXT).source, "elsewhere")
+        self.assertEqual(self.ask(builder, "alias.test", AAAA).source, "hosts")
         other = self.site("fallthrough example.com", "fallthrough_unsupported")
         self.assertEqual(self.ask(other, "host.test", TXT).source, "hosts")
 
@@ -96,23 +96,23 @@ class HostsTests(SynchronousTestCase):
 
     def test_what_went_on_holds_until_the_name_is_known_here(self) -> None:
         """An answer from behind depends on the name not being here."""
-        site = self.site("fallthrough")
-        answer = self.ask(site, "nope.test")
-        self.assertTrue(stand(answer.holds.stamps))
-        self.assertEqual((answer.holds.scope, answer.holds.cacheable), (Scope.NOBODY, Scope.EVERYBODY))
-        for resource in site.resources:
+        builder = self.site("fallthrough")
+        answer = self.ask(builder, "nope.test")
+        self.assertTrue(stand(answer.validity.stamps))
+        self.assertEqual((answer.validity.scope, answer.validity.cacheable), (Scope.NOBODY, Scope.EVERYBODY))
+        for resource in builder.resources:
             resource.stop()
-        self.assertFalse(stand(answer.holds.stamps))
+        self.assertFalse(stand(answer.validity.stamps))
 
     def test_reverse(self) -> None:
         """Reverse names are answered in and out of the zones, and go on when unknown."""
         name = "1.0.0.10.in-addr.arpa"
         for zones in ("", "test"):
-            site = self.site(zones=zones)
+            builder = self.site(zones=zones)
             wanted = tuple(ptr(from_text(name), 60, from_text(host)) for host in ("host.test", "alias.test"))
-            self.assertEqual(self.ask(site, name, PTR).answer, wanted)
-            self.assertEqual(self.ask(site, "9.0.0.10.in-addr.arpa", PTR).source, "elsewhere")
-            self.assertEqual(self.ask(site, "host.test", PTR).source, "elsewhere")
+            self.assertEqual(self.ask(builder, name, PTR).answer, wanted)
+            self.assertEqual(self.ask(builder, "9.0.0.10.in-addr.arpa", PTR).source, "elsewhere")
+            self.assertEqual(self.ask(builder, "host.test", PTR).source, "elsewhere")
         self.assertEqual(self.ask(self.site("no_reverse"), name, PTR).source, "elsewhere")
         self.assertRaises(RcodeOnly, self.ask, self.site(), name, A)
 
@@ -120,7 +120,7 @@ class HostsTests(SynchronousTestCase):
         """What is outside the zones does not concern it."""
         answer = self.ask(self.site(zones="example.com"), "host.test")
         self.assertIs(answer, ELSEWHERE)
-        self.assertNotEqual(ELSEWHERE.holds, FOR_EVERYBODY)
+        self.assertNotEqual(ELSEWHERE.validity, FOR_EVERYBODY)
 
     def test_files(self) -> None:
         """A file that is not there is warned of, one that cannot be looked at is an error."""
@@ -131,10 +131,10 @@ class HostsTests(SynchronousTestCase):
             (folder, f'Hosts file "{folder}" is a directory'),
         ):
             with capturedLogs() as events:
-                built(directive, f".:53 {{\n    hosts {path}\n}}\n", self.house)
+                built(directive, f".:53 {{\n    hosts {path}\n}}\n", self.context)
             self.assertEqual([formatEvent(event) for event in events], [text])
         error = self.assertRaises(
-            CorefileError, built, directive, f".:53 {{\n    hosts {self.path}/x\n}}\n", self.house
+            CorefileError, built, directive, f".:53 {{\n    hosts {self.path}/x\n}}\n", self.context
         )
         self.assertEqual(str(error), f"plugin/hosts: unable to access hosts file '{self.path}/x': Not a directory")
 

@@ -11,10 +11,10 @@ from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.core.stamps import stand
+from kdns.plugin.seam import ServerContext
 from kdns.plugins.hosts.config import HostsConfig
 from kdns.plugins.hosts.service import MOST_CHANGES, PAUSE, HostsFile
 from kdns.plugins.hosts.table import find
-from kdns.plugins.seam import House
 from kdns.wire.names import ROOT, from_text, reverse_name
 from tests.support import a_house
 
@@ -29,7 +29,7 @@ class FileTestCase(SynchronousTestCase):
         self.path = self.mktemp()
         self.clock = Clock()
         self.clock.advance(100)
-        self.house = a_house(self.clock)
+        self.context = a_house(self.clock)
         self._written = 0
 
     def write(self, *lines: str) -> None:
@@ -39,9 +39,9 @@ class FileTestCase(SynchronousTestCase):
         self._written += 1
         os.utime(self.path, (1000 + self._written, 1000 + self._written))
 
-    def begin(self, *inline: str, reload: float = 5.0, house: House | None = None) -> HostsFile:
+    def begin(self, *inline: str, reload: float = 5.0, context: ServerContext | None = None) -> HostsFile:
         """Start with these lines beside the file, and wait until it is read."""
-        made = HostsFile(HostsConfig(self.path, (ROOT,), inline, reload=reload), house or self.house)
+        made = HostsFile(HostsConfig(self.path, (ROOT,), inline, reload=reload), context or self.context)
         started = made.start()
         self.addCleanup(made.stop)
         while isinstance(started, Deferred) and not started.called:
@@ -56,7 +56,7 @@ class FileTestCase(SynchronousTestCase):
 
     def value(self, name: str, *labels: str) -> float:
         """The value of a gauge."""
-        family = next(f for f in self.house.registry.families() if f.name == name)
+        family = next(f for f in self.context.registry.families() if f.name == name)
         return family.gauge(*labels).value
 
 
@@ -157,7 +157,7 @@ class SliceTests(FileTestCase):
             now[0] += 0.0005
             return now[0]
 
-        self.house.clock = tick
+        self.context.clock = tick
         self.write("10.0.0.9 a.test")
         made = self.begin()
         self.write(*(f"10.0.0.1 n{number}.test a.test" for number in range(5000)))
@@ -173,8 +173,8 @@ class SliceTests(FileTestCase):
     def test_a_turn_takes_little_time(self) -> None:
         """A hundred thousand lines are read in turns of a few milliseconds each."""
         self.write(*(f"0.0.0.0 n{number}.ads.example" for number in range(100_000)))
-        self.house.clock = time.perf_counter
-        made = HostsFile(HostsConfig(self.path, (ROOT,)), self.house)
+        self.context.clock = time.perf_counter
+        made = HostsFile(HostsConfig(self.path, (ROOT,)), self.context)
         started = made.start()
         assert isinstance(started, Deferred)
         self.addCleanup(made.stop)

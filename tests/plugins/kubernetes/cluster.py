@@ -15,7 +15,7 @@ from kdns.core.answer import Answer
 from kdns.core.chain import Reply
 from kdns.core.failure import NoNextPlugin
 from kdns.core.request import Request
-from kdns.core.stamps import Noted
+from kdns.core.stamps import StampRef
 from kdns.plugins.kubernetes import ClusterZone, directive
 from kdns.wire.names import from_text
 from tests.plugins.kubernetes.reference import Said
@@ -71,13 +71,13 @@ class FakeCluster:
     def __init__(self) -> None:
         self.index = ClusterIndex(grace=0.0)
         self.synced = True
-        self.stale: tuple[str, Noted] | None = None
+        self.stale: tuple[str, StampRef] | None = None
 
     def why_not_ready(self) -> str:
         """Something is always missing, if one asks."""
         return "services: no answer of the API server yet"
 
-    def staleness(self) -> tuple[str, Noted] | None:
+    def staleness(self) -> tuple[str, StampRef] | None:
         """As the test set it."""
         return self.stale
 

@@ -11,7 +11,7 @@ from kdns.core.answer import FROM_UPSTREAM, Answer
 from kdns.core.chain import Next, Reply
 from kdns.core.request import Request
 from kdns.corefile.dispenser import Dispenser
-from kdns.plugins.seam import Block, Site
+from kdns.plugin.seam import Block, BlockBuilder
 from kdns.wire.constants import NXDOMAIN, RA, A
 from kdns.wire.names import from_text
 from kdns.wire.records import a_or_aaaa, soa
@@ -41,10 +41,10 @@ class Outside:
         missing = request.qname.startswith(b"\x02nx")
         if request.qtype == A and not missing and not request.qname.startswith(b"\x04none"):
             record = a_or_aaaa(request.spelled, TTL, bytes((192, 0, 2, 80)))
-            return Answer(flags=RA, answer=(record,), holds=FROM_UPSTREAM, source=self.name)
+            return Answer(flags=RA, answer=(record,), validity=FROM_UPSTREAM, source=self.name)
         zone = from_text("elsewhere")
         record = soa(b"\x00", TTL, b"\x02ns\x03dns" + zone, b"\x0ahostmaster" + zone, (1, 2, 3, 4, TTL))
-        return Answer(NXDOMAIN if missing else 0, RA, authority=(record,), holds=FROM_UPSTREAM, source=self.name)
+        return Answer(NXDOMAIN if missing else 0, RA, authority=(record,), validity=FROM_UPSTREAM, source=self.name)
 
 
 class OutsideDirective:
@@ -58,9 +58,9 @@ class OutsideDirective:
             tokens.args(0)
         return ""
 
-    def build(self, config: str, site: Site) -> None:
+    def build(self, config: str, builder: BlockBuilder) -> None:
         """Stand in the chain."""
-        site.link(Outside())
+        builder.link(Outside())
 
 
 directive = OutsideDirective()

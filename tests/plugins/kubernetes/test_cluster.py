@@ -168,4 +168,4 @@ class ClusterTests(SynchronousTestCase):
         )
         world.reactor.advance(1.0)
         wanted = 'coredns_kubernetes_dns_programming_duration_seconds_sum{service_kind="cluster_ip"} 1.5'
-        self.assertIn(wanted, list(world.house.registry.lines()))
+        self.assertIn(wanted, list(world.context.registry.lines()))

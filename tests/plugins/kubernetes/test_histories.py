@@ -85,10 +85,10 @@ class HistoryTests(SynchronousTestCase):
             before = world.ask_all(some)
             self.assertNotIn(None, before)
             kept = [question for question in some if world.in_table(question)]
-            began = world.house.clock()
+            began = world.context.clock()
             step(world)
             world.reactor.settle()
-            if settled and world.house.clock() == began:
+            if settled and world.context.clock() == began:
                 self._check_memory(world, dict(zip(some, before, strict=True)), kept, touched(step))
             self._check_coherence(world, setting, some)
         world.until(world.applied)

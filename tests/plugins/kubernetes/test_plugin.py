@@ -97,15 +97,15 @@ class AliasTests(SynchronousTestCase):
 
     def test_how_long_it_holds(self) -> None:
         """What was asked outside is asked again each time; a cache may keep as much of it as of the inner answer."""
-        bench = Bench(resolve=lambda request: Answer(holds=FROM_UPSTREAM))
+        bench = Bench(resolve=lambda request: Answer(validity=FROM_UPSTREAM))
         bench.put(external("e", "www.example.com"))
-        holds = bench.ask("e.prod.svc.cluster.local.").holds
+        holds = bench.ask("e.prod.svc.cluster.local.").validity
         self.assertEqual((holds.scope, holds.cacheable), (Scope.NOBODY, Scope.EVERYBODY))
         bench.put(external("e", "www.example.org"))
         self.assertFalse(stand(holds.stamps))
-        bench = Bench(resolve=lambda request: Answer(SERVFAIL, holds=FOR_NOBODY))
+        bench = Bench(resolve=lambda request: Answer(SERVFAIL, validity=FOR_NOBODY))
         bench.put(external("e", "www.example.com"))
-        self.assertEqual(bench.ask("e.prod.svc.cluster.local.").holds.cacheable, Scope.NOBODY)
+        self.assertEqual(bench.ask("e.prod.svc.cluster.local.").validity.cacheable, Scope.NOBODY)
 
     def test_no_target(self) -> None:
         """An external name that is an address is no name at all."""
@@ -263,7 +263,7 @@ class NotYetTests(SynchronousTestCase):
         answer = bench.ask("nope.prod.svc.cluster.local.")
         self.assertEqual((answer.rcode, answer.flags), (SERVFAIL, AA))
         self.assertEqual(answer.ede, ((14, "services: no answer of the API server yet"),))
-        self.assertEqual(answer.holds, FOR_NOBODY)
+        self.assertEqual(answer.validity, FOR_NOBODY)
         self.assertEqual(len(answer.authority), 1)
 
     def test_before_sync_falls_through(self) -> None:
@@ -278,15 +278,15 @@ class NotYetTests(SynchronousTestCase):
         bench = Bench()
         bench.put(vip("web", "10.96.0.1"))
         fresh = Stamp()
-        bench.cluster.stale = ("from a snapshot 60 s old", fresh.noted())
+        bench.cluster.stale = ("from a snapshot 60 s old", fresh.ref())
         for name, rcode, code in ((WEB, NOERROR, 3), ("nope.prod.svc.cluster.local.", NXDOMAIN, 19)):
             answer = bench.ask(name)
             self.assertEqual((answer.rcode, answer.ede), (rcode, ((code, "from a snapshot 60 s old"),)))
-            self.assertEqual(answer.holds.until, 1.0)
-            self.assertTrue(stand(answer.holds.stamps))
+            self.assertEqual(answer.validity.until, 1.0)
+            self.assertTrue(stand(answer.validity.stamps))
             fresh.bump()
-            self.assertFalse(stand(answer.holds.stamps))
-            bench.cluster.stale = ("from a snapshot 60 s old", fresh.noted())
+            self.assertFalse(stand(answer.validity.stamps))
+            bench.cluster.stale = ("from a snapshot 60 s old", fresh.ref())
         self.assertRaises(NoNextPlugin, bench.reply, "www.example.com.")
         bench.cluster.stale = None
         self.assertEqual(bench.ask(WEB).ede, ())
@@ -348,10 +348,10 @@ class StampTests(SynchronousTestCase):
                 for number in range(len(changes)):
                     self.setUp()
                     answer = self.bench.ask(name, qtype)
-                    self.assertIs(answer.holds.scope, Scope.EVERYBODY, name)
+                    self.assertIs(answer.validity.scope, Scope.EVERYBODY, name)
                     for change in changes[number:] if about == "elsewhere" else changes[number : number + 1]:
                         self.bench.cluster.index.apply(change, 5.0)
-                    if not stand(answer.holds.stamps):
+                    if not stand(answer.validity.stamps):
                         died.add(about)
                     elif about in mortal and about != "elsewhere":
                         # Taking the service away does not take away its slices, nor the names of their addresses.
@@ -363,15 +363,15 @@ class StampTests(SynchronousTestCase):
         bench = Bench("ttl 30")
         bench.clock.advance(100.0)
         bench.put(vip("web", "10.96.0.1"))
-        self.assertEqual(bench.ask(WEB).holds.until, float("inf"))
-        self.assertEqual(bench.ask(WEB, "AAAA").holds.until, 130.0)
-        self.assertEqual(bench.ask("nope.prod.svc.cluster.local.").holds.until, 130.0)
+        self.assertEqual(bench.ask(WEB).validity.until, float("inf"))
+        self.assertEqual(bench.ask(WEB, "AAAA").validity.until, 130.0)
+        self.assertEqual(bench.ask("nope.prod.svc.cluster.local.").validity.until, 130.0)
         soa = bench.ask("cluster.local.", "SOA")
         bench.put(vip("web", "10.96.0.1"))
-        self.assertTrue(stand(soa.holds.stamps))
+        self.assertTrue(stand(soa.validity.stamps))
         bench.clock.advance(1.0)
         bench.put(vip("web", "10.96.0.2"))
-        self.assertFalse(stand(soa.holds.stamps))
+        self.assertFalse(stand(soa.validity.stamps))
 
     def test_nothing_is_left_behind(self) -> None:
         """Questions for names that do not exist leave no stamps behind."""
@@ -385,12 +385,12 @@ class StampTests(SynchronousTestCase):
         bench = Bench("fallthrough")
         self.assertRaises(NoNextPlugin, bench.reply, "new.prod.svc.cluster.local.")
         asked = a_request("new.prod.svc.cluster.local.")
-        answer = now(bench.zone.answer(asked, lambda request: Answer(holds=FROM_UPSTREAM)))
-        self.assertTrue(stand(answer.holds.stamps))
+        answer = now(bench.zone.answer(asked, lambda request: Answer(validity=FROM_UPSTREAM)))
+        self.assertTrue(stand(answer.validity.stamps))
         bench.put(vip("other", "10.96.0.8"))
-        self.assertTrue(stand(answer.holds.stamps))
+        self.assertTrue(stand(answer.validity.stamps))
         bench.put(vip("new", "10.96.0.9"))
-        self.assertFalse(stand(answer.holds.stamps))
+        self.assertFalse(stand(answer.validity.stamps))
 
 
 def _no_next(request: Request) -> Answer:

@@ -60,8 +60,8 @@ class KeeperTests(SynchronousTestCase):
     def keep(self, path: Path | None = None, options: Options = PLAIN) -> tuple[SnapshotKeeper, ClusterIndex]:
         """A keeper of a new index."""
         index = ClusterIndex()
-        house = a_house(self.clock)
-        keeper = SnapshotKeeper(house, str(path or self.path), index, options, self.aside, lambda: self.whole)
+        context = a_house(self.clock)
+        keeper = SnapshotKeeper(context, str(path or self.path), index, options, self.aside, lambda: self.whole)
         return keeper, index
 
     def aside(self, work: Callable[[], Any]) -> Deferred[Any]:

@@ -36,13 +36,13 @@ class ZoneTests(SynchronousTestCase):
             for answer, rcode in ((zone.nodata((), 100.0), NOERROR), (zone.nxdomain((), 100.0), NXDOMAIN)):
                 self.assertEqual((answer.rcode, answer.flags, answer.answer), (rcode, AA, ()))
                 self.assertEqual(answer.authority, (zone.soa_record(),))
-                self.assertEqual((answer.holds.scope, answer.holds.until), (Scope.EVERYBODY, until))
+                self.assertEqual((answer.validity.scope, answer.validity.until), (Scope.EVERYBODY, until))
 
     def test_not_ready(self) -> None:
         """What cannot be told yet is kept by nobody."""
         answer = Zone(ZONE, 5, 0).not_ready((14, "why"))
         self.assertEqual((answer.rcode, answer.flags, answer.ede), (SERVFAIL, AA, ((14, "why"),)))
-        self.assertEqual(answer.holds, FOR_NOBODY)
+        self.assertEqual(answer.validity, FOR_NOBODY)
 
     def test_addresses(self) -> None:
         """One family, each address once, in the order of the data."""

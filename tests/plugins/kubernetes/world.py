@@ -19,10 +19,10 @@ from kdns.core.answer import Answer
 from kdns.core.metrics import Registry
 from kdns.core.tally import TallyBook
 from kdns.corefile.order import DIRECTIVE_ORDER
+from kdns.plugin.seam import ServerContext
 from kdns.plugins.kubernetes import ClusterZone, LiveCluster
 from kdns.plugins.kubernetes.cluster import needs_of, projection_options
 from kdns.plugins.kubernetes.config import Config, parse
-from kdns.plugins.seam import House
 from kdns.server.addresses import table_key
 from kdns.server.assembly import read_text
 from kdns.server.service import KdnsService
@@ -101,7 +101,7 @@ class World:
         self.api.start()
         self.kubeconfig = self.api.kubeconfig(folder / "kubeconfig")
         self.lines: list[str] = []
-        self.house = House(
+        self.context = ServerContext(
             self.reactor,
             clock=self.reactor.seconds,
             wall=self.reactor.seconds,
@@ -116,7 +116,7 @@ class World:
             source=source or f"kubeconfig {self.kubeconfig}",
             options="\n        ".join(options),
         )
-        self.service = KdnsService(self.house, lambda: read_text(self.corefile, {}), self.lines.append)
+        self.service = KdnsService(self.context, lambda: read_text(self.corefile, {}), self.lines.append)
         block, words = blocks_of(self.corefile, (*DIRECTIVE_ORDER, "tests.plugins.kubernetes.elsewhere"))[0]
         self.config: Config = parse(words["kubernetes"], block)
         self._client = _Client()
@@ -140,8 +140,8 @@ class World:
         self.service.stopService().addBoth(done.append)
         self.until(lambda: done)
         assert done == [None], done
-        self.house = replace(self.house, registry=Registry(), tallies=TallyBook())
-        self.service = KdnsService(self.house, lambda: read_text(self.corefile, {}), self.lines.append)
+        self.context = replace(self.context, registry=Registry(), tallies=TallyBook())
+        self.service = KdnsService(self.context, lambda: read_text(self.corefile, {}), self.lines.append)
 
     def stop(self) -> list[str]:
         """End all, and return what is left behind."""
@@ -197,7 +197,7 @@ class World:
     def in_table(self, question: Question) -> bool:
         """Whether the answer table would give the reply to a question of the test's client."""
         key = table_key(wire(question), CLIENT)
-        now = self.house.clock()
+        now = self.context.clock()
         return any(table.get(key, now) is not None for table in self._opened.tables)
 
     # Looking
@@ -218,7 +218,7 @@ class World:
 
     def _link(self, name: str) -> Any:
         assert self.service.configuration is not None
-        link = self.service.configuration.sites[0].linked(name)
+        link = self.service.configuration.builders[0].linked(name)
         assert link is not None
         return link
 
@@ -247,7 +247,7 @@ class World:
             for item in self.api.objects(watched.kind.value):
                 if watched.labels == IMPORTED and IMPORTED not in item["metadata"].get("labels", {}):
                     continue
-                index.apply(projector.project(watched.kind, msgspec.json.encode(item)), self.house.wall())
+                index.apply(projector.project(watched.kind, msgspec.json.encode(item)), self.context.wall())
         return index
 
     def applied(self) -> bool:

@@ -13,10 +13,10 @@ from kdns.core.answer import FOR_EVERYBODY, Answer, Scope
 from kdns.core.chain import Next, Reply, chain
 from kdns.core.request import Request
 from kdns.core.stamps import stand
+from kdns.plugin.seam import BlockBuilder, Keeper
 from kdns.plugins.loadbalance import directive
 from kdns.plugins.loadbalance.service import WeightFile
 from kdns.plugins.loadbalance.weights import BadWeights
-from kdns.plugins.seam import Keeper, Site
 from kdns.wire.constants import AXFR, NXDOMAIN, TXT
 from kdns.wire.names import from_text
 from kdns.wire.records import a_or_aaaa
@@ -46,89 +46,89 @@ class LinkTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.house = a_house(self.clock)
+        self.context = a_house(self.clock)
 
-    def ask(self, site: Site, answer: Reply, request: Request = REQUEST) -> Reply:
+    def ask(self, builder: BlockBuilder, answer: Reply, request: Request = REQUEST) -> Reply:
         """What the plugin makes of *answer*."""
-        return chain([*site.links, Fixed(answer)])(request)
+        return chain([*builder.links, Fixed(answer)])(request)
 
     def test_every_reply_is_shuffled(self) -> None:
         """Addresses come in another order each time, now or later."""
-        site = built(directive, ".:53 {\n loadbalance\n}\n", self.house)
+        builder = built(directive, ".:53 {\n loadbalance\n}\n", self.context)
         answer = Answer(answer=ADDRESSES)
-        seen = {now(self.ask(site, answer)).answer for _ in range(10)}
+        seen = {now(self.ask(builder, answer)).answer for _ in range(10)}
         self.assertTrue(len(seen) > 5)
-        later = self.ask(site, succeed(answer))
+        later = self.ask(builder, succeed(answer))
         assert isinstance(later, Deferred)
         self.assertEqual(sorted(self.successResultOf(later).answer), list(ADDRESSES))
 
     def test_what_is_left_alone(self) -> None:
         """Errors, transfers and silence."""
-        site = built(directive, ".:53 {\n loadbalance\n}\n", self.house)
+        builder = built(directive, ".:53 {\n loadbalance\n}\n", self.context)
         for answer, request in (
             (Answer(NXDOMAIN, answer=ADDRESSES), REQUEST),
             (Answer(answer=ADDRESSES), a_request("www.example.com", AXFR)),
             (Answer(answer=ADDRESSES, silent=True), REQUEST),
         ):
-            self.assertIs(self.ask(site, answer, request), answer)
+            self.assertIs(self.ask(builder, answer, request), answer)
 
     def test_preferred_networks(self) -> None:
         """``prefer`` decides who is first."""
-        site = built(directive, ".:53 {\n loadbalance {\n prefer 192.0.2.4/32\n}\n}\n", self.house)
+        builder = built(directive, ".:53 {\n loadbalance {\n prefer 192.0.2.4/32\n}\n}\n", self.context)
         for _ in range(5):
-            self.assertEqual(now(self.ask(site, Answer(answer=ADDRESSES))).answer[0], ADDRESSES[4])
+            self.assertEqual(now(self.ask(builder, Answer(answer=ADDRESSES))).answer[0], ADDRESSES[4])
 
 
 class WeightedTests(LinkTests):
     """``weighted``."""
 
-    def weighted(self, text: str, kept: Keeper | None = None) -> Site:
+    def weighted(self, text: str, kept: Keeper | None = None) -> BlockBuilder:
         """A block whose weight file says *text*."""
         self.path = os.path.abspath("weights")
         with open(self.path, "w") as file:
             file.write(text)
         corefile = f".:53 {{\n loadbalance weighted {self.path}\n}}\n"
-        site = built(directive, corefile, self.house, kept)
-        for resource in site.resources:
+        builder = built(directive, corefile, self.context, kept)
+        for resource in builder.resources:
             resource.start()
             self.addCleanup(resource.stop)
-        return site
+        return builder
 
     def test_weights_decide(self) -> None:
         """An answer with a weighted address holds for nobody else, since each query draws anew."""
-        site = self.weighted("www.example.com\n192.0.2.3 255\n")
+        builder = self.weighted("www.example.com\n192.0.2.3 255\n")
         for answer in (
-            Answer(answer=ADDRESSES, holds=FOR_EVERYBODY),
-            relayed(REQUEST, ADDRESSES, holds=FOR_EVERYBODY),
+            Answer(answer=ADDRESSES, validity=FOR_EVERYBODY),
+            relayed(REQUEST, ADDRESSES, validity=FOR_EVERYBODY),
         ):
-            drawn = [now(self.ask(site, answer)) for _ in range(40)]
+            drawn = [now(self.ask(builder, answer)) for _ in range(40)]
             self.assertTrue(sum(form.answer[0] == ADDRESSES[3] for form in drawn) > 30)
-            self.assertTrue(all(form.holds.scope is Scope.NOBODY and not form.turns for form in drawn))
+            self.assertTrue(all(form.validity.scope is Scope.NOBODY and not form.turns for form in drawn))
 
     def test_other_names_take_turns(self) -> None:
         """Names without weights are as with ``round_robin``, until the file changes."""
-        site = self.weighted("a.test\n192.0.2.3 255\n")
-        answer = now(self.ask(site, Answer(answer=ADDRESSES, holds=FOR_EVERYBODY)))
-        self.assertEqual((answer.holds.scope, len(answer.turns)), (Scope.EVERYBODY, 7))
-        self.assertTrue(stand(answer.holds.stamps))
+        builder = self.weighted("a.test\n192.0.2.3 255\n")
+        answer = now(self.ask(builder, Answer(answer=ADDRESSES, validity=FOR_EVERYBODY)))
+        self.assertEqual((answer.validity.scope, len(answer.turns)), (Scope.EVERYBODY, 7))
+        self.assertTrue(stand(answer.validity.stamps))
         with open(self.path, "w") as file:
             file.write("www.example.com\n192.0.2.3 255\n")
         self.clock.advance(30)
-        self.assertFalse(stand(answer.holds.stamps))
-        again = now(self.ask(site, Answer(answer=ADDRESSES, holds=FOR_EVERYBODY)))
-        self.assertEqual(again.holds.scope, Scope.NOBODY)
+        self.assertFalse(stand(answer.validity.stamps))
+        again = now(self.ask(builder, Answer(answer=ADDRESSES, validity=FOR_EVERYBODY)))
+        self.assertEqual(again.validity.scope, Scope.NOBODY)
 
     def test_other_types(self) -> None:
         """Only A, AAAA and SRV are weighted."""
-        site = self.weighted("www.example.com\n192.0.2.3 255\n")
+        builder = self.weighted("www.example.com\n192.0.2.3 255\n")
         request = a_request("www.example.com", TXT)
-        answer = now(self.ask(site, Answer(additional=ADDRESSES, holds=FOR_EVERYBODY), request))
+        answer = now(self.ask(builder, Answer(additional=ADDRESSES, validity=FOR_EVERYBODY), request))
         self.assertEqual(len(answer.turns), 7)
 
     def test_a_file_that_went_bad(self) -> None:
         """The weights known stay, and the operator is told; a file that did not change is not read."""
-        site = self.weighted("www.example.com\n192.0.2.3 255\n")
-        (file,) = site.resources
+        builder = self.weighted("www.example.com\n192.0.2.3 255\n")
+        (file,) = builder.resources
         assert isinstance(file, WeightFile)
         before = dict(file.weights)
         self.clock.advance(30)
@@ -148,6 +148,6 @@ class WeightedTests(LinkTests):
         kept = Keeper()
         first = self.weighted("", kept)
         second = built(
-            directive, f".:53 {{\n loadbalance weighted {self.path} {{\n prefer ::/0\n}}\n}}\n", self.house, kept
+            directive, f".:53 {{\n loadbalance weighted {self.path} {{\n prefer ::/0\n}}\n}}\n", self.context, kept
         )
         self.assertIs(first.resources[0], second.resources[0])

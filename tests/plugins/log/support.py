@@ -11,7 +11,7 @@ from kdns.core.failure import ResolutionFailed
 from kdns.core.observe import Exchange
 from kdns.core.reply import render_reply
 from kdns.core.request import Request
-from kdns.plugins.seam import House
+from kdns.plugin.seam import ServerContext
 from kdns.wire.names import from_text
 from kdns.wire.records import Record, soa
 from tests.support import a_house
@@ -26,8 +26,8 @@ class Lines(list[str]):
         self.append(line)
 
 
-def a_house_with(output: Lines, clock: Clock | None = None, **settings: Any) -> House:
-    """A house whose lines are kept."""
+def a_house_with(output: Lines, clock: Clock | None = None, **settings: Any) -> ServerContext:
+    """A context whose lines are kept."""
     return a_house(clock or Clock(), output=output, **settings)
 
 

@@ -16,9 +16,9 @@ from kdns.core.answer import NO_REPLY, Answer
 from kdns.core.failure import ResolutionFailed
 from kdns.core.observe import Exchange
 from kdns.core.request import Metadata, Request, Transport
+from kdns.plugin.seam import BlockBuilder
 from kdns.plugins.log import directive
 from kdns.plugins.log.lines import seconds_text
-from kdns.plugins.seam import Site
 from kdns.wire.constants import (
     AA,
     AD,
@@ -58,11 +58,11 @@ class LineTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.lines = Lines()
-        self.house = a_house_with(self.lines)
+        self.context = a_house_with(self.lines)
 
     def line(self, template: str, exchange: Exchange) -> str:
         """The one line in a format of its own, without its level."""
-        (observer,) = built(directive, f'. {{\n log . "{template}"\n}}', self.house).observers
+        (observer,) = built(directive, f'. {{\n log . "{template}"\n}}', self.context).observers
         observer.finished(exchange)
         (line,) = self.lines
         self.lines.clear()
@@ -163,12 +163,12 @@ class JsonTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.lines = Lines()
-        self.house = a_house_with(self.lines)
+        self.context = a_house_with(self.lines)
 
     def line(self, words: str, exchange: Exchange, options: str = "format json", **settings: Any) -> str:
         """The one line of a directive; a repetition for the same client has the same."""
-        house = a_house_with(self.lines, **settings)
-        (observer,) = built(directive, f". {{\n log {words} {{\n {options}\n }}\n}}", house).observers
+        context = a_house_with(self.lines, **settings)
+        (observer,) = built(directive, f". {{\n log {words} {{\n {options}\n }}\n}}", context).observers
         observer.finished(exchange)
         each = observer.repeat(exchange).each
         assert each is not None
@@ -223,8 +223,8 @@ class JsonTests(SynchronousTestCase):
     def test_time_of_each(self) -> None:
         """Each reply has the time at which it was sent."""
         clock = Clock()
-        house = a_house_with(self.lines, clock)
-        (observer,) = built(directive, ". {\n log {\n format json\n }\n}", house).observers
+        context = a_house_with(self.lines, clock)
+        (observer,) = built(directive, ". {\n log {\n format json\n }\n}", context).observers
         each = observer.repeat(exchange_of(a_request("a.test."), Answer())).each
         assert each is not None
         for seconds in (0.25, 0.125):
@@ -363,10 +363,10 @@ class GoldenTests(SynchronousTestCase):
                 corefile = re.sub(r"(?s)kubernetes .*?\n    \}\n", "\n", corefile)
                 corefile = re.sub(r"errors|metadata|forward .*", "", corefile).replace("{{PORT}}", "53")
                 ((block, words),) = blocks_of(corefile, ("log",))
-                site = Site(a_house_with(lines), block, 0)
-                directive.build(directive.parse(words["log"], block), site)
+                builder = BlockBuilder(a_house_with(lines), block, 0)
+                directive.build(directive.parse(words["log"], block), builder)
                 for exchange in exchanges:
-                    site.observers[0].finished(exchange)
+                    builder.observers[0].finished(exchange)
                 wanted = [line.replace("{{UPSTREAM}}", UPSTREAM) for line in case["lines"][name]]
                 wanted = [
                     line.replace("PORT", "40212").replace(" ID ", " 4711 ").replace("DURATION", "0.000114375s")

@@ -14,8 +14,8 @@ from kdns.core.answer import NO_REPLY, Answer
 from kdns.core.failure import Refused, ResolutionFailed
 from kdns.core.observe import Exchange
 from kdns.core.reply import render_reply
+from kdns.plugin.seam import BlockBuilder
 from kdns.plugins.log import directive
-from kdns.plugins.seam import Site
 from kdns.wire.constants import FORMERR, IN, NOERROR, NXDOMAIN, REFUSED, SERVFAIL
 from kdns.wire.names import from_text
 from kdns.wire.records import Record, a_or_aaaa
@@ -38,11 +38,11 @@ class RuleTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.lines = Lines()
-        self.house = a_house_with(self.lines)
+        self.context = a_house_with(self.lines)
 
     def count(self, corefile: str, exchange: Exchange) -> int:
         """How many lines there are, and that a repetition has as many."""
-        (observer,) = built(directive, corefile, self.house).observers
+        (observer,) = built(directive, corefile, self.context).observers
         observer.finished(exchange)
         found = len(self.lines)
         self.lines.clear()
@@ -93,17 +93,17 @@ class LogCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.lines = Lines()
-        self.house = a_house_with(self.lines, self.clock)
+        self.context = a_house_with(self.lines, self.clock)
 
-    def site(self, options: str, words: str = "") -> Site:
+    def site(self, options: str, words: str = "") -> BlockBuilder:
         """The block; names are all that lines say."""
         text = words or '. "{name}"'
-        return built(directive, f". {{\n log {text} {{\n {options}\n }}\n}}", self.house)
+        return built(directive, f". {{\n log {text} {{\n {options}\n }}\n}}", self.context)
 
     def held(self, reason: str) -> float:
         """The metric."""
         return (
-            self.house.registry.counter("kdns_log_held_lines_total", "", ["plugin", "reason"])
+            self.context.registry.counter("kdns_log_held_lines_total", "", ["plugin", "reason"])
             .counter("log", reason)
             .value
         )
@@ -206,7 +206,7 @@ class ChoiceTests(LogCase):
             ("log cluster.local {\n class error\n}\n log", True),
             ("log svc.cluster.local {\n class error\n}\n log", False),
         ]:
-            observer: Any = built(directive, f". {{\n{text}\n}}", self.house).observers[0]
+            observer: Any = built(directive, f". {{\n{text}\n}}", self.context).observers[0]
             self.assertEqual(observer.alike_below(zone), wanted, text)
             if wanted:
                 for name in ("x.cluster.local.", "x.svc.cluster.local."):
@@ -276,33 +276,33 @@ class SampleTests(LogCase):
 class BudgetTests(LogCase):
     """Lines a second."""
 
-    def finish(self, site: Site, count: int, rcode: int = NOERROR) -> int:
+    def finish(self, builder: BlockBuilder, count: int, rcode: int = NOERROR) -> int:
         """How many of *count* exchanges have a line."""
         before = len(self.lines)
         for _ in range(count):
-            site.observers[0].finished(reply(rcode))
+            builder.observers[0].finished(reply(rcode))
         return len(self.lines) - before
 
     def test_errors_have_a_part_of_their_own(self) -> None:
         """A tenth is for errors; they may take all."""
-        site = self.site("budget 100")
-        self.assertEqual(self.finish(site, 200), 90)
-        self.assertEqual(self.finish(site, 200, SERVFAIL), 10)
+        builder = self.site("budget 100")
+        self.assertEqual(self.finish(builder, 200), 90)
+        self.assertEqual(self.finish(builder, 200, SERVFAIL), 10)
         self.clock.advance(1)
-        self.assertEqual(self.finish(site, 200, SERVFAIL), 100)
+        self.assertEqual(self.finish(builder, 200, SERVFAIL), 100)
         self.assertEqual(self.held("budget"), 110 + 190 + 100)
         self.clock.advance(1)
 
     def test_says_what_was_held_back(self) -> None:
         """One line at the end of the second, and none when nothing was."""
-        site = self.site("budget 10")
+        builder = self.site("budget 10")
         with capturedLogs() as events:
-            self.finish(site, 20)
-            self.finish(site, 3, SERVFAIL)
+            self.finish(builder, 20)
+            self.finish(builder, 3, SERVFAIL)
             self.clock.advance(1)
-            self.finish(site, 20)
+            self.finish(builder, 20)
             self.clock.advance(1)
-            self.finish(site, 5)
+            self.finish(builder, 5)
             self.clock.advance(1)
         said = [(event["log_level"], formatEvent(event)) for event in events]
         self.assertEqual(
@@ -316,14 +316,14 @@ class BudgetTests(LogCase):
 
     def test_end(self) -> None:
         """The end of a configuration says what is due, and leaves no timer; what is answered after it has its line."""
-        site = self.site("budget 1")
-        self.finish(site, 5)
+        builder = self.site("budget 1")
+        self.finish(builder, 5)
         with capturedLogs() as events:
-            for resource in site.resources:
+            for resource in builder.resources:
                 resource.stop()
         self.assertEqual(len(events), 1)
         self.assertEqual(self.clock.getDelayedCalls(), [])
-        self.assertEqual(self.finish(site, 5), 5)
+        self.assertEqual(self.finish(builder, 5), 5)
         for resource in self.site("budget 1").resources:
             resource.stop()
 
@@ -345,8 +345,8 @@ class SumTests(LogCase):
     def test_sum(self, replies: list[tuple[int, bool, float, bool]], n: int, lines: int, seconds: list[int]) -> None:
         """Lines, sampled and held back are together what was asked; sampling takes away no error and nothing slow."""
         self.setUp()
-        site = self.site(f"sample {n}\n budget {lines}")
-        (observer,) = site.observers
+        builder = self.site(f"sample {n}\n budget {lines}")
+        (observer,) = builder.observers
         kept = 0
         for number, (rcode, failed, took, again) in enumerate(replies * 5):
             exchange = reply(rcode, seconds=took)
@@ -367,7 +367,7 @@ class SumTests(LogCase):
                 self.clock.advance(1)
         self.assertEqual(len(self.lines) + self.held("sample") + self.held("budget"), 5 * len(replies))
         self.assertTrue(kept <= len(self.lines) + self.held("budget"))
-        for resource in site.resources:
+        for resource in builder.resources:
             resource.stop()
 
     @given(st.lists(st.sampled_from(RCODES), max_size=50))

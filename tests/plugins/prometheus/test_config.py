@@ -12,10 +12,10 @@ from kdns.core.metrics import Registry
 from kdns.core.observe import Exchange
 from kdns.corefile.errors import SetupError
 from kdns.corefile.values import ListenAddress
+from kdns.plugin.seam import BlockBuilder, Keeper, Resource
 from kdns.plugins.prometheus import Config, directive
 from kdns.plugins.prometheus.config import EnabledPlugins, labels_of
 from kdns.plugins.prometheus.families import enabled_plugins
-from kdns.plugins.seam import Keeper, Resource, Site
 from kdns.testing.memory import MemoryReactor
 from tests.plugins.web import Client, memory_house
 from tests.support import a_request, blocks_of, built, parsed
@@ -68,15 +68,15 @@ class PageTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.reactor = MemoryReactor(["127.0.0.1"])
-        self.house = memory_house(self.reactor)
+        self.context = memory_house(self.reactor)
         self.client = Client(self.reactor)
 
-    def start(self, corefile: str, kept: Keeper | None = None) -> Site:
+    def start(self, corefile: str, kept: Keeper | None = None) -> BlockBuilder:
         """A block, built and started."""
-        site = built(directive, corefile, self.house, kept)
-        for resource in site.resources:
+        builder = built(directive, corefile, self.context, kept)
+        for resource in builder.resources:
             resource.start()
-        return site
+        return builder
 
     def stop(self, resources: list[Resource]) -> None:
         """The end."""
@@ -86,9 +86,9 @@ class PageTests(SynchronousTestCase):
 
     def test_scrape(self) -> None:
         """The page shows what was counted, the process and the plugins of the block; nothing is left behind at the end."""
-        site = self.start(". {\n prometheus :9153\n whoami\n}")
+        builder = self.start(". {\n prometheus :9153\n whoami\n}")
         request = a_request("a.test.")
-        site.observers[0].finished(Exchange(request, Answer(source="whoami"), b"", ".", "", 0.001))
+        builder.observers[0].finished(Exchange(request, Answer(source="whoami"), b"", ".", "", 0.001))
         answered = self.client.get(9153, "/metrics")
         self.assertEqual(answered.status, 200)
         self.assertEqual(answered.headers["content-type"], "text/plain; version=0.0.4; charset=utf-8")
@@ -103,7 +103,7 @@ class PageTests(SynchronousTestCase):
         self.assertTrue(any(line.startswith("process_resident_memory_bytes ") for line in lines))
         self.assertTrue(answered.body.endswith(b"\n"))
         self.assertEqual(self.client.get(9153, "/").status, 404)
-        self.stop(site.resources)
+        self.stop(builder.resources)
         self.assertEqual(self.reactor.leftovers(), [])
 
     def test_blocks_share(self) -> None:
@@ -126,7 +126,7 @@ class PageTests(SynchronousTestCase):
         kept = Keeper()
         old = self.start(". {\n prometheus :9153\n whoami\n}", kept)
         old.observers[0].finished(Exchange(a_request("a.test."), Answer(), b"", ".", "", 0.001))
-        new = built(directive, "test {\n prometheus :9153\n}", self.house, Keeper(kept.taken))
+        new = built(directive, "test {\n prometheus :9153\n}", self.context, Keeper(kept.taken))
         fresh = [resource for resource in new.resources if resource not in old.resources]
         self.assertEqual(len(fresh), 1)
         for resource in fresh:
@@ -149,7 +149,7 @@ class EnabledTests(SynchronousTestCase):
         """What a block of these directives shows."""
         names = ("prometheus", "errors", "cache", "forward", "health", "bind", "reload", "log")
         ((block, _),) = blocks_of(corefile, names)
-        return labels_of(Site(memory_house(MemoryReactor()), block, 0, binds=binds, view=view))
+        return labels_of(BlockBuilder(memory_house(MemoryReactor()), block, 0, binds=binds, view=view))
 
     def test_labels(self) -> None:
         """Plugins in the order of the chain, those that only configure left out, under the first key."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.core.metrics import Family, Registry
-from kdns.plugins.budget import held_lines
+from kdns.plugin.line_budget import held_lines
 from kdns.plugins.health import HealthMetrics
 from kdns.plugins.prometheus.families import DnsFamilies, declare, enabled_plugins
 from kdns.server.output import LineWriter

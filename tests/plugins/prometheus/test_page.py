@@ -9,10 +9,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.plugins.http import Response
+from kdns.plugin.http import Response
+from kdns.plugin.seam import ServerContext
 from kdns.plugins.prometheus.page import AT_ONCE, FRESH, SLICE, MetricsPage
 from kdns.plugins.prometheus.process import ProcessMetrics
-from kdns.plugins.seam import House
 from kdns.testing.memory import MemoryReactor
 
 
@@ -45,27 +45,27 @@ def finished(page: Response | Deferred[Response]) -> Response:
 class PageTests(SynchronousTestCase):
     """How the page is made."""
 
-    def page(self, house: House) -> MetricsPage:
+    def page(self, context: ServerContext) -> MetricsPage:
         """A page with nothing of the process."""
-        page = MetricsPage(house, NoProcess(Path("/nonexistent")))
+        page = MetricsPage(context, NoProcess(Path("/nonexistent")))
         self.addCleanup(page.stop)
         return page
 
     def test_short_page(self) -> None:
         """A short page is there at once: every metric, each line ended."""
         clock = Clock()
-        house = House(clock, clock=clock.seconds)
-        body = finished(self.page(house)()).body.decode()
-        self.assertEqual(body, "".join(f"{line}\n" for line in [*house.registry.lines(), "process_x 1"]))
+        context = ServerContext(clock, clock=clock.seconds)
+        body = finished(self.page(context)()).body.decode()
+        self.assertEqual(body, "".join(f"{line}\n" for line in [*context.registry.lines(), "process_x 1"]))
         self.assertIn("coredns_panics_total 0\n", body)
 
     def test_given_again(self) -> None:
         """For a second everybody gets the same page; then a new one."""
         clock = Clock()
-        house = House(clock, clock=clock.seconds)
-        page = self.page(house)
+        context = ServerContext(clock, clock=clock.seconds)
+        page = self.page(context)
         first = finished(page())
-        panics = house.registry.counter("coredns_panics_total", "").counter()
+        panics = context.registry.counter("coredns_panics_total", "").counter()
         panics.inc()
         clock.advance(FRESH - 0.1)
         self.assertIs(page(), first)
@@ -75,28 +75,28 @@ class PageTests(SynchronousTestCase):
     def test_tallies(self) -> None:
         """What the answer table counted is on the page."""
         clock = Clock()
-        house = House(clock, clock=clock.seconds)
-        panics = house.registry.counter("coredns_panics_total", "").counter()
+        context = ServerContext(clock, clock=clock.seconds)
+        panics = context.registry.counter("coredns_panics_total", "").counter()
         for number in range(500):
-            tally = house.tallies.tally((panics,) * (number % 400 + 1))
+            tally = context.tallies.tally((panics,) * (number % 400 + 1))
             tally.hits = 1
-            house.tallies.touched.append(tally)
-        body = finished(self.page(house)()).body
+            context.tallies.touched.append(tally)
+        body = finished(self.page(context)()).body
         self.assertIn(f"coredns_panics_total {sum(range(1, 401))}\n".encode(), body)
-        self.assertEqual(house.tallies.touched, [])
+        self.assertEqual(context.tallies.touched, [])
 
-    def long_page(self) -> tuple[MemoryReactor, House, MetricsPage]:
+    def long_page(self) -> tuple[MemoryReactor, ServerContext, MetricsPage]:
         """A page of many lines, on a clock that says that a batch takes a third of a slice."""
         reactor = MemoryReactor()
-        house = House(reactor, clock=Ticking(SLICE / 3))
-        family = house.registry.counter("kdns_many_total", "Many.", ["number"])
+        context = ServerContext(reactor, clock=Ticking(SLICE / 3))
+        family = context.registry.counter("kdns_many_total", "Many.", ["number"])
         for number in range(20 * AT_ONCE):
             family.counter(str(number))
-        return reactor, house, self.page(house)
+        return reactor, context, self.page(context)
 
     def test_slices(self) -> None:
         """A long page takes several turns of the reactor, and all who asked meanwhile get it."""
-        reactor, house, page = self.long_page()
+        reactor, context, page = self.long_page()
         waiting = [page(), page()]
         turns = 0
         while reactor.turn():
@@ -108,7 +108,7 @@ class PageTests(SynchronousTestCase):
             bodies.append(self.successResultOf(each).body)
         self.assertEqual(bodies[0], bodies[1])
         lines = bodies[0].decode().splitlines()
-        self.assertEqual(lines, [*house.registry.lines(), "process_x 1"])
+        self.assertEqual(lines, [*context.registry.lines(), "process_x 1"])
 
     def test_asker_that_went(self) -> None:
         """Who does not want it any more does not disturb the others, and no second page is begun."""
@@ -136,8 +136,8 @@ class PageTests(SynchronousTestCase):
 
     def test_broken_metric(self) -> None:
         """A gauge that cannot be read fails the page, and the next one is tried anew."""
-        reactor, house, page = self.long_page()
-        broken = house.registry.gauge("zzz", "Broken.").gauge(read=lambda: 1 / 0)
+        reactor, context, page = self.long_page()
+        broken = context.registry.gauge("zzz", "Broken.").gauge(read=lambda: 1 / 0)
         waiting = page()
         assert isinstance(waiting, Deferred)
         reactor.settle()

@@ -126,8 +126,8 @@ class PageTests(FileTestCase):
     def start(self) -> None:
         """The page of a Corefile that names the settings."""
         corefile = f". {{\n prometheus :9153 {{\n  tls {self.path}\n }}\n}}"
-        site = built(directive, corefile, memory_house(self.reactor))
-        for resource in site.resources:
+        builder = built(directive, corefile, memory_house(self.reactor))
+        for resource in builder.resources:
             resource.start()
             self.addCleanup(resource.stop)
 

@@ -1,0 +1,1 @@
+"""The seam between plugins and the server, and what stands behind it."""

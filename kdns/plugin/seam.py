@@ -1,0 +1,253 @@
+# -*- test-case-name: tests.plugin.test_seam -*-
+"""
+The seam between a plugin and the server: what a directive of the Corefile becomes, and what it may use.
+
+A plugin is a :class:`Directive`: it parses its tokens into one frozen value (no sockets, no timers, nothing of the world), and later
+builds itself from that value on a :class:`BlockBuilder`, the server block under construction. What it contributes there is a link of the
+chain, an observer, something to start and stop (:class:`Resource`), a say in readiness, or metadata.
+
+All directives of a Corefile are parsed before any is built, and all are built before anything starts. So a bad configuration changes
+nothing, and :meth:`BlockBuilder.keep` can hand a new configuration the very watch or cache that the old one ran, when nothing about it
+changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from random import Random, SystemRandom
+from time import monotonic, time
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from kdns.core.chain import Plugin
+from kdns.core.deferred_free import DeferredFree
+from kdns.core.metrics import Registry
+from kdns.core.observe import Observer
+from kdns.core.request import Request
+from kdns.core.tally import TallyBook
+
+if TYPE_CHECKING:
+    from kdns.corefile.dispenser import Dispenser
+    from kdns.corefile.keys import ServerKey
+
+
+class Resource:
+    """
+    Something that a plugin runs beside its answers: a watch, a health check, an HTTP page. Override what is needed.
+
+    A resource belongs to the service, not to the plugin: the service starts it once, and stops it when no configuration uses it any more.
+    """
+
+    def start(self) -> Deferred[None] | None:
+        """Begin. Sockets for DNS are opened when the Deferreds of all resources have fired; a failure fails the configuration."""
+
+    def leave(self) -> Deferred[None] | None:
+        """The process is about to end and still answers; the Deferred holds up the end (``lameduck``)."""
+
+    def stop(self) -> Deferred[None] | None:
+        """End; what was in flight is cancelled, and nothing is left behind when the Deferred fires."""
+
+
+class Unavailable(Exception):
+    """
+    Something of the machine that a configuration wants is not to be had, mostly a port. The text is for the operator; nobody made a
+    mistake that a traceback could show.
+    """
+
+
+def _machine_addresses() -> Sequence[str]:
+    from kdns.plugin.interfaces import machine_addresses  # bind needs this module
+
+    return machine_addresses()
+
+
+Output = Callable[[str], None]
+"""Takes one line for the operator, without its line end."""
+
+
+def log_fatal(text: str) -> None:
+    """What ``ServerContext.fatal`` does where nobody ends the process: an embedding program lives on."""
+    Logger(namespace="kdns").critical("{text}", text=text)
+
+
+@dataclass(slots=True)
+class ServerContext:
+    """What all blocks and all configurations of one service share."""
+
+    reactor: Any
+    """Twisted's reactor, or one of :mod:`kdns.testing`; its type depends on which interfaces a plugin needs."""
+
+    clock: Callable[[], float] = monotonic
+    """Seconds of a clock that never goes back: ages, deadlines."""
+
+    wall: Callable[[], float] = time
+    """Seconds since 1970: serials, dates."""
+
+    random: Random = field(default_factory=SystemRandom)
+    registry: Registry = field(default_factory=Registry)
+    tallies: TallyBook = field(default_factory=TallyBook)
+    deferred_free: DeferredFree = field(default_factory=DeferredFree)
+    """Takes large tables that are not used any more; the service lets go of them."""
+
+    output: Output = print
+    """Where query log lines go; everything else is logged through :class:`twisted.logger.Logger`."""
+
+    log_format: str = "text"
+    """How the process prints lines: ``text`` or ``json``."""
+
+    environ: Mapping[str, str] = field(default_factory=dict)
+    own_addresses: Callable[[], Sequence[str]] = _machine_addresses
+    """The machine's addresses without those of the loopback, asked for at the start of a configuration."""
+
+    kernel_sockets: bool = True
+    """Whether *reactor* watches this machine's descriptors; one whose network is in memory does not."""
+
+    dns_port: int = 53
+    fatal: Callable[[str], None] = log_fatal
+    """Ends the process with status 1 after printing the text, which begins with ``plugin/NAME: ``, behind ``[FATAL] ``."""
+
+    check_reload: Callable[[], None] = lambda: None
+    """Looks whether the Corefile changed; the service sets it."""
+
+    sample: Callable[[bytes, bytes, str, int], None] | None = None
+    """
+    Told of some finished replies: query octets behind the identifier, reply octets behind the identifier, the client's address, and how
+    many queries it stands for.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A server block as a directive sees it while it parses."""
+
+    keys: tuple[ServerKey, ...]
+    directives: frozenset[str]
+    """Names of all directives in the block."""
+
+    root: str = ""
+    """Base of relative paths (``root``); empty means the working directory."""
+
+    fingerprint: str = ""
+    """Equal for blocks whose keys say the same, and those directives that have a say in answers; empty when it is not known."""
+
+    @property
+    def zones(self) -> tuple[bytes, ...]:
+        """The zones of all keys, what a plugin without zones of its own is for."""
+        return tuple(dict.fromkeys(key.zone for key in self.keys))
+
+
+class Keeper:
+    """Resources by key, carried over from one configuration to the next."""
+
+    def __init__(self, running: Mapping[Hashable, tuple[Hashable, Resource]] | None = None) -> None:
+        self._running = dict(running or {})
+        self.taken: dict[Hashable, tuple[Hashable, Resource]] = {}
+
+    def take(self, key: Hashable, config: Hashable, make: Callable[[], Resource]) -> Resource:
+        """See :meth:`BlockBuilder.keep`."""
+        for known in (self.taken, self._running):
+            if key in known and known[key][0] == config:
+                self.taken[key] = known[key]
+                return known[key][1]
+        resource = make()
+        self.taken[key] = (config, resource)
+        return resource
+
+
+ResourceT = TypeVar("ResourceT", bound=Resource)
+
+MetadataSource = Callable[[Request], bool | None]
+"""Puts its values into ``request.metadata`` before the chain is asked; true when they tell things of this very client."""
+
+Readiness = Callable[[], bool]
+
+
+@dataclass(slots=True)
+class BlockBuilder:
+    """A server block under construction."""
+
+    context: ServerContext
+    block: Block
+    number: int
+    """The block's place in the Corefile, from 0."""
+
+    links: list[Plugin] = field(default_factory=list)
+    observers: list[Observer] = field(default_factory=list)
+    resources: list[Resource] = field(default_factory=list)
+    metadata_sources: list[MetadataSource] = field(default_factory=list)
+    readiness: list[tuple[str, Readiness, Callable[[], str]]] = field(default_factory=list)
+    binds: tuple[str, ...] = ()
+    """Addresses to listen on; empty means all (``bind``)."""
+
+    collect_metadata: tuple[bytes, ...] | None = None
+    """Zones for which metadata is collected; None means none (``metadata``)."""
+
+    any_class: bool = False
+    """Whether the block's listener takes classes other than IN."""
+
+    view: str = ""
+    filters: list[Callable[[Request], bool]] = field(default_factory=list)
+    """All must let a request pass for the block to take it (``view``)."""
+
+    debug: bool = False
+    kept: Keeper = field(default_factory=Keeper)
+
+    def link(self, plugin: Plugin) -> None:
+        """Add a link behind those that are there."""
+        self.links.append(plugin)
+
+    def observe(self, observer: Observer) -> None:
+        """Tell *observer* of every finished reply of this block."""
+        self.observers.append(observer)
+
+    def run(self, resource: ResourceT) -> ResourceT:
+        """Start *resource* with this configuration and stop it with it."""
+        self.resources.append(resource)
+        return resource
+
+    def keep(self, key: Hashable, config: Hashable, make: Callable[[], ResourceT]) -> ResourceT:
+        """
+        Run the resource of *key*: the one that runs already when it was made from an equal *config*, else a new one.
+
+        Blocks that ask for the same key and config share one.
+        """
+        resource = cast("ResourceT", self.kept.take(key, config, make))
+        if resource not in self.resources:
+            self.resources.append(resource)
+        return resource
+
+    def ready_when(self, name: str, check: Readiness, why: Callable[[], str] = lambda: "") -> None:
+        """Take part in ``/ready``: *check* tells whether the plugin is, and *why* what it still waits for."""
+        self.readiness.append((name, check, why))
+
+    def metadata_from(self, source: MetadataSource) -> None:
+        """Ask *source* for values when the block collects metadata."""
+        self.metadata_sources.append(source)
+
+    def own_addresses(self) -> tuple[bytes, ...]:
+        """The addresses that clients reach this block at, packed: those it is bound to, else all of the machine."""
+        return tuple(ip_address(text).packed for text in self.binds or self.context.own_addresses())
+
+    def linked(self, name: str) -> Plugin | None:
+        """The plugin of that name that stands in the chain already, built before the one that asks."""
+        return next((plugin for plugin in self.links if plugin.name == name), None)
+
+
+class Directive(Protocol):
+    """A directive of the Corefile; each plugin module has one as ``directive``."""
+
+    name: str
+
+    def parse(self, tokens: Dispenser, block: Block) -> Any:
+        """
+        Turn all uses of the directive in one block into one frozen, hashable value with every default filled in.
+
+        :raises kdns.corefile.errors.CorefileError: the tokens are not what is wanted; made by the dispenser's methods.
+        """
+
+    def build(self, config: Any, builder: BlockBuilder) -> None:
+        """Contribute to the block. It must not start anything: that is :meth:`Resource.start`'s business."""

@@ -1,0 +1,101 @@
+# -*- test-case-name: tests.server.test_log_format -*-
+"""
+How lines for the operator look: as CoreDNS prints them, or as JSON. A core module: what is said, and when, is decided elsewhere.
+
+The lines of the query log are made in :mod:`kdns.plugins.log.lines`, because they must cost next to nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from kdns.core.dates import Dates
+from kdns.corefile.errors import CorefileError, Place
+
+FORMATS = ("text", "json")
+
+_OWN = frozenset({"time", "level", "plugin", "logger", "msg", "traceback"})
+"""Fields that no detail takes the place of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One thing that is said to the operator."""
+
+    text: str
+    level: str = "INFO"
+    """DEBUG, INFO, WARNING, ERROR or FATAL."""
+
+    plugin: str = ""
+    """Who says it, when that is a plugin."""
+
+    logger: str = ""
+    """Who says it, when that is a library."""
+
+    details: Mapping[str, object] = field(default_factory=dict)
+    """Values that the text was made from; only JSON shows them by themselves."""
+
+    traceback: str = ""
+    bare: bool = False
+    """Whether text shows no level, as in the lines of a start."""
+
+
+Style = Callable[[Said], str]
+"""Makes the line, without its end; in text a traceback makes it several."""
+
+
+def as_text(said: Said) -> str:
+    """``[LEVEL] plugin/NAME: text``."""
+    who = f"plugin/{said.plugin}: " if said.plugin else f"{said.logger}: " if said.logger else ""
+    level = "" if said.bare else f"[{said.level}] "
+    line = f"{level}{who}{said.text}"
+    return f"{line}\n{said.traceback}" if said.traceback else line
+
+
+class AsJson:
+    """
+    One object on one line: ``time``, ``level``, ``plugin`` or ``logger``, ``msg``, the details, and ``traceback``.
+
+    :param wall: seconds since 1970.
+    """
+
+    def __init__(self, wall: Callable[[], float]) -> None:
+        self._wall = wall
+        self._dates = Dates()
+
+    def __call__(self, said: Said) -> str:
+        """See :data:`Style`."""
+        shown: dict[str, object] = {"time": self._dates.text(self._wall()), "level": said.level.lower()}
+        if said.plugin:
+            shown["plugin"] = said.plugin
+        elif said.logger:
+            shown["logger"] = said.logger
+        shown["msg"] = said.text
+        for name, value in said.details.items():
+            if name not in _OWN:
+                shown.update(_detail(name, value))
+        if said.traceback:
+            shown["traceback"] = said.traceback
+        line = json.dumps(shown, ensure_ascii=False, separators=(",", ":"))
+        # What cannot be encoded came from outside, and is shown as what it is: escaped.
+        return line if line.isascii() else line.encode("utf-8", errors="replace").decode()
+
+
+def _detail(name: str, value: object) -> dict[str, object]:
+    """Plain values as they are, a place as file and line, an error as its text with its place; other objects are not for machines."""
+    if value is None or isinstance(value, (bool, int, str)):
+        return {name: value}
+    if isinstance(value, float):
+        return {name: value if abs(value) < float("inf") else None}
+    if isinstance(value, Place):
+        return {"file": value.file, "line": value.line}
+    if isinstance(value, CorefileError):
+        return {name: str(value), **_detail("place", value.place)} if value.place else {name: str(value)}
+    return {name: str(value)} if isinstance(value, BaseException) else {}
+
+
+def style_of(name: str, wall: Callable[[], float]) -> Style:
+    """The style of a format's name, one of :data:`FORMATS`."""
+    return AsJson(wall) if name == "json" else as_text

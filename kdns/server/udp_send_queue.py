@@ -1,0 +1,124 @@
+# -*- test-case-name: tests.server.test_udp_send_queue -*-
+"""
+Replies over UDP that come later than the query's own turn, on Linux: those of one turn leave in one system call.
+
+An upstream's replies come in handfuls, and to make the address and the packet information of each client anew, through Python's socket,
+takes longer than the kernel takes to send. So the octets that came with the query are laid into fixed memory, and sent from there.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from kdns.core.metrics import Counter
+from kdns.server.msghdr import BYTES_HEAD, CONTROL, HEAD, IOVEC, MSGHDR, NAME, address_of
+
+MOST = 64
+"""Replies a system call."""
+
+
+def send_all(sendmmsg: Callable[..., int], fd: int, vector: int, first: int, end: int) -> int:
+    """
+    Send the messages of a vector from *first* to before *end*.
+
+    :return: how many of them the kernel refused.
+    """
+    refused = 0
+    while first < end:
+        sent = sendmmsg(fd, vector + first * HEAD, end - first, socket.MSG_DONTWAIT)
+        if sent > 0:
+            first += sent
+        elif ctypes.get_errno() != errno.EINTR:
+            # The kernel refuses the first of them (no route, no buffer left): that one is lost, the others go on.
+            refused += 1
+            first += 1
+    return refused
+
+
+class LateReplies:
+    """
+    What is to leave a socket in this turn.
+
+    :param name_octets: of the address of a client.
+    :param wildcard: whether packet information comes with each query.
+    :param lost: counts what the kernel refuses.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        sock: socket.socket,
+        sendmmsg: Callable[..., int],
+        name_octets: int,
+        wildcard: bool,
+        lost: Counter,
+    ) -> None:
+        self._reactor = reactor
+        self._socket = sock
+        self._sendmmsg = sendmmsg
+        self._lost = lost
+        self._call: Any = None
+        self._replies: list[bytes] = []
+        """They are sent from where they lie, so they must stay there."""
+
+        self._names = bytearray(MOST * NAME)
+        self._control = bytearray(MOST * CONTROL)
+        self._iov = bytearray(MOST * IOVEC)
+        self._heads = bytearray(MOST * HEAD)
+        names, control, iov = address_of(self._names), address_of(self._control), address_of(self._iov)
+        for i in range(MOST):
+            ancillary = control + i * CONTROL if wildcard else 0
+            MSGHDR.pack_into(
+                self._heads, i * HEAD, names + i * NAME, name_octets, iov + i * IOVEC, 1, ancillary, 0, 0, 0
+            )
+        self._v6 = sock.family == socket.AF_INET6
+        self._vector = address_of(self._heads)
+        self._quads = memoryview(self._heads).cast("Q")
+        self._pointers = memoryview(self._iov).cast("Q")
+        self._words = memoryview(self._control).cast("I")
+
+    def add(self, reply: bytes, name: bytes, control: bytes) -> None:
+        """
+        Send a reply before the next turn begins.
+
+        :param name: the client's address as the kernel gave it.
+        :param control: the packet information that came with the query; empty when none did.
+        """
+        i = len(self._replies)
+        if i == MOST:
+            self._send()
+            i = 0
+        self._replies.append(reply)
+        self._names[i * NAME : i * NAME + len(name)] = name
+        self._pointers[i * 2] = id(reply) + BYTES_HEAD
+        self._pointers[i * 2 + 1] = len(reply)
+        if control:
+            self._control[i * CONTROL : i * CONTROL + len(control)] = control
+            self._quads[i * 8 + 5] = len(control)
+            # The interface is left to the routing table, except for link-local addresses, which mean nothing without it.
+            if not self._v6:
+                self._words[i * 16 + 4] = 0
+            elif self._words[i * 16 + 4] & 0xC0FF != 0x80FE:
+                self._words[i * 16 + 8] = 0
+        if self._call is None:
+            self._call = self._reactor.callLater(0, self._due)
+
+    def flush(self) -> None:
+        """Send them now; whoever closes the socket asks for it before."""
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+        self._send()
+
+    def _due(self) -> None:
+        self._call = None
+        self._send()
+
+    def _send(self) -> None:
+        replies, self._replies = self._replies, []
+        if replies and self._socket.fileno() >= 0:
+            self._lost.value += send_all(self._sendmmsg, self._socket.fileno(), self._vector, 0, len(replies))

@@ -1,0 +1,276 @@
+"""Tests of :mod:`kdns.plugin.http`."""
+
+from __future__ import annotations
+
+import socket
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from kdns.corefile.errors import SetupError
+from kdns.corefile.values import ListenAddress
+from kdns.plugin.http import MOST_CONNECTIONS, TIMEOUT, CannotListen, HttpListener, Response, listener_for
+from kdns.plugin.seam import Block, BlockBuilder, Keeper, ServerContext
+from kdns.testing.memory import MemoryReactor
+from tests.plugins.web import Client, memory_house, port_of
+
+
+def site_for(context: ServerContext, kept: Keeper) -> BlockBuilder:
+    """A server block with nothing in it."""
+    return BlockBuilder(context, Block((), frozenset()), 0, kept=kept)
+
+
+def hello() -> Response:
+    """A page."""
+    return Response(b"hello")
+
+
+class PageTests(SynchronousTestCase):
+    """What clients get."""
+
+    def setUp(self) -> None:
+        self.reactor = MemoryReactor()
+        self.client = Client(self.reactor)
+        self.listener = HttpListener(self.reactor, ListenAddress("", 8080))
+
+    def test_page(self) -> None:
+        """A page is its octets and nothing else, and the server does not tell what it is made of."""
+        self.listener.serve({"/hello": hello})
+        answered = self.client.get(8080, "/hello")
+        self.assertEqual((answered.status, answered.body), (200, b"hello"))
+        self.assertEqual(answered.headers["content-type"], "text/plain; charset=utf-8")
+        self.assertEqual(answered.headers["content-length"], "5")
+        self.assertNotIn("server", answered.headers)
+
+    def test_other_paths(self) -> None:
+        """Other paths are not found, those below a page neither; what follows a question mark does not matter."""
+        self.listener.serve({"/hello": hello})
+        for path in ("/", "/hello/", "/hello/more", "/other", "/%68ello"):
+            answered = self.client.get(8080, path)
+            self.assertEqual((answered.status, answered.body), (404, b"404 page not found\n"), path)
+        self.assertEqual(self.client.get(8080, "/hello?x=1").status, 200)
+
+    def test_methods(self) -> None:
+        """Whatever the method, the page is the same; HEAD gets no body."""
+        self.listener.serve({"/hello": hello})
+        self.assertEqual(self.client.get(8080, "/hello", "POST").body, b"hello")
+        head = self.client.get(8080, "/hello", "HEAD")
+        self.assertEqual((head.status, head.body, head.headers["content-length"]), (200, b"", "5"))
+
+    def test_large_request_body(self) -> None:
+        """The body of a request is dropped as it comes."""
+        self.listener.serve({"/hello": hello})
+        body = b"x" * 300_000
+        request = b"POST /hello HTTP/1.1\r\nHost: t\r\nConnection: close\r\nContent-Length: 300000\r\n\r\n" + body
+        self.assertEqual(self.client.connect(8080, request).answered().body, b"hello")
+
+    def test_ipv6(self) -> None:
+        """A listener on every address takes IPv6 too."""
+        self.listener.serve({"/hello": hello})
+        self.assertEqual(self.client.get(8080, "/hello", host="::1").body, b"hello")
+
+    def test_page_that_comes_later(self) -> None:
+        """A page may take its time."""
+        waiting: Deferred[Response] = Deferred()
+        self.listener.serve({"/slow": lambda: waiting})
+        talk = self.client.connect(8080, b"GET /slow HTTP/1.1\r\nHost: t\r\n\r\n")
+        self.assertEqual(talk.received, b"")
+        waiting.callback(Response(b"at last", 503))
+        self.reactor.settle()
+        self.assertEqual((talk.answered().status, talk.answered().body), (503, b"at last"))
+
+    def test_client_that_went(self) -> None:
+        """A page for a client that has gone meanwhile is dropped."""
+        waiting: Deferred[Response] = Deferred()
+        self.listener.serve({"/slow": lambda: waiting})
+        talk = self.client.connect(8080, b"GET /slow HTTP/1.1\r\nHost: t\r\n\r\n")
+        talk.transport.loseConnection()
+        self.reactor.settle()
+        waiting.callback(Response(b"too late"))
+        self.reactor.settle()
+        self.assertEqual(talk.received, b"")
+
+    def test_broken_page(self) -> None:
+        """A page that fails is logged; its client learns nothing of why."""
+
+        def broken() -> Response:
+            raise ZeroDivisionError("secret")
+
+        failing: Deferred[Response] = Deferred()
+        self.listener.serve({"/broken": broken, "/later": lambda: failing})
+        answered = self.client.get(8080, "/broken")
+        self.assertEqual((answered.status, answered.body), (500, b"500 internal server error\n"))
+        talk = self.client.connect(8080, b"GET /later HTTP/1.1\r\nHost: t\r\n\r\n")
+        failing.errback(ZeroDivisionError("secret"))
+        self.reactor.settle()
+        self.assertEqual(talk.answered().body, b"500 internal server error\n")
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
+
+    def test_idle_connection(self) -> None:
+        """Who connects and says nothing, or only half of it, is cut off."""
+        self.listener.serve({"/hello": hello})
+        talks = [self.client.connect(8080, octets) for octets in (b"", b"GET /hello HTT")]
+        self.reactor.advance(TIMEOUT - 0.1)
+        self.assertEqual([talk.ended for talk in talks], [False, False])
+        self.reactor.advance(0.2)
+        self.assertEqual([talk.ended for talk in talks], [True, True])
+
+    def test_too_many_connections(self) -> None:
+        """Connections past the bound are closed at once, and those there are go on."""
+        self.listener.serve({"/hello": hello})
+        for _ in range(MOST_CONNECTIONS):
+            self.client.connect(8080, b"")
+        self.assertTrue(self.client.connect(8080, b"").ended)
+        first = self.client.talks[0]
+        self.assertFalse(first.ended)
+        first.transport.loseConnection()
+        self.reactor.settle()
+        self.assertEqual(self.client.get(8080, "/hello").body, b"hello")
+
+
+class ListenerTests(SynchronousTestCase):
+    """When it listens, and where."""
+
+    def setUp(self) -> None:
+        self.reactor = MemoryReactor(["127.0.0.1", "10.0.0.1", "::1"])
+        self.client = Client(self.reactor)
+
+    def test_pages_come_and_go(self) -> None:
+        """A path is answered by who came last; without pages the listener is closed."""
+        listener = HttpListener(self.reactor, ListenAddress("", 8080))
+        old = {"/page": lambda: Response(b"old")}
+        new = {"/page": lambda: Response(b"new")}
+        listener.serve(old)
+        listener.serve(new)
+        self.assertEqual(self.client.get(8080, "/page").body, b"new")
+        listener.withdraw(new)
+        self.assertEqual(self.client.get(8080, "/page").body, b"old")
+        listener.withdraw(new)
+        self.assertEqual(self.client.get(8080, "/page").body, b"old")
+        listener.withdraw(old)
+        self.assertIsNone(listener.port)
+        self.reactor.settle()
+        self.assertEqual(self.reactor.leftovers(), [])
+
+    def test_opened_again(self) -> None:
+        """A listener that closed opens with its next page."""
+        listener = HttpListener(self.reactor, ListenAddress("127.0.0.1", 8080))
+        page = {"/page": hello}
+        listener.serve(page)
+        listener.withdraw(page)
+        self.reactor.settle()
+        listener.serve(page)
+        self.assertEqual(self.client.get(8080, "/page").body, b"hello")
+
+    def test_stop(self) -> None:
+        """Stopping closes the connections too, and a second time does nothing."""
+        listener = HttpListener(self.reactor, ListenAddress("127.0.0.1", 8080))
+        listener.serve({"/page": hello})
+        talk = self.client.connect(8080, b"")
+        listener.stop()
+        self.reactor.settle()
+        self.assertTrue(talk.ended)
+        self.assertEqual(self.reactor.leftovers(), [])
+        self.assertIsNone(listener.stop())
+
+    def test_localhost(self) -> None:
+        """localhost is the loopback address of IPv4."""
+        listener = HttpListener(self.reactor, ListenAddress("localhost", 0))
+        listener.serve({"/page": hello})
+        self.assertEqual(listener.port.getHost().host, "127.0.0.1")
+        self.assertEqual(self.client.get(port_of(listener), "/page").body, b"hello")
+
+    def test_address_in_use(self) -> None:
+        """An address that is taken is named with the system's reason, and nothing is served."""
+        HttpListener(self.reactor, ListenAddress("10.0.0.1", 8080)).serve({"/page": hello})
+        second = HttpListener(self.reactor, ListenAddress("10.0.0.1", 8080))
+        error = self.assertRaises(CannotListen, second.serve, {"/page": hello})
+        self.assertEqual(str(error), "listen tcp 10.0.0.1:8080: bind: address already in use")
+        self.assertIsNone(second.page(b"/page"))
+
+    def test_wildcard_in_use(self) -> None:
+        """Every address is shown as it is written in the Corefile."""
+        HttpListener(self.reactor, ListenAddress("", 8080)).serve({"/page": hello})
+        error = self.assertRaises(
+            CannotListen, HttpListener(self.reactor, ListenAddress("", 8080)).serve, {"/p": hello}
+        )
+        self.assertEqual(str(error), "listen tcp :8080: bind: address already in use")
+
+    def test_no_such_address(self) -> None:
+        """An address of another host cannot be had."""
+        listener = HttpListener(self.reactor, ListenAddress("192.0.2.1", 8080))
+        error = self.assertRaises(CannotListen, listener.serve, {"/page": hello})
+        self.assertEqual(str(error), "listen tcp 192.0.2.1:8080: bind: cannot assign requested address")
+
+
+class SharingTests(SynchronousTestCase):
+    """Who shares a listener."""
+
+    def setUp(self) -> None:
+        self.context = memory_house(MemoryReactor())
+        self.address = ListenAddress("", 9153)
+
+    def test_same_address(self) -> None:
+        """All that ask for an address share one listener, and so does the next configuration."""
+        kept = Keeper()
+        first = listener_for(site_for(self.context, kept=kept), "health", self.address)
+        self.assertIs(listener_for(site_for(self.context, kept=kept), "ready", self.address), first)
+        self.assertIs(listener_for(site_for(self.context, kept=Keeper(kept.taken)), "health", self.address), first)
+
+    def test_other_certificates(self) -> None:
+        """One address cannot be both secure and not."""
+        kept = Keeper()
+        listener_for(site_for(self.context, kept=kept), "health", self.address)
+        error = self.assertRaises(
+            SetupError, listener_for, site_for(self.context, kept=kept), "prometheus", self.address, "certificates"
+        )
+        self.assertEqual(str(error), "plugin/prometheus: address :9153 is already used with another tls setting")
+
+
+class SocketTests(TestCase):
+    """On the system's own sockets."""
+
+    def fetch(self, port: int, family: socket.AddressFamily, host: str) -> Deferred[bytes]:
+        """The reply to a request over a blocking socket in a thread."""
+        from twisted.internet.threads import deferToThread
+
+        def talk() -> bytes:
+            with socket.socket(family, socket.SOCK_STREAM) as made:
+                made.settimeout(5)
+                made.connect((host, port))
+                made.sendall(b"GET /page HTTP/1.0\r\n\r\n")
+                received = b""
+                while data := made.recv(4096):
+                    received += data
+                return received
+
+        return deferToThread(talk)
+
+    async def test_shared_port(self) -> None:
+        """Two listeners may have one address, as two processes do while one takes over from the other."""
+        from twisted.internet import reactor
+
+        first = HttpListener(reactor, ListenAddress("127.0.0.1", 0))
+        first.serve({"/page": hello})
+        second = HttpListener(reactor, ListenAddress("127.0.0.1", port_of(first)))
+        try:
+            second.serve({"/page": hello})
+            received = await self.fetch(port_of(second), socket.AF_INET, "127.0.0.1")
+            self.assertTrue(received.endswith(b"\r\n\r\nhello"), received)
+        finally:
+            for listener in (first, second):
+                closed = listener.stop()
+                if closed is not None:
+                    await closed
+
+    async def test_taken_port(self) -> None:
+        """A socket that shares with nobody keeps others out."""
+        from twisted.internet import reactor
+
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            port = taken.getsockname()[1]
+            listener = HttpListener(reactor, ListenAddress("127.0.0.1", port))
+            error = self.assertRaises(CannotListen, listener.serve, {"/page": hello})
+            self.assertEqual(str(error), f"listen tcp 127.0.0.1:{port}: bind: address already in use")

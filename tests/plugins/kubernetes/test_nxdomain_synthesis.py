@@ -1,0 +1,145 @@
+"""Names that do not exist, answered without asking the plugins: the same replies, counted the same, and never for a name that is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.plugins.kubernetes.logs import Heard
+from tests.plugins.kubernetes.world import CLIENT, World, wire
+
+SEARCHED = (
+    "{}.default.svc.cluster.local.",
+    "{}.example.com.default.svc.cluster.local.",
+    "{}.example.com.svc.cluster.local.",
+    "{}.net.cluster.local.",
+)
+OBSERVED = "errors\n    prometheus 127.0.0.1:9153\n    cache 30\n    loadbalance"
+
+
+class DenialTests(SynchronousTestCase):
+    """A whole kdns that watches an API server."""
+
+    def world(self, others: str = OBSERVED, *options: str, zones: str = "cluster.local") -> World:
+        """A world that is ended with the test."""
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir()
+        self.heard = Heard(self, lambda: 0.0)
+        world = World(folder, options, zones, others=others)
+        self.addCleanup(lambda: self.assertEqual(world.stop(), []))
+        world.start()
+        return world
+
+    def given(self, world: World) -> int:
+        """Replies that no plugin was asked for."""
+        return sum(table.nxdomains.given for table in world._opened.tables)
+
+    def counted(self, world: World, start: str) -> dict[str, str]:
+        """Lines of the metrics page."""
+        world.context.tallies.fold()
+        lines = [line for line in world.context.registry.lines() if line.startswith(start) and "_seconds" not in line]
+        return dict(line.rsplit(" ", 1) for line in lines)
+
+    def test_same_replies(self) -> None:
+        """The plugins are asked for the first, and what the others get differs in the name alone."""
+        world = self.world()
+        names = [pattern.format("n" * (1 + number)) for number in range(20) for pattern in SEARCHED]
+        for name in names:
+            for qtype in ("A", "AAAA", "SRV"):
+                said = world.ask(name, qtype)
+                self.assertEqual(said, world.ask_plugin((name, qtype)), (name, qtype))
+                self.assertEqual(said.rcode, "NXDOMAIN")
+        self.assertEqual(self.given(world), 3 * (len(names) - 1))
+
+    def test_counted(self) -> None:
+        """Counters are the same as when every query is asked of the plugins."""
+        names = [SEARCHED[0].format(f"n{number}") for number in range(40)]
+        with_template, without = self.world(), self.world(OBSERVED + "\n    metadata")
+        for world in (with_template, without):
+            for name in names:
+                world.ask(name)
+        self.assertEqual((self.given(with_template), self.given(without)), (39, 0))
+        pages = [self.counted(world, "coredns_") for world in (with_template, without)]
+        for page in pages:
+            # How many of them the cache keeps is the difference; see docs/standards.md.
+            for name in [name for name in page if name.startswith(("coredns_cache_entries", "coredns_plugin_enabled"))]:
+                del page[name]
+        self.assertEqual(*pages)
+        self.assertIn(
+            "40", [value for name, value in pages[0].items() if name.startswith("coredns_dns_requests_total")]
+        )
+
+    def test_change_is_seen(self) -> None:
+        """A name is answered as soon as its service is there, and denied again as soon as it is gone."""
+        world = self.world()
+        for name in ("one", "two"):
+            self.assertEqual(world.ask(SEARCHED[0].format(name)).rcode, "NXDOMAIN")
+        spec = {"clusterIP": "10.96.7.7", "ports": [{"port": 80}]}
+        world.api.apply({"kind": "Service", "metadata": {"name": "three", "namespace": "default"}, "spec": spec})
+        world.until(world.applied)
+        self.assertEqual(world.ask(SEARCHED[0].format("three")).rcode, "NOERROR")
+        self.assertEqual(world.ask(SEARCHED[0].format("four")).rcode, "NXDOMAIN")
+        world.api.delete("Service", "default", "three")
+        world.until(world.applied)
+        self.assertEqual(world.ask(SEARCHED[0].format("three")).rcode, "NXDOMAIN")
+
+    def test_serial(self) -> None:
+        """The SOA shows the serial of now, however many templates there were before."""
+        world = self.world()
+        serials = []
+        for number in range(3):
+            reply = world.ask_all([(SEARCHED[0].format(f"n{number}{turn}"), "A") for turn in range(2)])
+            serials.append({octets[octets.index(b"hostmaster") + 25 :][:4] for octets in reply if octets is not None})
+            world.reactor.advance(5.0)
+            spec = {"clusterIP": f"10.96.7.{number}", "ports": [{"port": 80}]}
+            world.api.apply(
+                {"kind": "Service", "metadata": {"name": f"s{number}", "namespace": "default"}, "spec": spec}
+            )
+            world.until(world.applied)
+        self.assertEqual([len(found) for found in serials], [1, 1, 1])
+        self.assertEqual(len(set.union(*serials)), 3)
+
+    def test_second_time(self) -> None:
+        """What is asked for again comes into the answer table."""
+        world = self.world("errors")
+        question = (SEARCHED[0].format("again"), "A")
+        world.ask(SEARCHED[0].format("first"))
+        world.ask(*question)
+        self.assertEqual((self.given(world), world.in_table(question)), (1, False))
+        world.ask(*question)
+        self.assertEqual((self.given(world), world.in_table(question)), (1, True))
+
+    def check_none(self, world: World, pattern: str = SEARCHED[0]) -> None:
+        """Every query is asked of the plugins."""
+        for number in range(4):
+            world.ask(pattern.format(f"n{number}"))
+        self.assertEqual(self.given(world), 0)
+
+    def test_who_looks_at_names(self) -> None:
+        """Where somebody makes a difference between names that do not exist, everything is asked of the plugins."""
+        hosts = "hosts {\n 10.0.0.9 n3.default.svc.cluster.local\n fallthrough\n }"
+        world = self.world(hosts)
+        self.check_none(world)
+        self.assertEqual(
+            world.ask(SEARCHED[0].format("n3")).answer, frozenset(["n3.default.svc.cluster.local. 3600 A 10.0.0.9"])
+        )
+        self.check_none(self.world("log"))
+        self.check_none(self.world("metadata"))
+        self.check_none(self.world("errors", "fallthrough"))
+        self.check_none(self.world("errors", "fallthrough default.svc.cluster.local"))
+        self.check_none(
+            self.world("errors", zones="cluster.local svc.cluster.local default.svc.cluster.local"), SEARCHED[3]
+        )
+        self.check_none(self.world("cache 30 prod.svc.cluster.local"))
+
+    def test_long_names(self) -> None:
+        """A name of 255 octets is told the whole of it, and one octet more is FORMERR as ever."""
+        world = self.world("errors")
+        front = ".".join(["a" * 63] * 3)
+        world.ask(SEARCHED[3].format("first"))
+        longest = f"{front}.{'b' * (255 - 192 - 15 - 1)}.cluster.local."
+        self.assertEqual(world.ask(longest).rcode, "NXDOMAIN")
+        self.assertEqual(self.given(world), 1)
+        octets = wire((longest, "A")).replace(b"\x2f" + b"b" * 47, b"\x30" + b"b" * 48)
+        self.assertEqual(world.listener.replay.at_hand(world._opened.tables[-1], octets[2:], 0, CLIENT, 9, 0.0), None)

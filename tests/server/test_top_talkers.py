@@ -1,0 +1,149 @@
+"""Who asks for what: samples of finished replies taken apart, and pods found for clients."""
+
+from __future__ import annotations
+
+from random import Random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from kdns.cluster.changes import Upsert
+from kdns.cluster.index import ClusterIndex
+from kdns.cluster.objects import ClusterObject, EndpointSlice, Namespace, Pod
+from kdns.server.search_path import SearchPaths
+from kdns.server.top_talkers import TopTalkers, Waste, name_text, who
+from kdns.wire.constants import NOERROR, NXDOMAIN
+from kdns.wire.names import from_text, spelled_from_text
+
+DOMAIN = from_text("cluster.local")
+HEAD = b"\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00"
+
+
+def query(name: str) -> bytes:
+    """A query for an address, behind its identifier."""
+    return HEAD + spelled_from_text(name) + b"\x00\x01\x00\x01"
+
+
+def reply(rcode: int) -> bytes:
+    """The beginning of a reply, behind its identifier."""
+    return bytes((0x85, 0x80 | rcode)) + HEAD[2:]
+
+
+def index_of(*things: ClusterObject) -> ClusterIndex:
+    """An index of some objects."""
+    index = ClusterIndex()
+    for thing in things:
+        index.apply(Upsert(thing), 0.0)
+    return index
+
+
+class AskersTests(SynchronousTestCase):
+    """Samples."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.talkers = TopTalkers(self.clock.seconds)
+        self.talkers.serve(SearchPaths([(DOMAIN, index_of(Namespace(b"shop")))]))
+
+    def test_sample(self) -> None:
+        """A reply counts for its client and its name, in lower case, as often as it stands for."""
+        self.talkers.sample(query("Web.SHOP.svc.cluster.local"), reply(NOERROR), "10.0.0.1", 3)
+        self.talkers.sample(query("web.shop.svc.cluster.local"), reply(NOERROR), "10.0.0.2", 2)
+        self.assertEqual(self.talkers.clients.top(5).things, [("10.0.0.1", 3), ("10.0.0.2", 2)])
+        self.assertEqual(self.talkers.names.top(5).things, [(from_text("web.shop.svc.cluster.local"), 5)])
+        self.assertEqual(self.talkers.denied.top(5).things, [])
+        self.assertEqual(self.talkers.queries_ever, 5)
+
+    def test_denied(self) -> None:
+        """Names that do not exist have a list of their own; those that a search path made up are waste."""
+        for name, times in (("nope.shop.svc.cluster.local", 1), ("example.com.shop.svc.cluster.local", 4)):
+            self.talkers.sample(query(name), reply(NXDOMAIN), "10.0.0.1", times)
+        self.talkers.sample(query("example.com"), reply(NOERROR), "10.0.0.1", 5)
+        denied = self.talkers.denied.top(5)
+        self.assertEqual([times for _, times in denied.things], [4, 1])
+        self.assertEqual(denied.total, 5)
+        self.assertEqual(self.talkers.waste(), Waste(10, 4))
+        self.assertEqual(self.talkers.waste().share, 0.4)
+        self.assertEqual(self.talkers.wasted_ever, 4)
+
+    def test_family_mark(self) -> None:
+        """The mark that clients over IPv6 have in a shared table is no part of the name."""
+        self.talkers.sample(b"\xff" + query("a.example"), reply(NOERROR), "fd00::1", 1)
+        self.assertEqual(self.talkers.names.top(1).things, [(from_text("a.example"), 1)])
+
+    def pass_seconds(self, seconds: int) -> None:
+        """Let time pass, with a look each second."""
+        for _ in range(seconds):
+            self.clock.advance(1.0)
+            self.talkers.look()
+
+    def test_minutes(self) -> None:
+        """What was asked three minutes ago is forgotten, waste included; what was ever counted stays."""
+        self.pass_seconds(30)
+        self.assertEqual(self.talkers.seconds, 30.0)
+        self.talkers.sample(query("example.com.shop.svc.cluster.local"), reply(NXDOMAIN), "10.0.0.1", 1)
+        self.pass_seconds(149)
+        self.assertEqual(self.talkers.waste(), Waste(1, 1))
+        self.assertEqual(self.talkers.seconds, 179.0)
+        self.pass_seconds(1)
+        self.assertEqual(self.talkers.seconds, 120.0)
+        self.assertEqual(self.talkers.waste(), Waste(0, 0))
+        self.assertEqual(self.talkers.waste().share, 0.0)
+        self.assertEqual(self.talkers.clients.top(1).things, [])
+        self.assertEqual((self.talkers.queries_ever, self.talkers.wasted_ever), (1, 1))
+
+    def test_batches(self) -> None:
+        """One reply of each batch, drawn by lot and counted for all of it, shows the shares that the whole has."""
+        chance = Random(7)
+        names = [f"n{number}.example" for number in (0,) * 50 + (1,) * 30 + tuple(range(2, 22))]
+        for _ in range(2000):
+            batch = chance.choices(names, k=64)
+            self.talkers.sample(query(chance.choice(batch)), reply(NOERROR), "10.0.0.1", len(batch))
+        top = self.talkers.names.top(2)
+        self.assertEqual([name_text(name) for name, _ in top.things], ["n0.example.", "n1.example."])
+        for (_, times), share in zip(top.things, (0.5, 0.3), strict=True):
+            self.assertLess(abs(times / top.total - share), 0.05)
+
+    @settings(deadline=None, derandomize=True)
+    @given(st.binary(min_size=1, max_size=80), st.binary(min_size=2, max_size=20))
+    def test_anything(self, octets: bytes, said: bytes) -> None:
+        """Whatever the octets are, nothing is raised, and what was noted can be shown."""
+        talkers = TopTalkers(Clock().seconds)
+        talkers.serve(SearchPaths([(DOMAIN, index_of(Namespace(b"shop")))]))
+        talkers.sample(octets, said, "10.0.0.1", 1)
+        talkers.sample(query("x") + octets, said, "10.0.0.1", 1)
+        talkers.sample(HEAD + octets, said, "10.0.0.1", 1)
+        for name, _ in talkers.names.top(5).things:
+            self.assertTrue(name_text(name).isprintable())
+
+
+class WhoTests(SynchronousTestCase):
+    """Pods of clients."""
+
+    def test_pod(self) -> None:
+        """Where pods are watched a client is one of them."""
+        index = index_of(Pod(b"shop", b"web-1", b"\x0a\x00\x00\x01"))
+        self.assertEqual(who("10.0.0.1", [index_of(Namespace(b"x")), index]), "pod shop/web-1")
+        self.assertEqual(who("10.0.0.2", [index]), "")
+
+    def test_node(self) -> None:
+        """Pods on a node's network share its address."""
+        address = b"\x0a\x00\x00\x01"
+        index = index_of(
+            Pod(b"shop", b"a", address), Pod(b"shop", b"b", address), Pod(b"kube-system", b"proxy", address)
+        )
+        self.assertEqual(who("10.0.0.1", [index]), "pod kube-system/proxy and 2 more")
+
+    def test_slice(self) -> None:
+        """Where pods are not watched, what stands behind a service is known by its slice, with the pod's name where that is kept."""
+        address = bytes(15) + b"\x01"
+        plain = EndpointSlice(b"shop", b"web-abc", b"web", (address,))
+        self.assertEqual(who("::1", [index_of(plain)]), "behind service shop/web")
+        named = EndpointSlice(b"shop", b"web-abc", b"web", (address,), pods=(b"web-1",))
+        self.assertEqual(who("::1", [index_of(named)]), "pod shop/web-1")
+
+    def test_no_address(self) -> None:
+        """What is no address belongs to nobody."""
+        self.assertEqual(who("", [index_of(Namespace(b"x"))]), "")
