@@ -8,8 +8,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.corefile.errors import CorefileError
-from kdns.plugins.bind import BindDirective, directive
 from kdns.plugin.interfaces import interfaces
+from kdns.plugins.bind import BindDirective, directive
 from tests.support import a_house, built, parsed
 
 MACHINE = {

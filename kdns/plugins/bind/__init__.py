@@ -10,8 +10,8 @@ from ipaddress import ip_address
 from kdns.corefile.dispenser import Dispenser
 from kdns.corefile.errors import SetupError
 from kdns.corefile.values import quote
-from kdns.plugin.seam import Block, BlockBuilder
 from kdns.plugin.interfaces import Interfaces, Lookup, interfaces
+from kdns.plugin.seam import Block, BlockBuilder
 
 
 @dataclass(frozen=True, slots=True)
