@@ -68,18 +68,22 @@ class Authority:
 
     def server(self, *hosts: str) -> Identity:
         """An identity of a server with these names and addresses."""
-        names: list[x509.GeneralName] = [_general_name(host) for host in hosts]
-        return self._sign(_distinguished(hosts[0] if hosts else "server"), ExtendedKeyUsageOID.SERVER_AUTH, names)
+        names = [_general_name(host) for host in hosts]
+        return self.server_with(x509.SubjectAlternativeName(names) if names else None, hosts[0] if hosts else "server")
+
+    def server_with(self, names: x509.ExtensionType | None, common_name: str = "server") -> Identity:
+        """An identity of a server with any alternative names, none, or octets in their place that are no names."""
+        return self._sign(_distinguished(common_name), ExtendedKeyUsageOID.SERVER_AUTH, names)
 
     def client(self, common_name: str, organizations: Sequence[str] = ()) -> Identity:
         """An identity of a client; Kubernetes reads user and groups from these two."""
-        return self._sign(_distinguished(common_name, organizations), ExtendedKeyUsageOID.CLIENT_AUTH, [])
+        return self._sign(_distinguished(common_name, organizations), ExtendedKeyUsageOID.CLIENT_AUTH, None)
 
     def trust_root(self) -> object:
         """What to pass as ``trustRoot`` to Twisted's ``optionsForClientTLS`` to trust this authority alone."""
         return trustRootFromCertificates([Certificate.loadPEM(self.certificate_pem)])
 
-    def _sign(self, subject: x509.Name, usage: x509.ObjectIdentifier, names: list[x509.GeneralName]) -> Identity:
+    def _sign(self, subject: x509.Name, usage: x509.ObjectIdentifier, names: x509.ExtensionType | None) -> Identity:
         key = ec.generate_private_key(ec.SECP256R1())
         builder = (
             self._builder(subject, key.public_key())
@@ -87,8 +91,8 @@ class Authority:
             .add_extension(_usage(signs_certificates=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
         )
-        if names:
-            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        if names is not None:
+            builder = builder.add_extension(names, critical=False)
         signed = builder.sign(self._key, hashes.SHA256())
         return Identity(
             signed.public_bytes(serialization.Encoding.PEM),

@@ -13,7 +13,6 @@ from random import Random
 from typing import Any
 
 from OpenSSL.SSL import Error
-from service_identity import VerificationError
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IHandshakeListener
 from twisted.internet.protocol import Factory, Protocol, connectionDone
@@ -183,9 +182,7 @@ class StreamConnection(Protocol):
 def _handshake_text(upstream: str, reason: Failure) -> str:
     problem: Any = reason.value
     detail = reason.getErrorMessage()
-    if isinstance(problem, VerificationError):
-        detail = "the certificate is for another name"
-    elif isinstance(problem, Error) and problem.args and problem.args[0]:
+    if isinstance(problem, Error) and problem.args and problem.args[0]:
         detail = "; ".join(str(part[-1]) for part in problem.args[0])  # (library, function, what is wrong) each
     return f"tls handshake with {upstream}: {detail}"
 

@@ -14,6 +14,7 @@ from OpenSSL.crypto import FILETYPE_PEM
 from OpenSSL.SSL import Error
 from twisted.internet import ssl
 
+from kdns.core.tls_identity import NameCheckedCreator
 from kdns.plugins.forward.stanza import TlsFiles
 
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n?", re.DOTALL)
@@ -53,13 +54,16 @@ class TlsMaker:
         The TLS side for upstreams that must show a certificate for *name*, a host name or an IP address; the same one each time.
 
         It is an ``IOpenSSLClientConnectionCreator``.
+
+        :raises ValueError: no certificate can be for *name*.
         """
         made = self._creators.get(name)
         if made is None:
             extra = {"extraCertChain": self._chain} if self._chain else None
-            made = self._creators[name] = ssl.optionsForClientTLS(
+            options = ssl.optionsForClientTLS(
                 name, trustRoot=self._trust, clientCertificate=self._client, extraCertificateOptions=extra
             )
+            made = self._creators[name] = NameCheckedCreator(options, name)
         return made
 
 
