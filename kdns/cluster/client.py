@@ -17,6 +17,8 @@ import os
 import sys
 from typing import Any
 
+from kdns.core.config_files import read_config_file
+
 
 def find(kubeconfig: str, context: str) -> dict[str, Any]:
     """The credentials of a context; empty when there are none."""
@@ -33,8 +35,7 @@ def find(kubeconfig: str, context: str) -> dict[str, Any]:
         found["authorization"] = configuration.api_key["BearerToken"]
     for name, path in (("certificate", configuration.cert_file), ("key", configuration.key_file)):
         if path and os.path.isfile(path):
-            with open(path) as file:
-                found[name] = file.read()
+            found[name] = read_config_file(path).decode()
     expires = getattr(loader, "expiry", None)
     if expires is not None:
         found["expires"] = expires.timestamp()

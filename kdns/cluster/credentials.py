@@ -19,6 +19,8 @@ from urllib.parse import urlsplit
 
 from twisted.internet.defer import Deferred
 
+from kdns.core.config_files import read_config_file
+
 SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 """Where a pod finds its token and the authority to trust."""
 
@@ -138,13 +140,9 @@ def read_file(path: str) -> bytes:
     :raises CredentialsError: with the text that operators know.
     """
     try:
-        with open(path, "rb") as file:
-            content = file.read(MAX_FILE + 1)
+        return read_config_file(path, MAX_FILE)
     except OSError as problem:
         raise CredentialsError(f"open {path}: {(problem.strerror or str(problem)).lower()}") from None
-    if len(content) > MAX_FILE:
-        raise CredentialsError(f"open {path}: longer than {MAX_FILE} octets")
-    return content
 
 
 @dataclass(slots=True)

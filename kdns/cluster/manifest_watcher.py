@@ -24,6 +24,7 @@ from kdns.cluster.manifests import Manifests, Problem, Selection, read
 from kdns.cluster.objects import Kind
 from kdns.cluster.projection import Options, Projector
 from kdns.cluster.timing import Clock, Timer
+from kdns.core.config_files import read_config_file
 
 INTERVAL = 2.0
 """Seconds between two looks."""
@@ -78,8 +79,7 @@ def read_files(paths: Sequence[str], options: Options | None = None, selection: 
     texts, problems = [], []
     for path in files_of(paths):
         try:
-            with open(path, encoding="utf-8") as file:
-                texts.append((path, file.read()))
+            texts.append((path, read_config_file(path).decode("utf-8")))
         except (OSError, UnicodeDecodeError) as problem:
             reason = problem.strerror if isinstance(problem, OSError) else "is not UTF-8"
             problems.append(Problem(path, 0, reason or str(problem)))

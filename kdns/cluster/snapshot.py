@@ -26,6 +26,7 @@ from kdns.cluster.changes import Upsert
 from kdns.cluster.index import ClusterIndex
 from kdns.cluster.objects import ClusterObject, Kind
 from kdns.cluster.projection import Options
+from kdns.core.config_files import open_config_file
 
 NAME = b"kdns cluster snapshot "
 FORM = 1
@@ -189,7 +190,7 @@ def verify(path: str, options: Options | None = None) -> Header:
     :raises SnapshotError: it cannot be used.
     """
     try:
-        with open(path, "rb") as file:
+        with open_config_file(path) as file:
             reader = Reader(file, options)
             for _ in reader.batches():
                 pass

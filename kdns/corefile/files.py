@@ -14,6 +14,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Protocol
 
+from kdns.core.config_files import read_config_file
+
 MAX_FILE = 8 * 1024 * 1024
 """Octets of a file at most: eight times what a ConfigMap can hold. Without a limit ``import /dev/zero`` would never end."""
 
@@ -83,10 +85,7 @@ class DiskFiles:
     def read(self, path: str) -> str:
         """As :meth:`Files.read`; octets that are not UTF-8 become U+FFFD."""
         try:
-            with open(self.absolute(path), "rb") as opened:
-                data = opened.read(MAX_FILE + 1)
+            data = read_config_file(self.absolute(path), MAX_FILE)
         except ValueError as error:
             raise OSError(errno.EINVAL, str(error)) from error
-        if len(data) > MAX_FILE:
-            raise OSError(errno.EFBIG, f"file is larger than {MAX_FILE} octets")
         return data.decode("utf-8", errors="replace")

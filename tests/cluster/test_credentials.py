@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.cluster.credentials import (
+    MAX_FILE,
     REREAD,
     Access,
     CredentialsError,
@@ -357,9 +359,13 @@ class SourceTests(Folder):
     """Files as such."""
 
     def test_bounded(self) -> None:
-        """A device that never ends is not read for ever."""
+        """A large file is not read into memory, and a device that never ends is not read for ever."""
+        path = self.write("large", "")
+        os.truncate(path, MAX_FILE + 1)
+        problem = self.assertRaises(CredentialsError, Source(path).load)
+        self.assertEqual(str(problem), f"open {path}: file is larger than {MAX_FILE} bytes")
         problem = self.assertRaises(CredentialsError, Source("/dev/zero").load)
-        self.assertIn("longer than", str(problem))
+        self.assertEqual(str(problem), "open /dev/zero: is a device, not a regular file")
 
     def test_folder(self) -> None:
         """A folder is no file."""

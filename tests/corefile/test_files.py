@@ -60,7 +60,11 @@ class DiskFilesTests(SynchronousTestCase):
         self.assertEqual(self.files.read("file"), "a\r\n\ufffd\u00e9")
 
     def test_read_fails(self) -> None:
-        """A missing file and one without end are errors of the system."""
+        """A missing file, one that is too large and a device are errors of the system."""
         self.assertRaises(FileNotFoundError, self.files.read, "missing")
+        with (self.folder / "large").open("wb") as file:
+            file.truncate(MAX_FILE + 1)
         with self.assertRaisesRegex(OSError, str(MAX_FILE)):
+            self.files.read("large")
+        with self.assertRaisesRegex(OSError, "is a device"):
             self.files.read("/dev/zero")

@@ -17,6 +17,7 @@ from kdns.cli.checking.findings import Finding, Severity, warning
 from kdns.cli.checking.obsolete import DEFAULTS
 from kdns.cli.checking.source import Source
 from kdns.cli.checking.unused import said_in_vain
+from kdns.core.config_files import read_config_file
 from kdns.corefile.dispenser import Dispenser
 from kdns.corefile.errors import CorefileError, Place
 from kdns.corefile.keys import Scheme, syntax_warning
@@ -36,9 +37,6 @@ LONG_TTL = 3600
 """Seconds; what a cache does without being told (RFC 2308 section 5 takes three hours for the longest that makes sense for denials)."""
 
 LEAST_ENTRIES = 1024
-
-MAX_FILE = 64 * 1024
-"""Characters of a resolv.conf that are looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,8 +341,7 @@ def _targets(stanza: Any, start: Token, use: Directive) -> Iterator[tuple[Any, P
 def _read(path: str) -> str:
     """A file with name servers on this machine; empty when there is none."""
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read(MAX_FILE)
+        return read_config_file(path).decode("utf-8", errors="replace")
     except OSError:
         return ""
 

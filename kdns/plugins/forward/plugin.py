@@ -8,6 +8,7 @@ from typing import Any
 
 from kdns.core.answer import Answer
 from kdns.core.chain import Next, Reply
+from kdns.core.config_files import read_config_file
 from kdns.core.explaining import Note
 from kdns.core.request import Request
 from kdns.corefile.dispenser import Dispenser
@@ -124,8 +125,7 @@ def _digests(stanza: Stanza) -> tuple[str, ...]:
     """What stands in the certificate files now: a renewed one makes a new forwarder at the next reload."""
     found = []
     for path in stanza.tls.paths:
-        with open(path, "rb") as file:
-            found.append(sha256(file.read()).hexdigest())
+        found.append(sha256(read_config_file(path)).hexdigest())
     return tuple(found)
 
 

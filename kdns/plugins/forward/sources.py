@@ -19,6 +19,7 @@ from twisted.internet.interfaces import IResolutionReceiver
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from kdns.core.config_files import config_file_status, read_config_file
 from kdns.corefile.values import BadValue, quote
 from kdns.plugins.forward import udp
 from kdns.plugins.forward.failures import ExchangeFailed
@@ -52,12 +53,12 @@ class _File:
         :return: whether it names other servers than before.
         :raises OSError: it cannot be read.
         """
-        status = os.stat(self.path)
+        status = config_file_status(self.path)
         seen = (status.st_mtime_ns, status.st_size, status.st_ino)
         if seen == self._seen:
             return False
-        with open(self.path, encoding="utf-8", errors="replace") as file:
-            found = [with_carrier(target, self.source) for target in nameservers(file.read())]
+        text = read_config_file(self.path).decode("utf-8", errors="replace")
+        found = [with_carrier(target, self.source) for target in nameservers(text)]
         self._seen = seen
         if found == self.targets:
             return False

@@ -14,6 +14,7 @@ from OpenSSL.crypto import FILETYPE_PEM
 from OpenSSL.SSL import Error
 from twisted.internet import ssl
 
+from kdns.core.config_files import read_config_file
 from kdns.core.tls_identity import NameCheckedCreator
 from kdns.plugins.forward.stanza import TlsFiles
 
@@ -38,8 +39,7 @@ class TlsMaker:
                 self._trust = ssl.trustRootFromCertificates(_certificates(files.authority))
             if files.certificate:
                 first, *chain = _certificates(files.certificate)
-                with open(files.key, "rb") as key:
-                    pair = ssl.KeyPair.load(key.read(), FILETYPE_PEM)
+                pair = ssl.KeyPair.load(read_config_file(files.key), FILETYPE_PEM)
                 self._client = ssl.PrivateCertificate.fromCertificateAndKeyPair(first, pair)
                 self._chain = [certificate.original for certificate in chain]
         except Error as error:
@@ -68,8 +68,7 @@ class TlsMaker:
 
 
 def _certificates(path: str) -> list[Any]:
-    with open(path, "rb") as file:
-        found = [ssl.Certificate.loadPEM(part) for part in _CERTIFICATE.findall(file.read())]
+    found = [ssl.Certificate.loadPEM(part) for part in _CERTIFICATE.findall(read_config_file(path))]
     if not found:
         raise ValueError(f"tls: no certificate in {path}")
     return found

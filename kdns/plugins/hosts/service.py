@@ -18,6 +18,7 @@ from twisted.internet.task import CooperativeTask, Cooperator, TaskStopped
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from kdns.core.config_files import open_config_file
 from kdns.core.metrics import Gauge, Registry
 from kdns.core.stamps import Stamp, StampBook, StampRef
 from kdns.plugin.seam import Resource, ServerContext
@@ -119,7 +120,7 @@ class HostsFile(Resource):
     def _read(self, seen: tuple[int, int]) -> Generator[None, None, None]:
         """Read the file, find out what changed, and exchange the tables."""
         table = HostTable(self._zones, self._config.reverse)
-        with open(self._config.path, "rb") as file:
+        with open_config_file(self._config.path) as file:
             yield from table.read(file)
         _, old = self.tables
         changed: list[bytes] = []

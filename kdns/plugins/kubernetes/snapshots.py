@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from kdns.cluster.index import ClusterIndex
 from kdns.cluster.projection import Options
 from kdns.cluster.snapshot import Header, Reader, SnapshotError, Writer, kept, load, verify
+from kdns.core.config_files import open_config_file
 from kdns.plugin.seam import ServerContext
 
 log = Logger(namespace="plugin/kubernetes")
@@ -70,7 +71,7 @@ class SnapshotKeeper:
             return
         try:
             header = verify(self._path, self._options)
-            with open(self._path, "rb") as file:
+            with open_config_file(self._path) as file:
                 count = self._enter(file)
         except (SnapshotError, OSError) as error:
             log.error("snapshot {path} is not used: {error}", path=self._path, error=error)

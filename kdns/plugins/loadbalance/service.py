@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from twisted.logger import Logger
 
+from kdns.core.config_files import config_file_status, read_config_file
 from kdns.core.stamps import Stamp
 from kdns.plugin.seam import Resource
 from kdns.plugins.loadbalance.weights import BadWeights, Weights, parse_weights
@@ -60,12 +60,11 @@ class WeightFile(Resource):
             log.error("{path} is not read again: {error}", path=self._path, error=str(error))
 
     def _look(self) -> None:
-        status = os.stat(self._path)
+        status = config_file_status(self._path)
         seen = (status.st_mtime_ns, status.st_size)
         if seen == self._seen:
             return
-        with open(self._path, encoding="utf-8") as file:
-            weights = parse_weights(file.read())
+        weights = parse_weights(read_config_file(self._path).decode())
         self._seen = seen
         if weights != self.weights:
             self.weights = weights

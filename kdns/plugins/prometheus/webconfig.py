@@ -18,6 +18,8 @@ from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from kdns.core.config_files import config_file_status, read_config_file
+
 log = Logger(namespace="plugin/prometheus")
 
 _VERIFY = {
@@ -79,6 +81,8 @@ class WebTls:
         except SSL.Error as error:
             reasons = ", ".join(str(parts[-1]) for parts in error.args[0] if parts) or "a file cannot be read"
             raise BadWebConfig(f"web configuration {self._path}: certificates: {reasons}") from error
+        except OSError as error:
+            raise BadWebConfig(f"web configuration {self._path}: {error.filename}: {error.strerror}") from error
 
 
 def read_settings(path: Path) -> dict[str, str]:
@@ -88,7 +92,7 @@ def read_settings(path: Path) -> dict[str, str]:
     :raises BadWebConfig: the file cannot be read, or holds what kdns does not have.
     """
     try:
-        document = yaml.safe_load(path.read_text())
+        document = yaml.safe_load(read_config_file(str(path)))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise BadWebConfig(f"web configuration {path}: {error}") from error
 
@@ -129,6 +133,10 @@ def _version(path: str) -> tuple[int, int] | None:
 
 
 def _context(settings: dict[str, str]) -> SSL.Context:
+    # OpenSSL opens the files itself and would wait for a pipe.
+    for name in _FILES:
+        if settings.get(name):
+            config_file_status(settings[name])
     context = SSL.Context(SSL.TLS_SERVER_METHOD)
     context.set_min_proto_version(_VERSIONS[settings.get("min_version", "TLS12")])
     context.set_max_proto_version(_VERSIONS[settings.get("max_version", "TLS13")])
