@@ -29,6 +29,7 @@ from kdns.cluster.limiter import Limiter, Permit
 from kdns.cluster.tls import tls_reason
 from kdns.cluster.watched import Watched
 from kdns.core.metrics import Registry
+from kdns.core.tls_identity import CertificateRefused
 
 ANSWER_PATIENCE = 30.0
 """Seconds from a request to the head of its answer, connecting included; a server under load queues requests for some seconds."""
@@ -241,9 +242,8 @@ def _unreachable(watched: Watched, verb: str, access: Access, problem: BaseExcep
             trusted = access.trust.authority_from or "the authorities of the system"
             reason += f": the server's certificate is not signed by one of {trusted}, or has ended"
         return Unreachable(watched, verb, f"{where}: TLS: {reason}", tls=True)
-    if type(problem).__module__.startswith("service_identity"):
-        wanted = access.trust.server_name or access.server.host
-        return Unreachable(watched, verb, f"{where}: TLS: the server's certificate is not for {wanted}", tls=True)
+    if isinstance(problem, CertificateRefused):
+        return Unreachable(watched, verb, f"{where}: TLS: {problem}", tls=True)
     if isinstance(problem, DNSLookupError):
         return Unreachable(watched, verb, f"{where}: no address is known for {access.server.host}")
     text = " ".join(str(problem).split())[:200] or name

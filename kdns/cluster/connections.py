@@ -13,8 +13,9 @@ import socket
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
+from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from twisted.web.client import Agent, HTTPConnectionPool
 from twisted.web.iweb import IAgentEndpointFactory
@@ -55,10 +56,16 @@ def tune(transport: Any) -> None:
 
 @implementer(IStreamClientEndpoint)
 class _Tuned:
-    """An endpoint that tunes what it connects, and notes it in *opened*."""
+    """
+    An endpoint that tunes the TCP connections of another one, adds them to *opened*, and speaks TLS on them if there is a *creator*.
 
-    def __init__(self, inner: Any, opened: list[Any]) -> None:
+    Twisted's wrapClientTLS would keep small writes in the global reactor, whichever reactor the connection belongs to.
+    """
+
+    def __init__(self, reactor: Any, inner: Any, creator: Any, opened: list[Any]) -> None:
+        self._reactor = reactor
         self._inner = inner
+        self._creator = creator
         self._opened = opened
 
     def connect(self, protocolFactory: Any) -> Deferred[Any]:
@@ -71,8 +78,10 @@ class _Tuned:
                 tune(transport)
                 self._opened[:] = [other for other in self._opened if other.connected]
                 self._opened.append(transport)
-            return protocol
+            return protocol if self._creator is None else protocol.wrappedProtocol
 
+        if self._creator is not None:
+            protocolFactory = TLSMemoryBIOFactory(self._creator, True, protocolFactory, self._reactor)
         waiting: Deferred[Any] = self._inner.connect(protocolFactory)
         return waiting.addCallback(connected)
 
@@ -89,8 +98,7 @@ class _Endpoints:
 
     def endpointForURI(self, uri: Any) -> Any:
         """An endpoint to the server; names are looked up each time, addresses never."""
-        tuned: Any = _Tuned(self._plain(), self._opened)
-        return tuned if self._creator is None else wrapClientTLS(self._creator, tuned)
+        return _Tuned(self._reactor, self._plain(), self._creator, self._opened)
 
     def _plain(self) -> Any:
         host, port = self._server.host, self._server.port

@@ -35,6 +35,14 @@ MAX_OUTPUT = 1 << 20
 """Octets read of a program; certificate and key are some kilobytes."""
 
 
+_CHILD = """
+import sys
+sys.path.append(sys.argv.pop(1))
+from kdns.cluster.client import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
 class ProcessReactor(Clock, Protocol):
     """A clock that starts processes."""
 
@@ -99,17 +107,11 @@ def run_client(reactor: ProcessReactor, kubeconfig: str, context: str, environ: 
     Cancelling, and :data:`PATIENCE`, kill it.
     """
     run = _Run()
-    arguments = [
-        sys.executable,
-        "-m",
-        "kdns.cluster.client",
-        os.path.abspath(kubeconfig),
-        *([context] if context else []),
-    ]
-    # The child has to find kdns where we did, even when that is a checkout and the working directory another.
+    # -I keeps the working directory and PYTHONPATH out of sys.path: a json.py that lies there must not be imported. The child finds kdns
+    # where we did, which may be a checkout.
     home = str(Path(__file__).resolve().parents[2])
-    path = os.pathsep.join(filter(None, (home, environ.get("PYTHONPATH", ""))))
-    reactor.spawnProcess(run, sys.executable, arguments, {**environ, "PYTHONPATH": path})
+    arguments = [sys.executable, "-I", "-c", _CHILD, home, os.path.abspath(kubeconfig), *([context] if context else [])]
+    reactor.spawnProcess(run, sys.executable, arguments, environ)
     timer = reactor.callLater(PATIENCE, run.end)
 
     def done(result: Any) -> Any:

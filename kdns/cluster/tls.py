@@ -26,6 +26,7 @@ from twisted.internet.ssl import (
 from zope.interface import implementer
 
 from kdns.cluster.credentials import CredentialsError, Trust
+from kdns.core.tls_identity import NameCheckedCreator
 
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
@@ -47,9 +48,11 @@ def connection_creator(host: str, trust: Trust) -> Any:
     if trust.authority is not None:
         root = trustRootFromCertificates(_certificates(trust.authority, trust.authority_from))
     try:
-        return optionsForClientTLS(name, root, own, extraCertificateOptions=options)
-    except (SSL.Error, ValueError) as problem:
+        return NameCheckedCreator(optionsForClientTLS(name, root, own, extraCertificateOptions=options), name)
+    except SSL.Error as problem:
         raise CredentialsError(f"TLS: the certificate and its key cannot be used: {_reason(problem)}") from None
+    except ValueError as problem:
+        raise CredentialsError(f"TLS: {problem}") from None
 
 
 def _certificates(pem: bytes, origin: str) -> list[Certificate]:

@@ -12,7 +12,7 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from kdns.cluster.api_source import ApiSource, Limits
-from kdns.cluster.credentials import Credentials, Wanted, at_endpoint
+from kdns.cluster.credentials import Credentials, FileCredentials, Source, Wanted, at_endpoint, parse_server
 from kdns.cluster.finding import find_credentials
 from kdns.cluster.index import ClusterIndex
 from kdns.cluster.limiter import Limiter
@@ -20,8 +20,9 @@ from kdns.cluster.watched import Needs
 from kdns.core.metrics import Registry
 from kdns.testing.apiserver import COREDNS, LIST_AND_WATCH, ApiServer, FaultKind, Login, ServerOptions, User
 from kdns.testing.apiserver.credentials import write_exec_token
-from kdns.testing.certificates import Authority
+from kdns.testing.certificates import Authority, Identity
 from kdns.testing.memory import MemoryReactor
+from tests.certificate_cases import ADDRESS, CASES, NAME
 from tests.cluster.apiworld import ApiWorld, service
 
 DNS = User(COREDNS, LIST_AND_WATCH)
@@ -151,6 +152,18 @@ class LoginTests(LoopbackTests):
         await self.see(source, "web")
         self.assertEqual(calls.read_text().split(), ["call", "call"])
 
+    async def test_program_in_a_strange_folder(self) -> None:
+        """Modules in the working directory are not imported by the child that runs the program."""
+        self.server.access.tokens["one"] = DNS
+        folder = self.folder.absolute()
+        self.server.kubeconfig(folder / "config", Login(exec_token="one"))
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(folder)
+        for name in ("json", "kdns", "kubernetes", "yaml"):
+            Path(f"{name}.py").write_text("open('imported', 'w').close()\n")
+        await self.source(self.find(Wanted(kubeconfig="config"))).when_synced()
+        self.assertFalse(Path("imported").exists())
+
     async def test_unverified(self) -> None:
         """With ``insecure-skip-tls-verify`` anybody is believed."""
         self.server.access.tokens["abc"] = DNS
@@ -236,7 +249,7 @@ class RefusalTests(LoopbackTests):
         """A certificate for another name than that of the server."""
         self.server.rotate_certificate(("elsewhere.test",))
         problem = await self.problem_of(self.by_kubeconfig(Login(token="abc")))
-        self.assertIn("TLS: the server's certificate is not for 127.0.0.1", problem)
+        self.assertEqual(problem, f"{self.server.url}: TLS: the certificate is for elsewhere.test, not for 127.0.0.1")
 
     async def test_wrong_token(self) -> None:
         """A token that is not known."""
@@ -370,6 +383,43 @@ class TuningTests(SynchronousTestCase):
         for each in done:
             self.successResultOf(each)
         self.assertEqual(reactor.leftovers(), [])
+
+
+class CertificateTests(SynchronousTestCase):
+    """Which certificates the API server may show: the token must not go to any other."""
+
+    def accepts(self, identity: Identity, name: str) -> bool:
+        """Whether a server with this certificate, which must be for *name*, gets a request."""
+        files = FileCredentials(
+            parse_server(self.server.url),
+            token=Source(value=b"secret"),
+            authority=Source(value=self.server.authority.certificate_pem),
+            server_name=name,
+        )
+        self.server.show_certificate(identity)
+        before = len(self.server.requests)
+        source = ApiSource(self.reactor, ClusterIndex(), files, Needs(), limits=Limits(1000, 1000))
+        source.start()
+        self.reactor.advance(0.1)
+        synced, asked = source.synced, len(self.server.requests) > before
+        stopped = source.stop()
+        self.reactor.settle()
+        self.successResultOf(stopped)
+        self.assertEqual(synced, asked)
+        return asked
+
+    def test_certificates(self) -> None:
+        """Only one that is readably for the wanted name is sent a request."""
+        self.reactor = MemoryReactor()
+        self.server = ApiServer(self.reactor)
+        self.server.start(tls=True)
+        for case in CASES:
+            identity = self.server.authority.server_with(case.names, case.common_name)
+            self.assertEqual(self.accepts(identity, NAME), case.for_name, f"{case.text}: by name")
+            self.assertEqual(self.accepts(identity, ADDRESS), case.for_address, f"{case.text}: by address")
+        gone = self.server.stop()
+        self.reactor.settle()
+        self.successResultOf(gone)
 
 
 class DefaultLimitTests(SynchronousTestCase):

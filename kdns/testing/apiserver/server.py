@@ -237,7 +237,11 @@ class ApiServer:
 
     def rotate_certificate(self, names: tuple[str, ...] = SERVER_NAMES) -> None:
         """Show a new certificate of the same authority."""
-        self._tls_context().use(self.authority.server(*names))
+        self.show_certificate(self.authority.server(*names))
+
+    def show_certificate(self, identity: Identity) -> None:
+        """Show this certificate from the next connection on."""
+        self._tls_context().use(identity)
 
     def rotate_authority(self, new: Authority | None = None) -> Authority:
         """
