@@ -4,7 +4,7 @@ Ask the Kubernetes client package for the credentials of a kubeconfig: the one m
 
     python -m kdns.cluster.client KUBECONFIG [CONTEXT]
 
-:func:`kdns.cluster.exec_credentials.run_client` starts it. It runs ``exec`` plugins and the older auth providers, and prints one JSON object:
+:func:`kdns.cluster.exec_credentials.run_client` starts it. It runs ``exec`` plugins and the older auth providers, and prints a JSON object:
 ``authorization`` (the value of the header), or ``certificate`` and ``key`` (PEM), and ``expires`` in Unix seconds when that is known. The
 package takes 35 MB and blocks while a plugin runs; in a process of its own neither matters. On failure it prints the reason to standard
 error and exits with 1.
