@@ -20,9 +20,15 @@ from kdns.core.deferred_free import DeferredFree
 from kdns.core.observe import EachRepeat, Exchange
 from kdns.core.stamps import MOVES, StampRef, stand
 from kdns.core.tally import Tally
-from kdns.server.nxdomain_synthesis import COOKIE, COOKIE_OPTION, NxdomainTemplates
+from kdns.server.nxdomain_synthesis import COOKIE, COOKIE_OPTION, NxdomainTemplates, head_of
 from kdns.wire.ageing import aged, ttl_places
 from kdns.wire.names import MalformedName
+
+NO_COOKIE = bytes(COOKIE)
+"""Stands in for the client's cookie in the key of an entry."""
+
+OPT_HEAD = 11
+"""Bytes of an OPT without options (RFC 6891 section 6.1.2)."""
 
 ENTRY_OCTETS = 1850
 """
@@ -266,10 +272,12 @@ class AnswerTable:
         return None
 
     def find(self, key: bytes, now: float) -> Entry | None:
-        """As :meth:`get`, also for a query whose client cookie nobody sent before; see :attr:`Entry.cookie`."""
+        """As :meth:`get`, for any client cookie; see :attr:`Entry.cookie`."""
         entry = self.get(key, now)
         if entry is None and key[-12:-8] == COOKIE_OPTION:
-            return self.get(key[:-COOKIE], now)
+            entry = self.get(key[:-COOKIE] + NO_COOKIE, now)
+            if entry is not None and not entry.cookie:
+                return None  # what looks like a cookie is the end of something else, and the reply may repeat it
         return entry
 
     def was_given(self, entry: Entry) -> None:
@@ -281,8 +289,8 @@ class AnswerTable:
         """
         Enter a reply if it may be given to others and still validity.
 
-        One that replay the client's cookie is entered without it, under the query without it. No other query has that key: what is
-        left of this one is no whole message.
+        A reply that ends in the client's cookie is entered without it, under the query with zeros in its place. A query that is cut
+        short inside its cookie is another key, and so is never a hit.
 
         :param reply: the whole message.
         :return: whether it was entered.
@@ -291,7 +299,7 @@ class AnswerTable:
             return False
         cookie = cookie_octets(key, reply, exchange)
         if cookie:
-            key, reply = key[:-cookie], reply[:-cookie]
+            key, reply = key[:-cookie] + NO_COOKIE, reply[:-cookie]
         turns = len(exchange.answer.turns) + 1
         room = ENTRY_OCTETS + len(key) + len(reply) * turns
         before = self.young.get(key)
@@ -325,13 +333,17 @@ class AnswerTable:
 
 def cookie_octets(key: bytes, reply: bytes, exchange: Exchange) -> int:
     """
-    Octets at the end of query and reply that are the client's cookie and nothing else; 0 when there is none or it stands elsewhere.
+    Bytes at the end of query and reply that are the client's cookie: 8, or 0 when there is none or it stands elsewhere.
 
-    A client cookie may differ in each query (RFC 7873 section 5.1), and comes back unchanged behind all that the reply says.
+    A client cookie may differ in each query (RFC 7873 section 5.1). It is echoed at the end of the reply.
     """
-    edns, answer = exchange.request.edns, exchange.answer
+    request, answer = exchange.request, exchange.answer
+    edns = request.edns
     if edns is None or answer.options is not None or answer.ede or len(edns.options) != len(COOKIE_OPTION) + COOKIE:
         return 0
-    if not edns.options.startswith(COOKIE_OPTION) or not key.endswith(edns.options) or not reply.endswith(edns.options):
+    if not edns.options.startswith(COOKIE_OPTION) or not reply.endswith(edns.options):
+        return 0
+    # The OPT must be all that stands behind the question: no other record, and no bytes behind the message.
+    if len(key) != head_of(key) + len(request.question) + OPT_HEAD + len(edns.options):
         return 0
     return COOKIE
