@@ -1,25 +1,26 @@
 # -*- test-case-name: tests.plugins.log -*-
-"""What logs and metrics say of a reply, in one place, so that both say the same."""
+"""Size, flags and class of a reply, the same in logs and metrics."""
 
 from __future__ import annotations
 
 from kdns.core.answer import Kind
 from kdns.core.observe import Exchange
-from kdns.wire.constants import CD, QR, RD
+from kdns.core.reply import copied_flags
+from kdns.wire.constants import NXDOMAIN
 from kdns.wire.names import MalformedName
 
 DROPPED = "dropped"
 """The zone of an exchange that no server block took."""
 
 _OPT_HEAD = 11
-"""Octets of an OPT without options (RFC 6891 section 6.1.2)."""
+"""Bytes of an OPT without options (RFC 6891 section 6.1.2)."""
 
 
 def reply_size(exchange: Exchange) -> int:
     """
-    Octets of the reply as the chain made it: uncompressed, before anything was left out; 0 when nothing was sent.
+    Bytes of the reply as the chain made it: uncompressed and not truncated; 0 when nothing was sent.
 
-    An OPT that came with the answer counts, the one that the server adds for the client does not.
+    An OPT of the answer's own counts; the one that the server adds for the client does not.
     """
     if exchange.reply is None:
         return 0
@@ -27,7 +28,7 @@ def reply_size(exchange: Exchange) -> int:
     try:
         size = answer.uncompressed_size(exchange.request.question)
     except MalformedName:
-        return len(exchange.reply)  # an upstream's record that cannot be taken apart
+        return len(exchange.reply)  # an upstream's record that cannot be read
     if answer.relayed is not None:
         if answer.relayed.opt is not None:
             size += answer.relayed.opt.end - answer.relayed.opt.start
@@ -37,19 +38,21 @@ def reply_size(exchange: Exchange) -> int:
 
 
 def reply_flags(exchange: Exchange) -> int:
-    """The second word of the reply's header as it was sent, or would have been where an inner lookup has no message."""
+    """The second word of the reply's header; for a lookup made inside, which has no message, as it would have been sent."""
     reply = exchange.reply
     if reply is not None and len(reply) >= 4:
         return reply[2] << 8 | reply[3]
-    answer = exchange.answer
-    return QR | exchange.request.flags & (RD | CD) | answer.flags
+    return copied_flags(exchange.request.flags) | exchange.answer.flags
 
 
 def reply_class(exchange: Exchange) -> str:
-    """``success``, ``denial`` or ``error``, as ``log`` sorts replies."""
+    """The class that ``log`` filters by: ``success``, ``denial`` or ``error``."""
+    answer = exchange.answer
     if exchange.reply is None:
         return "error"
-    kind = exchange.answer.kind(exchange.request.qtype)
-    if kind in (Kind.SUCCESS, Kind.DELEGATION):
-        return "success"
-    return "denial" if kind in (Kind.NODATA, Kind.NXDOMAIN) else "error"
+    if answer.rcode == NXDOMAIN:
+        return "denial"  # with or without the SOA that a cache would need
+    kind = answer.kind(exchange.request.qtype)
+    if kind is Kind.NODATA:
+        return "denial"
+    return "error" if kind is Kind.ERROR else "success"

@@ -60,7 +60,8 @@ class RuleTests(SynchronousTestCase):
             (Answer(authority=(in_zone_soa("test."),)), "denial"),
             (Answer(NXDOMAIN, authority=(in_zone_soa("test."),)), "denial"),
             (Answer(SERVFAIL), "error"),
-            (Answer(NXDOMAIN, answer=(record,)), "error"),
+            (Answer(NXDOMAIN), "denial"),
+            (Answer(NXDOMAIN, answer=(record,)), "denial"),
             (NO_REPLY, "error"),
         ]:
             for name in ("success", "denial", "error"):
