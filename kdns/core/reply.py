@@ -1,9 +1,8 @@
 # -*- test-case-name: tests.core.test_reply -*-
 """
-From an answer to the octets for one client: header, spelling, size, EDNS.
+Turn an answer into the message for one client: header, spelling, size, EDNS.
 
-This is the one place that turns an :class:`~kdns.core.answer.Answer` into a message, whichever plugin made it and whichever transport
-sends it.
+This is the one place that makes a reply, whichever plugin answered and whichever transport sends it.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from kdns.wire.constants import (
     QR,
     RCODE_MASK,
     RD,
+    TC,
     TCP_KEEPALIVE,
 )
 from kdns.wire.names import MalformedName
@@ -30,20 +30,26 @@ from kdns.wire.render import render
 
 PLAIN_LIMIT_IPV4 = 1480
 PLAIN_LIMIT_IPV6 = 1220
-"""Octets over UDP above which names are compressed although the client could take more: a fragment may get lost."""
+"""
+Bytes over UDP above which names are compressed although the client takes more.
+
+A larger datagram is sent in fragments, and one lost fragment loses the reply.
+"""
 
 ECHOED_OPTIONS = frozenset((NSID, EXPIRE, COOKIE, TCP_KEEPALIVE, PADDING))
-"""Options of the query that come back in a reply that has no OPT of its own."""
+"""Options of the query that are echoed in a reply without options of its own."""
 
+ECHOED_OVER_UDP = ECHOED_OPTIONS - {TCP_KEEPALIVE}
+"""The same over UDP, where the keepalive option must be ignored (RFC 7828 section 3.3.2)."""
 
 KEPT_FLAGS = 0xFF00
-"""DO and the upper of the Z bits, which come back in a reply that has no OPT of its own."""
+"""DO and the upper Z bits, which are echoed in a reply without options of its own."""
 
 
 def render_reply(request: Request, answer: Answer) -> bytes:
-    """The message for the client; its first two octets are the identifier of the query."""
+    """The whole message for the client, identifier included."""
     opt = _opt(request, answer)
-    flags = QR | request.flags & (OPCODE_MASK | RD | CD) | answer.flags | answer.rcode & RCODE_MASK
+    flags = copied_flags(request.flags) | answer.flags | answer.rcode & RCODE_MASK
     limit = request.limit
     plain_limit = limit
     if request.transport is Transport.UDP:
@@ -59,28 +65,33 @@ def render_reply(request: Request, answer: Answer) -> bytes:
     try:
         sections = answer.sections()
     except MalformedName:
-        # An upstream's record that cannot be taken apart cannot be made smaller either.
-        return render(request.ident, flags | 0x0200, question, ((), (), ()), opt, limit, limit)
+        # An upstream's record that cannot be read cannot be made smaller either.
+        return render(request.ident, flags | TC, question, ((), (), ()), opt, limit, limit)
     return render(request.ident, flags, question, sections, opt, limit, plain_limit)
 
 
 def error_reply(ident: int, flags: int, rcode: int, question: bytes) -> bytes:
-    """A reply of the server's own without any plugin and without an OPT; *flags* are the query's."""
-    kept = QR | flags & (OPCODE_MASK | RD | CD) | rcode & RCODE_MASK
-    return HEADER.pack(ident, kept, 1 if question else 0, 0, 0, 0) + question
+    """An error reply that no plugin made, without an OPT; *flags* are the query's."""
+    return HEADER.pack(ident, copied_flags(flags) | rcode & RCODE_MASK, 1 if question else 0, 0, 0, 0) + question
 
 
 def badvers_reply(ident: int, flags: int, question: bytes) -> bytes:
-    """BADVERS: the highest EDNS version that is understood here is 0 (RFC 6891 section 6.1.3)."""
+    """BADVERS: 0 is the highest EDNS version that kdns speaks (RFC 6891 section 6.1.3)."""
     opt = b"\x00\x00\x29\x00\x00\x01\x00\x00\x00\x00\x00"
-    return HEADER.pack(ident, QR | flags & (OPCODE_MASK | RD), 1, 0, 0, 1) + question + opt
+    return HEADER.pack(ident, copied_flags(flags), 1, 0, 0, 1) + question + opt
+
+
+def copied_flags(flags: int) -> int:
+    """The header flags of a reply to a query with *flags*: RD and CD are copied for QUERY, and mean nothing for other opcodes."""
+    opcode = flags & OPCODE_MASK
+    return QR | opcode if opcode else QR | flags & (RD | CD)
 
 
 def _opt(request: Request, answer: Answer) -> bytes:
     """
-    The OPT of the reply: only for clients that sent one (RFC 6891 section 6.1.1), with their payload size and DO bit.
+    The OPT of the reply, with the client's payload size and DO bit; empty for a client that sent none (RFC 6891 section 6.1.1).
 
-    Options are the reply's own; without any, those of the query that may be echoed.
+    It carries the answer's options, or else those of the query that are echoed.
     """
     edns = request.edns
     if edns is None:
@@ -90,7 +101,8 @@ def _opt(request: Request, answer: Answer) -> bytes:
         options = list(answer.options)
         flags &= DO
     else:
-        options = [option for option in options_of(edns.options) if option[0] in ECHOED_OPTIONS]
+        echoed = ECHOED_OVER_UDP if request.transport is Transport.UDP else ECHOED_OPTIONS
+        options = [option for option in options_of(edns.options) if option[0] in echoed]
         flags &= KEPT_FLAGS
     for code, text in answer.ede:
         options.append((EDE, code.to_bytes(2, "big") + text.encode()))

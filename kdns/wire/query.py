@@ -1,9 +1,9 @@
 # -*- test-case-name: tests.wire.test_query -*-
 """
-Read a query: the one admission that every transport passes before anything else looks at the octets.
+Read a query. Every transport calls :func:`read_query` before anything else looks at a message.
 
-:func:`read_query` decides between a :class:`Query`, a finished reply (FORMERR, NOTIMP, SERVFAIL), and silence. Which class, EDNS version
-and client are served is decided later, by the listener.
+It returns a :class:`Query`, a finished error reply (FORMERR, NOTIMP, SERVFAIL), or None for silence. The listener decides later which
+classes, EDNS versions and clients are served.
 """
 
 from __future__ import annotations
@@ -14,33 +14,33 @@ from typing import NamedTuple
 
 import msgspec
 
-from kdns.wire.constants import DO, FORMERR, NOTIFY, NOTIMP, OPCODE_MASK, OPT, QR, QUERY, SERVFAIL
+from kdns.wire.constants import COOKIE, DO, FORMERR, NOTIFY, NOTIMP, OPCODE_MASK, OPT, QR, QUERY, SERVFAIL
 from kdns.wire.names import MAX_NAME, MalformedName, skip_name
 
 HEADER = Struct("!HHHHHH")
 """Identifier, flags, and the counts of question, answer, authority and additional (RFC 1035 section 4.1.1)."""
 
 RECORD_HEAD = Struct("!HHIH")
-"""What follows the owner name of a record: type, class, TTL, rdata length (RFC 1035 section 4.1.3)."""
+"""The fields behind a record's owner name: type, class, TTL, rdata length (RFC 1035 section 4.1.3)."""
 
 _KEPT = 0x0200 | 0x0100 | 0x0080 | 0x0020 | 0x0010
-"""Flags that a reply to an unreadable query keeps: TC RD RA AD CD; AA and Z are cleared."""
+"""Flags copied into the reply to an unreadable query: TC RD RA AD CD. AA and Z are cleared."""
 
-_QUESTION_TAIL = Struct("!HH")
+_TWO_WORDS = Struct("!HH")
 
 
 class Edns(NamedTuple):
     """The OPT record of a query (RFC 6891 section 6.1.2)."""
 
     size: int
-    """Octets of UDP payload that the client says it can take, as it wrote them."""
+    """The client's UDP payload size in bytes, exactly as it was sent; it may be below 512."""
 
     flags: int
     """DO and the Z bits."""
 
     version: int
     options: bytes
-    """The options as they stand in the rdata: code, length, data, one after another."""
+    """The rdata: code, length, data, one option after another."""
 
     @property
     def do(self) -> bool:
@@ -49,17 +49,17 @@ class Edns(NamedTuple):
 
 
 class Query(msgspec.Struct, frozen=True, gc=False):
-    """A query that may be answered."""
+    """A well-formed query."""
 
     ident: int
     flags: int
     """The second word of the header as received: opcode and all bits."""
 
     spelled: bytes
-    """The name asked for in wire form, as the client spelled it."""
+    """The question's name in wire form, in the client's spelling."""
 
     qname: bytes
-    """The same in lower case."""
+    """The same name in lower case."""
 
     qtype: int
     qclass: int
@@ -68,10 +68,10 @@ class Query(msgspec.Struct, frozen=True, gc=False):
 
 def read_query(message: bytes) -> Query | bytes | None:
     """
-    Admit a message, or say at once what becomes of it.
+    Read a message from a client.
 
-    :return: the query; a finished reply for one that cannot be served; None where silence is the answer: under 12 octets, or a message
-        that is itself a reply, so that two servers never talk to each other for ever.
+    :return: the query; a finished error reply; or None when nothing is to be sent: for messages under 12 bytes, and for replies, so that
+        two servers never keep answering each other.
     """
     if len(message) < 12:
         return None
@@ -85,7 +85,7 @@ def read_query(message: bytes) -> Query | bytes | None:
         return HEADER.pack(ident, QR | flags & _KEPT | FORMERR, 0, 0, 0, 0)
     if len(message) == 12:
         return HEADER.pack(ident, QR | opcode | flags & _KEPT | SERVFAIL, 0, 0, 0, 0)
-    # The question: plain labels only. A pointer could only point into the header or at itself.
+    # The question may hold plain labels only: a compression pointer could point nowhere but into the header or at itself.
     end = 12
     try:
         while length := message[end]:
@@ -95,30 +95,34 @@ def read_query(message: bytes) -> Query | bytes | None:
         end += 1
         if end - 12 > MAX_NAME:
             return HEADER.pack(ident, QR | flags & _KEPT | FORMERR, 0, 0, 0, 0)
-        qtype, qclass = _QUESTION_TAIL.unpack_from(message, end)
-    except (IndexError, ValueError, _StructError):
+        qtype, qclass = _TWO_WORDS.unpack_from(message, end)
+    except (IndexError, _StructError):
         return HEADER.pack(ident, QR | flags & _KEPT | FORMERR, 0, 0, 0, 0)
     spelled = message[12:end]
     edns = None
     if answers or authorities or additionals:
         try:
-            edns = _read_records(message, end + 4, answers + authorities, additionals)
+            edns = _read_opt(message, end + 4, answers + authorities, additionals)
         except (MalformedName, _StructError, ValueError):
             return HEADER.pack(ident, QR | flags & _KEPT | FORMERR, 1, 0, 0, 0) + message[12 : end + 4]
     return Query(ident, flags, spelled, spelled.lower(), qtype, qclass, edns)
 
 
-def _read_records(message: bytes, offset: int, before: int, additionals: int) -> Edns | None:
+def _read_opt(message: bytes, offset: int, before: int, additionals: int) -> Edns | None:
     """
-    Walk the records behind the question and return the last OPT of the additional section.
+    Walk the records behind the question and return the OPT of the additional section.
 
-    Records that a count promises but the message does not hold are let pass; a record that is cut short is not.
+    The message may end before all records that its counts promise, but not inside a record.
+
+    :param before: records in front of the additional section.
+    :raises ValueError: a record is cut short, or the OPT breaks its rules.
     """
     edns = None
     size = len(message)
     for index in range(before + additionals):
         if offset == size:
             break
+        start = offset
         offset = skip_name(message, offset)
         rtype, rclass, ttl, length = RECORD_HEAD.unpack_from(message, offset)
         offset += 10
@@ -126,6 +130,10 @@ def _read_records(message: bytes, offset: int, before: int, additionals: int) ->
         if end > size:
             raise ValueError("record runs over the end of the message")
         if rtype == OPT and index >= before:
+            if edns is not None:
+                raise ValueError("two OPT records")  # RFC 6891 section 6.1.1
+            if message[start]:
+                raise ValueError("OPT record with an owner name")  # RFC 6891 section 6.1.2
             options = message[offset:end]
             _check_options(options)
             edns = Edns(rclass, ttl & 0xFFFF, ttl >> 16 & 0xFF, options)
@@ -138,7 +146,11 @@ def _check_options(options: bytes) -> None:
     while position < end:
         if position + 4 > end:
             raise ValueError("EDNS option without a length")
-        position += 4 + (options[position + 2] << 8 | options[position + 3])
+        code, length = _TWO_WORDS.unpack_from(options, position)
+        # RFC 7873 section 5.2.2: a client cookie of 8 bytes, alone or with a server cookie of 8 to 32.
+        if code == COOKIE and length != 8 and not 16 <= length <= 40:
+            raise ValueError("EDNS cookie of an impossible length")
+        position += 4 + length
     if position != end:
         raise ValueError("EDNS option runs over the end of the OPT record")
 
@@ -148,8 +160,7 @@ def options_of(rdata: bytes) -> list[tuple[int, bytes]]:
     options = []
     position, end = 0, len(rdata)
     while position + 4 <= end:
-        code = rdata[position] << 8 | rdata[position + 1]
-        length = rdata[position + 2] << 8 | rdata[position + 3]
+        code, length = _TWO_WORDS.unpack_from(rdata, position)
         position += 4 + length
         if position > end:
             break
@@ -158,5 +169,5 @@ def options_of(rdata: bytes) -> list[tuple[int, bytes]]:
 
 
 def pack_options(options: list[tuple[int, bytes]] | tuple[tuple[int, bytes], ...]) -> bytes:
-    """Turn (code, data) pairs into an OPT's rdata."""
-    return b"".join(_QUESTION_TAIL.pack(code, len(data)) + data for code, data in options)
+    """The rdata of an OPT with these (code, data) pairs."""
+    return b"".join(_TWO_WORDS.pack(code, len(data)) + data for code, data in options)

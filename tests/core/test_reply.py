@@ -55,12 +55,22 @@ class HeaderTests(SynchronousTestCase):
 
     def test_flags(self) -> None:
         """Identifier, opcode, RD and CD are the client's; AA, RA, AD and TC are the answer's."""
-        for asked in (0, RD, CD, RD | CD, RD | AD | 0x0040, 0x2000):
+        for asked in (0, RD, CD, RD | CD, RD | AD | 0x0040):
             for said in (0, AA, RA | AD, AA | TC):
                 found = render_reply(a_request("web.prod.", flags=asked), Answer(NXDOMAIN, flags=said))
-                wanted = QR | asked & (0x7800 | RD | CD) | said | NXDOMAIN
+                wanted = QR | asked & (RD | CD) | said | NXDOMAIN
                 self.assertEqual(int.from_bytes(found[2:4], "big"), wanted)
                 self.assertEqual(found[:2], (4711).to_bytes(2, "big"))
+
+    def test_notify(self) -> None:
+        """A reply to NOTIFY has neither RD nor CD, whoever makes it."""
+        question = NAME + b"\x00\x06\x00\x01"
+        for found in (
+            render_reply(a_request("web.prod.", flags=0x2000 | RD | CD), Answer(flags=AA)),
+            error_reply(7, 0x2000 | RD | CD, SERVFAIL, question),
+            badvers_reply(7, 0x2000 | RD | CD, question),
+        ):
+            self.assertEqual(int.from_bytes(found[2:4], "big") & (0x7800 | RD | CD), 0x2000)
 
     def test_spelling(self) -> None:
         """The question is spelled as it was asked."""
@@ -74,9 +84,9 @@ class HeaderTests(SynchronousTestCase):
         self.assertEqual(dns.message.from_wire(error_reply(7, RD, SERVFAIL, b"")).question, [])
 
     def test_badvers(self) -> None:
-        """BADVERS says which version is understood."""
-        found = dns.message.from_wire(badvers_reply(7, RD, NAME + b"\x00\x01\x00\x01"))
-        self.assertEqual((found.rcode(), found.edns), (dns.rcode.BADVERS, 0))
+        """BADVERS says which version is understood, and keeps RD and CD."""
+        found = dns.message.from_wire(badvers_reply(7, RD | CD | AD, NAME + b"\x00\x01\x00\x01"))
+        self.assertEqual((found.rcode(), found.edns, found.flags), (dns.rcode.BADVERS, 0, QR | RD | CD))
 
 
 class EdnsTests(SynchronousTestCase):
@@ -103,8 +113,15 @@ class EdnsTests(SynchronousTestCase):
     def test_echo(self) -> None:
         """Without options of its own a reply echoes those that may be, with DO and the upper Z bits."""
         found = read(self.asked(DO | 0x4001), Answer())
-        self.assertEqual(self.told(found), list(self.OPTIONS[:5]))
+        self.assertEqual(self.told(found), [*self.OPTIONS[:3], self.OPTIONS[4]])
         self.assertEqual((found.payload, found.ednsflags & 0xFFFF), (1400, DO | 0x4000))
+
+    def test_keepalive(self) -> None:
+        """The keepalive option means nothing over UDP, and is echoed over streams only (RFC 7828 section 3.3.2)."""
+        for transport in Transport:
+            found = read(replace(self.asked(), transport=transport), Answer())
+            echoed = TCP_KEEPALIVE in [code for code, _ in self.told(found)]
+            self.assertEqual(echoed, transport is not Transport.UDP, transport)
 
     def test_own_options(self) -> None:
         """With options of its own a reply has those and nothing of the query's but DO."""

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.wire.constants import CLIENT_SUBNET, COOKIE, DO, FORMERR, NOTIMP, SERVFAIL
+from kdns.wire.constants import CLIENT_SUBNET, COOKIE, DO, FORMERR, NOTIMP, NSID, SERVFAIL
 from kdns.wire.query import Query, options_of, pack_options, read_query
 from tests.wire.support import REPEATABLE
 
@@ -132,6 +132,32 @@ class RefusedTests(SynchronousTestCase):
             found = self.reply(counts(1, 0, 0, 1) + QUESTION + records)
             self.assertEqual(found.rcode(), FORMERR, records)
             self.assertEqual(str(found.question[0].name), "WeB.prod.")
+
+    def test_bad_opt(self) -> None:
+        """Two OPTs, and an OPT whose owner is not the root, are FORMERR (RFC 6891 sections 6.1.1 and 6.1.2)."""
+        for name, records in (
+            ("two", OPT + OPT),
+            ("owned by a name", b"\x01x" + OPT),
+            ("owned through a pointer", b"\xc0\x15" + OPT[1:]),
+        ):
+            found = self.reply(counts(1, 0, 0, 2) + QUESTION + records)
+            self.assertEqual(found.rcode(), FORMERR, name)
+
+    def test_cookie_lengths(self) -> None:
+        """A cookie has 8 bytes, or 16 to 40 with a server's part; any other length is FORMERR (RFC 7873 section 5.2.2)."""
+        for length in range(50):
+            option = pack_options([(NSID, b""), (COOKIE, bytes(length))])
+            records = OPT[:-2] + len(option).to_bytes(2, "big") + option
+            found = read_query(counts(1, 0, 0, 1) + QUESTION + records)
+            self.assertEqual(isinstance(found, Query), length == 8 or 16 <= length <= 40, length)
+            if isinstance(found, bytes):
+                self.assertEqual(dns.message.from_wire(found).rcode(), FORMERR)
+
+    def test_cut_inside_a_cookie(self) -> None:
+        """A query that ends inside its cookie is FORMERR."""
+        whole = counts(1, 0, 0, 1) + QUESTION + OPT[:-1] + b"\x0c\x00\x0a\x00\x0812345678"
+        for cut in range(1, 9):
+            self.assertEqual(self.reply(whole[:-cut]).rcode(), FORMERR)
 
     def test_flags(self) -> None:
         """A reply to what cannot be read keeps RD and CD, and has neither AA nor Z."""
