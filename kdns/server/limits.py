@@ -1,54 +1,85 @@
 # -*- test-case-name: tests.server.test_limits -*-
-"""Bounds that follow from the memory and the processor that the process may use."""
+"""What the process may use, as its control groups say, and the bounds that follow: memory and cores."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
-CGROUP = Path("/sys/fs/cgroup/memory.max")
-CGROUP_V1 = Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")
-CGROUP_PROCESSOR = Path("/sys/fs/cgroup/cpu.max")
-CGROUP_V1_PROCESSOR = Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us")
+OWN_GROUPS = Path("/proc/self/cgroup")
+"""The control groups of this process, one line for each hierarchy: ``0::/system.slice/kdns.service`` (cgroups(7))."""
+
+MOUNT = Path("/sys/fs/cgroup")
+"""Where the hierarchies are mounted. A container often sees its own group as the root."""
+
 UNLIMITED = 1024**3
-"""Octets that are taken for the limit where there is none."""
+"""Bytes of memory to reckon with where no limit is set."""
 
 TABLE_SHARE = 0.1
 """Share of the memory that finished replies may take."""
 
 TABLE_LEAST, TABLE_MOST = 4 * 1024**2, 64 * 1024**2
-"""Octets that the answer tables have in any case, and at most: 64 MiB are about 33,000 replies."""
+"""Bounds of the answer tables in bytes; 64 MiB hold about 33,000 replies."""
+
+T = TypeVar("T", int, float)
 
 
-def memory_limit(files: tuple[Path, ...] = (CGROUP, CGROUP_V1)) -> int | None:
-    """Octets of memory that the control group allows; None without a limit."""
-    for file in files:
-        try:
-            text = file.read_text().strip()
-        except OSError:
-            continue
-        if text.isdigit() and int(text) < 1 << 60:
-            return int(text)
-    return None
+def memory_limit(groups: Path = OWN_GROUPS, mount: Path = MOUNT) -> int | None:
+    """Bytes of memory that the control groups allow; None without a limit."""
+
+    def read(folder: Path) -> int | None:
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            text = _text(folder / name)
+            # Version 1 has no word for "no limit": it shows a number near 2 ** 63.
+            if text.isdigit() and int(text) < 1 << 60:
+                return int(text)
+        return None
+
+    return _lowest(read, "memory", groups, mount)
 
 
-def processor_limit(file: Path = CGROUP_PROCESSOR, quota_file: Path = CGROUP_V1_PROCESSOR) -> float | None:
-    """Cores that the control group allows on average, 0.5 for half of one; None without a limit."""
+def processor_limit(groups: Path = OWN_GROUPS, mount: Path = MOUNT) -> float | None:
+    """Cores that the control groups allow on average, 0.5 for half of one; None without a limit."""
+
+    def read(folder: Path) -> float | None:
+        quota, _, period = _text(folder / "cpu.max").partition(" ")
+        if not period:
+            quota, period = _text(folder / "cpu.cfs_quota_us"), _text(folder / "cpu.cfs_period_us")
+        if quota.isdigit() and period.isdigit() and int(quota) and int(period):
+            return int(quota) / int(period)
+        return None
+
+    return _lowest(read, "cpu", groups, mount)
+
+
+def _lowest(read: Callable[[Path], T | None], controller: str, groups: Path, mount: Path) -> T | None:
+    """A group's limit binds all groups below it, so the lowest on the way from the process's own group to the root is what counts."""
+    found = [limit for folder in _folders(controller, groups, mount) if (limit := read(folder)) is not None]
+    return min(found, default=None)
+
+
+def _folders(controller: str, groups: Path, mount: Path) -> Iterator[Path]:
+    """The folders of the process's group and of those above it; version 1 has a hierarchy for each controller."""
+    roots = {"": mount, controller: mount / controller}
+    for line in _text(groups).splitlines():
+        _, controllers, path = line.split(":", 2)
+        for name in controllers.split(","):
+            if name in roots:
+                group = Path(path.lstrip("/"))
+                yield from (roots[name] / part for part in (group, *group.parents))
+    # Without the list of groups, or where it names folders that the container does not see.
+    yield from roots.values()
+
+
+def _text(file: Path) -> str:
     try:
-        quota, period = file.read_text().split()
-    except (OSError, ValueError):
-        try:
-            quota, period = (
-                quota_file.read_text().strip(),
-                quota_file.with_name("cpu.cfs_period_us").read_text().strip(),
-            )
-        except OSError:
-            return None
-    if quota.isdigit() and period.isdigit() and int(quota) and int(period):
-        return int(quota) / int(period)
-    return None
+        return file.read_text().strip()
+    except OSError:
+        return ""
 
 
-def table_octets(limit: int | None = None) -> int:
-    """Octets for the answer tables, by default from :func:`memory_limit`."""
+def table_bytes(limit: int | None = None) -> int:
+    """Bytes for the answer tables, by default from :func:`memory_limit`."""
     memory = limit or memory_limit() or UNLIMITED
     return int(min(TABLE_MOST, max(TABLE_LEAST, memory * TABLE_SHARE)))

@@ -24,7 +24,7 @@ from kdns.plugin.seam import Output, Resource, ServerContext, Unavailable
 from kdns.server import gauges
 from kdns.server.assembly import Configuration, Endpoint, assemble
 from kdns.server.deadlines import Waiting
-from kdns.server.limits import table_octets
+from kdns.server.limits import table_bytes
 from kdns.server.listener import Listener
 from kdns.server.reloads import Reloads
 from kdns.server.saturation import Vitals
@@ -68,7 +68,7 @@ class KdnsService(Service):
         self._announce = announce
         self.taken_over: Callable[[Configuration], None] = lambda configuration: None
         """Told of each configuration that is being served from now on."""
-        self.room = TableBudget(table_octets(), context.deferred_free)
+        self.room = TableBudget(table_bytes(), context.deferred_free)
         self.talkers = TopTalkers(context.clock)
         self.vitals = Vitals(context.clock)
         self.configuration: Configuration | None = None

@@ -76,7 +76,7 @@ class Memory:
         return self.base + self.cluster + self.cache + self.table + self.slack
 
 
-def table_octets(limit: int) -> int:
+def table_bytes(limit: int) -> int:
     """Octets that the answer tables may take under a memory limit."""
     return int(min(TABLE_MOST, max(TABLE_LEAST, limit * TABLE_SHARE)))
 
@@ -84,7 +84,7 @@ def table_octets(limit: int) -> int:
 def memory(contents: Contents, limit: int = DEFAULT_LIMIT) -> Memory:
     """What a replica takes at most, with everything full, under a memory limit."""
     cluster = 1000 * (SERVICE * contents.services + ENDPOINT * contents.endpoints + POD * contents.pods)
-    base, cache, table = BASE * MB, CACHE * MB, table_octets(limit)
+    base, cache, table = BASE * MB, CACHE * MB, table_bytes(limit)
     return Memory(int(base), int(cluster), int(cache), table, int(SLACK * (base + cluster + cache + table)))
 
 
@@ -98,7 +98,7 @@ def limit_for(contents: Contents) -> int:
 
 def fixed(limit: int = DEFAULT_LIMIT) -> float:
     """Megabytes that a replica takes at most without any cluster, slack included."""
-    return (1 + SLACK) * (BASE + CACHE + table_octets(limit) / MB)
+    return (1 + SLACK) * (BASE + CACHE + table_bytes(limit) / MB)
 
 
 def for_each(verified: bool = False) -> float:

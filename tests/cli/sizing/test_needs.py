@@ -25,7 +25,7 @@ class MemoryTests(SynchronousTestCase):
     def test_same_bounds(self) -> None:
         """The answer tables' room is what the server takes."""
         for limit in (10 * MEBI, DEFAULT_LIMIT, 1024 * MEBI, 9000 * MEBI):
-            self.assertEqual(needs.table_octets(limit), limits.table_octets(limit))
+            self.assertEqual(needs.table_bytes(limit), limits.table_bytes(limit))
 
     @settings(deadline=None, derandomize=True)
     @given(SIZES, SIZES, SIZES)
