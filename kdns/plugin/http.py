@@ -2,8 +2,8 @@
 """
 Small HTTP pages for operators: what ``health``, ``ready`` and ``prometheus`` have in common.
 
-One :class:`HttpListener` per address and certificate. Pages come and go while it listens, so a new configuration brings its page before
-the old one takes its own away. What a page says is left to the plugin; it is bytes, made at once or later.
+One :class:`HttpListener` per address and certificate. Pages come and go while it listens, so a new configuration adds its page before the
+old one removes its own. The plugin makes the bytes of a page, at once or later.
 """
 
 from __future__ import annotations
@@ -14,39 +14,37 @@ import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, cast
 
-from twisted.internet.defer import Deferred
+from OpenSSL import SSL
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IReactorSocket
 from twisted.logger import Logger
-from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
+from twisted.web.http import Request
 from twisted.web.resource import Resource as WebResource
 from twisted.web.server import NOT_DONE_YET
 from twisted.web.server import Site as WebSite
 
 from kdns.corefile.errors import SetupError
 from kdns.corefile.values import ListenAddress
-from kdns.plugin.seam import BlockBuilder, Resource, Unavailable
+from kdns.plugin.http_connections import Connection, Connections, Reply
+from kdns.plugin.seam import BlockBuilder, Resource, ServerContext, Unavailable
+from kdns.plugin.turns import TurnQueue
 
 log = Logger(namespace="kdns.plugin.http")
 
 PLAIN = "text/plain; charset=utf-8"
 
-TIMEOUT = 5.0
-"""Seconds that a connection may be idle, or take to send its request."""
-
-MOST_CONNECTIONS = 100
-"""Connections at a time: probes and scrapers need a handful, anything beyond that is a mistake or worse."""
-
-BACKLOG = 64
+BACKLOG = 512
+"""Connections that may wait to be accepted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What a page says."""
+    """A page as it is now."""
 
     body: bytes
     status: int = 200
@@ -54,7 +52,15 @@ class Response:
 
 
 Page: TypeAlias = Callable[[], "Response | Deferred[Response]"]
-"""Makes a response, at once or later. It is asked by whoever comes, so it must be cheap or remember what it said."""
+"""Makes a response, at once or later. Any client can ask, so it must be cheap, or give a response that it made again for a while."""
+
+
+class ServerTls(Protocol):
+    """Makes connections secure; Twisted's IOpenSSLServerConnectionCreator as a type."""
+
+    def serverConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
+        """The server's side of a new connection."""
+
 
 NOT_FOUND = Response(b"404 page not found\n", 404)
 BROKEN = Response(b"500 internal server error\n", 500)
@@ -62,9 +68,9 @@ BROKEN = Response(b"500 internal server error\n", 500)
 
 class CannotListen(Unavailable):
     """
-    An address is not to be had.
+    An address cannot be listened on.
 
-    :ivar address: the address as it was tried.
+    :ivar address: the address that was tried.
     :ivar reason: the system's reason.
     """
 
@@ -78,17 +84,20 @@ class HttpListener(Resource):
     """
     The listener of one address; it is open while it has pages.
 
-    :param tls: an ``IOpenSSLServerConnectionCreator`` for secure connections.
+    :param tls: makes the connections secure.
     :ivar port: Twisted's listening port while it is open.
     """
 
-    def __init__(self, reactor: Any, address: ListenAddress, tls: Any = None) -> None:
+    def __init__(self, context: ServerContext, address: ListenAddress, tls: ServerTls | None = None) -> None:
         self.address = address
         self.port: Any = None
-        self._reactor = reactor
+        self._context = context
         self._tls = tls
         self._pages: dict[bytes, list[Page]] = {}
-        self._connections: Any = None
+        self._connections: Connections | None = None
+        self._evicted = context.registry.counter(
+            "kdns_http_evictions_total", "Connections to HTTP pages closed to make room for others."
+        ).counter()
 
     def serve(self, pages: Mapping[str, Page]) -> None:
         """
@@ -102,7 +111,7 @@ class HttpListener(Resource):
             self._pages.setdefault(path.encode(), []).append(page)
 
     def withdraw(self, pages: Mapping[str, Page]) -> Deferred[None] | None:
-        """Take pages away again; with the last one the listener closes. What is not there is no error."""
+        """Remove pages; without any the listener closes. A page that is not there is no error."""
         for path, page in pages.items():
             served = self._pages.get(path.encode(), [])
             if page in served:
@@ -110,6 +119,11 @@ class HttpListener(Resource):
             if not served:
                 self._pages.pop(path.encode(), None)
         return None if self._pages else self.stop()
+
+    @property
+    def connections(self) -> list[Connection]:
+        """The connections that are open, oldest first."""
+        return [] if self._connections is None else list(self._connections.protocols)
 
     def page(self, path: bytes) -> Page | None:
         """The page that answers a path."""
@@ -122,24 +136,26 @@ class HttpListener(Resource):
         port, self.port = self.port, None
         if port is None:
             return None
-        if self._connections is not None:
-            for connection in list(self._connections.protocols):
-                connection.loseConnection()
+        for connection in self.connections:
+            connection.loseConnection()
+        self._connections = None
         closed: Deferred[None] | None = port.stopListening()
         return closed
 
     def _open(self) -> None:
-        builder = _PageSite(_Root(self), timeout=TIMEOUT, reactor=self._reactor)
-        builder.displayTracebacks = False
-        factory: Any = _Limited(builder)
-        self._connections = factory
+        reactor, turns = self._context.reactor, self._context.turns
+        factory: Any = _PageSite(_Root(self, turns), timeout=None, reactor=reactor)
         if self._tls is not None:
-            factory = TLSMemoryBIOFactory(self._tls, False, factory, self._reactor)
+            factory = TLSMemoryBIOFactory(cast(Any, self._tls), False, factory, reactor)
             factory.noisy = False
-        self.port = _listen(self._reactor, self.address, factory)
+        connections = Connections(factory, reactor, turns, self._evicted)
+        self.port = connections.port = _listen(reactor, self.address, connections)
+        self._connections = connections
 
 
-def listener_for(builder: BlockBuilder, plugin: str, address: ListenAddress, tls: Any = None) -> HttpListener:
+def listener_for(
+    builder: BlockBuilder, plugin: str, address: ListenAddress, tls: ServerTls | None = None
+) -> HttpListener:
     """
     The listener of an address; all plugins and blocks that ask for it share it, and so do two configurations in a row.
 
@@ -150,7 +166,7 @@ def listener_for(builder: BlockBuilder, plugin: str, address: ListenAddress, tls
     taken = builder.kept.taken.get(key)
     if taken is not None and taken[0] != config:
         raise SetupError(f"address {address} is already used with another tls setting", plugin=plugin, located=False)
-    return builder.keep(key, config, lambda: HttpListener(builder.context.reactor, address, tls))
+    return builder.keep(key, config, lambda: HttpListener(builder.context, address, tls))
 
 
 def _listen(reactor: Any, address: ListenAddress, factory: Any) -> Any:
@@ -222,58 +238,41 @@ def _family(host: str) -> socket.AddressFamily:
         return socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][0]
 
 
-class _Limited(WrappingFactory):
-    """Takes no more connections than are good."""
-
-    noisy = False
-    protocol = ProtocolWrapper
-
-    def buildProtocol(self, addr: Any) -> Any:
-        """Refuse what is too much by closing it."""
-        if len(self.protocols) >= MOST_CONNECTIONS:
-            return None
-        return super().buildProtocol(addr)
-
-
 class _NoContent:
-    """Where the body of a request goes that nobody reads."""
+    """Where the body of a request goes: nobody reads it."""
 
     def write(self, data: bytes) -> int:
         """Drop it."""
         return len(data)
 
     def read(self, size: int = -1) -> bytes:
-        """There is nothing."""
+        """Nothing."""
         return b""
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """It has one place only."""
+        """To the beginning, which is the end, too."""
         return 0
 
-    def tell(self) -> int:
-        """The same."""
-        return 0
-
-    def close(self) -> None:
-        """Nothing is held."""
+    tell = close = lambda self: 0
 
 
 class _PageSite(WebSite):
-    """Twisted's HTTP server without access log, clock of its own, or files for bodies (a container may have nowhere to write)."""
+    """Twisted's HTTP server without an access log, timers, and files for bodies (a container may have nowhere to write)."""
 
     noisy = False
+    displayTracebacks = False
 
     def getContentFile(self, length: int | None) -> _NoContent:
         """Where Twisted puts the body of a request."""
         return _NoContent()
 
     def startFactory(self) -> None:
-        """Without an access log there is no date to keep up, which Twisted does each second."""
+        """Without an access log there is no date to update each second."""
 
     def stopFactory(self) -> None:
         """Likewise."""
 
-    def log(self, request: Any) -> None:
+    def log(self, request: Request) -> None:
         """Probes are not worth a line each."""
 
 
@@ -282,44 +281,30 @@ class _Root(WebResource):
 
     isLeaf = True
 
-    def __init__(self, listener: HttpListener) -> None:
+    def __init__(self, listener: HttpListener, turns: TurnQueue) -> None:
         super().__init__()
         self._listener = listener
+        self._turns = turns
 
-    def render(self, request: Any) -> int:
-        """Ask the page; a page that fails is logged, and its client learns that it failed and no more."""
+    def render(self, request: Request) -> int:
+        """Ask the page. A page that fails is logged; the client learns that it failed and nothing more."""
+        reply = Reply(request, self._turns)
         page = self._listener.page(request.path)
-        try:
-            response = NOT_FOUND if page is None else page()
-        except Exception:
-            _log_broken(Failure(), request.path)
-            response = BROKEN
-        if isinstance(response, Response):
-            _send(request, response)
-            return NOT_DONE_YET
-        gone: list[object] = []
-        request.notifyFinish().addErrback(gone.append)
 
         def failed(failure: Failure) -> Response:
-            _log_broken(failure, request.path)
+            path = request.path.decode(errors="replace")
+            log.failure("The page {path} failed", failure=failure, path=path)
             return BROKEN
 
-        def came(response: Response) -> None:
-            if not gone:
-                _send(request, response)
+        def send(response: Response) -> None:
+            if reply.gone:
+                return
+            request.setResponseCode(response.status)
+            request.responseHeaders.removeHeader(b"server")
+            request.setHeader(b"content-type", response.content_type.encode())
+            request.setHeader(b"content-length", str(len(response.body)).encode())
+            reply.send(response.body)
 
-        response.addErrback(failed).addCallback(came)
+        made: Deferred[Response] = maybeDeferred(cast(Any, page or (lambda: NOT_FOUND)))
+        made.addErrback(failed).addCallback(send)
         return NOT_DONE_YET
-
-
-def _log_broken(failure: Failure, path: bytes) -> None:
-    log.failure("The page {path} failed", failure=failure, path=path.decode(errors="replace"))
-
-
-def _send(request: Any, response: Response) -> None:
-    request.setResponseCode(response.status)
-    request.responseHeaders.removeHeader(b"server")
-    request.setHeader(b"content-type", response.content_type.encode())
-    request.setHeader(b"content-length", str(len(response.body)).encode())
-    request.write(response.body)
-    request.finish()

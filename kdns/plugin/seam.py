@@ -29,6 +29,7 @@ from kdns.core.metrics import Registry
 from kdns.core.observe import Observer
 from kdns.core.request import Request
 from kdns.core.tally import TallyBook
+from kdns.plugin.turns import TurnQueue
 
 if TYPE_CHECKING:
     from kdns.corefile.dispenser import Dispenser
@@ -106,6 +107,9 @@ class ServerContext:
     kernel_sockets: bool = True
     """Whether *reactor* watches this machine's descriptors; one whose network is in memory does not."""
 
+    turns: TurnQueue = field(init=False)
+    """What all connections of clients wait in: one deadline for a turn of the reactor, whatever they speak."""
+
     dns_port: int = 53
     fatal: Callable[[str], None] = log_fatal
     """Ends the process with status 1 after printing the text, which begins with ``plugin/NAME: ``, behind ``[FATAL] ``."""
@@ -118,6 +122,9 @@ class ServerContext:
     Told of some finished replies: query octets behind the identifier, reply octets behind the identifier, the client's address, and how
     many queries it stands for.
     """
+
+    def __post_init__(self) -> None:
+        self.turns = TurnQueue(self.reactor, self.clock)
 
 
 @dataclass(frozen=True, slots=True)

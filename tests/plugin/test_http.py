@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from kdns.corefile.errors import SetupError
 from kdns.corefile.values import ListenAddress
-from kdns.plugin.http import MOST_CONNECTIONS, TIMEOUT, CannotListen, HttpListener, Response, listener_for
+from kdns.plugin.http import CannotListen, HttpListener, Response, listener_for
 from kdns.plugin.seam import Block, BlockBuilder, Keeper, ServerContext
 from kdns.testing.memory import MemoryReactor
 from tests.plugins.web import Client, memory_house, port_of
@@ -31,7 +31,7 @@ class PageTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.reactor = MemoryReactor()
         self.client = Client(self.reactor)
-        self.listener = HttpListener(self.reactor, ListenAddress("", 8080))
+        self.listener = HttpListener(memory_house(self.reactor), ListenAddress("", 8080))
 
     def test_page(self) -> None:
         """A page is its octets and nothing else, and the server does not tell what it is made of."""
@@ -106,27 +106,6 @@ class PageTests(SynchronousTestCase):
         self.assertEqual(talk.answered().body, b"500 internal server error\n")
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
 
-    def test_idle_connection(self) -> None:
-        """Who connects and says nothing, or only half of it, is cut off."""
-        self.listener.serve({"/hello": hello})
-        talks = [self.client.connect(8080, octets) for octets in (b"", b"GET /hello HTT")]
-        self.reactor.advance(TIMEOUT - 0.1)
-        self.assertEqual([talk.ended for talk in talks], [False, False])
-        self.reactor.advance(0.2)
-        self.assertEqual([talk.ended for talk in talks], [True, True])
-
-    def test_too_many_connections(self) -> None:
-        """Connections past the bound are closed at once, and those there are go on."""
-        self.listener.serve({"/hello": hello})
-        for _ in range(MOST_CONNECTIONS):
-            self.client.connect(8080, b"")
-        self.assertTrue(self.client.connect(8080, b"").ended)
-        first = self.client.talks[0]
-        self.assertFalse(first.ended)
-        first.transport.loseConnection()
-        self.reactor.settle()
-        self.assertEqual(self.client.get(8080, "/hello").body, b"hello")
-
 
 class ListenerTests(SynchronousTestCase):
     """When it listens, and where."""
@@ -137,7 +116,7 @@ class ListenerTests(SynchronousTestCase):
 
     def test_pages_come_and_go(self) -> None:
         """A path is answered by who came last; without pages the listener is closed."""
-        listener = HttpListener(self.reactor, ListenAddress("", 8080))
+        listener = HttpListener(memory_house(self.reactor), ListenAddress("", 8080))
         old = {"/page": lambda: Response(b"old")}
         new = {"/page": lambda: Response(b"new")}
         listener.serve(old)
@@ -154,7 +133,7 @@ class ListenerTests(SynchronousTestCase):
 
     def test_opened_again(self) -> None:
         """A listener that closed opens with its next page."""
-        listener = HttpListener(self.reactor, ListenAddress("127.0.0.1", 8080))
+        listener = HttpListener(memory_house(self.reactor), ListenAddress("127.0.0.1", 8080))
         page = {"/page": hello}
         listener.serve(page)
         listener.withdraw(page)
@@ -164,7 +143,7 @@ class ListenerTests(SynchronousTestCase):
 
     def test_stop(self) -> None:
         """Stopping closes the connections too, and a second time does nothing."""
-        listener = HttpListener(self.reactor, ListenAddress("127.0.0.1", 8080))
+        listener = HttpListener(memory_house(self.reactor), ListenAddress("127.0.0.1", 8080))
         listener.serve({"/page": hello})
         talk = self.client.connect(8080, b"")
         listener.stop()
@@ -175,30 +154,30 @@ class ListenerTests(SynchronousTestCase):
 
     def test_localhost(self) -> None:
         """localhost is the loopback address of IPv4."""
-        listener = HttpListener(self.reactor, ListenAddress("localhost", 0))
+        listener = HttpListener(memory_house(self.reactor), ListenAddress("localhost", 0))
         listener.serve({"/page": hello})
         self.assertEqual(listener.port.getHost().host, "127.0.0.1")
         self.assertEqual(self.client.get(port_of(listener), "/page").body, b"hello")
 
     def test_address_in_use(self) -> None:
         """An address that is taken is named with the system's reason, and nothing is served."""
-        HttpListener(self.reactor, ListenAddress("10.0.0.1", 8080)).serve({"/page": hello})
-        second = HttpListener(self.reactor, ListenAddress("10.0.0.1", 8080))
+        HttpListener(memory_house(self.reactor), ListenAddress("10.0.0.1", 8080)).serve({"/page": hello})
+        second = HttpListener(memory_house(self.reactor), ListenAddress("10.0.0.1", 8080))
         error = self.assertRaises(CannotListen, second.serve, {"/page": hello})
         self.assertEqual(str(error), "listen tcp 10.0.0.1:8080: bind: address already in use")
         self.assertIsNone(second.page(b"/page"))
 
     def test_wildcard_in_use(self) -> None:
         """Every address is shown as it is written in the Corefile."""
-        HttpListener(self.reactor, ListenAddress("", 8080)).serve({"/page": hello})
+        HttpListener(memory_house(self.reactor), ListenAddress("", 8080)).serve({"/page": hello})
         error = self.assertRaises(
-            CannotListen, HttpListener(self.reactor, ListenAddress("", 8080)).serve, {"/p": hello}
+            CannotListen, HttpListener(memory_house(self.reactor), ListenAddress("", 8080)).serve, {"/p": hello}
         )
         self.assertEqual(str(error), "listen tcp :8080: bind: address already in use")
 
     def test_no_such_address(self) -> None:
         """An address of another host cannot be had."""
-        listener = HttpListener(self.reactor, ListenAddress("192.0.2.1", 8080))
+        listener = HttpListener(memory_house(self.reactor), ListenAddress("192.0.2.1", 8080))
         error = self.assertRaises(CannotListen, listener.serve, {"/page": hello})
         self.assertEqual(str(error), "listen tcp 192.0.2.1:8080: bind: cannot assign requested address")
 
@@ -250,9 +229,9 @@ class SocketTests(TestCase):
         """Two listeners may have one address, as two processes do while one takes over from the other."""
         from twisted.internet import reactor
 
-        first = HttpListener(reactor, ListenAddress("127.0.0.1", 0))
+        first = HttpListener(ServerContext(reactor), ListenAddress("127.0.0.1", 0))
         first.serve({"/page": hello})
-        second = HttpListener(reactor, ListenAddress("127.0.0.1", port_of(first)))
+        second = HttpListener(ServerContext(reactor), ListenAddress("127.0.0.1", port_of(first)))
         try:
             second.serve({"/page": hello})
             received = await self.fetch(port_of(second), socket.AF_INET, "127.0.0.1")
@@ -271,6 +250,6 @@ class SocketTests(TestCase):
             taken.bind(("127.0.0.1", 0))
             taken.listen()
             port = taken.getsockname()[1]
-            listener = HttpListener(reactor, ListenAddress("127.0.0.1", port))
+            listener = HttpListener(ServerContext(reactor), ListenAddress("127.0.0.1", port))
             error = self.assertRaises(CannotListen, listener.serve, {"/page": hello})
             self.assertEqual(str(error), f"listen tcp 127.0.0.1:{port}: bind: address already in use")

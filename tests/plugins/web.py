@@ -59,13 +59,13 @@ class Client:
     reactor: MemoryReactor
     talks: list[Talk] = field(default_factory=list)
 
-    def connect(self, port: int, request: bytes, host: str = "127.0.0.1") -> Talk:
-        """Open a connection and send octets."""
+    def connect(self, port: int, request: bytes, host: str = "127.0.0.1", source: str = "") -> Talk:
+        """Open a connection, from the address *source* if it is given, and send bytes."""
         talk = Talk(request)
         factory: ClientFactory[Talk] = ClientFactory()
         factory.noisy = False
         factory.protocol = lambda: talk
-        self.reactor.connectTCP(host, port, factory)
+        self.reactor.connectTCP(host, port, factory, bindAddress=(source, 0) if source else None)
         self.talks.append(talk)
         self.reactor.settle()
         return talk
