@@ -23,8 +23,8 @@ from twisted.python.failure import Failure
 from twisted.web.http import Request
 from zope.interface import implementer
 
-from kdns.cluster.timing import Clock, Timer, stop_timer
 from kdns.core.metrics import Counter
+from kdns.core.timing import Clock, Timer, stop_timer
 from kdns.plugin.descriptors import page_connections
 from kdns.plugin.turns import TurnQueue
 

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TypeAlias
 
-from kdns.cluster.timing import Clock
+from kdns.core.timing import Clock
 
 TURN_SECONDS = 0.002
 """Seconds that all steps of a turn may take together; the last one begins within them."""
