@@ -17,22 +17,23 @@ ROOT = Path(__file__).parents[1]
 BELOW: dict[str, frozenset[str]] = {
     "wire": frozenset(),
     "core": frozenset({"wire"}),
+    "zones": frozenset({"wire", "core"}),
     "cluster": frozenset({"wire", "core"}),
     "corefile": frozenset({"wire", "core"}),
     "plugin": frozenset({"wire", "core", "corefile"}),
-    "plugins": frozenset({"wire", "core", "cluster", "corefile", "plugin"}),
-    "server": frozenset({"wire", "core", "cluster", "corefile", "plugin", "plugins"}),
-    "admin": frozenset({"wire", "core", "cluster", "corefile", "plugin", "plugins", "server"}),
-    "tap": frozenset({"wire", "core", "cluster", "corefile", "plugin", "plugins", "server", "admin"}),
-    "embed": frozenset({"wire", "core", "cluster", "corefile", "plugin", "plugins", "server"}),
-    "cli": frozenset({"wire", "core", "cluster", "corefile", "plugin", "plugins", "server", "admin", "tap"}),
+    "plugins": frozenset({"wire", "core", "zones", "cluster", "corefile", "plugin"}),
+    "server": frozenset({"wire", "core", "zones", "cluster", "corefile", "plugin", "plugins"}),
+    "admin": frozenset({"wire", "core", "zones", "cluster", "corefile", "plugin", "plugins", "server"}),
+    "tap": frozenset({"wire", "core", "zones", "cluster", "corefile", "plugin", "plugins", "server", "admin"}),
+    "embed": frozenset({"wire", "core", "zones", "cluster", "corefile", "plugin", "plugins", "server"}),
+    "cli": frozenset({"wire", "core", "zones", "cluster", "corefile", "plugin", "plugins", "server", "admin", "tap"}),
 }
 """What each room may import besides itself; ``kdns.testing`` may import anything."""
 
 EDGES = ("kdns.tap", "kdns.cli", "kdns.testing")
 """Where the global reactor may be asked for, inside functions."""
 
-SHARED = ("kdns.wire", "kdns.core", "kdns.corefile")
+SHARED = ("kdns.wire", "kdns.core", "kdns.zones", "kdns.corefile")
 """Rooms without sockets, timers and threads."""
 
 
