@@ -1,10 +1,11 @@
 """
 Look for what breaks: ``python -m tests.fuzz [--seconds N] [--seed S] [TARGET...]``.
 
-Four targets, one after another: ``wire`` (queries, replies and what is patched of them), ``corefile`` (texts), ``projection`` (objects of
-the API), ``listener`` (a live server over loopback). Each input comes from a valid one with some octets changed, cut, doubled or spliced,
-or from nothing but chance. A target fails when it raises what it does not say that it raises. What broke is written in hex with the seed
-that leads there again. Where atheris is installed it drives the first three, and finds its way by the branches that inputs take.
+Targets, one after another: ``wire`` (queries, replies and what is patched of them), ``corefile`` (texts), ``projection`` (objects of
+the API), ``regexp``, ``template`` and ``expression`` (the languages inside a Corefile), ``listener`` (a live server over loopback). Each
+input comes from a valid one with some bytes changed, cut, doubled or spliced, or from chance alone. A target fails when it raises an
+exception that is not one of its own. The input that broke it is written in hex, with the seed that leads there again. Where atheris is
+installed it drives all but the last, and finds its way by the branches that inputs take.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from kdns.corefile.parser import Surroundings
 from kdns.wire.message import MalformedMessage, scan
 from kdns.wire.names import BadName, from_text, to_text
 from kdns.wire.query import read_query
+from tests.fuzz_patterns import EXPRESSIONS, REGEXPS, TEMPLATES, run_expression, run_regexp, run_template
 
 SECONDS = 60.0
 """How long all targets together are fuzzed."""
@@ -160,6 +162,9 @@ TARGETS = (
     Target("wire", _queries(), run_wire),
     Target("corefile", (COREFILE,), run_corefile),
     Target("projection", (SERVICE, SLICE, PAGE), run_projection),
+    Target("regexp", REGEXPS, run_regexp),
+    Target("template", TEMPLATES, run_template),
+    Target("expression", EXPRESSIONS, run_expression),
 )
 
 

@@ -1,15 +1,15 @@
 # -*- test-case-name: tests.admin.test_commands -*-
 """
-What a running server can be asked over its admin socket: functions by name.
+Commands of the admin socket: functions by name.
 
-A function takes the arguments of the question and returns a dict that can be written as JSON, at once or later. What takes long must be
-cut into slices by itself: queries wait meanwhile. A part that is large can be written beforehand, as ``msgspec.Raw``.
+A function takes the arguments of the question and returns a dict that can be encoded as JSON, or a Deferred of one. Queries wait while a
+command works, so it cuts long work into slices itself. It can encode a large part beforehand, as ``msgspec.Raw``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 
 log = Logger(namespace="kdns.admin")
 
+T = TypeVar("T")
 Arguments: TypeAlias = Mapping[str, Any]
 Result: TypeAlias = dict[str, Any]
 Command: TypeAlias = Callable[[Arguments], "Result | Deferred[Result] | Coroutine[Any, Any, Result]"]
@@ -34,24 +35,25 @@ class Commands:
         self._commands: dict[str, Command] = {}
 
     def add(self, name: str, command: Command) -> None:
-        """*command* answers to *name* from now on."""
+        """Add a command, or replace it."""
         self._commands[name] = command
 
     def run(self, line: bytes) -> Deferred[bytes]:
         """
-        Carry out what a line asks for.
+        Carry out the question in a line.
 
-        :return: the line to reply with, without its end; it never fails, and cancelling it cancels the command.
+        :return: the line of the reply, without its end; it never fails, and cancelling it cancels the command.
         """
         try:
-            name, arguments = _question(line)
-            command = self._commands.get(name)
-            if command is None:
-                known = ", ".join(sorted(self._commands))
-                raise CommandError(f"this kdns does not know the command {name!r}; it knows: {known}")
-        except CommandError as error:
-            return succeed(_error(str(error)))
-        asked: Deferred[Result] = maybeDeferred(command, arguments)  # type: ignore[call-overload]  # it tells no unions
+            question = msgspec.json.decode(line, type=_Question)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            return succeed(_error(f'the question is no JSON object with "command" and "arguments": {error}'))
+        name = question.command
+        command = self._commands.get(name)
+        if command is None:
+            known = ", ".join(sorted(self._commands))
+            return succeed(_error(f"this kdns does not know the command {name!r}; it knows: {known}"))
+        asked: Deferred[Result] = maybeDeferred(command, question.arguments)  # type: ignore[call-overload]  # it knows no unions
         return asked.addCallback(_reply).addErrback(_failed, name)
 
 
@@ -59,51 +61,43 @@ def text_of(arguments: Arguments, name: str, default: str = "") -> str:
     """
     The argument *name*, a text.
 
-    :raises CommandError: it is none.
+    :raises CommandError: it is something else.
     """
-    value = arguments.get(name, default)
-    if value is None:
-        return default
-    if not isinstance(value, str):
-        raise CommandError(f"{name} must be a text")
-    return value
+    value = arguments.get(name)
+    return _checked(default if value is None else value, str, f"{name} must be a text")
 
 
 def flag_of(arguments: Arguments, name: str) -> bool:
     """
     The argument *name*, true or false.
 
-    :raises CommandError: it is neither.
+    :raises CommandError: it is something else.
     """
-    value = arguments.get(name, False)
-    if not isinstance(value, bool):
-        raise CommandError(f"{name} must be true or false")
-    return value
+    return _checked(arguments.get(name, False), bool, f"{name} must be true or false")
 
 
 def number_of(arguments: Arguments, name: str, default: int, most: int) -> int:
     """
     The argument *name*, a whole number from 0 to *most*.
 
-    :raises CommandError: it is none.
+    :raises CommandError: it is something else.
     """
-    value = arguments.get(name, default)
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
-        raise CommandError(f"{name} must be a number from 0 to {most}")
+    error = f"{name} must be a number from 0 to {most}"
+    value = _checked(arguments.get(name, default), int, error)
+    if not 0 <= value <= most:
+        raise CommandError(error)
     return value
 
 
-def _question(line: bytes) -> tuple[str, Arguments]:
-    try:
-        asked = msgspec.json.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise CommandError("the question is no JSON") from None
-    if not isinstance(asked, dict) or not isinstance(asked.get("command"), str):
-        raise CommandError('the question is no object with a "command"')
-    arguments = asked.get("arguments", {})
-    if not isinstance(arguments, dict):
-        raise CommandError('"arguments" is no object')
-    return asked["command"], arguments
+def _checked(value: Any, kind: type[T], error: str) -> T:
+    if type(value) is not kind:
+        raise CommandError(error)
+    return value
+
+
+class _Question(msgspec.Struct):
+    command: str
+    arguments: dict[str, Any] = {}
 
 
 def _reply(result: Result) -> bytes:

@@ -1,0 +1,1 @@
+"""*template*: answers made of texts with holes in them."""
