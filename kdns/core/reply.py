@@ -7,6 +7,8 @@ This is the one place that makes a reply, whichever plugin answered and whicheve
 
 from __future__ import annotations
 
+from struct import Struct
+
 from kdns.core.answer import Answer
 from kdns.core.request import Request, Transport
 from kdns.wire.constants import (
@@ -17,6 +19,7 @@ from kdns.wire.constants import (
     EXPIRE,
     NSID,
     OPCODE_MASK,
+    OPT,
     PADDING,
     QR,
     RCODE_MASK,
@@ -24,9 +27,10 @@ from kdns.wire.constants import (
     TC,
     TCP_KEEPALIVE,
 )
+from kdns.wire.message import ADDITIONAL, ANSWER, AUTHORITY
 from kdns.wire.names import MalformedName
 from kdns.wire.query import HEADER, options_of, pack_options
-from kdns.wire.render import render
+from kdns.wire.render import render, render_compressed
 
 PLAIN_LIMIT_IPV4 = 1480
 PLAIN_LIMIT_IPV6 = 1220
@@ -42,6 +46,9 @@ ECHOED_OPTIONS = frozenset((NSID, EXPIRE, COOKIE, TCP_KEEPALIVE, PADDING))
 ECHOED_OVER_UDP = ECHOED_OPTIONS - {TCP_KEEPALIVE}
 """The same over UDP, where the keepalive option must be ignored (RFC 7828 section 3.3.2)."""
 
+_OPT = Struct("!BHHBBHH")
+"""An OPT without its rdata (RFC 6891 section 6.1.2)."""
+
 KEPT_FLAGS = 0xFF00
 """DO and the upper Z bits, which are echoed in a reply without options of its own."""
 
@@ -56,18 +63,20 @@ def render_reply(request: Request, answer: Answer) -> bytes:
         plain_limit = PLAIN_LIMIT_IPV6 if request.ipv6 else PLAIN_LIMIT_IPV4
     question = request.question
     relayed = answer.relayed
-    if relayed is not None:
-        body = relayed.patched(question, answer.ttl)
-        if body is not None and 12 + len(body) + len(opt) <= min(limit, plain_limit):
-            answers, authorities, additionals = relayed.counts
-            counts = (1, answers, authorities, additionals + (1 if opt else 0))
-            return HEADER.pack(request.ident, flags, *counts) + body + opt
+    if relayed is None:
+        return render(request.ident, flags, question, answer.sections(), opt, limit, plain_limit)
+    body = relayed.patched(question, answer.ttl)
+    if body is not None and 12 + len(body) + len(opt) <= (limit if relayed.compressed else min(limit, plain_limit)):
+        answers, authorities, additionals = relayed.counts
+        counts = (1, answers, authorities, additionals + (1 if opt else 0))
+        return HEADER.pack(request.ident, flags, *counts) + body + opt
+    # Records are taken out of the message one by one, and only as many as fit.
+    sections = [relayed.records(section, answer.ttl) for section in (ANSWER, AUTHORITY, ADDITIONAL)]
     try:
-        sections = answer.sections()
+        return render_compressed(request.ident, flags, question, sections, opt, limit)
     except MalformedName:
-        # An upstream's record that cannot be read cannot be made smaller either.
-        return render(request.ident, flags | TC, question, ((), (), ()), opt, limit, limit)
-    return render(request.ident, flags, question, sections, opt, limit, plain_limit)
+        # A record that cannot be read cannot be made smaller either.
+        return render_compressed(request.ident, flags | TC, question, (), opt, limit)
 
 
 def error_reply(ident: int, flags: int, rcode: int, question: bytes) -> bytes:
@@ -96,24 +105,16 @@ def _opt(request: Request, answer: Answer) -> bytes:
     edns = request.edns
     if edns is None:
         return b""
-    flags = edns.flags
     if answer.options is not None:
-        options = list(answer.options)
-        flags &= DO
+        rdata = pack_options(answer.options)
+        flags = edns.flags & DO
     else:
-        echoed = ECHOED_OVER_UDP if request.transport is Transport.UDP else ECHOED_OPTIONS
-        options = [option for option in options_of(edns.options) if option[0] in echoed]
-        flags &= KEPT_FLAGS
-    for code, text in answer.ede:
-        options.append((EDE, code.to_bytes(2, "big") + text.encode()))
-    rdata = pack_options(options)
-    return b"".join(
-        (
-            b"\x00\x00\x29",
-            request.edns_size.to_bytes(2, "big"),
-            bytes((answer.rcode >> 4 & 0xFF, 0)),
-            flags.to_bytes(2, "big"),
-            len(rdata).to_bytes(2, "big"),
-            rdata,
-        )
-    )
+        rdata = edns.options
+        if rdata:
+            echoed = ECHOED_OVER_UDP if request.transport is Transport.UDP else ECHOED_OPTIONS
+            rdata = pack_options([option for option in options_of(rdata) if option[0] in echoed])
+        flags = edns.flags & KEPT_FLAGS
+    if answer.ede:
+        rdata += pack_options([(EDE, code.to_bytes(2, "big") + text.encode()) for code, text in answer.ede])
+    # The fourth field is the upper eight bits of the response code, the fifth the version.
+    return _OPT.pack(0, OPT, request.edns_size, answer.rcode >> 4 & 0xFF, 0, flags, len(rdata)) + rdata

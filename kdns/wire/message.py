@@ -10,7 +10,7 @@ again; identifier, question, flags, TTLs and OPT are exchanged in place. Only a 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -72,14 +72,14 @@ class Relayed(Struct, frozen=True, gc=False):
         return low if self.opt is None else low | self.message[self.opt.ttl_at] << 4
 
     @property
+    def compressed(self) -> bool:
+        """Whether the sender compressed the names: then compressing them once more gains nothing."""
+        return bool(self.slots) and self.message[self.slots[0].start] >= 0xC0
+
+    @property
     def options(self) -> list[tuple[int, bytes]] | None:
         """The EDNS options of the reply; None when it has no OPT."""
         return None if self.opt is None else options_of(self.message[self.opt.rdata : self.opt.end])
-
-    def ttl(self, slot: Slot) -> int:
-        """Whole seconds; one with the top bit set is zero (RFC 2181 section 8)."""
-        ttl: int = _TTL.unpack_from(self.message, slot.ttl_at)[0]
-        return ttl if ttl <= MAX_TTL else 0
 
     def types(self, section: int) -> list[int]:
         """Record types of a section, in its order."""
@@ -87,22 +87,42 @@ class Relayed(Struct, frozen=True, gc=False):
 
     def record(self, slot: Slot, ttl: int | None = None) -> Record:
         """
-        Take one record out, names expanded.
+        One record, with the names inside it uncompressed.
 
         :param ttl: the TTL to give it in place of its own.
         :raises MalformedName: its rdata does not fit its type.
         """
-        owner, _ = read_name(self.message, slot.start)
-        rclass = self.message[slot.ttl_at - 2] << 8 | self.message[slot.ttl_at - 1]
-        rdata = expand_rdata(self.message, slot.rdata, slot.end, slot.rtype)
-        return Record(owner, slot.rtype, rclass, self.ttl(slot) if ttl is None else ttl, rdata)
+        return next(self._records((slot,), ttl))
+
+    def records(self, section: int, ttl: int | None = None) -> Iterator[Record]:
+        """The records of a section, each made when it is asked for; see :meth:`record`."""
+        first = sum(self.counts[:section])
+        return self._records(self.slots[first : first + self.counts[section]], ttl)
 
     def sections(self, ttl: int | None = None) -> tuple[list[Record], list[Record], list[Record]]:
         """Answer, authority and additional as records; see :meth:`record`."""
-        parts: tuple[list[Record], list[Record], list[Record]] = ([], [], [])
-        for slot in self.slots:
-            parts[slot.section].append(self.record(slot, ttl))
-        return parts
+        return list(self.records(ANSWER, ttl)), list(self.records(AUTHORITY, ttl)), list(self.records(ADDITIONAL, ttl))
+
+    def _records(self, slots: Iterable[Slot], ttl: int | None) -> Iterator[Record]:
+        message = self.message
+        # Owners are nearly always pointers, and mostly the same one.
+        owners: dict[bytes, bytes] = {}
+        for slot in slots:
+            form = message[slot.start : slot.ttl_at - 4]
+            owner = owners.get(form)
+            if owner is None:
+                owner, _ = read_name(message, slot.start)
+                owners[form] = owner
+            rtype, rclass, own_ttl, _ = RECORD_HEAD.unpack_from(message, slot.ttl_at - 4)
+            if rtype in MAY_HOLD_NAMES:
+                rdata = expand_rdata(message, slot.rdata, slot.end, rtype)
+            else:
+                rdata = message[slot.rdata : slot.end]
+            if ttl is not None:
+                own_ttl = ttl
+            elif own_ttl > MAX_TTL:
+                own_ttl = 0  # RFC 2181 section 8
+            yield Record(owner, rtype, rclass, own_ttl, rdata)
 
     def patched(self, question: bytes, ttl: int | None) -> bytes | None:
         """

@@ -17,6 +17,9 @@ MAX_NAME = 255
 MAX_LABEL = 63
 """Octets of a label (RFC 1035 section 2.3.4)."""
 
+MAX_POINTERS = 127
+"""Compression pointers that are followed for one name; a name has at most 127 labels, and a pointer for each is enough."""
+
 ROOT = b"\x00"
 
 _ESCAPED = frozenset(b'.\\"();@$ ')
@@ -204,40 +207,43 @@ def read_name(message: bytes, offset: int) -> tuple[bytes, int]:
     Read a possibly compressed name, in its own spelling.
 
     :return: the name in wire form, and the offset just behind it in *message*.
-    :raises MalformedName: over 255 octets, a pointer that does not point backward (RFC 1035 section 4.1.4), an unknown label type,
-        or octets missing.
+    :raises MalformedName: over 255 bytes or 127 pointers, a pointer that does not point backward (RFC 1035 section 4.1.4), an unknown
+        label type, or bytes missing.
     """
-    parts: list[bytes] = []
-    size = 1
+    # Labels up to a pointer or the end are one run, copied with one slice.
+    runs: list[bytes] = []
+    start = lowest = offset
+    size = 0
     behind = -1
-    lowest = offset
     try:
         while True:
             length = message[offset]
             if length < 0x40:
-                if not length:
-                    break
-                size += 1 + length
-                if size > MAX_NAME:
-                    raise MalformedName(f"name over {MAX_NAME} octets")
-                label = message[offset : offset + 1 + length]
-                if len(label) != 1 + length:
-                    raise MalformedName("label runs over the end of the message")
-                parts.append(label)
                 offset += 1 + length
-            elif length >= 0xC0:
-                target = (length & 0x3F) << 8 | message[offset + 1]
-                if behind < 0:
-                    behind = offset + 2
-                # Only backward, and each jump further back than the last: no loop is possible.
-                if target >= lowest:
-                    raise MalformedName("compression pointer does not point backward")
-                offset = lowest = target
-            else:
+                if size + offset - start > MAX_NAME:
+                    raise MalformedName(f"name over {MAX_NAME} bytes")
+                if length:
+                    continue
+                runs.append(message[start:offset])
+                break
+            if length < 0xC0:
                 raise MalformedName(f"label type {length >> 6} at offset {offset}")
+            target = (length & 0x3F) << 8 | message[offset + 1]
+            if behind < 0:
+                behind = offset + 2
+            # Each pointer leads further back than the one before, so there is no loop. A long chain of them still takes time.
+            if target >= lowest:
+                raise MalformedName("compression pointer does not point backward")
+            if len(runs) >= MAX_POINTERS:
+                raise MalformedName(f"name with over {MAX_POINTERS} pointers")
+            runs.append(message[start:offset])
+            size += offset - start
+            start = offset = lowest = target
     except IndexError:
         raise MalformedName("name runs over the end of the message") from None
-    return b"".join(parts) + ROOT, behind if behind >= 0 else offset + 1
+    if behind < 0:
+        return runs[0], offset
+    return b"".join(runs), behind
 
 
 def reverse_name(address: bytes) -> bytes:

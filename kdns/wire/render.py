@@ -2,8 +2,9 @@
 """
 Turn sections of records into a message that fits the client.
 
-What fits is sent without name compression, which is joining octets; what does not is compressed, and if it still does not fit it ends
-before the first record that is too much, with TC set. An OPT is never dropped: its size is set aside first.
+A message that fits is sent without name compression: that is one join of bytes that are there already. One that does not fit is compressed;
+if it is still too large it ends in front of the first record that does not fit, with TC set. Both passes stop as soon as they know that
+no more fits, so that a large answer costs no more than a large message. An OPT is never dropped: its size is set aside first.
 """
 
 from __future__ import annotations
@@ -18,10 +19,6 @@ MAX_POINTER = 0x3FFF
 """The highest offset that a compression pointer can name (RFC 1035 section 4.1.4)."""
 
 
-class Overflow(Exception):
-    """A record does not fit any more."""
-
-
 def render(
     ident: int,
     flags: int,
@@ -34,22 +31,23 @@ def render(
     """
     Make a message.
 
-    :param flags: the second word of the header; TC is added when records had to be left out.
-    :param question: the question section in wire form, or nothing.
+    :param flags: the second word of the header; TC is added when records are left out.
+    :param question: the question section in wire form, or empty.
     :param sections: answer, authority, additional.
-    :param opt: the OPT record in wire form, or nothing; it comes last.
-    :param limit: octets that the client takes.
-    :param plain_limit: octets up to which names are left uncompressed.
+    :param opt: the OPT record in wire form, or empty; it comes last.
+    :param limit: the largest message that the client takes, in bytes.
+    :param plain_limit: the largest message in which names are left uncompressed, in bytes.
     """
     parts: list[bytes] = []
-    size = 12 + len(question) + len(opt)
+    room = (limit if limit < plain_limit else plain_limit) - 12 - len(question) - len(opt)
     pack = RECORD_HEAD.pack
     for section in sections:
         for owner, rtype, rclass, ttl, rdata in section:
-            parts += (owner, pack(rtype, rclass, ttl, len(rdata)), rdata)
-            size += len(owner) + 10 + len(rdata)
-    if size > limit or size > plain_limit:
-        return _render_small(ident, flags, question, sections, opt, limit)
+            length = len(rdata)
+            room -= len(owner) + 10 + length
+            if room < 0:
+                return render_compressed(ident, flags, question, sections, opt, limit)
+            parts += (owner, pack(rtype, rclass, ttl, length), rdata)
     answer, authority, additional = sections
     header = HEADER.pack(
         ident,
@@ -62,88 +60,104 @@ def render(
     return b"".join((header, question, *parts, opt))
 
 
-def _render_small(
+def render_compressed(
     ident: int,
     flags: int,
     question: bytes,
-    sections: Sequence[Sequence[Record]],
+    sections: Iterable[Iterable[Record]],
     opt: bytes,
     limit: int,
 ) -> bytes:
-    writer = _Writer(question, limit - len(opt))
+    """
+    Make a message with compressed names; the parameters are those of :func:`render`.
+
+    No record behind the first that does not fit is asked of *sections*.
+    """
+    names = _Names()
+    compress, pointers = names.compress, names.pointers
+    pack = RECORD_HEAD.pack
+    parts: list[bytes] = [b"", question]
+    size = 12 + len(question)
+    end = limit - len(opt)
     counts = [0, 0, 0]
-    try:
-        for index, section in enumerate(sections):
-            for record in section:
-                writer.add(record)
-                counts[index] += 1
-    except Overflow:
-        flags |= TC
-    header = HEADER.pack(ident, flags, 1 if question else 0, counts[0], counts[1], counts[2] + (1 if opt else 0))
-    return header + writer.octets[12:] + opt
-
-
-class _Writer:
-    """Write records one after another, compressing names, until one does not fit."""
-
-    def __init__(self, question: bytes, limit: int) -> None:
-        self.octets = bytearray(12)
-        self._limit = limit
-        self._seen: dict[bytes, int] = {}
-        if question:
-            self._name(question[:-4])
-            self.octets += question[-4:]
-
-    def add(self, record: Record) -> None:
-        """
-        Write one record.
-
-        :raises Overflow: it does not fit; nothing of it is left behind.
-        """
-        before = len(self.octets)
-        self._name(record.owner)
-        head = len(self.octets)
-        self.octets += RECORD_HEAD.pack(record.rtype, record.rclass, record.ttl, 0)
-        layout = LAYOUTS.get(record.rtype)
-        if layout is None:
-            self.octets += record.rdata
+    # Records of one owner mostly follow one another: its compressed form is looked up once.
+    last, last_form = b"", b""
+    if question:
+        last = question[:-4]
+        compress(last, 12)
+        last_form = pointers.get(last, last)
+    for index, section in enumerate(sections):
+        for owner, rtype, rclass, ttl, rdata in section:
+            if owner is last or owner == last:
+                form = last_form
+            else:
+                form = compress(owner, size)
+                last, last_form = owner, pointers.get(owner, form)
+            start = size + len(form) + 10
+            if rtype in LAYOUTS:
+                rdata = names.compress_rdata(rdata, LAYOUTS[rtype], start)
+            length = len(rdata)
+            if start + length > end:
+                flags |= TC
+                break
+            parts += (form, pack(rtype, rclass, ttl, length), rdata)
+            size = start + length
+            counts[index] += 1
         else:
-            self._rdata(record.rdata, layout)
-        if len(self.octets) > self._limit:
-            del self.octets[before:]
-            raise Overflow
-        length = len(self.octets) - head - 10
-        self.octets[head + 8 : head + 10] = length.to_bytes(2, "big")
+            continue
+        break
+    parts[0] = HEADER.pack(ident, flags, 1 if question else 0, counts[0], counts[1], counts[2] + (1 if opt else 0))
+    parts.append(opt)
+    return b"".join(parts)
 
-    def _rdata(self, rdata: bytes, layout: Layout) -> None:
-        self.octets += rdata[: layout.before]
+
+class _Names:
+    """The names of one message, and the compression pointers to them."""
+
+    def __init__(self) -> None:
+        self.pointers: dict[bytes, bytes] = {}
+        """
+        By the name that stands at the pointer's target. Where a name is in here its parents are, too: they stand in it.
+
+        A name beyond MAX_POINTER is left out. So is no name that was meant for a record that did not fit: it is the last one.
+        """
+
+    def compress(self, name: bytes, offset: int) -> bytes:
+        """The form in which to write *name* at *offset*; from now on others may point there."""
+        pointers = self.pointers
+        position = 0
+        while length := name[position]:
+            rest = name[position:]
+            pointer = pointers.get(rest)
+            if pointer is not None:
+                return name[:position] + pointer
+            if offset + position <= MAX_POINTER:
+                pointers[rest] = (0xC000 | offset + position).to_bytes(2, "big")
+            position += 1 + length
+        return name
+
+    def compress_rdata(self, rdata: bytes, layout: Layout, offset: int) -> bytes:
+        """The form in which to write *rdata* at *offset*."""
+        if not layout.compressible and offset > MAX_POINTER:
+            return rdata  # nothing to gain, for this record or a later one
         position = layout.before
+        parts = [rdata[:position]]
+        size = position
         for _ in range(layout.names):
             start = position
             while length := rdata[position]:
                 position += 1 + length
             position += 1
-            self._name(rdata[start:position], layout.compressible)
-        self.octets += rdata[position:]
-
-    def _name(self, name: bytes, compress: bool = True) -> None:
-        """Write a name; one that may not be compressed itself still serves those after it."""
-        position = 0
-        while length := name[position]:
-            rest = name[position:]
-            pointer = self._seen.get(rest)
-            if pointer is None:
-                # A record that is taken back leaves offsets behind that nothing after it will use: writing ends there.
-                if len(self.octets) <= MAX_POINTER:
-                    self._seen[rest] = len(self.octets)
-            elif compress:
-                self.octets += (0xC000 | pointer).to_bytes(2, "big")
-                return
-            self.octets += name[position : position + 1 + length]
-            position += 1 + length
-        self.octets.append(0)
+            name = rdata[start:position]
+            form = self.compress(name, offset + size)
+            if not layout.compressible:
+                form = name  # RFC 3597 section 4; later names may point at it all the same
+            parts.append(form)
+            size += len(form)
+        parts.append(rdata[position:])
+        return b"".join(parts)
 
 
 def uncompressed_size(question: bytes, sections: Iterable[Iterable[Record]]) -> int:
-    """Octets of a message without compression and without an OPT."""
+    """Bytes of a message without compression and without an OPT."""
     return 12 + len(question) + sum(len(r.owner) + 10 + len(r.rdata) for section in sections for r in section)

@@ -77,7 +77,7 @@ class CutInsideTheCookieTests(SynchronousTestCase):
             "web.prod.svc.cluster.local.", "A", id=7, use_edns=0, options=[cookie]
         ).to_wire()
         for _ in range(3):
-            for last in (bytes(8), b"12345678", b"87654321"):
+            for last in (b"abcdefgh", bytes(8), b"12345678", b"87654321"):
                 padding = dns.edns.GenericOption(dns.edns.OptionType.PADDING, b"\x00\x0a\x00\x08" + last)
                 query = dns.message.make_query("web.prod.svc.cluster.local.", "A", id=7, use_edns=0, options=[padding])
                 reply, _ = world.ask(query.to_wire(), "udp")

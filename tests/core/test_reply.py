@@ -215,6 +215,14 @@ class RelayedTests(SynchronousTestCase):
         self.assertTrue(found[2] & TC >> 8)
         self.assertGreater(len(dns.message.from_wire(found).answer[0]), 20)
 
+    def test_compressed_by_the_upstream(self) -> None:
+        """A compressed message that the client can take is sent as it is, however large it is."""
+        request = a_request("web.prod.", edns=Edns(65535, 0, 0, b""))
+        answer = self.message(4000)
+        assert answer.relayed is not None
+        found = render_reply(request, answer)
+        self.assertEqual(found[12:-11], answer.relayed.message[12:-11])
+
     def test_cannot_be_taken_apart(self) -> None:
         """A message that does not fit and cannot be taken apart is an empty reply with TC, so that the client asks over TCP."""
         broken = Record(NAME, 5, 1, 30, b"\x3f")  # a CNAME that ends in the middle of a label

@@ -162,6 +162,16 @@ class MessageTests(SynchronousTestCase):
         message = half + b"\x3f" + b"c" * 63 + b"\x3f" + b"d" * 63 + b"\xc0\x00"
         self.assertRaises(MalformedName, read_name, message, len(half))
 
+    def test_chain_of_pointers(self) -> None:
+        """A name follows 127 pointers at most: each record of a message could point at the end of a chain of thousands."""
+        message = b"\x01a\x00"
+        offsets = [0]
+        for _ in range(128):
+            offsets.append(len(message))
+            message += b"\xc0" + bytes((offsets[-2],)) if offsets[-2] < 256 else b""
+        self.assertEqual(read_name(message, offsets[127])[0], b"\x01a\x00")
+        self.assertRaises(MalformedName, read_name, message + b"\xc0" + bytes((offsets[127],)), len(message))
+
     @REPEATABLE
     @given(st.binary(max_size=300), st.integers(min_value=0, max_value=300))
     def test_any_octets(self, message: bytes, offset: int) -> None:

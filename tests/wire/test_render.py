@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import dns.message
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +13,7 @@ from kdns.wire.constants import IN, QR, TC, A
 from kdns.wire.message import scan
 from kdns.wire.names import from_text
 from kdns.wire.records import Record, a_or_aaaa, cname, srv
-from kdns.wire.render import render, uncompressed_size
+from kdns.wire.render import render, render_compressed, uncompressed_size
 from tests.wire.support import REPEATABLE, decoded, names, sections
 
 NAME = from_text("web.prod.svc.cluster.local.")
@@ -99,6 +101,21 @@ class TruncatedTests(SynchronousTestCase):
         self.assertEqual(kept, everything[: len(kept)])
         self.assertEqual(bool(message[2] & TC >> 8), len(kept) < len(everything))
         self.assertEqual(message[len(message) - len(opt) :], opt)
+
+    def test_ends_where_no_more_fits(self) -> None:
+        """Of an answer of thousands of records only so many are looked at as fit, and one."""
+        looked_at = 0
+
+        def endless() -> Iterator[Record]:
+            nonlocal looked_at
+            while True:
+                looked_at += 1
+                yield a_or_aaaa(NAME, 5, looked_at.to_bytes(4, "big"))
+
+        message = render_compressed(7, QR, QUESTION, (endless(), (), ()), OPT, 512)
+        count = len(decoded(message)[0])
+        self.assertGreater(count, 20)
+        self.assertEqual(looked_at, count + 1)
 
     def test_first_that_is_too_much(self) -> None:
         """The first record that does not fit ends everything, even where a smaller one would."""
