@@ -121,6 +121,13 @@ class Index:
         for keys, values in zip(self._keys, self._values, strict=True):
             yield from zip(keys, values, strict=True)
 
+    def copy_from(self, other: Index) -> Iterator[None]:
+        """Become a copy of another map, which must not change meanwhile; keys and values are shared. Each step is short."""
+        for keys, values in zip(other._keys, other._values, strict=True):
+            self._new_chunk(len(self._keys), keys[:], values[:])
+            self._size += len(keys)
+            yield
+
     def free(self, most: int) -> bool:
         """
         Drop up to this many entries, from the end, so that a large map is not freed in one turn.

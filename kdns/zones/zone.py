@@ -177,6 +177,10 @@ def hash_of_owner(owner: bytes, origin: bytes) -> bytes | None:
     return number.to_bytes(20, "big")
 
 
+_NOWHERE = Index()
+"""Stands for the index of a builder that has no node at hand; it stays empty."""
+
+
 class ZoneBuilder:
     """Take records of a zone in any order, and make it."""
 
@@ -199,7 +203,7 @@ class ZoneBuilder:
         self._count = 0
         self._soa: Record | None = None
         self._parameters: bytes | None = None
-        self._into, self._key, self._node = self._index, b"", b""
+        self._into, self._key, self._node = _NOWHERE, b"", b""
         """The node that records are being added to, not yet in its index."""
 
         self._last = 0
@@ -294,6 +298,58 @@ class ZoneBuilder:
         if self._node:
             self._into.put(self._key, self._node)
         self._last = 0
+
+    def start_from(self, zone: Zone) -> Iterator[None]:
+        """Begin with a copy of a version; each step is short."""
+        yield from self._index.copy_from(zone.index)
+        if zone.nsec3 is not None:
+            yield from self._hashes.copy_from(zone.nsec3.index)
+        self._spelled = dict(zone.spelled)
+        self._has_cuts, self._has_nsec = zone.has_cuts, zone.has_nsec
+        self._count = zone.records
+        self._soa = zone.soa
+        parameters = zone.rrset(APEX, NSEC3PARAM)
+        self._parameters = parameters[0].rdata if parameters else None
+
+    def remove(self, owner: bytes, datum: Datum) -> bool:
+        """
+        Take a record away, whatever its TTL.
+
+        :return: False when it is not there.
+        """
+        if not is_subdomain(owner, self.origin):
+            return True
+        self._flush()
+        self._into, self._node, self._group = _NOWHERE, b"", None
+        index, key = self._place(owner, datum)
+        large = self._large.pop((id(index), key), None)
+        data = grouped(large) if large is not None else unpack(index.get(key) or b"")
+        left = [there for there in data if (there.rtype, there.rdata) != (datum.rtype, datum.rdata)]
+        if len(left) == len(data):
+            return False
+        self._count -= len(data) - len(left)
+        if left:
+            index.put(key, pack(left))
+        else:
+            index.remove(key)
+        if datum.rtype == NSEC3PARAM and not key:
+            self._parameters = None
+        return True
+
+    def replace_soa(self, soa: Record) -> None:
+        """Set the SOA of the next version."""
+        old = self._soa
+        assert old is not None
+        self.remove(self.origin, Datum(SOA, old.ttl, old.rdata))
+        self._soa = None
+        self.add(self.origin, SOA, soa.ttl, soa.rdata)
+
+    def _place(self, owner: bytes, datum: Datum) -> tuple[Index, bytes]:
+        """The index and key that a record is under."""
+        key = key_of(owner, self.origin)
+        if datum.rtype == NSEC3 or (datum.rtype == RRSIG and datum.rdata[:2] == b"\x00\x32"):
+            return self._hashes, hash_of_owner(owner, self.origin) or key
+        return self._index, key
 
     def finish(self) -> Iterator[None]:
         """
