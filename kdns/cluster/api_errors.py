@@ -49,9 +49,9 @@ class ApiRefusal(WatchProblem):
         return self.status == 410 or self.reason in ("Expired", "Gone")
 
     @property
-    def not_understood(self) -> bool:
-        """Whether the server does not take the options of the request."""
-        return self.status in (400, 422)
+    def refuses_lists_too(self) -> bool:
+        """Whether a list in pages would be refused like a stream of the whole state, for want of credentials or because of the load."""
+        return self.status in (401, 403, 429) or self.expired
 
     @property
     def too_large(self) -> bool:

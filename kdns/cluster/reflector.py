@@ -47,11 +47,11 @@ at once."""
 INITIAL_PATIENCE = 3.0
 """
 Seconds without a line in an initial stream. Servers from before WatchList may take it for an ordinary watch, whose initial part has
-no end; then the state is listed instead, which is always right.
+no end; the state is listed then.
 """
 
 REMEMBER_REFUSAL = 3600.0
-"""Seconds before a server that could not stream its state is asked again whether it can."""
+"""Seconds for which the whole state is listed in pages after a stream of it has failed, in whatever way."""
 
 TOO_SHORT = 1.0
 """Seconds. A watch that ends so soon without a word is a failure, else a broken server would be asked without a pause."""
@@ -266,28 +266,43 @@ class Reflector:
         if self._clock.seconds() < self._no_streams_until:
             return Move.REFUSED
         try:
-            opened = await self._api.watch(self.watched, stream_options(self._chance.randint(*DURATION)))
+            following = await self._whole_stream()
         except ApiRefusal as problem:
-            if not problem.not_understood:
+            # Servers refuse a stream for reasons that say nothing about lists: 400 and 422 where the feature is off, 500 where etcd is too
+            # old for it. So pages are the next try after any refusal.
+            if problem.refuses_lists_too:
                 raise
-            return self._no_streams()
-        self._begin_state()
-        following = self._following = Following(opened, self._clock, self._initial_line, INITIAL_PATIENCE)
-        following.begin()
-        while not self._complete:
-            await following.news()
-            if not following.ended:
-                continue
-            if isinstance(following.failure, Silence):
-                return self._no_streams()
-            raise self._broken(following.failure, "the stream of the whole state ended before its end")
+            return self._no_streams(str(problem))
+        except StreamProblem as problem:
+            return self._no_streams(str(problem))
         await self._finish_state()
         following.work = self._line
         following.stream.expect(self._chance.uniform(*IDLE))
         following.stream.release()
         return Move.SYNCED
 
-    def _no_streams(self) -> Move:
+    async def _whole_stream(self) -> Following:
+        """
+        Read a stream up to the end of the whole state.
+
+        :raises StreamProblem: it broke off, or fell silent.
+        """
+        opened = await self._api.watch(self.watched, stream_options(self._chance.randint(*DURATION)))
+        self._begin_state()
+        following = self._following = Following(opened, self._clock, self._initial_line, INITIAL_PATIENCE)
+        following.begin()
+        while not self._complete:
+            await following.news()
+            if following.ended:
+                raise following.failure or StreamProblem("the stream of the whole state ended before its end")
+        return following
+
+    def _no_streams(self, why: str) -> Move:
+        log.info(
+            "{resource}: listed in pages, since the API server does not stream them: {why}",
+            resource=self.watched.plural,
+            why=why,
+        )
         self._no_streams_until = self._clock.seconds() + REMEMBER_REFUSAL
         return Move.REFUSED
 

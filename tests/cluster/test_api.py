@@ -336,11 +336,11 @@ class MetricsTests(ApiWorld):
         self.reactor.advance(5.0)
         host = f"127.0.0.1:{self.server.port}"
         lines = list(self.registry.lines())
-        for code, count in (("200", 3), ("500", 1), ("<error>", 1)):
+        for code, count in (("200", 4), ("500", 1), ("<error>", 1)):
             row = f'coredns_kubernetes_rest_client_requests_total{{code="{code}",method="GET",host="{host}"}} {count}'
             self.assertIn(row, lines)
         self.assertIn(
-            f'coredns_kubernetes_rest_client_request_duration_seconds_count{{verb="GET",host="{host}"}} 5', lines
+            f'coredns_kubernetes_rest_client_request_duration_seconds_count{{verb="GET",host="{host}"}} 6', lines
         )
 
     def test_freshness(self) -> None:

@@ -2,7 +2,7 @@
 
 from kdns.cluster.watch_states import State
 from kdns.cluster.watched import Needs
-from kdns.testing.apiserver import ServerOptions, WatchListSupport
+from kdns.testing.apiserver import FaultKind, ServerOptions, WatchListSupport
 from tests.cluster.apiworld import ApiWorld, endpoint_slice, service
 
 
@@ -120,7 +120,9 @@ class PagesTests(ApiWorld):
         """A list whose continue token expires is begun again."""
         self.server.populate(services=300, slices=1)
         self.source.start()
-        while not self.server.requests_for("list", "services"):
+        for _ in range(1000):
+            if self.server.requests_for("list", "services"):
+                break
             self.reactor.turn()
         self.server.compact()
         self.server.apply(service("late", "10.96.200.2"))
@@ -133,6 +135,79 @@ class OtherRefusalTests(PagesTests):
     """The same with 400, as some proxies say it."""
 
     server_options = ServerOptions(watch_list=WatchListSupport.REFUSED_400)
+
+
+class OldEtcdTests(PagesTests):
+    """The same with 500, as a server says it whose etcd is too old."""
+
+    server_options = ServerOptions(watch_list=WatchListSupport.REFUSED_500)
+
+
+class AnyRefusalTests(ApiWorld):
+    """Whatever else a server says when the whole state is to be streamed, pages are the next try."""
+
+    def streams(self) -> int:
+        """How often the whole state of services was to be streamed."""
+        return len([r for r in self.server.requests_for("watch", "services") if "sendInitialEvents" in r.query])
+
+    def test_statuses(self) -> None:
+        """Each status but those that say the same of a list, at once and without an error."""
+        for code in (400, 404, 405, 406, 415, 422, 500, 501, 502, 503):
+            self.server.inject(FaultKind.STATUS, "services", "watch", code=code)
+            self.source.start()
+            self.reactor.advance(0.5)
+            self.assertTrue(self.source.synced, code)
+            self.assertEqual(len(self.server.requests_for("list", "services")), 1, code)
+            self.assertEqual(self.source.freshness["services"].errors, {}, code)
+            self.renew()
+
+    def test_error_event(self) -> None:
+        """A server that accepts the stream and says in it that it cannot."""
+        self.server.populate(services=10, slices=1)
+        self.server.inject(FaultKind.STATUS, "services", "watch", after_lines=5, code=500)
+        self.source.start()
+        self.reactor.advance(0.5)
+        self.assertTrue(self.source.synced)
+        self.assertEqual(len(self.server.requests_for("list", "services")), 1)
+        self.assertEqual(self.streams(), 1)
+
+    def test_throttled(self) -> None:
+        """429 says nothing about streams: the pause is kept, and then the state is streamed."""
+        self.server.inject(FaultKind.STATUS, "services", "watch", code=429, retry_after=5)
+        self.source.start()
+        self.reactor.advance(4.9)
+        self.assertFalse(self.source.synced)
+        self.assertEqual(len(self.server.requests_for("list", "services")), 0)
+        self.until(lambda: self.source.synced)
+        self.assertEqual(self.streams(), 2)
+
+    def test_forbidden(self) -> None:
+        """401 and 403 are told as they are: a list would be refused, too."""
+        for code in (401, 403):
+            self.server.inject(FaultKind.STATUS, "services", "watch", times=2, code=code)
+            self.source.start()
+            self.reactor.advance(0.5)
+            self.assertIn(f"({code}", self.source.freshness["services"].problem)
+            self.assertEqual(len(self.server.requests_for("list", "services")), 0)
+            self.renew()
+
+    def test_broken(self) -> None:
+        """Streams that break off before their end, as behind a proxy that has a limit for them: the next try is a list."""
+        self.server.populate(services=300, slices=1)
+        self.server.inject(FaultKind.CUT, "services", "watch", after_lines=100)
+        self.source.start()
+        self.until(lambda: self.source.synced, 5.0)
+        self.assertEqual(self.streams(), 1)
+        self.assertSame()
+
+    def renew(self) -> None:
+        """A new source, and no faults and no requests of before."""
+        stopped = self.source.stop()
+        self.reactor.settle()
+        self.successResultOf(stopped)
+        self.server.clear_faults()
+        self.server.requests.clear()
+        self.source = self.make_source()
 
 
 class IgnoringTests(ApiWorld):

@@ -70,9 +70,9 @@ class LineTroubleTests(SynchronousTestCase):
     def test_cut(self) -> None:
         """A cut comes after whole lines, or in the middle of the next one."""
         data, trouble = self.passed(FaultKind.CUT, after_lines=2)
-        self.assertEqual((data, trouble.broken), (b'{"n":0}\n{"n":1}\n', FaultKind.CUT))
+        self.assertEqual((data, trouble.broken and trouble.broken.kind), (b'{"n":0}\n{"n":1}\n', FaultKind.CUT))
         data, trouble = self.passed(FaultKind.RESET, after_lines=1, mid_line=True)
-        self.assertEqual((data, trouble.broken), (b'{"n":0}\n{"n"', FaultKind.RESET))
+        self.assertEqual((data, trouble.broken and trouble.broken.kind), (b'{"n":0}\n{"n"', FaultKind.RESET))
 
     def test_duplicate(self) -> None:
         """Lines come twice, as many as told."""

@@ -18,7 +18,9 @@ class FaultKind(Enum):
 
     HANG = "the request is read and nothing is ever said"
     DELAY = "the answer comes after some seconds"
-    STATUS = "an HTTP status with a Status body; on an open watch an ERROR event, and its end"
+    STATUS = (
+        "an HTTP status with a Status body; on an open watch, or after some lines of one, an ERROR event and the end"
+    )
     STALE = "a replica that knows no version newer than the one given answers"
     CUT = "the connection is closed"
     HALF_CLOSE = "the server's direction of the connection is closed"
@@ -108,7 +110,7 @@ class LineTrouble:
     """What the faults of one watch do to its lines."""
 
     silent: bool = False
-    broken: FaultKind | None = None  # how the connection ends after the lines handed out last
+    broken: Fault | None = None  # what ends the watch after the lines handed out last
     _seen: int = 0
     _altering: list[_Altering] = field(default_factory=list)
     _breaking: list[tuple[Fault, int]] = field(default_factory=list)
@@ -121,7 +123,7 @@ class LineTrouble:
         if fault.kind is FaultKind.SILENT:
             self._silent_from = start
             self.silent = self._seen >= start
-        elif fault.kind in BREAKING and (fault.after_lines is not None or fault.mid_line):
+        elif fault.kind in (*BREAKING, FaultKind.STATUS) and (fault.after_lines is not None or fault.mid_line):
             self._breaking.append((fault, start))
         elif fault.kind in _ALTERING:
             self._altering.append(_Altering(fault, start, fault.lines))
@@ -133,7 +135,7 @@ class LineTrouble:
         data = line.data
         for fault, start in self._breaking:
             if fault.mid_line and self._seen >= start:
-                self.broken = fault.kind
+                self.broken = fault
                 return data[: len(data) // 2]
         for altering in self._altering:
             if self._seen >= altering.start and altering.left != 0:
@@ -142,7 +144,7 @@ class LineTrouble:
         self.silent = self._silent_from is not None and self._seen >= self._silent_from
         for fault, start in self._breaking:
             if not fault.mid_line and self._seen >= start:
-                self.broken = fault.kind
+                self.broken = fault
         return data
 
     def _alter(self, altering: _Altering, line: Line, data: bytes) -> bytes:

@@ -46,6 +46,7 @@ class WatchListSupport(Enum):
     SERVED = "as 1.32 and later do"
     REFUSED_422 = "as 1.27 to 1.31 with the feature gate off"
     REFUSED_400 = "as some proxies and aggregated servers do"
+    REFUSED_500 = "as any server does whose etcd is too old for progress requests"
     IGNORED = "as servers before 1.27 do: an ordinary watch"
 
 
@@ -319,6 +320,11 @@ class Rest:
             raise invalid_options(
                 "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for watch unless the WatchList"
                 " feature gate is enabled"
+            )
+        if self.watch_list is WatchListSupport.REFUSED_500:
+            raise ApiError(
+                500,
+                "a watch stream was requested by the client but the required storage feature RequestWatchProgress is disabled",
             )
         if match != "NotOlderThan":
             raise invalid_options(

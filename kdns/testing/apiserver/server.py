@@ -312,7 +312,7 @@ class ApiServer:
             self._admit(exchange, place, logged.verb)
             stale: int | None = None
             for fault in faults:
-                if fault.kind is FaultKind.STATUS:
+                if fault.kind is FaultKind.STATUS and fault.after_lines is None:
                     raise ApiError(fault.code, fault.message, retry_after=fault.retry_after)
                 if fault.kind is FaultKind.STALE:
                     stale = fault.version

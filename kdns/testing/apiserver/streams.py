@@ -92,16 +92,24 @@ class WatchStream:
             if self.trouble.broken:
                 break
         self.exchange.write(b"".join(data))
-        if self.trouble.broken:
-            self.exchange.breaks(self.trouble.broken)
+        broken = self.trouble.broken
+        if broken is None:
+            return
+        if broken.kind is FaultKind.STATUS:
+            self._fail(broken)
+        else:
+            self.exchange.breaks(broken.kind)
+
+    def _fail(self, fault: Fault) -> None:
+        problem = ApiError(fault.code, fault.message, retry_after=fault.retry_after)
+        self.exchange.write(error_line(problem).data)
+        self.exchange.finish()
 
     def suffer(self, fault: Fault) -> None:
         """Let a fault strike this watch from here on."""
         kind = fault.kind
-        if kind is FaultKind.STATUS:
-            problem = ApiError(fault.code, fault.message, retry_after=fault.retry_after)
-            self._write([error_line(problem)])
-            self.exchange.finish()
+        if kind is FaultKind.STATUS and fault.after_lines is None:
+            self._fail(fault)
         elif kind is FaultKind.HANG:
             self.trouble.silent = True
         elif kind in BREAKING and fault.after_bytes is None and fault.after_lines is None and not fault.mid_line:
