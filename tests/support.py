@@ -14,10 +14,12 @@ from twisted.internet.task import Clock
 from kdns.core.answer import Answer
 from kdns.core.chain import Reply
 from kdns.core.request import Metadata, Request, Transport
+from kdns.core.slices import SLICE_SECONDS
 from kdns.corefile.dispenser import Dispenser
 from kdns.corefile.keys import server_keys
 from kdns.corefile.parser import Surroundings, parse
 from kdns.plugin.seam import Block, BlockBuilder, Directive, Keeper, ServerContext
+from kdns.testing.memory import MemoryReactor
 from kdns.wire.constants import IN, RD, A
 from kdns.wire.names import spelled_from_text
 from kdns.wire.query import Edns
@@ -34,6 +36,20 @@ class Datagrams(DatagramProtocol):
     def datagramReceived(self, datagram: bytes, addr: object) -> None:
         """Keep it."""
         self.received.append(datagram)
+
+
+class SlowReactor(MemoryReactor):
+    """A reactor on whose clock each look takes *tick* seconds, for work that is cut into slices."""
+
+    def __init__(self, tick: float = SLICE_SECONDS / 4) -> None:
+        self._tick = 0.0
+        super().__init__()
+        self._tick = tick
+
+    def seconds(self) -> float:
+        """The time, which goes on with each look."""
+        self._now += self._tick
+        return self._now
 
 
 class FakeServer:

@@ -14,20 +14,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.task import deferLater
-
 from kdns import __version__
 from kdns.admin.commands import Arguments, Result, number_of
 from kdns.core.metrics import Family, Gauge, Histogram
+from kdns.core.slices import in_slices
 from kdns.server.gauges import clusters_of
 from kdns.server.limits import memory_limit
 from kdns.server.saturation import waited
 from kdns.server.service import KdnsService
 from kdns.server.top_talkers import name_text, who
 from kdns.wire.names import to_text
-
-FOLDED_AT_ONCE = 200
-"""Tallies that are folded in one turn: less than a millisecond."""
 
 TOP, MOST_TOP = 10, 100
 """Clients and names that are told, and at most; a thousand may be known."""
@@ -62,8 +58,7 @@ class Status:
         """
         most = number_of(arguments, "top", TOP, MOST_TOP)
         context = self._server.context
-        while context.tallies.fold(FOLDED_AT_ONCE):
-            await deferLater(context.reactor, 0)
+        await in_slices(context.reactor, context.tallies.folding())
         families = {family.name: family for family in context.registry.families()}
         return {
             "version": __version__,

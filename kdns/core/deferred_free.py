@@ -1,52 +1,67 @@
 # -*- test-case-name: tests.core.test_deferred_free -*-
 """
-Tables that nobody uses any more, and that are let go of a part at a time.
+Free large tables in slices.
 
-A table of 20,000 entries that is dropped at once takes 10 to 50 ms in which nobody is answered: each entry is a dozen objects, and Python
-frees them there and then.
+To drop a table of 20,000 entries at once takes 10 to 50 ms in which no query is answered: each entry is a dozen objects, and Python frees
+them there and then.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, MutableMapping
+from collections.abc import Generator, MutableMapping
 from typing import Any
 
+from twisted.internet.defer import Deferred
+
+from kdns.core.slices import in_slices
+from kdns.core.timing import Clock
+
 FEW = 500
-"""Entries that may as well go at once."""
+"""Entries of a table that is freed at once."""
+
+_STEP = 50
+"""Entries freed between two looks at the clock: some 100 microseconds."""
 
 
 class DeferredFree:
-    """
-    What is to be let go of.
-
-    :ivar wake: called when there is something; as long as there is none, everything goes at once.
-    """
+    """The tables that are being freed. Without a running reactor, before :meth:`start` and after :meth:`stop`, they are freed at once."""
 
     def __init__(self) -> None:
-        self.wake: Callable[[], None] | None = None
+        self._clock: Clock | None = None
         self._tables: deque[MutableMapping[Any, Any]] = deque()
+        self._freeing: Deferred[None] | None = None
 
     def __len__(self) -> int:
+        """Entries that are still to be freed."""
         return sum(len(table) for table in self._tables)
 
+    def start(self, clock: Clock) -> None:
+        """From now on free large tables in the turns of the reactor *clock*."""
+        self._clock = clock
+
+    def stop(self) -> None:
+        """Free what is left."""
+        self._clock = None
+        freeing, self._freeing = self._freeing, None
+        if freeing is not None:
+            freeing.addErrback(lambda cancelled: None).cancel()
+        self._tables.clear()
+
     def take(self, table: MutableMapping[Any, Any]) -> None:
-        """Let go of a table that its owner has put another in the place of."""
-        if self.wake is not None and len(table) > FEW:
-            self._tables.append(table)
-            self.wake()
+        """Free a table that nobody else uses any more; its owner must drop it."""
+        if self._clock is None or len(table) <= FEW:
+            return
+        self._tables.append(table)
+        if self._freeing is None:
+            self._freeing = in_slices(self._clock, self._free(), at_once=False)
 
-    def drop(self, most: int) -> bool:
-        """
-        Let go of so many entries.
-
-        :return: whether there are more.
-        """
-        while most > 0 and self._tables:
+    def _free(self) -> Generator[None, None, None]:
+        while self._tables:
             table = self._tables[0]
-            for _ in range(min(most, len(table))):
+            for _ in range(min(_STEP, len(table))):
                 table.popitem()
-                most -= 1
             if not table:
                 self._tables.popleft()
-        return bool(self._tables)
+            yield
+        self._freeing = None

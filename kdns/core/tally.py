@@ -1,22 +1,26 @@
 # -*- test-case-name: tests.core.test_tally -*-
 """
-Counting without counting: what happens for each query is one addition, the rest is done when somebody looks.
+Count table hits with one addition each, and add them to the counters later.
 
-A :class:`Charge` is one thing to add to one counter. The charges of a reply that is given again and again stand together in a
-:class:`Tally`; giving it costs ``tally.hits += 1``. :class:`TallyBook` makes one tally for each distinct set of charges and folds the
-hits into the counters, a bounded number at a time.
+Every hit of a table entry counts the same things. The counters to add to, as :class:`Charge` values, stand together in a :class:`Tally`;
+a hit costs ``tally.hits += 1``. Entries that count the same things share a tally. The hits are folded into the counters once a second, and
+whenever somebody reads them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from typing import Protocol
+
+_STEP = 100
+"""Tallies folded between two looks at the clock: some 100 microseconds."""
 
 
 class Charge(Protocol):
-    """Something that can be charged *times* times at once."""
+    """Something that a hit counts."""
 
     def charge(self, times: int) -> None:
-        """Count *times* more of it."""
+        """Count it *times* times."""
 
 
 class Durations(Protocol):
@@ -27,7 +31,7 @@ class Durations(Protocol):
 
 
 class Tally:
-    """Hits that all charge the same things, and have not been charged yet."""
+    """Hits that are not yet in the counters."""
 
     __slots__ = ("charges", "durations", "hits")
 
@@ -35,9 +39,10 @@ class Tally:
         self.hits = 0
         self.charges = charges
         self.durations = durations
+        """Histograms that get the duration of each hit; they are filled at once, because durations differ."""
 
     def fold(self) -> None:
-        """Charge the hits."""
+        """Add the hits to the counters."""
         hits, self.hits = self.hits, 0
         if hits:
             for charge in self.charges:
@@ -45,15 +50,15 @@ class Tally:
 
 
 class TallyBook:
-    """One tally for each distinct set of charges."""
+    """The tallies in use, one for each distinct set of charges."""
 
     MOST = 20_000
-    """Tallies that are kept; one is about 200 octets. Past that the book is folded and begun anew."""
+    """Tallies in the book, of about 200 bytes each; a full book is emptied. Tallies that entries hold go on counting."""
 
     def __init__(self) -> None:
         self._tallies: dict[tuple[tuple[Charge, ...], tuple[Durations, ...]], Tally] = {}
         self.touched: list[Tally] = []
-        """Tallies with hits; whoever makes the first hit of one appends it."""
+        """Tallies with hits. The first hit of a tally appends it."""
 
     def tally(self, charges: tuple[Charge, ...], durations: tuple[Durations, ...] = ()) -> Tally:
         """The tally of these charges."""
@@ -65,18 +70,15 @@ class TallyBook:
             tally = self._tallies[key] = Tally(charges, durations)
         return tally
 
-    def fold(self, most: int | None = None) -> bool:
-        """
-        Charge what was hit.
-
-        :param most: how many tallies to fold at most; None means all.
-        :return: whether some are left.
-        """
+    def folding(self) -> Generator[None, None, None]:
+        """Fold all hits in steps, as work for :func:`~kdns.core.slices.in_slices`."""
         touched = self.touched
-        if most is None or len(touched) <= most:
-            while touched:
+        while touched:
+            for _ in range(min(_STEP, len(touched))):
                 touched.pop().fold()
-            return False
-        for _ in range(most):
-            touched.pop().fold()
-        return True
+            yield
+
+    def fold(self) -> None:
+        """Fold all hits at once."""
+        for _ in self.folding():
+            pass

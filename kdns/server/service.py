@@ -18,6 +18,8 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from kdns.core.slices import in_slices
+from kdns.core.timing import Timer, stop_timer
 from kdns.corefile.errors import CorefileError, Place
 from kdns.corefile.loader import Corefile
 from kdns.plugin.seam import Output, Resource, ServerContext, Unavailable
@@ -45,12 +47,6 @@ FINISH = 6.0
 
 FOLD_INTERVAL = 1.0
 """Seconds between two foldings of what the answer tables counted."""
-
-DROP_AT_ONCE = 500
-"""Entries of tables that are let go of in one turn: about 1 ms."""
-
-FOLD_AT_ONCE = 1000
-"""Tallies that are folded in one turn: about 3 ms."""
 
 
 class KdnsService(Service):
@@ -81,8 +77,8 @@ class KdnsService(Service):
         self._outcome: Failure | None = None
         self._ending = False
         self._wanted = False
-        self._timer: Any = None
-        self._sweep: Any = None
+        self._timer: Timer | None = None
+        self._folding: Deferred[None] | None = None
         self._tried = ""
         """Fingerprint of the configuration that a reload under way tries; empty as long as it is not read."""
 
@@ -135,7 +131,7 @@ class KdnsService(Service):
             await self._stop_resources(configuration.resources)
             raise
         self._fold()
-        self.context.deferred_free.wake = self._sweep_later
+        self.context.deferred_free.start(self.context.reactor)
         for line in configuration.announcements:
             if self._announce is not None:
                 self._announce(line)
@@ -168,14 +164,11 @@ class KdnsService(Service):
         leaving = [resource.leave() for resource in self._running]
         await gatherResults([left for left in leaving if left is not None], consumeErrors=True)
         await self._finish(self.endpoints.values())
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self.context.deferred_free.wake = None
-        if self._sweep is not None:
-            self._sweep.cancel()
-            self._sweep = None
-        self.context.deferred_free.drop(len(self.context.deferred_free))
+        stop_timer(self._timer)
+        self._timer = None
+        if self._folding is not None:
+            self._folding.cancel()
+        self.context.deferred_free.stop()
         closing = [opened.close(self.room) for opened in self.endpoints.values()]
         self.endpoints.clear()
         await gatherResults(closing, consumeErrors=True)
@@ -374,22 +367,19 @@ class KdnsService(Service):
         self.taken_over(configuration)
         return old, closed
 
-    def _sweep_later(self) -> None:
-        if self._sweep is None:
-            self._sweep = self.context.reactor.callLater(0, self._sweep_some)
-
-    def _sweep_some(self) -> None:
-        """Let go of a part of what is not used any more."""
-        self._sweep = None
-        if self.context.deferred_free.drop(DROP_AT_ONCE):
-            self._sweep_later()
-
     def _fold(self) -> None:
-        """Charge what the tables counted, a part at a time, and look at what else goes by the clock."""
+        """Once a second: add the hits of the tables to the counters, and look at what else goes by the clock."""
+        self._timer = None
         self.vitals.look()
         self.talkers.look()
-        more = self.context.tallies.fold(FOLD_AT_ONCE)
-        self._timer = self.context.reactor.callLater(0 if more else FOLD_INTERVAL, self._fold)
+        self._folding = in_slices(self.context.reactor, self.context.tallies.folding()).addBoth(self._folded)
+
+    def _folded(self, outcome: Failure | None) -> None:
+        if isinstance(outcome, Failure):
+            if outcome.check(CancelledError):
+                return
+            log.failure("Counters could not be summed up", failure=outcome)
+        self._timer = self.context.reactor.callLater(FOLD_INTERVAL, self._fold)
 
 
 def _marks(endpoints: Iterable[OpenEndpoint]) -> list[tuple[Waiting[Any], int]]:

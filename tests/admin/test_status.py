@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.admin.command_list import commands_of
-from kdns.admin.status import FOLDED_AT_ONCE, resident
+from kdns.admin.status import resident
 from kdns.core.metrics import Counter
 from kdns.plugin.seam import ServerContext
 from kdns.server.assembly import read_text
@@ -124,7 +124,7 @@ class StatusTests(SynchronousTestCase):
 
     def test_much_to_fold(self) -> None:
         """What waits to be counted is counted a part at a time, and all of it before anything is told."""
-        counters = [Counter() for _ in range(3 * FOLDED_AT_ONCE)]
+        counters = [Counter() for _ in range(1000)]
         for counter in counters:
             tally = self.world.context.tallies.tally((counter,))
             tally.hits = 1

@@ -1,19 +1,21 @@
 # -*- test-case-name: tests.plugins.prometheus.test_page -*-
 """
-The page: all metrics of the process as text, made a piece per turn of the reactor.
+The metrics page: all metrics of the process as text.
 
-A cluster of many zones and upstreams has thousands of series. They are written a few milliseconds at a time, so that queries are answered
-in between, and the finished page is given for a second to whoever else asks.
+A server of many zones and upstreams has thousands of series. They are rendered in slices, so that queries are answered in between. A
+rendered page is sent to all who ask within a second.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator
+from itertools import islice
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
+from kdns.core.slices import in_slices
 from kdns.plugin.http import HttpListener, Page, Response
 from kdns.plugin.seam import Resource, ServerContext
 from kdns.plugins.prometheus.families import declare
@@ -21,17 +23,11 @@ from kdns.plugins.prometheus.process import ProcessMetrics
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-SLICE = 0.002
-"""Seconds of work per turn of the reactor."""
-
 AT_ONCE = 50
-"""Lines written between two looks at the clock; they take some 100 microseconds."""
-
-FOLDED_AT_ONCE = 200
-"""Tallies folded between two looks at the clock."""
+"""Lines rendered between two looks at the clock: some 100 microseconds."""
 
 FRESH = 1.0
-"""Seconds that a finished page is given again."""
+"""Seconds for which a rendered page is sent again."""
 
 
 class MetricsPage(Resource):
@@ -43,18 +39,17 @@ class MetricsPage(Resource):
         self._process = process
         self._finished: tuple[float, Response] | None = None
         self._waiting: list[Deferred[Response]] = []
-        self._call: Any = None
+        self._rendering: Deferred[Any] | None = None
 
     def __call__(self) -> Response | Deferred[Response]:
-        """The page: at once when it is short or was made just now, else when it is finished."""
+        """The page; a short one is there at once."""
         if self._finished is not None and self._context.clock() - self._finished[0] < FRESH:
             return self._finished[1]
-        if self._call is None:
-            response = self._go_on(self._pieces(), [])
-            if response is not None:
-                return response
         waiting: Deferred[Response] = Deferred(self._waiting.remove)
         self._waiting.append(waiting)
+        if self._rendering is None:
+            self._rendering = in_slices(self._context.reactor, self._render())
+            self._rendering.addCallbacks(self._rendered, self._failed)
         return waiting
 
     def measure_runtime(self) -> None:
@@ -62,60 +57,35 @@ class MetricsPage(Resource):
         self._process.measure_runtime()
 
     def stop(self) -> None:
-        """Leave a page that is being made unfinished."""
-        if self._call is not None:
-            self._call.cancel()
-            self._call = None
-        waiting, self._waiting = self._waiting, []
-        for each in waiting:
-            each.errback(Failure(RuntimeError("the metrics page ended")))
+        """Give up a page that is being rendered."""
+        if self._rendering is not None:
+            self._rendering.cancel()
         self._process.stop()
 
-    def _pieces(self) -> Iterator[list[str]]:
-        tallies = self._context.tallies
-        while tallies.fold(FOLDED_AT_ONCE):
-            yield []
+    def _render(self) -> Generator[None, None, Response]:
+        yield from self._context.tallies.folding()
+        written: list[bytes] = []
         for lines in (self._context.registry.lines(), self._process.lines()):
-            yield from _batches(lines)
+            while batch := list(islice(lines, AT_ONCE)):
+                written.append("".join(f"{line}\n" for line in batch).encode())
+                yield
+        return Response(b"".join(written), content_type=CONTENT_TYPE)
 
-    def _go_on(self, pieces: Iterator[list[str]], written: list[bytes]) -> Response | None:
-        """Write until the time is up; the finished page, or None when it goes on in the next turn."""
-        clock = self._context.clock
-        end = clock() + SLICE
-        for piece in pieces:
-            written.append("".join(f"{line}\n" for line in piece).encode())
-            if clock() >= end:
-                self._call = self._context.reactor.callLater(0, self._continue, pieces, written)
-                return None
-        response = Response(b"".join(written), content_type=CONTENT_TYPE)
-        self._finished = clock(), response
-        return response
+    def _rendered(self, response: Response) -> None:
+        self._finished = self._context.clock(), response
+        for each in self._asked():
+            each.callback(response)
 
-    def _continue(self, pieces: Iterator[list[str]], written: list[bytes]) -> None:
-        self._call = None
-        result: Response | Failure | None
-        try:
-            result = self._go_on(pieces, written)
-        except Exception:
-            result = Failure()
-        if result is None:
-            return
+    def _failed(self, failure: Failure) -> None:
+        if failure.check(CancelledError):
+            failure = Failure(RuntimeError("the metrics page ended"))
+        for each in self._asked():
+            each.errback(failure)
+
+    def _asked(self) -> list[Deferred[Response]]:
+        self._rendering = None
         waiting, self._waiting = self._waiting, []
-        for each in waiting:
-            if isinstance(result, Failure):
-                each.errback(result)
-            else:
-                each.callback(result)
-
-
-def _batches(lines: Iterable[str]) -> Iterator[list[str]]:
-    batch: list[str] = []
-    for line in lines:
-        batch.append(line)
-        if len(batch) >= AT_ONCE:
-            yield batch
-            batch = []
-    yield batch
+        return waiting
 
 
 class MetricsEndpoint(Resource):

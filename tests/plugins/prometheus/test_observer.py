@@ -105,7 +105,7 @@ class CountTests(SynchronousTestCase):
         registry = Registry()
         metrics, tallies = DnsMetrics(registry), TallyBook()
         metrics.finished(exchange)
-        for most in (None, 1):
+        for _ in range(2):
             repeat = metrics.repeat(exchange)
             self.assertIsNone(repeat.each)
             tally = tallies.tally(repeat.charges, repeat.durations)
@@ -114,7 +114,7 @@ class CountTests(SynchronousTestCase):
             for durations in tally.durations:
                 for _ in range(3):
                     durations.observe(0.001)
-            tallies.fold(most)
+            tallies.fold()
         self.assertEqual(list(registry.lines()), wanted)
 
     def test_one_tally(self) -> None:

@@ -9,23 +9,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from kdns.core.slices import SLICE_SECONDS
 from kdns.plugin.http import Response
 from kdns.plugin.seam import ServerContext
-from kdns.plugins.prometheus.page import AT_ONCE, FRESH, SLICE, MetricsPage
+from kdns.plugins.prometheus.page import AT_ONCE, FRESH, MetricsPage
 from kdns.plugins.prometheus.process import ProcessMetrics
-from kdns.testing.memory import MemoryReactor
-
-
-class Ticking:
-    """A clock on which each look takes some time."""
-
-    def __init__(self, step: float) -> None:
-        self.now = 0.0
-        self.step = step
-
-    def __call__(self) -> float:
-        self.now += self.step
-        return self.now
+from tests.support import SlowReactor
 
 
 class NoProcess(ProcessMetrics):
@@ -34,12 +23,6 @@ class NoProcess(ProcessMetrics):
     def lines(self) -> Iterator[str]:
         """Just one."""
         yield "process_x 1"
-
-
-def finished(page: Response | Deferred[Response]) -> Response:
-    """The page that is there at once."""
-    assert isinstance(page, Response)
-    return page
 
 
 class PageTests(SynchronousTestCase):
@@ -51,11 +34,15 @@ class PageTests(SynchronousTestCase):
         self.addCleanup(page.stop)
         return page
 
+    def finished(self, page: Response | Deferred[Response]) -> Response:
+        """A page that is there at once."""
+        return page if isinstance(page, Response) else self.successResultOf(page)
+
     def test_short_page(self) -> None:
         """A short page is there at once: every metric, each line ended."""
         clock = Clock()
         context = ServerContext(clock, clock=clock.seconds)
-        body = finished(self.page(context)()).body.decode()
+        body = self.finished(self.page(context)()).body.decode()
         self.assertEqual(body, "".join(f"{line}\n" for line in [*context.registry.lines(), "process_x 1"]))
         self.assertIn("coredns_panics_total 0\n", body)
 
@@ -64,13 +51,13 @@ class PageTests(SynchronousTestCase):
         clock = Clock()
         context = ServerContext(clock, clock=clock.seconds)
         page = self.page(context)
-        first = finished(page())
+        first = self.finished(page())
         panics = context.registry.counter("coredns_panics_total", "").counter()
         panics.inc()
         clock.advance(FRESH - 0.1)
         self.assertIs(page(), first)
         clock.advance(0.2)
-        self.assertIn(b"coredns_panics_total 1\n", finished(page()).body)
+        self.assertIn(b"coredns_panics_total 1\n", self.finished(page()).body)
 
     def test_tallies(self) -> None:
         """What the answer table counted is on the page."""
@@ -81,14 +68,14 @@ class PageTests(SynchronousTestCase):
             tally = context.tallies.tally((panics,) * (number % 400 + 1))
             tally.hits = 1
             context.tallies.touched.append(tally)
-        body = finished(self.page(context)()).body
+        body = self.finished(self.page(context)()).body
         self.assertIn(f"coredns_panics_total {sum(range(1, 401))}\n".encode(), body)
         self.assertEqual(context.tallies.touched, [])
 
-    def long_page(self) -> tuple[MemoryReactor, ServerContext, MetricsPage]:
+    def long_page(self) -> tuple[SlowReactor, ServerContext, MetricsPage]:
         """A page of many lines, on a clock that says that a batch takes a third of a slice."""
-        reactor = MemoryReactor()
-        context = ServerContext(reactor, clock=Ticking(SLICE / 3))
+        reactor = SlowReactor(SLICE_SECONDS / 3)
+        context = ServerContext(reactor, clock=lambda: reactor.rightNow)
         family = context.registry.counter("kdns_many_total", "Many.", ["number"])
         for number in range(20 * AT_ONCE):
             family.counter(str(number))
