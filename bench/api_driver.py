@@ -17,11 +17,11 @@ from typing import Any
 from twisted.internet.task import LoopingCall
 from twisted.protocols.basic import LineOnlyReceiver
 
-from kdns.testing.apiserver import ApiServer, FaultKind, WatchListSupport
-from kdns.testing.apiserver.bulk import Bulk, endpoint_slice, namespace_of
-from kdns.testing.apiserver.objects import managed_fields, timestamp
-from kdns.testing.apiserver.resources import ENDPOINT_SLICES, Json
-from kdns.testing.apiserver.server import ServerOptions
+from tests.apiserver import ApiServer, FaultKind, WatchListSupport
+from tests.apiserver.bulk import Bulk, endpoint_slice, namespace_of
+from tests.apiserver.objects import managed_fields, timestamp
+from tests.apiserver.resources import ENDPOINT_SLICES, Json
+from tests.apiserver.server import ServerOptions
 
 SAMPLED = 64
 """Headless services whose slices change only when somebody looks."""

@@ -129,7 +129,7 @@ def run(folder: Path, minutes: float, stack: ExitStack) -> tuple[float, float]:
     upstream = f".:{UPSTREAM} {{\n bind 127.0.0.1\n hosts {folder / 'hosts'} {{\n  ttl 3\n }}\n}}\n"
     (folder / "Upstream").write_text(upstream)
     kubeconfig = folder / "kubeconfig"
-    api = (python, "-m", "kdns.testing.apiserver", "--populate", 300, "--port", API, "--kubeconfig-out", kubeconfig)
+    api = (python, "-m", "tests.apiserver", "--populate", 300, "--port", API, "--kubeconfig-out", kubeconfig)
     stack.enter_context(running(folder, "api", *api))
     resolver = stack.enter_context(running(folder, "upstream", python, "-m", "kdns", "-conf", folder / "Upstream"))
     wait_for(f"http://127.0.0.1:{API}/version")

@@ -1,1 +1,1 @@
-"""Verified fakes for tests of kdns and of programs that embed it: network, upstream, cluster API."""
+"""Verified fakes for tests of kdns and of programs that embed it: a network in memory and an upstream."""

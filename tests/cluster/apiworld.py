@@ -17,8 +17,8 @@ from kdns.cluster.projection import Options, Projector
 from kdns.cluster.watch_states import State
 from kdns.cluster.watched import Needs, watched_for
 from kdns.core.metrics import Registry
-from kdns.testing.apiserver import ApiServer, ServerOptions
 from kdns.testing.memory import MemoryReactor
+from tests.apiserver import ApiServer, ServerOptions
 
 EPOCH = 1_700_000_000.0
 """Unix seconds at the beginning of a test."""

@@ -18,10 +18,10 @@ from kdns.cluster.index import ClusterIndex
 from kdns.cluster.limiter import Limiter
 from kdns.cluster.watched import Needs
 from kdns.core.metrics import Registry
-from kdns.testing.apiserver import COREDNS, LIST_AND_WATCH, ApiServer, FaultKind, Login, ServerOptions, User
-from kdns.testing.apiserver.credentials import write_exec_token
 from kdns.testing.certificates import Authority, Identity
 from kdns.testing.memory import MemoryReactor
+from tests.apiserver import COREDNS, LIST_AND_WATCH, ApiServer, FaultKind, Login, ServerOptions, User
+from tests.apiserver.credentials import write_exec_token
 from tests.certificate_cases import ADDRESS, CASES, NAME
 from tests.cluster.apiworld import ApiWorld, service
 

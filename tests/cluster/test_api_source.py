@@ -10,7 +10,7 @@ from kdns.cluster.credentials import at_endpoint
 from kdns.cluster.index import ClusterIndex
 from kdns.cluster.source import ClusterSource
 from kdns.cluster.watch_states import State
-from kdns.testing.apiserver import FaultKind
+from tests.apiserver import FaultKind
 from tests.cluster.apiworld import ApiWorld, endpoint_slice, service
 
 

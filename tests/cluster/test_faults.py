@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kdns.cluster.watch_states import State
-from kdns.testing.apiserver import FaultKind, ServerOptions, WatchListSupport
+from tests.apiserver import FaultKind, ServerOptions, WatchListSupport
 from tests.cluster.apiworld import ApiWorld, endpoint_slice, service
 
 

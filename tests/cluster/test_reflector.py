@@ -2,7 +2,7 @@
 
 from kdns.cluster.watch_states import State
 from kdns.cluster.watched import Needs
-from kdns.testing.apiserver import FaultKind, ServerOptions, WatchListSupport
+from tests.apiserver import FaultKind, ServerOptions, WatchListSupport
 from tests.cluster.apiworld import ApiWorld, endpoint_slice, service
 
 

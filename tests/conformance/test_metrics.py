@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import ClientFactory, Protocol
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.testing.apiserver import ApiServer
+from tests.apiserver import ApiServer
 from tests.conformance.cases import CASES, case_file
 from tests.conformance.client import query
 from tests.conformance.world import MemoryWorld

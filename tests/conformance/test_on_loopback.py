@@ -19,8 +19,8 @@ from twisted.trial.unittest import TestCase
 from kdns.plugin.seam import ServerContext
 from kdns.server.assembly import read_text
 from kdns.server.service import KdnsService
-from kdns.testing.apiserver import COREDNS, LIST_AND_WATCH, ApiServer, Login, User
 from kdns.testing.upstream import FakeUpstream, UpstreamServer
+from tests.apiserver import COREDNS, LIST_AND_WATCH, ApiServer, Login, User
 from tests.conformance.cases import CASES, CLUSTER, add_tests, case_file
 from tests.conformance.client import compare, query, tell
 from tests.conformance.world import OWN_ADDRESS, filled

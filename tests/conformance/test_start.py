@@ -14,7 +14,7 @@ from kdns.corefile.errors import CorefileError, Place
 from kdns.plugin import registry
 from kdns.server.assembly import read_text
 from kdns.server.logs import OperatorLog
-from kdns.testing.apiserver.credentials import Login, write_kubeconfig
+from tests.apiserver.credentials import Login, write_kubeconfig
 from tests.conformance.cases import deviations
 from tests.conformance.support import Outcome, StartCase, start_cases
 from tests.conformance.world import OWN_ADDRESS, MemoryWorld

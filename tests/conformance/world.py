@@ -17,9 +17,9 @@ from kdns.corefile.loader import Corefile
 from kdns.plugin.seam import ServerContext
 from kdns.server.assembly import read, read_text
 from kdns.server.service import KdnsService
-from kdns.testing.apiserver.credentials import Login, write_kubeconfig
 from kdns.testing.memory import MemoryReactor
 from kdns.testing.upstream import FakeUpstream, UpstreamServer
+from tests.apiserver.credentials import Login, write_kubeconfig
 from tests.conformance.cases import CASES, CaseFile
 from tests.support import Datagrams
 

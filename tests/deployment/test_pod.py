@@ -113,7 +113,7 @@ class PodTests(SynchronousTestCase):
         config = self.folder / "kubeconfig"
         words = ["--tls", "--token", "secret", "--port", "6443", "--kubeconfig-out", str(config)]
         manifests = [str(CASES / name) for name in ("every-cluster.yaml", "cluster.yaml")]
-        api = Program(["-m", "kdns.testing.apiserver", *words, "--manifests", *manifests])
+        api = Program(["-m", "tests.apiserver", *words, "--manifests", *manifests])
         with api:
             api.wait_for("listening")
             cluster = yaml.safe_load(config.read_text())["clusters"][0]["cluster"]

@@ -60,13 +60,13 @@ def shared() -> Path:
 
 
 class FakeProgram:
-    """``python -m kdns.testing.apiserver`` as a process of its own, over TLS."""
+    """``python -m tests.apiserver`` as a process of its own, over TLS."""
 
     def __init__(self, folder: Path) -> None:
         self.kubeconfig = folder / "kubeconfig"
         arguments = ["--tls", "--token", token_hex(8), "--kubeconfig-out", str(self.kubeconfig)]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "kdns.testing.apiserver", *arguments], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", "tests.apiserver", *arguments], stdout=subprocess.PIPE, text=True
         )
         assert self._process.stdout is not None
         line = self._process.stdout.readline()

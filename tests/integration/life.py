@@ -406,7 +406,7 @@ class ApiProgram:
     def __init__(self, folder: Path) -> None:
         kubeconfig = folder / "kubeconfig"
         manifests = [str(CASES / "every-cluster.yaml"), str(CASES / "cluster.yaml")]
-        words = ["-m", "kdns.testing.apiserver", "--kubeconfig-out", str(kubeconfig), "--manifests", *manifests]
+        words = ["-m", "tests.apiserver", "--kubeconfig-out", str(kubeconfig), "--manifests", *manifests]
         self._program = Program(words)
         self._kubeconfig = kubeconfig
 

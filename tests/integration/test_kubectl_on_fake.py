@@ -14,7 +14,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
-from kdns.testing.apiserver import ADMIN, COREDNS, LIST_AND_WATCH, ApiServer, Login, User
+from tests.apiserver import ADMIN, COREDNS, LIST_AND_WATCH, ApiServer, Login, User
 from tests.deployment.objects import BASE, HPA, LADDER, LINEAR, NODE_LOCAL, REPLACE, as_written, one
 
 KUBECTL = shutil.which("kubectl")

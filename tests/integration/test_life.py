@@ -10,7 +10,7 @@ from urllib.request import urlopen
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.testing.apiserver.credentials import Login, write_kubeconfig
+from tests.apiserver.credentials import Login, write_kubeconfig
 from tests.integration.life import live
 from tests.integration.programs import PATIENCE, Program, ask, free_port
 

@@ -17,8 +17,8 @@ from kdns.cli.checking.surprises import surprises
 from kdns.corefile.errors import CorefileError
 from kdns.plugin.seam import ServerContext
 from kdns.server.assembly import assemble, read_text
-from kdns.testing.apiserver.credentials import Login, write_kubeconfig
 from kdns.testing.memory import MemoryReactor
+from tests.apiserver.credentials import Login, write_kubeconfig
 from tests.cli.checking.support import faults
 from tests.conformance.cases import deviations
 from tests.conformance.support import StartCase, start_cases

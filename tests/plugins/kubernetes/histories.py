@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from hypothesis import strategies as st
 
-from kdns.testing.apiserver import FaultKind
+from tests.apiserver import FaultKind
 from tests.plugins.kubernetes.reference import IMPORTED_NAME, SERVICE_NAME, SOURCE_CLUSTER, Rules
 from tests.plugins.kubernetes.world import OWN_ADDRESS, Question, World
 

@@ -8,7 +8,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.server.assembly import read_text
-from kdns.testing.apiserver import FaultKind
+from tests.apiserver import FaultKind
 from tests.plugins.kubernetes.logs import Heard
 from tests.plugins.kubernetes.world import EPOCH, World
 

@@ -13,8 +13,8 @@ from kdns.corefile.errors import CorefileError
 from kdns.plugins.kubernetes import directive
 from kdns.plugins.kubernetes.config import Config, Source
 from kdns.server.assembly import assemble, read
-from kdns.testing.apiserver.credentials import Login, write_kubeconfig
 from kdns.wire.names import from_text
+from tests.apiserver.credentials import Login, write_kubeconfig
 from tests.conformance.cases import CASES
 from tests.plugins.kubernetes.logs import Heard
 from tests.support import a_house, blocks_of, parsed

@@ -19,7 +19,7 @@ from kdns.cluster.objects import Namespace, Service, ServiceKind
 from kdns.cluster.projection import Options
 from kdns.cluster.snapshot import verify
 from kdns.plugins.kubernetes.snapshots import INTERVAL, SnapshotKeeper
-from kdns.testing.apiserver import FaultKind
+from tests.apiserver import FaultKind
 from tests.plugins.kubernetes.logs import Heard
 from tests.plugins.kubernetes.world import EPOCH, World
 from tests.support import a_house

@@ -26,10 +26,10 @@ from kdns.plugins.kubernetes.config import Config, parse
 from kdns.server.addresses import table_key
 from kdns.server.assembly import read_text
 from kdns.server.service import KdnsService
-from kdns.testing.apiserver import ApiServer, ServerOptions
 from kdns.testing.memory import MemoryReactor
 from kdns.wire.constants import RD
 from kdns.wire.names import spelled_from_text
+from tests.apiserver import ApiServer, ServerOptions
 from tests.plugins.kubernetes.reference import Said
 from tests.plugins.kubernetes.telling import NUMBERS, told, told_reply
 from tests.support import a_request, blocks_of
