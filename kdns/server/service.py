@@ -31,6 +31,7 @@ from kdns.server.listener import Listener
 from kdns.server.reloads import Reloads
 from kdns.server.saturation import Vitals
 from kdns.server.sockets import OpenEndpoint, open_endpoint
+from kdns.server.streams import ConnectionLimit
 from kdns.server.table import TableBudget
 from kdns.server.top_talkers import TopTalkers
 
@@ -65,6 +66,7 @@ class KdnsService(Service):
         self.taken_over: Callable[[Configuration], None] = lambda configuration: None
         """Told of each configuration that is being served from now on."""
         self.room = TableBudget(table_bytes(), context.deferred_free)
+        self.connections = ConnectionLimit()
         self.talkers = TopTalkers(context.clock)
         self.vitals = Vitals(context.clock)
         self.configuration: Configuration | None = None
@@ -345,7 +347,7 @@ class KdnsService(Service):
                     self._fault = configuration.claims[endpoint]
                     listener = Listener(self.context, endpoint.label, zones)
                     opened[endpoint] = open_endpoint(
-                        self.context.reactor, listener, endpoint.address, endpoint.port, self.room
+                        self.context.reactor, listener, endpoint.address, endpoint.port, self.room, self.connections
                     )
         except Exception:
             for one in opened.values():
