@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import Enum
 
+from kdns.core.text import printable
 from kdns.corefile.errors import Place
 
 
@@ -49,8 +50,17 @@ class Finding:
         """``FILE:LINE``, as far as it is known."""
         return f"{self.file}:{self.line}" if self.line else self.file
 
+    def shown(self) -> Finding:
+        """With escapes for what is not printable: words of a Corefile must not command a terminal."""
+        texts = {
+            name: "\n".join(map(printable, value.split("\n")))
+            for name, value in asdict(self).items()
+            if isinstance(value, str)
+        }
+        return replace(self, **texts)
+
     def lines(self) -> list[str]:
-        """As it is shown."""
+        """The lines that are printed, all of it printable if the finding is."""
         about = f"{self.directive}: " if self.directive else ""
         shown = [f"{self.place}: {self.severity.value}: {about}{self.text}"]
         if self.severity is Severity.NOTE:
