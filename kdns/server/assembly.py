@@ -96,7 +96,7 @@ def no_mercy(error: CorefileError, of_machine: bool) -> bool:
 
 def surroundings(environment: Mapping[str, str], forgive: Forgive = forgive_none) -> Surroundings:
     """What a Corefile is read against: kdns's directives and *environment*."""
-    return Surroundings(DIRECTIVE_ORDER, environment, accept=registry.accept, forgive=forgive)
+    return Surroundings(DIRECTIVE_ORDER, environment, accept=registry.accept, forgive=forgive, usable=registry.BUILT_IN)
 
 
 def read(path: str | None, environment: Mapping[str, str]) -> Corefile:

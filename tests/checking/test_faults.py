@@ -10,16 +10,17 @@ from subprocess import run
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.cli.checking.faults import MOST, Read, look
-from kdns.cli.checking.findings import Finding, Severity
-from kdns.cli.checking.source import Source
-from kdns.cli.checking.surprises import surprises
+from kdns.checking.faults import MAX_FAULTS, MAX_OF_DIRECTIVE, MAX_OF_START, Read, look, why_no_start
+from kdns.checking.findings import Finding, Severity
+from kdns.checking.rules import find_surprises
+from kdns.checking.source import Source
 from kdns.corefile.errors import CorefileError
+from kdns.corefile.guesses import OBSOLETE, OBSOLETE_OPTIONS
 from kdns.plugin.seam import ServerContext
 from kdns.server.assembly import assemble, read_text
 from kdns.testing.memory import MemoryReactor
 from tests.apiserver.credentials import Login, write_kubeconfig
-from tests.cli.checking.support import faults
+from tests.checking.support import faults
 from tests.conformance.cases import deviations
 from tests.conformance.support import StartCase, start_cases
 
@@ -51,7 +52,7 @@ class GoldenTests(SynchronousTestCase):
             read = look(Source("Corefile", case.corefile), case.environment)
             found = list(read.findings)
             if read.configuration is not None:
-                found += surprises(
+                found += find_surprises(
                     read.configuration, Source("Corefile", case.corefile), case.environment, whole=read.first is None
                 )
             ended = None
@@ -76,7 +77,7 @@ class GoldenTests(SynchronousTestCase):
             compared += 1
             serious = [one for one in found if one.severity is not Severity.NOTE and one.line]
             if case.name in OF_THE_MACHINE:
-                serious = [one for one in serious if one.severity is Severity.WARNING]
+                serious = [one for one in found if one.severity is not Severity.FAULT and one.line]
             elif not serious or serious[0].severity is not Severity.FAULT or str(read.first) != str(ended):
                 wrong.append(f"{case.name}: {ended} and not {read.first}, {found}")
                 continue
@@ -174,9 +175,9 @@ class FaultTests(SynchronousTestCase):
         )
 
     def test_pod(self) -> None:
-        """That this is no pod is a warning; a kubeconfig that is missing is a fault, and elsewhere a warning."""
+        """That this is no pod is a note; a kubeconfig that is missing is a fault, and elsewhere a warning."""
         [found] = faults(".:53 {\n kubernetes cluster.local\n whoami\n}\n")
-        self.assertEqual((found.severity, found.line), (Severity.WARNING, 2))
+        self.assertEqual((found.severity, found.line), (Severity.NOTE, 2))
         self.assertIn("a start would end with: unable to load in-cluster configuration", found.text)
         self.assertEqual(faults(".:53 {\n kubernetes cluster.local\n whoami\n}\n", elsewhere=True), [])
         named = ".:53 {\n kubernetes cluster.local {\n  kubeconfig gone\n }\n}\n"
@@ -185,6 +186,30 @@ class FaultTests(SynchronousTestCase):
         [found] = faults(named, elsewhere=True)
         self.assertEqual(found.severity, Severity.WARNING)
 
+    def test_elsewhere(self) -> None:
+        """A file that is imported by name may be there on the machine that it is for."""
+        corefile = ".:53 {\n import more.conf\n whoami\n}\n"
+        self.assertEqual([one.severity for one in faults(corefile)], [Severity.FAULT])
+        self.assertEqual(
+            [(one.severity, one.line) for one in faults(corefile, elsewhere=True)], [(Severity.WARNING, 2)]
+        )
+
+    def test_view(self) -> None:
+        """Blocks that only a view tells apart are not said to be there twice: none of them is to be deleted."""
+        corefile = "a.test {\n view x {\n  expr true\n }\n whoami\n}\na.test {\n whoami\n}\n"
+        self.assertEqual([one.directive for one in faults(corefile)], ["view"])
+        self.assertIn("already defined", faults(corefile.replace("view x", "cache"))[-1].text)
+
+    def test_unset(self) -> None:
+        """A fault in a line with a variable that is not set says so."""
+        [found] = faults("a.test:{$PORT} {\n whoami\n}\n")
+        self.assertIn("set PORT", found.suggestion)
+
+    def test_external(self) -> None:
+        """A plugin of another build of CoreDNS is named as one."""
+        [found] = faults(". {\n k8s_gateway a.test\n whoami\n}\n")
+        self.assertIn("external plugin of CoreDNS", found.suggestion)
+
     def test_logged(self) -> None:
         """What plugins would log at the start is a warning at the line that it is about."""
         [found] = faults("a.test {\n hosts /etc/hosts\n}\n. {\n hosts /no/such/file\n whoami\n}\n")
@@ -192,8 +217,8 @@ class FaultTests(SynchronousTestCase):
 
     def test_bound(self) -> None:
         """There is an end to what is listed."""
-        lines = "\n".join(f" bogus{number}" for number in range(2 * MOST))
-        self.assertEqual(len(faults(f". {{\n{lines}\n}}\n")), MOST)
+        lines = "\n".join(f" bogus{number}" for number in range(2 * MAX_FAULTS))
+        self.assertEqual(len(faults(f". {{\n{lines}\n}}\n")), MAX_FAULTS)
 
     def test_nothing_is_started(self) -> None:
         """A check opens no socket, starts no thread and no program, and no reactor is there when it is over."""
@@ -206,6 +231,99 @@ class FaultTests(SynchronousTestCase):
             "status = main(['conf/node-local/Corefile', '--quiet'])\n"
             "print(status, 'twisted.internet.reactor' in sys.modules, threading.active_count(), met)\n"
         )
-        root = Path(__file__).parents[3]
+        root = Path(__file__).parents[2]
         ended = run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, timeout=30, check=False)
         self.assertEqual(ended.stdout.splitlines()[-1:], ["0 False 1 []"], ended.stderr)
+
+
+class FurtherTests(SynchronousTestCase):
+    """Faults behind the first of a directive."""
+
+    def lines(self, corefile: str) -> list[tuple[int, str]]:
+        """Line and directive of each fault."""
+        return [(one.line, one.directive) for one in faults(corefile)]
+
+    def test_options(self) -> None:
+        """Each option at fault is told, behind the first of its directive; those between that are right are not."""
+        text = (
+            ". {\n forward . 192.0.2.9 {\n  policy best\n  expire 5s\n  health_chek 5s\n  max_fails x\n }\n"
+            " forward a.test 192.0.2.9 {\n  expire 5\n }\n cache {\n  sucess 5\n }\n}\n"
+        )
+        wanted = [(12, "cache"), (3, "forward"), (5, "forward"), (6, "forward"), (9, "forward")]
+        self.assertEqual(self.lines(text), wanted)
+
+    def test_what_follows_from_another(self) -> None:
+        """A fault that is there only because a line was left out is not told, and neither is one behind a head at fault."""
+        self.assertEqual(
+            self.lines(". {\n cache {\n  serve_stale x\n  serve_stale_policy prefer_positive\n }\n whoami\n}\n"),
+            [(3, "cache")],
+        )
+        self.assertEqual(self.lines(". {\n cache 0 {\n  sucess 1\n }\n whoami\n}\n"), [(2, "cache")])
+
+    def test_blocks(self) -> None:
+        """Faults of the same directive in other blocks are their own."""
+        text = "a.test {\n cache {\n  a\n  b\n }\n whoami\n}\nb.test {\n cache {\n  c\n }\n whoami\n}\n"
+        self.assertEqual(self.lines(text), [(3, "cache"), (4, "cache"), (10, "cache")])
+
+    def test_bound(self) -> None:
+        """There is an end to it."""
+        lines = "\n".join(f"  bogus{number}" for number in range(3 * MAX_OF_DIRECTIVE))
+        self.assertEqual(len(self.lines(f". {{\n cache {{\n{lines}\n }}\n}}\n")), MAX_OF_DIRECTIVE + 1)
+
+
+HEADS = {"kubernetes": "kubernetes cluster.local", "forward": "forward . 192.0.2.9"}
+
+
+class ObsoleteTests(SynchronousTestCase):
+    """Each word in a Corefile."""
+
+    def test_directives(self) -> None:
+        """A directive of old is a fault with the word that came after it."""
+        for name, text in OBSOLETE.items():
+            [found] = faults(f".:53 {{\n {name} . 192.0.2.9 {{\n  policy random\n }}\n}}\n")
+            self.assertEqual((found.severity, found.line, found.suggestion), (Severity.FAULT, 2, text))
+
+    def test_options(self) -> None:
+        """So is an option of old."""
+        for (name, option), text in OBSOLETE_OPTIONS.items():
+            [found] = faults(f".:53 {{\n {HEADS[name]} {{\n  {option} x\n }}\n}}\n")
+            self.assertEqual((found.severity, found.line, found.directive), (Severity.FAULT, 3, name))
+            self.assertEqual(found.suggestion, text)
+
+
+class StartTests(SynchronousTestCase):
+    """What a start prints."""
+
+    def lines(self, text: str) -> list[str]:
+        """For the Corefile that ends it."""
+        context = ServerContext(MemoryReactor(), environ={}, kernel_sockets=False)
+        error = self.assertRaises(CorefileError, lambda: assemble(read_text(text, {}), context))
+        return why_no_start(error, text, "Corefile", {})
+
+    def test_all_faults(self) -> None:
+        """The error in CoreDNS's words, what is wanted and found there, and the other faults."""
+        self.assertEqual(
+            self.lines(".:53 {\n cache {\n  sucess\n }\n forward . 192.0.2.9 {\n  expire 5\n }\n}\n")[:4],
+            [
+                "plugin/cache: Corefile:3 - Error during parsing: Wrong argument count or unexpected line ending after 'sucess'",
+                "    wanted:     one of: success, denial, prefetch, serve_stale, serve_stale_policy, servfail, disable, keepttl, size",
+                "    found:      sucess",
+                "    suggestion: did you mean 'success'?",
+            ],
+        )
+        text = ".:53 {\n whaomi\n proxy . 192.0.2.9\n}\n"
+        lines = self.lines(text)
+        self.assertEqual(lines[0], "Corefile:2 - Error during parsing: Unknown directive 'whaomi'")
+        self.assertIn("    suggestion: did you mean 'whoami'?", lines)
+        self.assertIn("Corefile:3: fault: proxy: Unknown directive 'proxy'", lines)
+
+    def test_bound(self) -> None:
+        """Of many faults the first are printed."""
+        lines = self.lines(". {\n" + "".join(f" bogus{number}\n" for number in range(50)) + "}\n")
+        self.assertEqual(sum(": fault: " in line for line in lines), MAX_OF_START)
+        self.assertEqual(lines[-1], f"and {49 - MAX_OF_START} more: kdns check Corefile")
+
+    def test_unreadable(self) -> None:
+        """Without a text only the error is printed."""
+        error = CorefileError("loading Corefile via flag: open x: no such file or directory")
+        self.assertEqual(why_no_start(error, "", "x", {}), [str(error)])

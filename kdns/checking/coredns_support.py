@@ -1,9 +1,9 @@
-# -*- test-case-name: tests.cli.checking.test_coredns_support -*-
+# -*- test-case-name: tests.checking.test_coredns_support -*-
 """
 How each directive of CoreDNS stands in kdns: the one place from which notes, advice and ``docs/compatibility.md`` are made.
 
-A test compares it with the registry of plugins and with the page. What exactly differs is on the pages of plugins and in ``standards.md``;
-here it is one sentence each, for who reads a Corefile and wants to know what to expect.
+A test compares it with the registry of plugins and with the page. The plugins' pages and ``standards.md`` say exactly what differs; here it
+is one sentence each.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from kdns.corefile.guesses import EXTERNAL, OBSOLETE, OBSOLETE_OPTIONS
 from kdns.corefile.order import DIRECTIVE_ORDER
 
 PAGE = "docs/compatibility.md"
@@ -193,7 +194,7 @@ ROWS: dict[str, Row] = {
     "k8s_external": _not_yet(_KEEP),
     "kubernetes": _differs(
         "A name that exists without records of its own (svc, a namespace, the apex) is NODATA for TXT, not NXDOMAIN.",
-        "in-addr.arpa and ip6.arpa are reverse zones: PTR targets never end in them.",
+        "in-addr.arpa and ip6.arpa are reverse zones: PTR targets never end in them, but in cluster.local where no other zone is named.",
         "EndpointSlices of type FQDN, or without the label that names their service, are ignored.",
         "The last slice of a service that still exists is let go half a second after its deletion.",
         options={
@@ -245,6 +246,23 @@ def table() -> str:
         for name in DIRECTIVE_ORDER
     ]
     return "\n".join(lines) + "\n"
+
+
+def old_words() -> str:
+    """The table of the page with words of old Corefiles."""
+    words = {f"`{name}`": text for name, text in OBSOLETE.items()}
+    words |= {f"`{name}` `{option}`": text for (name, option), text in OBSOLETE_OPTIONS.items()}
+    return _two_columns("Directive or option", "What became of it", words)
+
+
+def external() -> str:
+    """The table of the page with plugins of other builds of CoreDNS."""
+    return _two_columns("Plugin", "Without it", {f"`{name}`": text for name, text in EXTERNAL.items()})
+
+
+def _two_columns(left: str, right: str, rows: Mapping[str, str]) -> str:
+    lines = (f"| {name} | {text[0].upper()}{text[1:]}. |" for name, text in rows.items())
+    return "\n".join((f"| {left} | {right} |", "|---|---|", *lines)) + "\n"
 
 
 def _linked(name: str) -> str:

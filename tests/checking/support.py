@@ -6,11 +6,11 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from kdns.checking.faults import look
+from kdns.checking.findings import Finding
+from kdns.checking.rules import find_surprises
+from kdns.checking.source import Source
 from kdns.cli import check
-from kdns.cli.checking.faults import look
-from kdns.cli.checking.findings import Finding
-from kdns.cli.checking.source import Source
-from kdns.cli.checking.surprises import surprises
 
 IN_A_CLUSTER = {"KUBERNETES_SERVICE_HOST": "10.96.0.1", "KUBERNETES_SERVICE_PORT": "443"}
 
@@ -40,7 +40,7 @@ def warnings(corefile: str, environment: Mapping[str, str] | None = None, *, els
     """What is surprising about a Corefile without faults, in a cluster or not."""
     read = look(Source("Corefile", corefile), environment or {}, elsewhere=elsewhere)
     assert read.configuration is not None, read.findings
-    return surprises(
+    return find_surprises(
         read.configuration,
         Source("Corefile", corefile),
         environment or {},

@@ -1,11 +1,11 @@
-# -*- test-case-name: tests.cli.checking.test_faults -*-
-"""What a check says: findings as values, in which order they stand, and how they look as text and as JSON."""
+# -*- test-case-name: tests.cli.test_check -*-
+"""Findings as values, and how they look as text and as JSON."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from enum import Enum
 
 from kdns.core.text import printable
@@ -19,7 +19,7 @@ class Severity(Enum):
     """kdns would not start, or would refuse a reload."""
 
     WARNING = "warning"
-    """It starts, and does something that who wrote it may not have meant."""
+    """It starts, and may do something that its author did not mean."""
 
     NOTE = "note"
     """It is right, and differs from CoreDNS."""
@@ -40,36 +40,30 @@ class Finding:
     """What would have been right: a line of syntax."""
 
     found: str = ""
-    """What stands there."""
+    """What the file says."""
 
     suggestion: str = ""
     """What to do."""
 
-    @property
-    def place(self) -> str:
-        """``FILE:LINE``, as far as it is known."""
-        return f"{self.file}:{self.line}" if self.line else self.file
-
-    def shown(self) -> Finding:
-        """With escapes for what is not printable: words of a Corefile must not command a terminal."""
-        texts = {
-            name: "\n".join(map(printable, value.split("\n")))
-            for name, value in asdict(self).items()
-            if isinstance(value, str)
-        }
-        return replace(self, **texts)
-
     def lines(self) -> list[str]:
-        """The lines that are printed, all of it printable if the finding is."""
+        """
+        As it is shown, with escapes for what is not printable: words of a Corefile must not command a terminal.
+
+        ``FILE:LINE: SEVERITY: DIRECTIVE: TEXT``, then a line for each of the other fields.
+        """
+        place = f"{self.file}:{self.line}" if self.line else self.file
         about = f"{self.directive}: " if self.directive else ""
-        shown = [f"{self.place}: {self.severity.value}: {about}{self.text}"]
+        head = f"{place}: {self.severity.value}: {about}{self.text}"
         if self.severity is Severity.NOTE:
-            return [f"{shown[0]} ({self.suggestion})" if self.suggestion else shown[0]]
+            return [printable(f"{head} ({self.suggestion})" if self.suggestion else head)]
+        return [printable(head), *self.details()]
+
+    def details(self) -> list[str]:
+        """The lines after the first one."""
+        shown = []
         for word, text in (("wanted", self.wanted), ("found", self.found), ("suggestion", self.suggestion)):
-            if text:
-                first, *rest = text.splitlines()
-                shown.append(f"    {word + ':':11} {first}")
-                shown += [f"    {'':11} {line}" for line in rest]
+            for number, line in enumerate(text.split("\n") if text else ()):
+                shown.append(printable(f"    {word + ':' if number == 0 else '':11} {line}"))
         return shown
 
 
@@ -78,17 +72,22 @@ def warning(place: Place, directive: str, text: str, found: str = "", suggestion
     return Finding(Severity.WARNING, place.file, place.line, directive, text, "", found, suggestion)
 
 
+def note(place: Place, directive: str, text: str, suggestion: str = "") -> Finding:
+    """A note at a place."""
+    return Finding(Severity.NOTE, place.file, place.line, directive, text, suggestion=suggestion)
+
+
 def as_json(findings: Iterable[Finding]) -> str:
-    """A list of objects with the fields of :class:`Finding`."""
+    """A list of objects with the fields of :class:`Finding`; ASCII, so that it is safe to look at."""
     rows = [asdict(finding) | {"severity": finding.severity.value} for finding in findings]
-    return json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(rows, indent=2) + "\n"
 
 
-def summary(findings: Iterable[Finding]) -> str:
-    """How many there are of each kind: ``1 fault, 2 warnings, no notes``."""
+def summary(findings: Iterable[Finding], *severities: Severity) -> str:
+    """How many there are of each: ``1 fault, 2 warnings, no notes``."""
     kinds = [finding.severity for finding in findings]
     counted = []
-    for severity in Severity:
+    for severity in severities or Severity:
         number = kinds.count(severity)
         counted.append(f"{number or 'no'} {severity.value}{'' if number == 1 else 's'}")
     return ", ".join(counted)

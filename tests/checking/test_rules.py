@@ -6,8 +6,12 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.cli.checking.findings import Severity
-from tests.cli.checking.support import IN_A_CLUSTER, warnings
+import kdns
+from kdns.checking.coredns_support import ROWS
+from kdns.checking.findings import Severity
+from kdns.checking.rules import find_differences
+from kdns.server.assembly import read_text
+from tests.checking.support import IN_A_CLUSTER, warnings
 
 FINE = """\
 .:53 {
@@ -111,6 +115,34 @@ class SurpriseTests(SynchronousTestCase):
         self.assert_warned("(unused) {\n nonsense\n}\n.:53 {\n whoami\n}\n", 1, "unused", "looked at")
         self.assert_fine("(used) {\n whoami\n}\n.:53 {\n import used\n}\n")
 
+    def test_defaults_of_references(self) -> None:
+        """A reference with a default, as a shell has them, is a variable with an odd name."""
+        self.assert_warned(".:53 {\n forward . 192.0.2.9:53{$PORT:21500}\n}\n", 2, "no defaults", "{$PORT}")
+
+    def test_hosts_without_fallthrough(self) -> None:
+        """Names that hosts does not have never come to the plugins after it."""
+        self.assert_warned(
+            ". {\n hosts {\n  192.0.2.1 a.test\n }\n forward . 192.0.2.9\n}\n", 2, "SERVFAIL", "fallthrough"
+        )
+        self.assert_fine(". {\n hosts /etc/hosts a.test\n forward . 192.0.2.9\n}\n")
+        self.assert_fine("a.test {\n hosts /etc/hosts\n}\n")
+
+    def test_tls_without_a_scheme(self) -> None:
+        """Options of TLS with an address of plain DNS."""
+        stanza = " forward . {} {{\n  tls_servername dns.example\n }}\n"
+        self.assert_warned(". {\n" + stanza.format("192.0.2.9") + "}\n", 3, "plain DNS", "tls://192.0.2.9")
+        self.assert_warned(
+            ". {\n" + stanza.format("tls://192.0.2.9").replace(" . ", " a.test ") + stanza.format("192.0.2.9") + "}\n",
+            6,
+            "plain DNS",
+        )
+        self.assert_fine(". {\n" + stanza.format("tls://192.0.2.9") + "}\n")
+
+    def test_no_domain(self) -> None:
+        """Reverse zones of the cluster without its domain: names end in the usual one."""
+        corefile = "in-addr.arpa ip6.arpa {\n kubernetes in-addr.arpa ip6.arpa\n}\n"
+        self.assert_warned(corefile, 2, "cluster.local", environment=IN_A_CLUSTER)
+
     def test_metrics_inside(self) -> None:
         """The default address of metrics is that of nobody else."""
         self.assert_warned(
@@ -129,3 +161,26 @@ class SurpriseTests(SynchronousTestCase):
         found = warnings(".:53 {\n kubernetes cluster.local\n forward . 192.0.2.9\n health\n}\n")
         self.assertEqual({one.severity for one in found}, {Severity.NOTE})
         self.assertEqual(sorted(one.directive for one in found), ["health", "loop", "ready", "reload"])
+
+
+class NoteTests(SynchronousTestCase):
+    """The notes of a Corefile."""
+
+    def test_directives(self) -> None:
+        """A directive that differs has its sentences, at its first line; one that does not has none."""
+        found = find_differences(read_text("a.test {\n errors\n loop\n whoami\n}\nb.test {\n loop\n}\n", {}))
+        wanted = [("errors", 2, text) for text in ROWS["errors"].differences]
+        wanted += [("loop", 3, text) for text in ROWS["loop"].differences]
+        self.assertEqual([(one.directive, one.line, one.text) for one in found], wanted)
+        self.assertEqual({one.severity for one in found}, {Severity.NOTE})
+        self.assertIn("docs/compatibility.md", found[0].suggestion)
+        self.patch(kdns, "__file__", "/usr/lib/python3/site-packages/kdns/__init__.py")
+        found = find_differences(read_text(". {\n errors\n}\n", {}))
+        self.assertEqual({one.suggestion for one in found}, {""}, "paths of pages that are not there")
+
+    def test_options(self) -> None:
+        """An option that differs has a note where it is used, with the argument that makes the difference."""
+        text = "a.test {\n kubernetes {\n  pods insecure\n  apiserver_qps 5\n }\n}\nb.test {\n kubernetes {\n  pods verified\n }\n}\n"
+        found = {one.line: one.text for one in find_differences(read_text(text, {})) if one.line not in (2, 8)}
+        self.assertEqual(sorted(found), [4, 9])
+        self.assertTrue(found[9].startswith("pods verified: "), found)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.cli.checking.coredns_support import ROWS, Standing, table
-from kdns.cli.checking.obsolete import DIRECTIVES, OPTIONS
-from kdns.cli.checking.syntax import SYNTAX
+from kdns.checking.coredns_support import ROWS, Standing, external, old_words, table
+from kdns.checking.syntax import SYNTAX
 from kdns.corefile.errors import Place, SetupError
 from kdns.corefile.order import DIRECTIVE_ORDER
 from kdns.plugin import registry
-from tests.cli.checking.support import faults
+from tests.checking.support import faults
 from tests.test_docs import ROOT
 
 PAGE = (ROOT / "docs" / "compatibility.md").read_text(encoding="utf-8")
@@ -27,7 +26,7 @@ class StandingTests(SynchronousTestCase):
 
     def test_page(self) -> None:
         """The page has the table of the code."""
-        self.assertIn(table(), PAGE, "python -c 'from kdns.cli.checking.coredns_support import table; print(table())'")
+        self.assertIn(table(), PAGE, "python -c 'from kdns.checking.coredns_support import table; print(table())'")
 
     def test_there(self) -> None:
         """What is the same or differs is a plugin of kdns; what differs says how."""
@@ -55,9 +54,11 @@ class StandingTests(SynchronousTestCase):
             for option in row.options:
                 self.assertIn(option.split()[0], SYNTAX[name].options, name)
 
-    def test_history_on_the_page(self) -> None:
-        """The page has the words of old Corefiles, and what became of them."""
-        for name, text in DIRECTIVES.items():
-            self.assertIn(f"| `{name}` | {text} |", PAGE)
-        for (name, option), text in OPTIONS.items():
-            self.assertIn(f"| `{name}` `{option}` | {text} |", PAGE)
+    def test_words_on_the_page(self) -> None:
+        """The page has the words of old Corefiles and the plugins of other builds, with what to do."""
+        self.assertIn(
+            old_words(), PAGE, "python -c 'from kdns.checking.coredns_support import old_words; print(old_words())'"
+        )
+        self.assertIn(
+            external(), PAGE, "python -c 'from kdns.checking.coredns_support import external; print(external())'"
+        )
