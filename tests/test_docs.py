@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -20,6 +21,7 @@ from kdns.plugins.kubernetes import cluster
 from kdns.server.assembly import Configuration, assemble, read_text
 from kdns.testing.certificates import Authority
 from kdns.testing.memory import MemoryReactor
+from kdns.testing.plugin import PluginBench
 
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "plugins"
@@ -177,6 +179,18 @@ class PluginTests(SynchronousTestCase):
         """It is as short as the page says."""
         lines = [line for line in self.texts["python"].splitlines() if line.strip()]
         self.assertLessEqual(len(lines), 20)
+
+    def test_other_examples(self) -> None:
+        """The access list and the tests of the page run as they stand there."""
+        page = ROOT / "docs" / "writing-a-plugin.md"
+        _, refuse, explain, tests = (text for _, _, text in fences(page, "python"))
+        modules: dict[str, Any] = {}
+        exec(refuse, modules)
+        bench = PluginBench(modules["directive"], "refuse 10.0.0.0/8")
+        self.assertEqual([bench.ask("a.test", client=client).rcode for client in ("10.0.0.1", "192.0.2.1")], [5, 0])
+        bench.check_repeats(["a.test"], clients=["10.0.0.1", "192.0.2.1"])
+        self.assertIn("missing=True", explain)
+        exec(tests, {})
 
     def test_typed(self) -> None:
         """It follows the seam: its directive is one, to the type checker too."""

@@ -27,7 +27,7 @@ from kdns.wire.constants import (
     TC,
     TCP_KEEPALIVE,
 )
-from kdns.wire.message import ADDITIONAL, ANSWER, AUTHORITY
+from kdns.wire.message import ADDITIONAL, ANSWER, AUTHORITY, Relayed
 from kdns.wire.names import MalformedName
 from kdns.wire.query import HEADER, options_of, pack_options
 from kdns.wire.render import render, render_compressed
@@ -62,16 +62,16 @@ def render_reply(request: Request, answer: Answer) -> bytes:
     if request.transport is Transport.UDP:
         plain_limit = PLAIN_LIMIT_IPV6 if request.ipv6 else PLAIN_LIMIT_IPV4
     question = request.question
-    relayed = answer.relayed
-    if relayed is None:
-        return render(request.ident, flags, question, answer.sections(), opt, limit, plain_limit)
-    body = relayed.patched(question, answer.ttl)
-    if body is not None and 12 + len(body) + len(opt) <= (limit if relayed.compressed else min(limit, plain_limit)):
-        answers, authorities, additionals = relayed.counts
+    body = answer.body
+    if not isinstance(body, Relayed):
+        return render(request.ident, flags, question, body.sections(), opt, limit, plain_limit)
+    patched = body.patched(question)
+    if patched is not None and 12 + len(patched) + len(opt) <= (limit if body.compressed else min(limit, plain_limit)):
+        answers, authorities, additionals = body.counts
         counts = (1, answers, authorities, additionals + (1 if opt else 0))
-        return HEADER.pack(request.ident, flags, *counts) + body + opt
+        return HEADER.pack(request.ident, flags, *counts) + patched + opt
     # Records are taken out of the message one by one, and only as many as fit.
-    sections = [relayed.records(section, answer.ttl) for section in (ANSWER, AUTHORITY, ADDITIONAL)]
+    sections = [body.records(section) for section in (ANSWER, AUTHORITY, ADDITIONAL)]
     try:
         return render_compressed(request.ident, flags, question, sections, opt, limit)
     except MalformedName:

@@ -18,9 +18,10 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from kdns.core.answer import FOR_NOBODY, Answer
-from kdns.core.chain import Next, Reply
+from kdns.core.answer import Answer
+from kdns.core.chain import Link, Next, Reply
 from kdns.core.request import Request
+from kdns.core.validity import NOTHING
 from kdns.corefile.dispenser import Dispenser
 from kdns.corefile.values import quote
 from kdns.plugin.seam import Block, BlockBuilder, Resource
@@ -92,8 +93,8 @@ class LoopGuard(Resource):
 
     def start(self) -> None:
         """Probe all upstreams, in the next turn: by then the listeners may be there."""
-        plugin = self._builder.linked("forward")
-        if isinstance(plugin, Forward):
+        plugin = self._builder.find(Forward)
+        if plugin is not None:
             self._forwarders = plugin.forwarders
         for forwarder in self._forwarders:
             forwarder.changed.append(self._probe_all_of)
@@ -228,10 +229,11 @@ def _endpoint(host: str, port: str) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-class Loop:
+class Loop(Link):
     """The link: a probe that comes back is answered here, and so goes round no further."""
 
     name = "loop"
+    varies = NOTHING
 
     def __init__(self, guard: LoopGuard) -> None:
         self._guard = guard
@@ -239,7 +241,7 @@ class Loop:
     def answer(self, request: Request, next: Next) -> Reply:
         """Pass on, unless it is a probe of our own."""
         if request.qtype == HINFO and self._guard.returned(request):
-            return Answer(rcode=REFUSED, validity=FOR_NOBODY, source="loop")
+            return Answer(rcode=REFUSED, source="loop")
         return next(request)
 
 

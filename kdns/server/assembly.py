@@ -277,6 +277,8 @@ def _serve(configuration: Configuration, builder: BlockBuilder, tree: ServerBloc
 
 def _served(builder: BlockBuilder, names: list[str]) -> ServedBlock:
     links = [name for name in names if name not in CONFIGURATION_ONLY]
+    for place, link in enumerate(builder.links):
+        link.placed(builder.links[place + 1 :])
     last = max(links, key=lambda name: registry.order_of(name, None), default="")
     return ServedBlock(
         chain(builder.links, last),

@@ -213,7 +213,7 @@ class StreamShell(Protocol, TimeoutMixin):
         now = context.clock()
         until = min(end, now + SLICE_SECONDS)
         octets, position, size = self._buffer, 0, len(self._buffer)
-        family = b"\xff" if ":" in self._client else b""
+        prefix = listener.table_key(b"  ", self._client)
         told: list[tuple[Any, int]] = []
         durations: tuple[Durations, ...] = ()
         same = answered = given = 0
@@ -231,7 +231,7 @@ class StreamShell(Protocol, TimeoutMixin):
                 break
             position = stop
             answered += 1
-            key = family + octets[begin + 2 : stop]
+            key = prefix + octets[begin + 2 : stop]
             found = listener.replay.look(table, key, now) if stop - begin > 12 else None
             if found is None:
                 self._ask(octets[begin:stop], key)

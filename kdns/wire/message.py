@@ -63,7 +63,10 @@ class Relayed(Struct, frozen=True, gc=False):
     """The first OPT; there should be no other."""
 
     least_ttl: int | None
-    """The lowest TTL of all records but the OPT, in whole seconds; None when there are none."""
+    """The lowest TTL that the message says of a record other than the OPT, in whole seconds; None without records."""
+
+    ttl: int | None = None
+    """Whole seconds that every record gets in place of its own TTL."""
 
     @property
     def rcode(self) -> int:
@@ -81,30 +84,38 @@ class Relayed(Struct, frozen=True, gc=False):
         """The EDNS options of the reply; None when it has no OPT."""
         return None if self.opt is None else options_of(self.message[self.opt.rdata : self.opt.end])
 
+    @property
+    def lowest_ttl(self) -> int | None:
+        """The lowest TTL of the records as they will be sent; None without records."""
+        return self.least_ttl if self.ttl is None or self.least_ttl is None else self.ttl
+
+    def with_ttl(self, ttl: int) -> Relayed:
+        """The same records, each with *ttl* seconds."""
+        return replace(self, ttl=ttl)
+
     def types(self, section: int) -> list[int]:
         """Record types of a section, in its order."""
         return [slot.rtype for slot in self.slots if slot.section == section]
 
-    def record(self, slot: Slot, ttl: int | None = None) -> Record:
+    def record(self, slot: Slot) -> Record:
         """
         One record, with the names inside it uncompressed.
 
-        :param ttl: the TTL to give it in place of its own.
         :raises MalformedName: its rdata does not fit its type.
         """
-        return next(self._records((slot,), ttl))
+        return next(self._records((slot,)))
 
-    def records(self, section: int, ttl: int | None = None) -> Iterator[Record]:
+    def records(self, section: int) -> Iterator[Record]:
         """The records of a section, each made when it is asked for; see :meth:`record`."""
         first = sum(self.counts[:section])
-        return self._records(self.slots[first : first + self.counts[section]], ttl)
+        return self._records(self.slots[first : first + self.counts[section]])
 
-    def sections(self, ttl: int | None = None) -> tuple[list[Record], list[Record], list[Record]]:
+    def sections(self) -> tuple[tuple[Record, ...], tuple[Record, ...], tuple[Record, ...]]:
         """Answer, authority and additional as records; see :meth:`record`."""
-        return list(self.records(ANSWER, ttl)), list(self.records(AUTHORITY, ttl)), list(self.records(ADDITIONAL, ttl))
+        return tuple(self.records(ANSWER)), tuple(self.records(AUTHORITY)), tuple(self.records(ADDITIONAL))
 
-    def _records(self, slots: Iterable[Slot], ttl: int | None) -> Iterator[Record]:
-        message = self.message
+    def _records(self, slots: Iterable[Slot]) -> Iterator[Record]:
+        message, ttl = self.message, self.ttl
         # Owners are nearly always pointers, and mostly the same one.
         owners: dict[bytes, bytes] = {}
         for slot in slots:
@@ -124,12 +135,11 @@ class Relayed(Struct, frozen=True, gc=False):
                 own_ttl = 0  # RFC 2181 section 8
             yield Record(owner, rtype, rclass, own_ttl, rdata)
 
-    def patched(self, question: bytes, ttl: int | None) -> bytes | None:
+    def patched(self, question: bytes) -> bytes | None:
         """
         Question and records with *question* in place of the sender's spelling, TTLs exchanged and the OPT left out.
 
         :param question: the question section to show: a name of the same length as the message's own, type and class.
-        :param ttl: the TTL of all records; None keeps each its own.
         :return: None when that cannot be done in place: the question differs in length, or records stand behind the OPT that may point
             at what moves.
         """
@@ -137,6 +147,7 @@ class Relayed(Struct, frozen=True, gc=False):
             return None
         end = len(self.message) if self.opt is None else self.opt.start
         body = self.body
+        ttl = self.ttl
         if ttl is None:
             return question + self.message[body:end]
         octets = bytearray(self.message[:end])
@@ -172,9 +183,9 @@ class Relayed(Struct, frozen=True, gc=False):
                 octets[place.rdata : place.end] = self.message[source.rdata : source.end]
         return replace(self, message=bytes(octets))
 
-    def uncompressed_size(self) -> int:
+    def uncompressed_size(self, question: bytes = b"") -> int:
         """
-        Octets of the whole message without any name compression and without its OPT.
+        Bytes of the whole message without any name compression and without its OPT; *question* is the message's own.
 
         :raises MalformedName: some rdata does not fit its type.
         """

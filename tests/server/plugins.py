@@ -13,9 +13,10 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, fail
 
-from kdns.core.answer import FOR_EVERYBODY, Answer
-from kdns.core.chain import Next, Reply
+from kdns.core.answer import Answer, Sections
+from kdns.core.chain import Link, Next, Reply
 from kdns.core.request import Request
+from kdns.core.validity import ALWAYS
 from kdns.corefile.dispenser import Dispenser
 from kdns.plugin.seam import Block, BlockBuilder, Resource
 from kdns.wire.records import txt
@@ -28,7 +29,7 @@ starting: list[Deferred[None]] = []
 
 
 @dataclass(eq=False)
-class StampRef(Resource):
+class Recording(Resource):
     """A resource that writes down what happens to it."""
 
     name: str
@@ -60,7 +61,7 @@ class StampRef(Resource):
 
 
 @dataclass
-class Saying:
+class Saying(Link):
     """The link."""
 
     text: str
@@ -68,7 +69,7 @@ class Saying:
 
     def answer(self, request: Request, next: Next) -> Reply:
         """TXT with the text, whatever the question."""
-        return Answer(answer=(txt(request.spelled, 60, self.text.encode()),), validity=FOR_EVERYBODY)
+        return Answer(body=Sections(answer=(txt(request.spelled, 60, self.text.encode()),)), validity=ALWAYS)
 
 
 class Say:
@@ -88,8 +89,8 @@ class Say:
         """Link, resources, readiness."""
         text, manner = config
         builder.link(Saying(text))
-        builder.run(StampRef(f"run {text}", manner))
-        builder.keep(("say", text), config, lambda: StampRef(f"keep {text}"))
+        builder.run(Recording(f"run {text}", manner))
+        builder.keep(("say", text), config, lambda: Recording(f"keep {text}"))
         builder.ready_when("say", lambda: True)
 
 

@@ -15,6 +15,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from kdns.core.answer import Answer
 from kdns.core.observe import Exchange, Repeat
 from kdns.core.request import Request
+from kdns.core.validity import NOTHING
+from kdns.plugin.seam import Filter
 from kdns.plugin.turns import TURN_SECONDS, TurnQueue
 from kdns.plugins.forward.forwarder import Forwarder
 from kdns.server.assembly import Configuration, read_text
@@ -64,7 +66,7 @@ class UnforeseenTests(SynchronousTestCase):
 
     def test_filter(self) -> None:
         """A filter that raises is SERVFAIL with the question, not an exception in whoever read the datagram."""
-        asker = Asker(zones_of(root=a_block(filters=(raising,))))
+        asker = Asker(zones_of(root=a_block(filters=(Filter(raising, NOTHING),))))
         reply = asker.read(QUERY)
         self.assertEqual((reply.rcode(), reply.question), (dns.rcode.SERVFAIL, QUERY.question))
         self.panics(asker, 1)

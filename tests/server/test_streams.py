@@ -10,7 +10,7 @@ from twisted.internet.protocol import ClientFactory, Protocol
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from kdns.core.answer import Answer
+from kdns.core.answer import Answer, Sections
 from kdns.core.request import Request
 from kdns.plugin.descriptors import client_connections
 from kdns.plugin.turns import TURN_SECONDS, TurnQueue
@@ -188,7 +188,7 @@ class QueryTests(StreamCase):
 
         def say(request: Request) -> Answer:
             record = Record(request.spelled, TXT, 1, 5, (b"\xff" + b"x" * 255) * 3)
-            return Answer(answer=(record,) * 90)
+            return Answer(body=Sections(answer=(record,) * 90))
 
         self.serve(a_block(say))
         client = self.connect()

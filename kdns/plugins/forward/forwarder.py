@@ -22,10 +22,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.logger import Logger
 
-from kdns.core.answer import FOR_NOBODY, FROM_UPSTREAM, Answer
+from kdns.core.answer import Answer
 from kdns.core.failure import ResolutionFailed
 from kdns.core.metrics import Registry
 from kdns.core.request import Metadata, Request, Transport
+from kdns.core.validity import FROM_UPSTREAM
 from kdns.corefile.errors import SetupError
 from kdns.corefile.values import BadValue
 from kdns.plugin.seam import Resource
@@ -244,7 +245,7 @@ class Forwarder(Resource):
                     await deferLater(self._reactor, PAUSE)
                 continue
             reply = (answer, upstream.text)
-            if answer.relayed is None or answer.rcode not in stanza.failover:
+            if not isinstance(answer.body, Relayed) or answer.rcode not in stanza.failover:
                 break
             plan.replied(upstream)
         if reply is not None:
@@ -253,7 +254,7 @@ class Forwarder(Resource):
 
     def goes_on(self, answer: Answer) -> bool:
         """Whether the following stanza shall be asked as well (``next``, ``next_on_nodata``)."""
-        if answer.relayed is None:
+        if not isinstance(answer.body, Relayed):
             return False
         if answer.rcode in self.stanza.next_rcodes:
             return True
@@ -310,9 +311,11 @@ class _Exchange(Flight):
         upstream = self._order[0]
         answer = _answer(relayed, size, True, self.request)
         if relayed is not None:
-            upstream.metrics.replied(answer.rcode if answer.relayed is not None else relayed.rcode, now - self.began)
+            upstream.metrics.replied(
+                answer.rcode if isinstance(answer.body, Relayed) else relayed.rcode, now - self.began
+            )
             failover = self._forwarder.stanza.failover
-            if failover and answer.relayed is not None and answer.rcode in failover:
+            if failover and isinstance(answer.body, Relayed) and answer.rcode in failover:
                 self._go_on(_First(self.began, reply=(answer, upstream.text)))
                 return
         self.upstream = upstream.text
@@ -356,21 +359,21 @@ def without_hop_by_hop(edns: Edns) -> Edns:
 def _answer(relayed: Relayed | None, size: int, udp: bool, request: Request) -> Answer:
     if relayed is None:
         # The upstream replied to something else: the client hears so, with nothing of the upstream's in it.
-        return Answer(rcode=FORMERR, validity=FOR_NOBODY, source="forward")
+        return Answer(rcode=FORMERR, source="forward")
     if udp and size > 512 and size > request.limit:
-        return Answer(flags=TC | relayed.flags & RA, validity=FOR_NOBODY, source="forward")
+        return Answer(flags=TC | relayed.flags & RA, source="forward")
     if relayed.opt is None:
         return Answer(
             relayed.flags & RCODE_MASK,
             relayed.flags & RELAYED_FLAGS,
-            relayed=relayed,
+            body=relayed,
             validity=FROM_UPSTREAM,
             source="forward",
         )
     return Answer(
         relayed.rcode,
         relayed.flags & RELAYED_FLAGS,
-        relayed=relayed,
+        body=relayed,
         options=tuple(relayed.options or ()),
         validity=FROM_UPSTREAM,
         source="forward",

@@ -7,12 +7,14 @@ from hashlib import sha256
 from typing import Any
 
 from kdns.core.answer import Answer
-from kdns.core.chain import Next, Reply
+from kdns.core.chain import Link, Next, Reply
 from kdns.core.config_files import read_config_file
 from kdns.core.explaining import Note
 from kdns.core.request import Request
+from kdns.core.validity import NOTHING
 from kdns.corefile.dispenser import Dispenser
 from kdns.corefile.errors import SetupError
+from kdns.plugin.capabilities import AsksUpstreams
 from kdns.plugin.seam import Block, BlockBuilder
 from kdns.plugins.forward.config import parse
 from kdns.plugins.forward.explaining import of_nobody, of_stanza
@@ -22,7 +24,7 @@ from kdns.plugins.forward.stanza import Stanza
 from kdns.plugins.forward.targets import Elsewhere
 
 
-class Forward:
+class Forward(Link, AsksUpstreams):
     """
     The stanzas of one block; the first that takes a name forwards it, and what no stanza takes goes to the next plugin.
 
@@ -30,6 +32,7 @@ class Forward:
     """
 
     name = "forward"
+    varies = NOTHING
 
     def __init__(self, forwarders: list[Forwarder]) -> None:
         self.forwarders = forwarders

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from twisted.internet.defer import CancelledError
 
-from kdns.core.answer import Scope
+from kdns.core.answer import NO_RECORDS
 from kdns.core.failure import ResolutionFailed
 from kdns.plugins.forward import Target
 from kdns.plugins.forward.policy import Policy
 from kdns.testing.memory import Datagram
 from kdns.testing.upstream import Deed, Entry, Truncate
 from kdns.wire.constants import AA, AD, CD, FORMERR, NOERROR, NXDOMAIN, RA, RD, REFUSED, SERVFAIL, TC
+from kdns.wire.message import Relayed
 from kdns.wire.names import from_text
 from kdns.wire.query import Edns
 from tests.plugins.forward.support import TCP, ForwardCase, last_octet, parse_record, records
@@ -36,7 +37,7 @@ class OneUpstreamTests(ForwardCase):
         answer = self.ask(self.net.forwarder())
         self.assertEqual(records(answer), [parse_record("www.example.com. 300 IN A 192.0.2.1")])
         self.assertEqual((answer.rcode, answer.flags, answer.source), (NOERROR, RA, "forward"))
-        self.assertIs(answer.validity.scope, Scope.NOBODY)
+        self.assertFalse(answer.validity.repeat)
 
     def test_flags(self) -> None:
         """AA and AD pass, RA only when the upstream set it."""
@@ -77,14 +78,14 @@ class OneUpstreamTests(ForwardCase):
         """A datagram longer than the client takes becomes an empty reply with TC."""
         self.net.first.say("big.example.com", entry=Entry(huge=900, rcode=REFUSED))
         answer = self.ask(self.net.forwarder(), "big.example.com")
-        self.assertEqual((answer.rcode, answer.flags, answer.relayed, records(answer)), (NOERROR, TC | RA, None, []))
+        self.assertEqual((answer.rcode, answer.flags, records(answer)), (NOERROR, TC | RA, []))
 
     def test_long_reply_over_a_stream_is_kept(self) -> None:
         """Over TCP there is room for everything."""
         self.net.first.say("big.example.com", entry=Entry(huge=20000))
         answer = self.ask(self.net.forwarder(), a_request("big.example.com", transport=TCP))
-        assert answer.relayed is not None
-        self.assertGreater(len(answer.relayed.message), 20000)
+        assert isinstance(answer.body, Relayed)
+        self.assertGreater(len(answer.body.message), 20000)
 
     def test_force_tcp(self) -> None:
         """``force_tcp`` asks over TCP, and wins over ``prefer_udp``."""
@@ -134,7 +135,7 @@ class OneUpstreamTests(ForwardCase):
             "www.example.com", entry=Entry((record,), question=from_text("other.example.com"), always=True)
         )
         answer = self.ask(self.net.forwarder(), seconds=2.0)
-        self.assertEqual((answer.rcode, answer.flags, answer.relayed), (FORMERR, 0, None))
+        self.assertEqual((answer.rcode, answer.flags, answer.body), (FORMERR, 0, NO_RECORDS))
 
     def test_wrong_question_over_tcp(self) -> None:
         """On a connection nobody forges: FORMERR at once."""
@@ -311,7 +312,7 @@ class ManyTests(ForwardCase):
         waiting = [forwarder.ask(a_request("www.example.com", client=f"10.1.1.{n}")) for n in range(5)]
         self.reactor.advance(0.3)
         answers = [self.successResultOf(deferred) for deferred in waiting]
-        self.assertEqual(len({id(answer.relayed) for answer in answers}), 1)
+        self.assertEqual(len({id(answer.body) for answer in answers}), 1)
         self.assertEqual(self.net.first.asked(), 1)
         self.assertEqual(self.net.metric("kdns_forward_coalesced_total"), 4)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.core.answer import FOR_NOBODY, Scope
+from kdns.core.validity import ONCE
 from kdns.plugins.kubernetes.lookup import Found, Item
 from kdns.plugins.kubernetes.zone import Zone
 from kdns.wire.constants import AA, AAAA, NOERROR, NXDOMAIN, SERVFAIL, A
@@ -36,13 +36,13 @@ class ZoneTests(SynchronousTestCase):
             for answer, rcode in ((zone.nodata((), 100.0), NOERROR), (zone.nxdomain((), 100.0), NXDOMAIN)):
                 self.assertEqual((answer.rcode, answer.flags, answer.answer), (rcode, AA, ()))
                 self.assertEqual(answer.authority, (zone.soa_record(),))
-                self.assertEqual((answer.validity.scope, answer.validity.until), (Scope.EVERYBODY, until))
+                self.assertEqual((answer.validity.repeat, answer.validity.until), (True, until))
 
     def test_not_ready(self) -> None:
         """What cannot be told yet is kept by nobody."""
         answer = Zone(ZONE, 5, 0).not_ready((14, "why"))
         self.assertEqual((answer.rcode, answer.flags, answer.ede), (SERVFAIL, AA, ((14, "why"),)))
-        self.assertEqual(answer.validity, FOR_NOBODY)
+        self.assertEqual(answer.validity, ONCE)
 
     def test_addresses(self) -> None:
         """One family, each address once, in the order of the data."""
