@@ -16,6 +16,7 @@ from kdns.core.stamps import StampRef
 from kdns.core.validity import ONCE, Validity
 from kdns.plugins.kubernetes.lookup import Found, Item
 from kdns.wire.constants import AA, NOERROR, NXDOMAIN, SERVFAIL, A
+from kdns.wire.names import MAX_NAME
 from kdns.wire.records import Record, a_or_aaaa, ns, ptr, soa, srv, txt
 
 SOA_TTL_MOST = 300
@@ -95,6 +96,8 @@ class Zone:
             if item.port is None:
                 continue
             target = item.target + self.spelled
+            if len(target) > MAX_NAME:
+                continue
             if (item.target, item.port) not in records:
                 records[item.target, item.port] = srv(owner, self.ttl, 0, weight, item.port, target)
             place = item._replace(port=None)
@@ -106,6 +109,7 @@ class Zone:
         """NS records and their addresses: the services the server belongs to, else ``ns.dns`` with the server's own."""
         if not items:
             items = [Item(address, b"\x02ns\x03dns", None) for address in own]
+        items = [item for item in items if len(item.target) + len(self.spelled) <= MAX_NAME]
         targets = dict.fromkeys(item.target for item in items)
         records = [ns(owner, self.ttl, target + self.spelled) for target in targets]
         return records, [a_or_aaaa(item.target + self.spelled, self.ttl, item.address) for item in items]

@@ -396,3 +396,21 @@ class StampTests(SynchronousTestCase):
 
 def _no_next(request: Request) -> Answer:
     raise NoNextPlugin("kubernetes")
+
+
+class LongNameTests(SynchronousTestCase):
+    """Names that would be longer than 255 bytes."""
+
+    def test_left_out(self) -> None:
+        """They are in no answer, and an address that has no other name has none."""
+        zone = ".".join(["z" * 60] * 3)
+        bench = Bench(zones=f"{zone} in-addr.arpa")
+        long, short = "s" * 60, "short"
+        for name in (long, short):
+            bench.put(headless(name), part(name, name, "10.0.0.1", "10.0.0.2", hostnames=(b"h" * 63, None)))
+        self.assertEqual(bench.told(f"{long}.prod.svc.{zone}.", "SRV").answer, frozenset())
+        self.assertEqual(
+            bench.answers(f"{short}.prod.svc.{zone}.", "SRV"), {f"SRV 0 50 80 10-0-0-2.short.prod.svc.{zone}."}
+        )
+        self.assertEqual(bench.told("1.0.0.10.in-addr.arpa.", "PTR").rcode, "NXDOMAIN")
+        self.assertEqual(bench.answers("2.0.0.10.in-addr.arpa.", "PTR"), {f"PTR 10-0-0-2.short.prod.svc.{zone}."})

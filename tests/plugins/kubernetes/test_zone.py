@@ -61,6 +61,17 @@ class ZoneTests(SynchronousTestCase):
         self.assertEqual((len(records), len(glue)), (2, 2))
         self.assertEqual(Zone(ZONE, 5, 0).services(OWNER, Found()), ([], []))
 
+    def test_long_names(self) -> None:
+        """A target of more than 255 bytes is no name: neither it nor its address is in any record."""
+        front = (b"\x3f" + bytes(63)) * 3
+        fits, long = (front + bytes((length,)) + bytes(length) for length in (47, 48))
+        self.assertEqual((len(fits + ZONE), len(long + ZONE)), (255, 256))
+        items = [Item(ONE, long, 80), Item(TWO, fits, 80)]
+        zone = Zone(ZONE, 5, 0)
+        for records, glue in (zone.services(OWNER, Found(items=items)), zone.name_servers(ZONE, items, [])):
+            self.assertEqual([record.rdata[-255:] for record in records], [fits + ZONE])
+            self.assertEqual([record.owner for record in glue], [fits + ZONE])
+
     def test_name_servers(self) -> None:
         """Without a service of its own a server is called ``ns.dns``."""
         records, glue = Zone(ZONE, 5, 0).name_servers(ZONE, [], [ONE, SIX])
