@@ -22,11 +22,13 @@ from kdns.checking.rules import page, unset_in
 from kdns.checking.source import Source
 from kdns.checking.syntax import SYNTAX
 from kdns.cluster.credentials import CredentialsError
+from kdns.core.text import printable
 from kdns.corefile.dispenser import Dispenser
 from kdns.corefile.errors import CorefileError, ExpectedToken, Overlap, ParseError, Place, SetupError
+from kdns.corefile.files import DiskFiles
 from kdns.corefile.guesses import OBSOLETE_ARGUMENTS, option_hint
 from kdns.corefile.lexer import Token
-from kdns.corefile.loader import Corefile, load_text
+from kdns.corefile.loader import DEFAULT_NAME, Corefile, load_text
 from kdns.plugin import registry
 from kdns.plugin.registry import BUILT_IN
 from kdns.plugin.seam import ServerContext
@@ -107,36 +109,29 @@ def look(source: Source, environment: Mapping[str, str], *, dns_port: int = 53, 
 
 
 def why_no_start(
-    error: CorefileError, text: str, name: str, environment: Mapping[str, str], *, dns_port: int = 53
+    error: CorefileError, conf: str | None, environment: Mapping[str, str], *, dns_port: int = 53, text: str = ""
 ) -> list[str]:
     """
     The lines that a start prints when a Corefile ends it: the error as CoreDNS says it, what was wanted, found and can be done about it,
     and the other faults, as ``kdns check`` prints them.
 
     :param error: what the start ended with.
-    :param text: of the Corefile; empty when it cannot be read.
-    :param name: the Corefile as it was named.
+    :param conf: the Corefile as it was named; None is ``Corefile``.
+    :param text: the Corefile's, where it came from no file.
     """
-    first = error.advice()
+    name = conf or DEFAULT_NAME
     if not text:
-        return [first]
-    faults = [
-        one
-        for one in look(Source(name, text), environment, dns_port=dns_port).findings
-        if one.severity is Severity.FAULT
-    ]
-    place = error.place
-    same = next(
-        (
-            one
-            for one in faults
-            if place and (one.file, one.line) == (place.file, place.line) and one.text in error.text
-        ),
-        None,
-    )
-    lines = [str(error) if same is not None and same.suggestion else first]
-    lines += same.details() if same is not None else []
-    others = [one for one in faults if one is not same]
+        try:
+            text = DiskFiles().read(name)
+        except OSError:
+            return [printable(error.advice())]
+    findings = look(Source(name, text), environment, dns_port=dns_port).findings
+    faults = [one for one in findings if one.severity is Severity.FAULT]
+    at = (error.place.file, error.place.line) if error.place else None
+    first = next((one for one in faults if (one.file, one.line) == at and one.text in error.text), None)
+    lines = [printable(str(error) if first is not None and first.suggestion else error.advice())]
+    lines += first.details() if first is not None else []
+    others = [one for one in faults if one is not first]
     for one in others[:MAX_OF_START]:
         lines += one.lines()
     more = len(others) - MAX_OF_START

@@ -298,7 +298,7 @@ class StartTests(SynchronousTestCase):
         """For the Corefile that ends it."""
         context = ServerContext(MemoryReactor(), environ={}, kernel_sockets=False)
         error = self.assertRaises(CorefileError, lambda: assemble(read_text(text, {}), context))
-        return why_no_start(error, text, "Corefile", {})
+        return why_no_start(error, None, {}, text=text)
 
     def test_all_faults(self) -> None:
         """The error in CoreDNS's words, what is wanted and found there, and the other faults."""
@@ -324,6 +324,11 @@ class StartTests(SynchronousTestCase):
         self.assertEqual(lines[-1], f"and {49 - MAX_OF_START} more: kdns check Corefile")
 
     def test_unreadable(self) -> None:
-        """Without a text only the error is printed."""
+        """A Corefile that cannot be read is one line; one that can be read is read again."""
         error = CorefileError("loading Corefile via flag: open x: no such file or directory")
-        self.assertEqual(why_no_start(error, "", "x", {}), [str(error)])
+        self.assertEqual(why_no_start(error, "no-such-file", {}), [str(error)])
+        Path("Corefile-at-fault").write_text(". {\n whaomi\n cach\n}\n")
+        self.addCleanup(Path("Corefile-at-fault").unlink)
+        self.assertIn(
+            "Corefile-at-fault:3: fault: cach: Unknown directive 'cach'", why_no_start(error, "Corefile-at-fault", {})
+        )
