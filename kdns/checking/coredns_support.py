@@ -123,7 +123,7 @@ ROWS: dict[str, Row] = {
         options={"runtime_metrics": "Adds metrics of Python, not of Go."},
     ),
     "errors": _differs(
-        "Expressions see the first 4096 characters of a text, without Unicode classes; pending sums are printed at the end.",
+        "Expressions see the first 4096 characters of a text; pending sums are printed at the end.",
         "It prints 100 lines a second at most, and says how many failures it did not show.",
         options={
             "stacktrace": "It has no effect: an exception is always logged with where it happened.",

@@ -5,7 +5,7 @@ A file of the projected store, so that a restart without an API server can answe
 The file is a line of text (name and version of the form), then frames, each a length, a CRC-32 and a MessagePack value: a header, batches
 of objects, and an end with the number of objects and the SHA-256 of all before it. The checks tell damage from a form this kdns does not
 know. Writing and reading both go in turns: :func:`chunks` and :class:`Reader` do a batch at a time and leave files and waiting to the
-caller; :class:`Writer` and :func:`read` are for those who have a file.
+caller; :class:`Writer` and :func:`write` are for callers that have a file.
 
 What was kept depends on the options of the projection, so the header carries them, and a file that was written with others is refused.
 """

@@ -4,7 +4,7 @@ DNS over UDP on Linux: up to 64 datagrams a system call, in and out, with hardly
 
 ``recvmmsg`` fills fixed buffers; for each query the octets behind the identifier are looked up in the answer table, and the reply is sent
 from where it lies in memory, behind the two octets of the identifier where they lie in the buffer. What is not in the table goes to the
-listener; an answer that is there at once leaves in the same ``sendmmsg``, others leave later (late.py).
+listener; an answer that is there at once leaves in the same ``sendmmsg``, others leave later (udp_send_queue.py).
 
 A socket bound to the wildcard receives with each datagram the address it was sent to, and answers from that address: a host with
 several would otherwise answer from one that the client did not ask.

@@ -3,7 +3,7 @@
 Where queries may be sent: what a TO of *forward* says, and what a resolv.conf says. A core module.
 
 A TO that is no address is a file or a host name; which of the two, and what comes of it, is decided by who may look
-(:mod:`kdns.plugins.forward.service`).
+(:mod:`kdns.plugins.forward.sources`).
 """
 
 from __future__ import annotations
