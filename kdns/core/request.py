@@ -76,6 +76,9 @@ class Request(Struct, frozen=True):
     """Octets of the query."""
 
     server: Server
+    message: bytes = b""
+    """The query as it came; empty for a lookup that a plugin makes."""
+
     udp_size: int = 0
     """Octets of UDP payload to believe the client capable of, when a plugin lowered it; 0 means as the client said."""
 
@@ -139,6 +142,7 @@ class Request(Struct, frozen=True):
             qtype=self.qtype if qtype is None else qtype,
             size=self.size - len(self.spelled) + len(spelled),
             metadata=None if self.metadata is None else {},
+            message=b"",
             inside=self.inside + 1,
         )
 
@@ -172,6 +176,7 @@ def request_from(
     arrived: float,
     size: int,
     server: Server,
+    message: bytes = b"",
 ) -> Request:
     """Join a query with what its transport knows."""
     return Request(
@@ -189,4 +194,5 @@ def request_from(
         arrived,
         size,
         server,
+        message,
     )

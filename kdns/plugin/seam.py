@@ -47,6 +47,9 @@ class Resource:
     def start(self) -> Deferred[None] | None:
         """Begin. Sockets for DNS are opened when the Deferreds of all resources have fired; a failure fails the configuration."""
 
+    def set_checks(self, checks: Sequence[Any]) -> None:
+        """Called before the start with what takes part in readiness: objects with ``name``, ``ready``, ``why`` and ``zones``."""
+
     def leave(self) -> Deferred[None] | None:
         """The process is about to end and still answers; the Deferred holds up the end (``lameduck``)."""
 

@@ -164,7 +164,7 @@ class Listener:
             respond(query)
             return
         now = self.context.clock()
-        request = request_from(query, transport, client, port, local, now, len(message), self)
+        request = request_from(query, transport, client, port, local, now, len(message), self, message)
         if query.qclass != IN and not self._any_class:
             self._refuse(request, respond)
             return

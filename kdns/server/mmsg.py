@@ -323,7 +323,12 @@ class MmsgPort:
                 alive.append(reply)
             else:
                 missed.append(i)
-                answered = self._miss(i, key)
+                try:
+                    answered = self._miss(i, key)
+                except Exception:
+                    # One datagram is lost, not those that came with it.
+                    log.failure("A query was dropped")
+                    answered = None
                 young, moves = table.young, MOVES[0]
                 if answered is None:
                     # Nothing to send from this slot now: what stands before it goes first.

@@ -14,7 +14,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 
@@ -104,6 +104,24 @@ def open_endpoint(
     for stream in opened.streams:
         stream.numberAccepts = ACCEPTED_AT_ONCE
     return opened
+
+
+class Opener(Protocol):
+    """Opens the sockets of an endpoint; see :func:`open_endpoint`."""
+
+    def __call__(
+        self,
+        reactor: Any,
+        listener: Listener,
+        address: str,
+        port: int,
+        room: TableBudget,
+        limit: ConnectionLimit | None = None,
+    ) -> OpenEndpoint: ...
+
+
+LISTENERS: dict[str, Opener] = {"dns": open_endpoint}
+"""How endpoints are opened, by the scheme of their server keys; a scheme that is not here is not served."""
 
 
 def _open_sockets(reactor: Any, opened: OpenEndpoint, address: str, room: TableBudget) -> None:

@@ -8,6 +8,7 @@ one by its text, and it writes into :data:`diary` what happens to them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,9 +56,9 @@ class Recording(Resource):
         """End."""
         diary.append(f"stop {self.name}")
 
-    def set_checks(self, checks: list[Any]) -> None:
+    def set_checks(self, checks: Sequence[Any]) -> None:
         """Take the list of those that have a say in readiness."""
-        self.checks = checks
+        self.checks = list(checks)
 
 
 @dataclass

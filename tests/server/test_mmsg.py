@@ -225,6 +225,28 @@ class MmsgTests(TestCase):
 
         return self.run_with(test())
 
+    def test_one_fails(self) -> Deferred[None]:
+        """A query that raises where nobody expects it is lost alone; those that came with it are answered."""
+        opened = self.serve(a_block())
+        sock = self.client(opened)
+        receive = opened.listener.receive
+
+        def raising(message: bytes, *rest: Any) -> None:
+            if message[:2] == b"\x00\x07":
+                raise ZeroDivisionError("unforeseen")
+            receive(message, *rest)
+
+        self.patch(opened.listener, "receive", raising)
+
+        async def test() -> None:
+            for ident in range(20):
+                sock.send(asking(ident, f"n{ident}."))
+            idents = sorted(dns.message.from_wire(reply).id for reply in await self.replies(sock, 19))
+            self.assertEqual(idents, [ident for ident in range(20) if ident != 7])
+            self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+        return self.run_with(test())
+
     def test_too_long(self) -> Deferred[None]:
         """A query over 4096 octets is cut, and answered or refused; the next one is not touched by it."""
 
