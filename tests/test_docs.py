@@ -228,7 +228,7 @@ class PluginTests(SynchronousTestCase):
         """What is wrong with its words is said in the words of every other plugin."""
         from kdns.corefile.errors import SetupError
 
-        for words, text in ((" a..b", "label of 0 octets"), ("", "Wrong argument count")):
+        for words, text in ((" a..b", "label of 0 bytes"), ("", "Wrong argument count")):
             corefile = f". {{\n sinkhole{words}\n}}\n"
             error = self.assertRaises(
                 SetupError, assemble, read_text(corefile, {}), ServerContext(MemoryReactor(), kernel_sockets=False)

@@ -121,10 +121,10 @@ class Status:
             "denials": denied.total,
             "wasted": waste.wasted,
             "clients": [
-                {"client": client, "times": times, "who": who(client, indexes)} for client, times in clients.things
+                {"client": client, "times": times, "who": who(client, indexes)} for client, times in clients.items
             ],
-            "names": [{"name": name_text(name), "times": times} for name, times in names.things],
-            "denied": [{"name": name_text(name), "times": times} for name, times in denied.things],
+            "names": [{"name": name_text(name), "times": times} for name, times in names.items],
+            "denied": [{"name": name_text(name), "times": times} for name, times in denied.items],
         }
 
     def _cluster(self, link: Any) -> dict[str, Any]:

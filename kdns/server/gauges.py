@@ -138,5 +138,5 @@ class Shares:
         recent: Recent[Any] = getattr(self._talkers, kind)
         top = recent.top(max(self.MOST))
         for most in self.MOST:
-            times = sum(count for _, count in top.things[:most])
+            times = sum(count for _, count in top.items[:most])
             self._shares[kind, most] = times / top.total if top.total else 0.0

@@ -1,10 +1,10 @@
 # -*- test-case-name: tests.wire.test_records -*-
 """
-Resource records as values, and the inner names of their rdata.
+Resource records as values, and the names inside their rdata.
 
-A record's rdata is always uncompressed wire form, so rendering is joining. Where names stand inside rdata matters only in two places: a
-message from elsewhere may have them compressed (:func:`expand_rdata`), and a reply that must be made smaller may compress those that
-RFC 1035 defined (RFC 3597 section 4 forbids the others).
+Rdata is always uncompressed wire form, so that rendering is joining bytes. The names inside it matter in two places: an upstream may have
+compressed them (:func:`expand_rdata`), and a reply that must be made smaller may compress them, but only in the types of RFC 1035 (RFC 3597
+section 4).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Record(NamedTuple):
     """One resource record (RFC 1035 section 3.2.1)."""
 
     owner: bytes
-    """In wire form, spelled as it shall be sent."""
+    """In wire form, spelled as it is sent."""
 
     rtype: int
     rclass: int
@@ -41,7 +41,7 @@ class Layout(NamedTuple):
     """Where domain names stand in the rdata of a type."""
 
     before: int
-    """Octets in front of the first name."""
+    """Bytes in front of the first name."""
 
     names: int
     """How many names follow one another."""
@@ -111,7 +111,7 @@ def _naptr_strings(message: bytes, start: int, end: int) -> int:
 
 
 def a_or_aaaa(owner: bytes, ttl: int, address: bytes) -> Record:
-    """The address record of a packed address of 4 or 16 octets."""
+    """The address record of a packed address of 4 or 16 bytes."""
     return Record(owner, A if len(address) == 4 else AAAA, IN, ttl, address)
 
 
@@ -136,7 +136,7 @@ def srv(owner: bytes, ttl: int, priority: int, weight: int, port: int, target: b
 
 
 def txt(owner: bytes, ttl: int, *strings: bytes) -> Record:
-    """A TXT record of character strings of at most 255 octets each."""
+    """A TXT record of character strings of at most 255 bytes each."""
     return Record(owner, TXT, IN, ttl, b"".join(bytes((len(string),)) + string for string in strings))
 
 
