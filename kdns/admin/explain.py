@@ -179,10 +179,10 @@ class _Asking:
         """Everything about one question."""
         run, request, octets = asked
         freshness = {
-            link.name: list(link.freshness())
+            link.name: lines
             for block in self._opened.listener.zones.blocks.get(request.zone, [])
             for link in block.links
-            if hasattr(link, "freshness") and any(step.plugin == link.name for step in run.steps)
+            if any(step.plugin == link.name for step in run.steps) and (lines := list(link.freshness()))
         }
         return {
             **as_dict(run),
