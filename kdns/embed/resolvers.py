@@ -14,10 +14,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from kdns.cluster.index import ClusterIndex
-from kdns.core.answer import Answer
-from kdns.core.chain import Link, Next, chain
+from kdns.core.answer import FOR_EVERYBODY, Answer
+from kdns.core.chain import Next, chain
 from kdns.core.request import Request
-from kdns.core.validity import ALWAYS, NOTHING
 from kdns.corefile.keys import Zone, zones_of
 from kdns.embed.adapter import KdnsResolver, ResolverLink
 from kdns.plugin.seam import Block, BlockBuilder, ServerContext
@@ -47,15 +46,14 @@ class KnownCluster:
         """How old the index is, is known to who keeps it."""
 
 
-class NotHere(Link):
+class NotHere:
     """The end of the chain: what no plugin answered is refused, so that a ``ResolverChain`` asks its next resolver."""
 
     name = "embedded"
-    varies = NOTHING
 
     def answer(self, request: Request, next: Next) -> Answer:
         """Refuse."""
-        return Answer(REFUSED, validity=ALWAYS)
+        return Answer(REFUSED, validity=FOR_EVERYBODY)
 
 
 def cluster_resolver(

@@ -5,27 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
-from kdns.core.chain import Link, Next
+from kdns.core.chain import Next, Plugin
 from kdns.core.observe import Observer
 from kdns.core.request import Request
-from kdns.core.validity import Audience, audience_of
-from kdns.plugin.seam import Filter
 from kdns.wire.constants import DS
 from kdns.wire.names import ROOT, suffixes
 
-
-class Choice(NamedTuple):
-    """The block that takes a request."""
-
-    zone: bytes
-    block: ServedBlock
-    request: Request
-    """As the block's metadata sources left it."""
-
-    once: bool = False
-    """Whether a filter was asked that must be asked for every query: the reply is not repeated."""
+Filter = Callable[[Request], bool]
 
 
 @dataclass(slots=True)
@@ -40,23 +27,18 @@ class ServedBlock:
 
     observers: tuple[Observer, ...] = ()
     filters: tuple[Filter, ...] = ()
-    """All must let a request pass."""
+    """All must let a request pass (``view``)."""
 
     view: str = ""
     any_class: bool = False
     collect: Callable[[Request], Request] | None = None
     """Adds metadata to a request before its filters run."""
 
-    links: tuple[Link, ...] = ()
+    links: tuple[Plugin, ...] = ()
     """The plugins of the chain, the outermost first."""
 
     last: str = ""
-    """The plugin that a failure names when the chain ends without an answer."""
-
-    @property
-    def repeats(self) -> bool:
-        """Whether all observers can say beforehand what a repeated reply means to them."""
-        return all(observer.repeats for observer in self.observers)
+    """Whom the failure names when the chain ends without an answer."""
 
 
 @dataclass(slots=True)
@@ -77,23 +59,16 @@ class Zones:
                 found[id(block)] = block
         return list(found.values())
 
-    def audience(self) -> Audience | None:
-        """The clients that must be told apart: what links and filters of all blocks vary by."""
-        blocks = self.all_blocks()
-        links = [link.varies for block in blocks for link in block.links]
-        return audience_of(links + [one.varies for block in blocks for one in block.filters])
-
-    def choose(self, request: Request) -> Choice | None:
+    def choose(self, request: Request) -> tuple[bytes, ServedBlock, Request] | None:
         """
         The block for a request: the longest zone wins, and of several blocks for it the first whose filters let it pass.
 
         When none does, the search goes on with the parent names. A question for DS goes to the parent's side of a zone cut
         (RFC 4035 section 3.1.4.1): to the shortest zone that fits, the root only when nothing else does.
 
-        :return: None when no block takes it.
+        :return: zone, block, and the request as the block's metadata sources left it; None when nobody takes it.
         """
         remembered = None
-        once = False
         # The root alone is what most Corefiles have.
         for zone in suffixes(request.qname) if len(self.blocks) > 1 or ROOT not in self.blocks else (ROOT,):
             blocks = self.blocks.get(zone)
@@ -103,10 +78,7 @@ class Zones:
                 break
             for block in blocks:
                 asked = request if block.collect is None else block.collect(request)
-                if not block.filters:
-                    break
-                once = once or any(one.varies.every_query for one in block.filters)
-                if all(one.passes(asked) for one in block.filters):
+                if not block.filters or all(passes(asked) for passes in block.filters):
                     break
             else:
                 continue
@@ -115,7 +87,7 @@ class Zones:
                     continue
                 return None
             if request.qtype == DS:
-                remembered = Choice(zone, block, asked, once)
+                remembered = (zone, block, asked)
                 continue
-            return Choice(zone, block, asked, once)
+            return zone, block, asked
         return remembered

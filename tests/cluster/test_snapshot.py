@@ -125,11 +125,10 @@ class FileTests(SynchronousTestCase):
         """Under the name is always a whole snapshot; giving up leaves the older one and nothing else."""
         write(self.path, index_of(), HEADER)
         writer = Writer(self.path, index_of(10), Header(2000.0))
-        steps = writer.encode()
-        for _ in range(3):
-            next(steps)
+        while not writer.encoded:
+            writer.step()
             self.assertEqual(verify(self.path), HEADER)
-        steps.close()
+        writer.abort()
         self.assertEqual((verify(self.path), os.listdir(self.folder)), (HEADER, ["kdns.snapshot"]))
         write(self.path, index_of(10), Header(2000.0))
         self.assertEqual(verify(self.path).written, 2000.0)

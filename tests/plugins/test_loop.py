@@ -128,10 +128,9 @@ class LoopTests(SynchronousTestCase):
 
     def upstreams(self, builder: BlockBuilder) -> list[Any]:
         """The upstreams of the block's one stanza."""
-        plugin = builder.find(Forward)
-        assert plugin is not None
-        upstreams: list[Any] = plugin.forwarders[0].upstreams
-        return upstreams
+        plugin = builder.linked("forward")
+        assert isinstance(plugin, Forward)
+        return plugin.forwarders[0].upstreams
 
     def gauge(self, upstream: str) -> float | None:
         """The value of ``kdns_loop_detected`` for an upstream."""
