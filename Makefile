@@ -1,12 +1,12 @@
-# Everything is made in .venv beside this file; nothing else on the machine is touched.
+# Everything is made in .venv next to this file; nothing else on the machine is touched.
 PYTHON ?= python3
-VENV := .venv
+VENV ?= .venv
 BIN := $(VENV)/bin
 PORT ?= 1053
 READY := $(VENV)/.ready
 RESULTS ?= bench-results.json
 
-.PHONY: run test lint bench fuzz life wheel clean
+.PHONY: run test lint bench fuzz life wheel changelog clean
 
 run: $(READY)
 	@PORT=$(PORT) $(BIN)/python conf/demo/run.py
@@ -31,10 +31,13 @@ life: $(READY)
 wheel: $(READY)
 	$(BIN)/python -m build --wheel
 
+changelog: $(READY)
+	$(BIN)/towncrier build --draft --version "$$(sed -n 's/^version = //p' setup.cfg)"
+
 $(READY): setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --editable '.[dev]'
 	@touch $(READY)
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info _trial_temp* .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-newest build dist *.egg-info _trial_temp* .mypy_cache .ruff_cache .hypothesis

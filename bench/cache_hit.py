@@ -18,10 +18,11 @@ from twisted.internet.task import Clock
 from twisted.names import cache as names_cache
 from twisted.names import dns
 
-from kdns.core.answer import FROM_UPSTREAM, Answer
-from kdns.core.chain import Next, chain
+from kdns.core.answer import Answer
+from kdns.core.chain import Link, Next, chain
 from kdns.core.reply import render_reply
 from kdns.core.request import Request, Server, Transport
+from kdns.core.validity import FROM_UPSTREAM, NOTHING
 from kdns.corefile.keys import Zone
 from kdns.plugin.seam import Block, BlockBuilder, ServerContext
 from kdns.plugins.cache.build import CacheDirective
@@ -46,13 +47,14 @@ class _Listener:
         raise AssertionError("nothing is looked up inside")
 
 
-class _Upstream:
+class _Upstream(Link):
+    varies = NOTHING
     name = "upstream"
 
     def answer(self, request: Request, next: Next) -> Answer:
         section = [Record(request.spelled, A, IN, TTL, bytes((192, 0, 2, n))) for n in range(ADDRESSES)]
         message = render(1, 0x8180, request.question, (section, (), ()), b"", 65535, 65535)
-        return Answer(flags=RA, relayed=scan(message), validity=FROM_UPSTREAM)
+        return Answer(flags=RA, body=scan(message), validity=FROM_UPSTREAM)
 
 
 def _request(text: str, server: Server) -> Request:

@@ -117,7 +117,7 @@ class Kdns:
         )
         self._ready = f"http://127.0.0.1:{ports['ready']}/ready"
         self.metrics = f"http://127.0.0.1:{ports['metrics']}/metrics"
-        words = ["-conf", str(self.corefile)]
+        words = ["-conf", str(self.corefile), "-admin.socket", "off"]
         self._control: socket.socket | None = None
         if watch_turns:
             self._control, theirs = socket.socketpair()

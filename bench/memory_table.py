@@ -93,7 +93,7 @@ class World(NamedTuple):
         if not tally.hits:
             context.tallies.touched.append(tally)
         tally.hits += 1
-        return entry.next_reply() if entry.replies else entry.reply
+        return entry.next_reply()
 
 
 def world(folder: Path, services: int) -> World:

@@ -81,8 +81,8 @@ def run_wire(octets: bytes) -> None:
         except MalformedMessage:
             continue
         question = b"\x03web\x00\x00\x01\x00\x01" if relayed.question is None else message[12 : relayed.body]
-        for ttl in (None, 5):
-            relayed.patched(question, ttl)
+        for body in (relayed, relayed.with_ttl(5)):
+            body.patched(question)
         try:
             relayed.sections()
             relayed.uncompressed_size()

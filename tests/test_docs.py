@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -20,6 +21,7 @@ from kdns.plugins.kubernetes import cluster
 from kdns.server.assembly import Configuration, assemble, read_text
 from kdns.testing.certificates import Authority
 from kdns.testing.memory import MemoryReactor
+from kdns.testing.plugin import PluginBench
 
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "plugins"
@@ -178,6 +180,18 @@ class PluginTests(SynchronousTestCase):
         lines = [line for line in self.texts["python"].splitlines() if line.strip()]
         self.assertLessEqual(len(lines), 20)
 
+    def test_other_examples(self) -> None:
+        """The access list and the tests of the page run as they stand there."""
+        page = ROOT / "docs" / "writing-a-plugin.md"
+        _, refuse, explain, tests = (text for _, _, text in fences(page, "python"))
+        modules: dict[str, Any] = {}
+        exec(refuse, modules)
+        bench = PluginBench(modules["directive"], "refuse 10.0.0.0/8")
+        self.assertEqual([bench.ask("a.test", client=client).rcode for client in ("10.0.0.1", "192.0.2.1")], [5, 0])
+        bench.check_repeats(["a.test"], clients=["10.0.0.1", "192.0.2.1"])
+        self.assertIn("missing=True", explain)
+        exec(tests, {})
+
     def test_typed(self) -> None:
         """It follows the seam: its directive is one, to the type checker too."""
         from mypy import api
@@ -214,7 +228,7 @@ class PluginTests(SynchronousTestCase):
         """What is wrong with its words is said in the words of every other plugin."""
         from kdns.corefile.errors import SetupError
 
-        for words, text in ((" a..b", "label of 0 octets"), ("", "Wrong argument count")):
+        for words, text in ((" a..b", "label of 0 bytes"), ("", "Wrong argument count")):
             corefile = f". {{\n sinkhole{words}\n}}\n"
             error = self.assertRaises(
                 SetupError, assemble, read_text(corefile, {}), ServerContext(MemoryReactor(), kernel_sockets=False)

@@ -26,10 +26,22 @@ HOME = "kdns"
 """The folder below the root that holds interpreter, library and packages: all that is Python's."""
 
 UNUSED_LIBRARY = (
-    *("__pycache__", "config-*", "ensurepip", "idlelib", "lib2to3", "pydoc_data", "site-packages", "test", "tests"),
-    *("tkinter", "turtle*", "venv", "_ctypes_test*", "_sqlite3*", "_test*", "_tkinter*", "_xx*", "xx*"),
+    *("__pycache__", "config-*", "dist-packages", "ensurepip", "idlelib", "lib2to3", "pydoc_data", "site-packages"),
+    *(
+        "test",
+        "tests",
+        "tkinter",
+        "turtle*",
+        "venv",
+        "_ctypes_test*",
+        "_sqlite3*",
+        "_test*",
+        "_tkinter*",
+        "_xx*",
+        "xx*",
+    ),
 )
-"""What of the standard library no server imports: pip and its friends, tests, and windows."""
+"""Parts of the standard library that no server imports: pip, tests, and windows."""
 
 LEFT_OUT = ("kubernetes",)
 """
@@ -69,7 +81,7 @@ def lay_out(site: Path, root: Path) -> None:
     shutil.copy(Path(sys.executable).resolve(), python)
     python.chmod(0o755)
     shutil.copytree(sysconfig.get_path("stdlib"), library, ignore=shutil.ignore_patterns(*UNUSED_LIBRARY))
-    copy_packages(site, library / "site-packages")
+    copy_packages(site, packages_folder(python, library))
     script = home / "bin" / "kdns"
     script.write_text(SCRIPT.format(home=HOME))
     script.chmod(0o755)
@@ -87,6 +99,24 @@ def lay_out(site: Path, root: Path) -> None:
     remember_plugins(python)
     compile_all(root, library)
     os.setxattr(python, "security.capability", CAPABILITY)
+
+
+def packages_folder(python: Path, library: Path) -> Path:
+    """
+    The folder below *library* in which the interpreter looks for packages: ``site-packages``, and ``dist-packages`` in Debian's.
+
+    :raises SystemExit: there is none.
+    """
+    listing = [str(python), "-IB", "-c", "import site; print(*site.getsitepackages(), sep='\\n')"]
+    done = subprocess.run(listing, capture_output=True, text=True, check=False)
+    for line in done.stdout.splitlines():
+        if Path(line).parent == library:
+            return Path(line)
+    found = " ".join((done.stdout or done.stderr).split()) or f"status {done.returncode}"
+    raise SystemExit(
+        f"{sys.executable}: wanted a CPython that finds its packages below its own library, as those of python:3.13-slim and of"
+        f" Debian do; asked for its folders it says: {found}"
+    )
 
 
 def copy_packages(site: Path, target: Path) -> None:

@@ -18,6 +18,8 @@ from twisted.internet.task import deferLater
 from kdns.admin.commands import Arguments, CommandError, Result, number_of, text_of
 from kdns.admin.explain import question_of
 from kdns.core.stamps import stand
+from kdns.plugin.capabilities import KeepsAnswers
+from kdns.server.nxdomain_synthesis import head_of
 from kdns.server.service import KdnsService
 from kdns.server.table import Entry as TableEntry
 from kdns.wire.constants import rcode_text, type_number, type_text
@@ -121,10 +123,10 @@ class Caches:
             raise CommandError("say what to flush: a name, a zone, or everything")
         flushed = 0
         for link in self._links():
-            for store in (link.stores.success, link.stores.denial):
-                async for key, _ in self._sliced(store.entries()):
+            for budget in (link.store.success, link.store.denial):
+                async for key, _ in self._sliced(list(budget.entries.items())):
                     if everything or wanted.takes(key[0], key[1]):
-                        flushed += store.drop(key)
+                        flushed += budget.drop(key)
         finished = 0
         for entries in self._server.room.cut():
             finished += len(entries)
@@ -146,8 +148,8 @@ class Caches:
 
     async def _entries(self, wanted: Wanted) -> AsyncIterator[CacheEntry]:
         for link in self._links():
-            for store in (link.stores.success, link.stores.denial):
-                async for key, entry in self._sliced(store.entries()):
+            for budget in (link.store.success, link.store.denial):
+                async for key, entry in self._sliced(list(budget.entries.items())):
                     if wanted.takes(key[0], key[1]):
                         yield self._cached(link, key, entry)
         for endpoint, opened in self._server.endpoints.items():
@@ -157,7 +159,7 @@ class Caches:
                     if wanted.takes(name, qtype):
                         yield self._finished(endpoint.label, name, qtype, reply)
 
-    def _cached(self, link: Any, key: Sequence[Any], entry: Any) -> CacheEntry:
+    def _cached(self, link: KeepsAnswers, key: Sequence[Any], entry: Any) -> CacheEntry:
         now = self._context.clock()
         left = entry.stored + entry.ttl - now
         return CacheEntry(
@@ -196,18 +198,18 @@ class Caches:
             for entry in entries[start : start + AT_ONCE]:
                 yield entry
 
-    def _links(self) -> Iterator[Any]:
+    def _links(self) -> Iterator[KeepsAnswers]:
         """The caches of all server blocks, each once."""
         configuration = self._server.configuration
         if configuration is None:
             raise CommandError("this kdns does not answer queries yet, or not any more")
         for builder in configuration.builders:
             for link in builder.links:
-                if link.name == "cache" and hasattr(link, "stores"):
+                if isinstance(link, KeepsAnswers):
                     yield link
 
 
 def question_in(key: bytes) -> tuple[bytes, int]:
     """Name in lower case and type in a key of the answer table."""
-    name, end = read_name(key, 11 if key[0] == 255 else 10)
+    name, end = read_name(key, head_of(key))
     return name.lower(), key[end] << 8 | key[end + 1]

@@ -3,14 +3,15 @@
 Ask a running kdns over its admin socket: a plain blocking socket, for commands that start, ask and end.
 
 One JSON object a line goes out, ``{"command": ..., "arguments": {...}}``, and one comes back, ``{"result": {...}}`` or
-``{"error": "..."}``.
+``{"error": "..."}``. Texts in it are returned with escapes for what is not printable, so that no server can command the terminal of its
+operator.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from socket import AF_UNIX, SOCK_STREAM, socket
 from typing import Any
@@ -19,16 +20,18 @@ from kdns.admin.places import (
     KERNELS_LIST,
     address_of,
     default_places,
+    is_believed,
     listening_places,
     mount_namespace,
     peer_uid,
 )
+from kdns.core.text import printable, reason_of
 
 PATIENCE = 15.0
 """Seconds to wait for the server: longer than any query may take, with what a busy machine needs."""
 
-MOST_OCTETS = 256 << 20
-"""Octets of a reply that are read."""
+MAX_REPLY = 256 << 20
+"""Bytes of a reply that are read."""
 
 
 class AdminError(Exception):
@@ -40,11 +43,11 @@ class NobodyAnswers(AdminError):
 
 
 class NotAllowed(AdminError):
-    """There is one, and it belongs to somebody else."""
+    """There is one, and it belongs to another user."""
 
 
 class SaidNo(AdminError):
-    """The server understood and says why it cannot."""
+    """The server understood, and says why it cannot."""
 
 
 def ask(
@@ -53,34 +56,39 @@ def ask(
     """
     Have a running kdns carry out a command.
 
-    :param path: of its socket; None looks where kdns puts it when nobody says otherwise.
+    :param path: of its socket; None looks where kdns puts it by default.
     :param patience: seconds to wait for each piece of the reply.
     :return: the command's result.
     :raises AdminError: with what to tell the operator.
     """
-    with closing(connect(path, patience)) as connection:
-        question = json.dumps({"command": command, "arguments": dict(arguments or {})})
+    question = json.dumps({"command": command, "arguments": dict(arguments or {})}).encode() + b"\n"
+    with closing(_find(patience) if path is None else _connect(path, patience, named=True)) as connection:
         try:
             try:
-                connection.sendall(question.encode() + b"\n")
+                connection.sendall(question)
             except BrokenPipeError:
-                pass  # it was turned away; why can be read
+                pass  # the server turned us away; the reason can be read
             line = _line(connection)
         except TimeoutError:
             raise AdminError(f"kdns did not answer within {patience:g} s: it is overloaded or stuck") from None
         except OSError as error:
-            raise AdminError(f"kdns closed the connection: {error.strerror or error}") from None
-    return _result(line)
+            raise AdminError(f"kdns closed the connection: {reason_of(error)}") from None
+    if not line.endswith(b"\n"):
+        raise AdminError("kdns hung up without an answer; is it ending?")
+    try:
+        reply = json.loads(line, object_pairs_hook=_shown)
+    except (ValueError, RecursionError):
+        reply = None
+    match reply:
+        case {"error": str(text)}:
+            raise SaidNo(text)
+        case {"result": dict(result)}:
+            return result
+    raise AdminError("the process that answers there is no kdns")
 
 
-def connect(path: str | None, patience: float = PATIENCE) -> socket:
-    """
-    A connection to a running kdns; see :func:`ask`.
-
-    :raises AdminError: there is none.
-    """
-    if path is not None:
-        return _connect(path, patience)
+def _find(patience: float) -> socket:
+    """A connection to the one kdns at a default place: this user's own, else the only one on this machine that has us."""
     places = default_places(os.environ, os.geteuid(), mount_namespace())
     refused: list[AdminError] = []
     for place in places:
@@ -88,32 +96,26 @@ def connect(path: str | None, patience: float = PATIENCE) -> socket:
             return _connect(place, patience)
         except AdminError as error:
             refused.append(error)
-    others, strangers = _connect_all((place for place in _listed() if place not in places), patience)
-    if len(others) == 1:
-        return others[0][1]
-    for _, connection in others:
+    found: dict[str, socket] = {}
+    for place in _listed():
+        if place not in places:
+            try:
+                found[place] = _connect(place, patience)
+            except AdminError as error:  # most are in other containers
+                refused.append(error)
+    if len(found) == 1:
+        return found.popitem()[1]
+    for connection in found.values():
         connection.close()
-    if others:
-        found = ", ".join(place for place, _ in others)
-        raise AdminError(f"several kdns run here; say which with --socket: {found}")
-    for why in (*refused, *strangers):
+    if found:
+        raise AdminError(f"several kdns run here; say which with --socket: {', '.join(found)}")
+    for why in refused:
         if not isinstance(why, NobodyAnswers):
             raise why
     raise NobodyAnswers(
         f"no kdns answers at {', '.join(places)}. Does it run, as this user, in this container?"
         " If it was started with -admin.socket PATH, say --socket PATH"
     )
-
-
-def _connect_all(places: Iterable[str], patience: float) -> tuple[list[tuple[str, socket]], list[AdminError]]:
-    """Connections to those that have us, and why the others do not: most are in other containers."""
-    found, refused = [], []
-    for place in places:
-        try:
-            found.append((place, _connect(place, patience)))
-        except AdminError as error:
-            refused.append(error)
-    return found, refused
 
 
 def _listed() -> list[str]:
@@ -124,52 +126,46 @@ def _listed() -> list[str]:
         return []
 
 
-def _connect(path: str, patience: float) -> socket:
+def _connect(path: str, patience: float, *, named: bool = False) -> socket:
     connection = socket(AF_UNIX, SOCK_STREAM)
     try:
         connection.settimeout(patience)
         connection.connect(address_of(path))
-        uid = peer_uid(connection)
-        own = os.geteuid()
-        if own and uid not in (None, 0, own):
-            raise NotAllowed(f"{path} belongs to user {uid}, not to this user or root; it is not asked")
+        uid, own = peer_uid(connection), os.geteuid()
+        if not is_believed(path, uid, own, named=named):
+            advice = f"; say --socket '{path}' to ask it all the same" if own == 0 else " or root; it is not asked"
+            raise NotAllowed(f"the process at {path} belongs to user {uid}, not to this user{advice}")
+        return connection
     except PermissionError:
-        connection.close()
-        raise NotAllowed(f"{path}: permission denied; ask as the user that kdns runs as, or as root") from None
+        why: AdminError = NotAllowed(f"{path}: permission denied; ask as the user that kdns runs as, or as root")
     except TimeoutError:
-        connection.close()
-        raise AdminError(f"the kdns at {path} takes no connection within {patience:g} s") from None
+        why = AdminError(f"the kdns at {path} takes no connection within {patience:g} s")
     except OSError as error:
-        connection.close()
-        raise NobodyAnswers(f"no kdns answers at {path}: {error.strerror or error}") from None
-    except AdminError:
-        connection.close()
-        raise
-    return connection
+        why = NobodyAnswers(f"no kdns answers at {path}: {reason_of(error)}")
+    except AdminError as error:
+        why = error
+    connection.close()
+    raise why
 
 
 def _line(connection: socket) -> bytes:
-    octets = bytearray()
-    while not octets.endswith(b"\n"):
+    received = bytearray()
+    while not received.endswith(b"\n"):
         piece = connection.recv(1 << 16)
         if not piece:
             break
-        octets += piece
-        if len(octets) > MOST_OCTETS:
+        received += piece
+        if len(received) > MAX_REPLY:
             raise AdminError("the reply has no end")
-    return bytes(octets)
+    return bytes(received)
 
 
-def _result(line: bytes) -> dict[str, Any]:
-    if not line.endswith(b"\n"):
-        raise AdminError("kdns hung up without an answer; does it end just now?")
-    try:
-        reply = json.loads(line)
-    except ValueError:
-        raise AdminError("what answers there is no kdns") from None
-    if isinstance(reply, dict) and isinstance(reply.get("error"), str):
-        raise SaidNo(reply["error"])
-    if isinstance(reply, dict) and isinstance(reply.get("result"), dict):
-        result: dict[str, Any] = reply["result"]
-        return result
-    raise AdminError("what answers there is no kdns")
+def _shown(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {printable(name): _printable(value) for name, value in pairs}
+
+
+def _printable(value: Any) -> Any:
+    """A decoded value with printable texts; objects in it are so already."""
+    if isinstance(value, str):
+        return printable(value)
+    return [_printable(one) for one in value] if isinstance(value, list) else value

@@ -20,7 +20,7 @@ from kdns.admin.commands import Arguments, CommandError, Result, flag_of, text_o
 from kdns.admin.search_path_report import Step as SearchStep
 from kdns.admin.search_path_report import judged, search_steps
 from kdns.admin.tracing import Run, Tracer
-from kdns.core.answer import FOR_NOBODY, Answer
+from kdns.core.answer import Answer
 from kdns.core.reply import render_reply
 from kdns.core.request import Request, Transport, request_from
 from kdns.core.stamps import stand
@@ -179,10 +179,10 @@ class _Asking:
         """Everything about one question."""
         run, request, octets = asked
         freshness = {
-            link.name: list(link.freshness())
+            link.name: lines
             for block in self._opened.listener.zones.blocks.get(request.zone, [])
             for link in block.links
-            if hasattr(link, "freshness") and any(step.plugin == link.name for step in run.steps)
+            if any(step.plugin == link.name for step in run.steps) and (lines := list(link.freshness()))
         }
         return {
             **as_dict(run),
@@ -316,7 +316,7 @@ def as_dict(run: Run) -> Result:
 
 def reply_of(request: Request, run: Run) -> Result:
     """The message that a client would get, read from its octets."""
-    answer = run.answer or Answer(SERVFAIL, validity=FOR_NOBODY)
+    answer = run.answer or Answer(SERVFAIL)
     if answer.silent:
         return {"silent": True}
     try:
@@ -336,5 +336,5 @@ def reply_of(request: Request, run: Run) -> Result:
             for name, section in zip(("answer", "authority", "additional"), sections, strict=True)
         },
         "ede": [[code, text] for code, text in answer.ede],
-        "turns": len(answer.turns),
+        "rotates": answer.rotate is not None,
     }

@@ -18,6 +18,7 @@ from kdns import __version__
 from kdns.admin.commands import Arguments, Result, number_of
 from kdns.core.metrics import Family, Gauge, Histogram
 from kdns.core.slices import in_slices
+from kdns.plugin.capabilities import AsksUpstreams
 from kdns.server.gauges import clusters_of
 from kdns.server.limits import memory_limit
 from kdns.server.saturation import waited
@@ -120,10 +121,10 @@ class Status:
             "denials": denied.total,
             "wasted": waste.wasted,
             "clients": [
-                {"client": client, "times": times, "who": who(client, indexes)} for client, times in clients.things
+                {"client": client, "times": times, "who": who(client, indexes)} for client, times in clients.items
             ],
-            "names": [{"name": name_text(name), "times": times} for name, times in names.things],
-            "denied": [{"name": name_text(name), "times": times} for name, times in denied.things],
+            "names": [{"name": name_text(name), "times": times} for name, times in names.items],
+            "denied": [{"name": name_text(name), "times": times} for name, times in denied.items],
         }
 
     def _cluster(self, link: Any) -> dict[str, Any]:
@@ -152,8 +153,8 @@ class Status:
     def _upstreams(self, families: Mapping[str, Family]) -> Iterator[dict[str, Any]]:
         seen: set[str] = set()
         for builder in self._server.configuration.builders if self._server.configuration is not None else ():
-            link: Any = builder.linked("forward")
-            for forwarder in getattr(link, "forwarders", ()):
+            link = builder.find(AsksUpstreams)
+            for forwarder in link.forwarders if link is not None else ():
                 for upstream in forwarder.upstreams:
                     # Several stanzas may ask the same address: the counters are of all of them.
                     counts = {} if upstream.text in seen else _histogram(

@@ -8,7 +8,7 @@ and lookups that a link makes inside are traced too.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -17,8 +17,8 @@ from msgspec.structs import replace
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
-from kdns.core.answer import FOR_NOBODY, Answer, Reply
-from kdns.core.chain import Next, Plugin, chain
+from kdns.core.answer import Answer, Reply
+from kdns.core.chain import Link, Next, chain
 from kdns.core.explaining import Note
 from kdns.core.failure import ResolutionFailed
 from kdns.core.request import Request
@@ -112,11 +112,11 @@ class Tracer:
         done: Deferred[Run] = Deferred()
         chosen = self._zones.choose(request)
         if chosen is None:
-            run.answer = Answer(REFUSED, validity=FOR_NOBODY)
+            run.answer = Answer(REFUSED)
             run.error = self._nobody(request)
             done.callback(run)
             return run, request, done
-        zone, block, asked = chosen
+        zone, block, asked, _ = chosen
         run.zone = to_text(zone)
         if asked.metadata is None:
             asked = replace(asked, metadata={})  # plugins leave there what they did
@@ -144,11 +144,11 @@ class Tracer:
         error = outcome.value
         if isinstance(error, ResolutionFailed):
             ede = (error.ede,) if error.ede is not None else ()
-            run.answer = Answer(error.rcode, ede=ede, validity=FOR_NOBODY)
+            run.answer = Answer(error.rcode, ede=ede)
             run.error = error.text
             run.held_back = run.held_back or isinstance(error, NotAsked)
             return
-        run.answer = Answer(SERVFAIL, validity=FOR_NOBODY)
+        run.answer = Answer(SERVFAIL)
         run.foreseen = isinstance(error, CancelledError)
         run.error = f"{type(error).__name__}: {outcome.getErrorMessage()}"
         if run.foreseen:
@@ -181,7 +181,7 @@ class Inside:
     def resolve(self, request: Request) -> Reply:
         """See :class:`kdns.core.request.Server`."""
         if request.inside > MOST_INSIDE:
-            return Answer(SERVFAIL, validity=FOR_NOBODY)
+            return Answer(SERVFAIL)
         run, _, done = self._tracer.ask(request)
         self._step.inside.append(run)
 
@@ -196,26 +196,26 @@ class Inside:
         return done.addCallback(result)
 
 
-class Traced:
+class Traced(Link):
     """A link that tells what it is asked and what it answers."""
 
-    def __init__(self, tracer: Tracer, run: Run, link: Plugin) -> None:
+    def __init__(self, tracer: Tracer, run: Run, link: Link) -> None:
         self.name = link.name
+        self.varies = link.varies
         self._tracer = tracer
         self._run = run
         self._link = link
         self._clock = tracer.context.clock
 
     def answer(self, request: Request, next: Next) -> Any:
-        """See :class:`kdns.core.chain.Plugin`."""
+        """See :class:`kdns.core.chain.Link`."""
         run, link = self._run, self._link
         step = Step(self.name)
         run.steps.append(step)
         if self.name in run.unreached:
             run.unreached.remove(self.name)
-        self._say(step, "explain", request)
-        asks_others = getattr(link, "asks_others", None)
-        others = asks_others is not None and bool(asks_others(request))
+        self._say(step, link.explain, request)
+        others = link.asks_others(request)
         if others:
             if not self._tracer.may_forward:
                 step.did = "would ask an upstream; it was not asked (--no-forward)"
@@ -263,10 +263,10 @@ class Traced:
             step.notes.append(Note(f"answered by {upstream}"))
             step.upstream = upstream
         if passed.came is not None:
-            self._say(step, "explain_passed", request, passed.came)
+            self._say(step, self._link.explain_passed, request, passed.came)
         if passed.before is not None:
             after = Step(self.name)
-            self._say(after, "explain", request)
+            self._say(after, self._link.explain, request)
             news = [note for note in after.notes if note not in passed.before]
             step.notes += [Note(f"afterwards: {note.text.strip()}", note.missing) for note in news]
         step.did = _words(passed, outcome)
@@ -274,10 +274,7 @@ class Traced:
             step.did += f" in {milliseconds(step.seconds)}"
         return outcome
 
-    def _say(self, step: Step, method: str, *arguments: Any) -> None:
-        explain = getattr(self._link, method, None)
-        if explain is None:
-            return
+    def _say(self, step: Step, explain: Callable[..., Sequence[Note]], *arguments: Any) -> None:
         try:
             step.notes += explain(*arguments)
         except Exception as error:  # a mistake in words must not hide what really happened

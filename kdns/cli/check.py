@@ -2,30 +2,37 @@
 """
 ``kdns check``: what is wrong with a Corefile, what will surprise, and what differs from CoreDNS, without serving anything.
 
-Reads the command line and the file, and prints; what is found is decided in :mod:`kdns.cli.checking`.
+Reads the command line and the file, and prints; :mod:`kdns.checking` decides what is found.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TextIO
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from kdns.cli.flags import BadFlags, parse_port
+from kdns.core.text import printable, reason_of
+
+if TYPE_CHECKING:
+    from kdns.checking.faults import Read
+    from kdns.checking.findings import Finding
 
 HELP = """\
 Usage of kdns check:
-  kdns check [FILE] [--json] [--strict] [--elsewhere] [--quiet] [--print] [-dns.port N]
+  kdns check [FILE] [--json] [--notes] [--strict] [--elsewhere] [--print] [-dns.port N]
 
 Looks at a Corefile without serving it. FILE is "Corefile" by default; "-" or "stdin" reads standard input.
-A ConfigMap with a key "Corefile" (kubectl -n kube-system get configmap coredns -o yaml) is taken, too.
+It may also be a manifest: a ConfigMap with a key "Corefile" and, in the same file, the Deployment
+(kubectl -n kube-system get deployment,configmap coredns -o yaml), or the values of CoreDNS's Helm chart.
 
-  --json          findings as a JSON list
+  --notes         show what differs from CoreDNS, too
+  --json          all findings as a JSON list
   --strict        exit status 1 for warnings, too
   --elsewhere     it will run on another machine: what is missing on this one (files, interfaces) is a warning
-  --quiet         no notes
+  --quiet         no notes in JSON, and no count of them
   --print         print the configuration with imports, environment and defaults filled in
   -dns.port N, -p N
                   port of server blocks that name none (default 53)
@@ -37,65 +44,33 @@ FINE, FAULTY, BAD_USAGE = 0, 1, 2
 
 STANDARD_INPUT = ("-", "stdin")
 
-SWITCHES = ("json", "strict", "elsewhere", "quiet", "print")
-
 MAX_FILE = 8 * 1024 * 1024
 """Characters; as large as a file with a Corefile may be."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What a command line asks for."""
-
-    file: str = ""
-    """Empty when none is named."""
-
-    port: int = 53
-    json: bool = False
-    strict: bool = False
-    elsewhere: bool = False
-    quiet: bool = False
-    print: bool = False
-    help: bool = False
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise BadFlags(message)
 
 
-def parse_words(arguments: Sequence[str]) -> Wanted:
+def parse_words(arguments: Sequence[str]) -> argparse.Namespace:
     """
-    Read a command line; flags may stand before and behind the file, with one dash or two.
+    Read a command line; flags may stand before and after the file, with one dash or two.
 
     :raises BadFlags: it cannot be understood.
     """
-    wanted = Wanted()
-    switches: set[str] = set()
-    words = list(arguments)
-    while words:
-        word = words.pop(0)
-        if word in STANDARD_INPUT or not word.startswith("-"):
-            if wanted.file:
-                raise BadFlags(f"one file at a time: {wanted.file}, {word}")
-            wanted = replace(wanted, file=word)
-            continue
-        name, equals, value = word.removeprefix("-").removeprefix("-").partition("=")
-        if name in ("h", "help"):
-            return Wanted(help=True)
-        if name in SWITCHES and not equals:
-            switches.add(name)
-        elif name in ("dns.port", "p", "conf"):
-            if not equals:
-                if not words:
-                    raise BadFlags(f"flag needs an argument: {word}")
-                value = words.pop(0)
-            wanted = replace(wanted, file=value) if name == "conf" else replace(wanted, port=parse_port(value))
-        else:
-            raise BadFlags(f"flag provided but not defined: {word}")
-    return replace(
-        wanted,
-        json="json" in switches,
-        strict="strict" in switches,
-        elsewhere="elsewhere" in switches,
-        quiet="quiet" in switches,
-        print="print" in switches,
-    )
+    parser = _Parser(add_help=False, allow_abbrev=False)
+    parser.add_argument("file", nargs="?", default="")
+    for switch in ("json", "notes", "strict", "elsewhere", "quiet", "print", "help"):
+        short = ("-h",) if switch == "help" else ()
+        parser.add_argument(f"-{switch}", f"--{switch}", *short, action="store_true", dest=switch)
+    parser.add_argument("-conf", "--conf", dest="conf", default="")
+    parser.add_argument("-dns.port", "--dns.port", "-p", "--p", dest="port", type=parse_port, default=53)
+    parsed = parser.parse_args(arguments)
+    if parsed.conf and parsed.file:
+        raise BadFlags(f"one file at a time: {parsed.conf}, {parsed.file}")
+    parsed.file = parsed.conf or parsed.file
+    return parsed
 
 
 def main(
@@ -114,86 +89,77 @@ def main(
     try:
         wanted = parse_words(arguments)
     except BadFlags as error:
-        stderr.write(f"{error}\n{HELP}")
+        stderr.write(f"{printable(str(error))}\n{HELP}")
         return BAD_USAGE
     if wanted.help:
         stderr.write(HELP)
         return FINE
-    return _Check(wanted, os.environ if environment is None else environment, stdin or sys.stdin, stdout, stderr).run()
+    from kdns.checking.findings import Finding, Severity, as_json, summary
 
+    name = "stdin" if wanted.file in STANDARD_INPUT else wanted.file or "Corefile"
+    environment = os.environ if environment is None else environment
+    findings, read = _look(wanted, name, environment, stdin or sys.stdin)
+    shown = stdout
+    if wanted.print and not _any(findings, Severity.FAULT) and read is not None and read.configuration is not None:
+        from kdns.checking.syntax import effective
 
-class _Check:
-    """One run of the command."""
-
-    def __init__(
-        self, wanted: Wanted, environment: Mapping[str, str], stdin: TextIO, stdout: TextIO, stderr: TextIO
-    ) -> None:
-        self._wanted = wanted
-        self._environment = environment
-        self._stdin = stdin
-        self._stdout = stdout
-        self._stderr = stderr
-
-    def run(self) -> int:
-        """Look, print, and the exit status."""
-        from kdns.cli.checking.faults import look
-        from kdns.cli.checking.findings import Finding, Severity, as_json, summary
-        from kdns.cli.checking.notes import notes
-        from kdns.cli.checking.source import CannotRead, source_of
-        from kdns.cli.checking.surprises import surprises
-
-        wanted = self._wanted
-        name = "stdin" if wanted.file in STANDARD_INPUT else wanted.file or "Corefile"
+        shown = stderr  # what is printed can be taken for a Corefile
         try:
-            source = source_of(self._text(name), name)
-        except CannotRead as error:
-            findings = [Finding(Severity.FAULT, name, error.line, "", str(error), suggestion=error.suggestion)]
-            read = None
+            text = effective(read.configuration)
+        except ValueError as error:  # values of the environment may hold what no Corefile can
+            findings.append(Finding(Severity.FAULT, name, 0, "", f"the configuration cannot be printed: {error}"))
         else:
-            elsewhere = wanted.elsewhere or source.embedded
-            read = look(source, self._environment, dns_port=wanted.port, elsewhere=elsewhere)
-            findings = list(read.findings)
-            if read.configuration is not None:
-                whole = read.first is None
-                findings += surprises(read.configuration, source, self._environment, whole=whole, elsewhere=elsewhere)
-            if read.corefile is not None:
-                findings += notes(read.corefile)
-            findings = [source.placed(one) for one in findings if not (wanted.quiet and one.severity is Severity.NOTE)]
-            # The order of faults is that of a start, the first of them what it would end with.
-            findings.sort(key=lambda finding: list(Severity).index(finding.severity))
-        faulty = any(finding.severity is Severity.FAULT for finding in findings)
-        shown = self._stdout
-        if wanted.print and not faulty and read is not None and read.configuration is not None:
-            from kdns.cli.checking.effective import effective
-
-            shown = self._stderr  # what is printed can be taken for a Corefile
-            try:
-                self._stdout.write(effective(read.configuration))
-            except ValueError as error:  # values of the environment may hold what no Corefile can
-                findings.append(Finding(Severity.FAULT, name, 0, "", f"the configuration cannot be printed: {error}"))
-                faulty = True
-        if wanted.json:
-            shown.write(as_json(findings))
-        else:
-            for finding in findings:
+            stdout.write("".join(map(_shown, text.splitlines(keepends=True))) if stdout.isatty() else text)
+    if wanted.json:
+        shown.write(as_json(findings))
+    else:
+        notes = [one for one in findings if one.severity is Severity.NOTE]
+        for finding in findings:
+            if wanted.notes or finding.severity is not Severity.NOTE:
                 shown.write("\n".join(finding.lines()) + "\n")
-            shown.write(f"{name}: {summary(findings)}\n")
-        warned = any(finding.severity is Severity.WARNING for finding in findings)
-        return FAULTY if faulty or (wanted.strict and warned) else FINE
+        shown.write(f"{printable(name)}: {summary(findings, Severity.FAULT, Severity.WARNING)}\n")
+        if notes and not wanted.notes:
+            shown.write(f"{summary(notes, Severity.NOTE)}, such as differences from CoreDNS; --notes shows them\n")
+    wrong = _any(findings, Severity.FAULT) or (wanted.strict and _any(findings, Severity.WARNING))
+    return FAULTY if wrong else FINE
 
-    def _text(self, name: str) -> str:
-        """
-        The text of the file.
 
-        :raises CannotRead: there is none.
-        """
-        from kdns.cli.checking.source import CannotRead
-        from kdns.corefile.files import DiskFiles
-        from kdns.corefile.imports import reason_of
+def _shown(line: str) -> str:
+    return printable(line.rstrip("\n")) + "\n"
 
-        if self._wanted.file in STANDARD_INPUT:
-            return self._stdin.read(MAX_FILE)
+
+def _any(findings: Sequence[Finding], severity: object) -> bool:
+    return any(finding.severity is severity for finding in findings)
+
+
+def _look(
+    wanted: argparse.Namespace, name: str, environment: Mapping[str, str], stdin: TextIO
+) -> tuple[list[Finding], Read | None]:
+    """All findings, faults first in the order of a start."""
+    from kdns.checking.faults import look
+    from kdns.checking.findings import Finding, Severity
+    from kdns.checking.rules import find_differences, find_slow_probes, find_surprises
+    from kdns.checking.source import CannotRead, source_of
+    from kdns.corefile.files import DiskFiles
+
+    try:
         try:
-            return DiskFiles().read(name)
+            text = stdin.read(MAX_FILE) if wanted.file in STANDARD_INPUT else DiskFiles().read(name)
         except OSError as error:
             raise CannotRead(f"open {name}: {reason_of(error)}", suggestion="name the file") from None
+        source = source_of(text, name)
+    except CannotRead as error:
+        return [Finding(Severity.FAULT, name, error.line, "", str(error), suggestion=error.suggestion)], None
+    elsewhere = wanted.elsewhere or source.embedded
+    read = look(source, environment, dns_port=wanted.port, elsewhere=elsewhere)
+    findings = list(read.findings)
+    if read.configuration is not None:
+        whole = read.first is None
+        findings += find_surprises(read.configuration, source, environment, whole=whole, elsewhere=elsewhere)
+    if read.corefile is not None:
+        findings += find_differences(read.corefile)
+    findings = [source.placed(one) for one in findings]
+    if read.configuration is not None:
+        findings += find_slow_probes(source.probes, read.configuration, name)
+    findings.sort(key=lambda finding: list(Severity).index(finding.severity))
+    return [one for one in findings if not (wanted.quiet and one.severity is Severity.NOTE)], read

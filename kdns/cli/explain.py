@@ -238,8 +238,8 @@ def _reply(result: dict[str, Any]) -> Iterator[str]:
     yield f"Reply       {reply['rcode']}, flags {' '.join(reply['flags'])}, {reply['octets']} octets{asked}"
     for code, text in reply["ede"]:
         yield f"            Extended DNS Error {code}{f' ({text})' if text else ''} for clients with EDNS"
-    if reply["turns"]:
-        yield f"            {reply['turns'] + 1} orders of the records take turns"
+    if reply["rotates"]:
+        yield "            the addresses take turns in being the first"
     for section in ("answer", "authority", "additional"):
         if reply[section]:
             yield f"  ;; {section.upper()}"

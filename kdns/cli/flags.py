@@ -53,9 +53,11 @@ Commands, each with a -h of its own:
   kdns cache      what a running server holds in memory, and to flush it
   kdns check      what is wrong with a Corefile, and what surprises; serves nothing
   kdns explain    how a running server answers a name, and why
+  kdns help       this, or the help of a command
   kdns plan       replicas and memory for a cluster of a size
   kdns status     what a running server does, live
   kdns translate  a Corefile for the ConfigMap of kube-dns
+  kdns version    as -version
 """
 
 

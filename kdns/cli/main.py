@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
 from kdns.cli.flags import HELP, BadFlags, Flags, parse_flags
+from kdns.core.text import printable, reason_of
 
 COMMANDS: dict[str, str] = {
     "cache": "kdns.cli.cache",
@@ -27,8 +29,8 @@ COMMANDS: dict[str, str] = {
 }
 """kdns's own commands: the word, and the module whose ``main(arguments)`` runs it and returns the exit status."""
 
-CANNOT_START, BAD_USAGE = 1, 2
-"""Exit status of a bad configuration or argument, and of a flag that there is not."""
+CANNOT_START, BAD_USAGE, PIPE_CLOSED = 1, 2, 128 + signal.SIGPIPE
+"""Exit status of a bad configuration or argument, of an unknown flag, and when nobody reads the output to its end (``| head``)."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,13 +40,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     :param arguments: the words behind the program's name; the process's own by default.
     :return: the exit status.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    if words and words[0] in COMMANDS:
-        return int(import_module(COMMANDS[words[0]]).main(words[1:]))
+    try:
+        status = _run(list(sys.argv[1:] if arguments is None else arguments))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter complains when it ends
+        return PIPE_CLOSED
+    return status
+
+
+def _run(words: Sequence[str]) -> int:
+    first, rest = (words[0], words[1:]) if words else ("", words)
+    if first == "help" and rest and rest[0] in COMMANDS:
+        first, rest = rest[0], ["-h"]
+    if first in COMMANDS:
+        return int(import_module(COMMANDS[first]).main(rest))
+    if first in ("help", "version"):
+        words = [f"-{first}", *rest]
     try:
         flags = parse_flags(words)
     except BadFlags as error:
-        print(error, file=sys.stderr)
+        print(printable(f"{error}{_advice(first)}"), file=sys.stderr)
         if error.usage:
             sys.stderr.write(HELP)
         return BAD_USAGE if error.usage else CANNOT_START
@@ -60,6 +76,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.write(plugin_list())
         return 0
     return serve(flags)
+
+
+def _advice(word: str) -> str:
+    """What may have been meant by a first word that is no flag."""
+    if not word or word.startswith("-"):
+        return ""
+    from kdns.corefile.guesses import nearest_hint
+
+    hint = nearest_hint(word, (*COMMANDS, "help", "version"))
+    if hint is None and os.path.isfile(word):
+        hint = f"to serve a Corefile: kdns -conf {word}"
+    return f" ({hint})" if hint else ""
 
 
 def plugin_list() -> str:
@@ -125,8 +153,7 @@ def _write_pid(path: str) -> bool:
         with open(path, "w", encoding="ascii") as file:
             file.write(f"{os.getpid()}\n")
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        print(f"[ERROR] Could not write pidfile: open {path}: {reason}", file=sys.stderr)
+        print(f"[ERROR] Could not write pidfile: open {path}: {reason_of(error)}", file=sys.stderr)
         return False
     return True
 

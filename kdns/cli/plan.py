@@ -17,6 +17,7 @@ from typing import Any, TextIO
 
 from kdns.cli.sizing import needs
 from kdns.cli.sizing.autoscaler import DEFAULT, MODES, MOST, BadParameters, Cluster, Count, parameters_of
+from kdns.core.text import reason_of
 
 FINE, CANNOT, BAD_USAGE = 0, 1, 2
 
@@ -179,7 +180,7 @@ def _text(config: str, mode: str) -> str:
         with open(config, encoding="utf-8", errors="replace") as file:
             return file.read(MAX_FILE)
     except OSError as error:
-        raise BadParameters(f"open {config}: {(error.strerror or str(error)).lower()}") from None
+        raise BadParameters(f"open {config}: {reason_of(error)}") from None
 
 
 def _assumptions(options: argparse.Namespace) -> Sequence[str]:

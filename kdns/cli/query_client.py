@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
@@ -64,13 +63,9 @@ def show_json(result: dict[str, Any]) -> None:
 
 
 def say(lines: Iterable[str]) -> None:
-    """Print lines; that nobody reads them to their end (``| head``) is no mistake."""
-    try:
-        for line in lines:
-            print(line)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter complains when it ends
+    """Print lines."""
+    for line in lines:
+        print(line)
 
 
 def parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:

@@ -13,6 +13,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
+from kdns.core.text import reason_of
+
 HELP = """\
 Usage of kdns translate:
   kdns translate [FILE]
@@ -109,7 +111,7 @@ def _text(file: str, stdin: TextIO) -> str:
         with open(file, encoding="utf-8", errors="replace") as opened:
             return opened.read(MAX_FILE)
     except OSError as error:
-        raise CannotTranslate(f"open {file}: {(error.strerror or str(error)).lower()}") from None
+        raise CannotTranslate(f"open {file}: {reason_of(error)}") from None
 
 
 def data_of(text: str) -> Mapping[str, str]:

@@ -9,8 +9,9 @@ once more at once. When to ask, and what to make of the answer, is reflector.py'
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
 
 from OpenSSL import SSL
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, TimeoutError, succeed
@@ -25,21 +26,40 @@ from kdns.cluster.api_metrics import RequestMetrics
 from kdns.cluster.bodies import StreamProblem, WholeBody
 from kdns.cluster.connections import Connection, Connections
 from kdns.cluster.credentials import Access, Credentials, CredentialsError
-from kdns.cluster.limiter import Limiter, Permit
+from kdns.cluster.limiter import Limiter
 from kdns.cluster.tls import tls_reason
-from kdns.cluster.watched import Watched
+from kdns.cluster.watched import Watched, probe_options
 from kdns.core.metrics import Registry
 from kdns.core.tls_identity import CertificateRefused
 
 ANSWER_PATIENCE = 30.0
 """Seconds from a request to the head of its answer, connecting included; a server under load queues requests for some seconds."""
 
+PROBE_PATIENCE = 10.0
+"""Seconds for the answer to a question that the API server answers from memory; its watch lasts a second of them."""
+
 REFUSAL_LIMIT = 64 << 10
-"""Octets of the body of a refusal that are read."""
+"""Bytes of the body of a refusal that are read."""
 
 JSON = b"application/json"
 VERSIONS_ONLY = b"application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 """For a list of which only names and versions are wanted; a server that cannot do that sends whole objects."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """A request."""
+
+    watched: Watched
+    verb: str
+    uri: str
+    accept: bytes = JSON
+    patience: float = ANSWER_PATIENCE
+    """Seconds until the head of the answer, and between two pieces of its body."""
+
+
+T = TypeVar("T")
+Send: TypeAlias = Callable[[_Question, Access, Connections], Coroutine[Any, Any, T]]
 
 
 class OpenWatch:
@@ -85,18 +105,25 @@ class ApiClient:
         :param partial: names and versions are enough.
         :raises WatchProblem: there is none.
         """
-        uri = watched.uri(options, fields)
-        answer: bytes = await self._ask(watched, "list", uri, VERSIONS_ONLY if partial else JSON)
-        return answer
+        asked = _Question(watched, "list", watched.uri(options, fields), VERSIONS_ONLY if partial else JSON)
+        return await self._ask(asked, self._whole)
 
     async def watch(self, watched: Watched, options: Mapping[str, str]) -> OpenWatch:
         """
-        Begin a watch.
+        Begin a watch, on a connection of its own.
 
         :raises WatchProblem: the server does not let us.
         """
-        opened: OpenWatch = await self._ask(watched, "watch", watched.uri(options), JSON)
-        return opened
+        return await self._ask(_Question(watched, "watch", watched.uri(options)), self._open)
+
+    async def changes_since(self, watched: Watched, version: str) -> bytes:
+        """
+        The lines of a watch that lasts a second, asked for on a connection of the lists: empty when nothing has changed since *version*.
+
+        :raises WatchProblem: the server refuses, or does not answer within :data:`PROBE_PATIENCE`.
+        """
+        asked = _Question(watched, "watch", watched.uri(probe_options(version)), patience=PROBE_PATIENCE)
+        return await self._ask(asked, self._whole)
 
     def stop(self) -> Deferred[Any]:
         """Cut all connections; fires when nothing is left. Requests that are under way are to be cancelled before."""
@@ -106,92 +133,90 @@ class ApiClient:
         all_of_them = [*retired, current] if current is not None else retired
         return DeferredList([connections.stop() for connections in all_of_them]) if all_of_them else succeed(None)
 
-    async def _ask(self, watched: Watched, verb: str, uri: str, accept: bytes) -> Any:
-        access = await self._access(watched, verb)
+    async def _ask(self, asked: _Question, send: Send[T]) -> T:
+        access = await self._access(asked)
         try:
-            return await self._request(watched, verb, uri, accept, access)
+            return await self._request(asked, access, send)
         except (ApiRefusal, Unreachable) as problem:
             distrust = problem.status == 401 if isinstance(problem, ApiRefusal) else problem.tls
             if not distrust:
                 raise
             # The token may have been replaced a moment ago, or the authority of the server.
             self._credentials.refused(access)
-            renewed = await self._access(watched, verb)
+            renewed = await self._access(asked)
             if renewed == access:
                 raise
-            return await self._request(watched, verb, uri, accept, renewed)
+            return await self._request(asked, renewed, send)
 
-    async def _access(self, watched: Watched, verb: str) -> Access:
+    async def _access(self, asked: _Question) -> Access:
         try:
             found = self._credentials.current(self._reactor.seconds())
             return await found if isinstance(found, Deferred) else found
         except CredentialsError as problem:
-            raise NoCredentials(watched, verb, str(problem)) from None
+            raise NoCredentials(asked.watched, asked.verb, str(problem)) from None
 
-    async def _request(self, watched: Watched, verb: str, uri: str, accept: bytes, access: Access) -> Any:
+    async def _request(self, asked: _Question, access: Access, send: Send[T]) -> T:
         try:
             connections = self._connections_for(access)
         except CredentialsError as problem:
-            raise NoCredentials(watched, verb, str(problem)) from None
+            raise NoCredentials(asked.watched, asked.verb, str(problem)) from None
         permit = await self._limiter.acquire()
         self._metrics.waited(access.server.authority, permit.waited)
         try:
-            if verb == "watch":
-                return await self._open(watched, uri, accept, access, connections, permit)
-            return await self._list(watched, uri, accept, access, connections)
+            return await send(asked, access, connections)
         finally:
             permit.release()
 
-    async def _list(self, watched: Watched, uri: str, accept: bytes, access: Access, connections: Connections) -> bytes:
-        response = await self._head(watched, "list", uri, accept, access, connections.lists)
+    async def _whole(self, asked: _Question, access: Access, connections: Connections) -> bytes:
+        """The body of an answer, on a connection of the pool."""
+        response = await self._head(asked, access, connections.lists)
         if response.code != 200:
-            raise await self._refusal(watched, "list", response)
-        body = WholeBody(self._reactor)
+            raise await self._refusal(asked, response)
+        body = WholeBody(self._reactor, patience=asked.patience)
         response.deliverBody(body)
         try:
             return await body.done
         except StreamProblem as problem:
-            raise Unreachable(watched, "list", f"{access.server.url}: {problem}") from None
+            raise Unreachable(asked.watched, asked.verb, f"{access.server.url}: {problem}") from None
 
-    async def _open(
-        self, watched: Watched, uri: str, accept: bytes, access: Access, connections: Connections, permit: Permit
-    ) -> OpenWatch:
+    async def _open(self, asked: _Question, access: Access, connections: Connections) -> OpenWatch:
+        """A watch that was accepted, on a connection of its own."""
         connection = connections.for_watch()
         try:
-            response = await self._head(watched, "watch", uri, accept, access, connection.agent)
+            response = await self._head(asked, access, connection.agent)
             if response.code != 200:
-                raise await self._refusal(watched, "watch", response)
+                raise await self._refusal(asked, response)
         except BaseException:
             connections.forget(connection)
             raise
         return OpenWatch(response, connections, connection)
 
-    async def _head(self, watched: Watched, verb: str, uri: str, accept: bytes, access: Access, agent: Agent) -> Any:
+    async def _head(self, asked: _Question, access: Access, agent: Agent) -> Any:
         """The response once its head is there."""
         server = access.server
-        headers = {**self._headers, b"Accept": [accept]}
+        headers = {**self._headers, b"Accept": [asked.accept]}
         if access.authorization:
             headers[b"Authorization"] = [access.authorization]
         began = self._reactor.seconds()
-        asked: Any = agent.request(b"GET", f"{server.url}{uri}".encode("ascii"), Headers(headers))
+        request: Any = agent.request(b"GET", f"{server.url}{asked.uri}".encode("ascii"), Headers(headers))
         code = 0
         try:
-            response = await asked.addTimeout(ANSWER_PATIENCE, self._reactor)
+            response = await request.addTimeout(asked.patience, self._reactor)
             code = response.code
         except Exception as problem:  # Agent fails with whatever the transport or TLS failed with
             cause = _innermost(problem)
             if isinstance(cause, CancelledError | TimeoutError):
                 # Agent wraps a cancellation at some stages, so that one cannot see who it came from.
-                if self._reactor.seconds() - began < ANSWER_PATIENCE:
+                if self._reactor.seconds() - began < asked.patience:
                     raise CancelledError from None
-                text = f"{server.url}: no answer in {ANSWER_PATIENCE:.0f} seconds"
-                raise Unreachable(watched, verb, text) from None
-            raise _unreachable(watched, verb, access, cause) from None
+                text = f"{server.url}: no answer in {asked.patience:.0f} seconds"
+                raise Unreachable(asked.watched, asked.verb, text) from None
+            raise _unreachable(asked, access, cause) from None
         finally:
             self._metrics.answered(server.authority, code, self._reactor.seconds() - began)
         return response
 
-    async def _refusal(self, watched: Watched, verb: str, response: Any) -> WatchProblem:
+    async def _refusal(self, asked: _Question, response: Any) -> WatchProblem:
         """Why the server refused."""
         body = WholeBody(self._reactor, REFUSAL_LIMIT, patience=5.0)
         response.deliverBody(body)
@@ -203,7 +228,7 @@ class ApiClient:
         after = _retry_after(response.headers.getRawHeaders(b"retry-after"))
         if after is None and status.retry_after is not None:
             after = float(status.retry_after)
-        return ApiRefusal(watched, verb, response.code, status.reason, message, after)
+        return ApiRefusal(asked.watched, asked.verb, response.code, status.reason, message, after)
 
     def _connections_for(self, access: Access) -> Connections:
         known = self._connections
@@ -232,7 +257,7 @@ def _innermost(problem: BaseException) -> BaseException:
     return problem
 
 
-def _unreachable(watched: Watched, verb: str, access: Access, problem: BaseException) -> Unreachable:
+def _unreachable(asked: _Question, access: Access, problem: BaseException) -> Unreachable:
     """Tell the operator what failed, from what Twisted and OpenSSL say."""
     where = access.server.url
     name = type(problem).__name__
@@ -241,12 +266,12 @@ def _unreachable(watched: Watched, verb: str, access: Access, problem: BaseExcep
         if "verify failed" in reason:
             trusted = access.trust.authority_from or "the authorities of the system"
             reason += f": the server's certificate is not signed by one of {trusted}, or has ended"
-        return Unreachable(watched, verb, f"{where}: TLS: {reason}", tls=True)
+        return Unreachable(asked.watched, asked.verb, f"{where}: TLS: {reason}", tls=True)
     if isinstance(problem, CertificateRefused):
-        return Unreachable(watched, verb, f"{where}: TLS: {problem}", tls=True)
+        return Unreachable(asked.watched, asked.verb, f"{where}: TLS: {problem}", tls=True)
     if isinstance(problem, DNSLookupError):
-        return Unreachable(watched, verb, f"{where}: no address is known for {access.server.host}")
+        return Unreachable(asked.watched, asked.verb, f"{where}: no address is known for {access.server.host}")
     text = " ".join(str(problem).split())[:200] or name
     if isinstance(problem, ConnectError):
-        return Unreachable(watched, verb, f"{where}: no connection: {text}")
-    return Unreachable(watched, verb, f"{where}: no answer: {text}")
+        return Unreachable(asked.watched, asked.verb, f"{where}: no connection: {text}")
+    return Unreachable(asked.watched, asked.verb, f"{where}: no answer: {text}")

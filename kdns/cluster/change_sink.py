@@ -8,7 +8,7 @@ Long work (a page, a sweep) is cut into slices of some milliseconds, between whi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 
 import msgspec
 
@@ -16,10 +16,8 @@ from kdns.cluster.bodies import SLICE
 from kdns.cluster.changes import Change
 from kdns.cluster.index import ClusterIndex
 from kdns.cluster.relist import Relist
-from kdns.cluster.timing import Clock, Timer, pause, stop_timer
-
-AT_ONCE = 200
-"""Objects in one turn at most, for clocks that do not move while something runs."""
+from kdns.cluster.timing import Clock, Timer, stop_timer
+from kdns.core.slices import in_slices
 
 SWEPT_AT_ONCE = 50
 """Objects between two looks at the clock: deleting that many takes less than a millisecond."""
@@ -55,24 +53,23 @@ class Entrance:
         return changed
 
     async def each(self, items: Iterable[msgspec.Raw], enter: Callable[[msgspec.Raw], None]) -> None:
-        """Call *enter* for each item, some in each turn."""
-        began, count = self._clock.seconds(), 0
-        for item in items:
-            enter(item)
-            count += 1
-            if count >= AT_ONCE or self._clock.seconds() - began >= SLICE:
-                await pause(self._clock, 0)
-                began, count = self._clock.seconds(), 0
+        """Call *enter* for each item, in slices."""
+
+        def work() -> Generator[None, None, None]:
+            for item in items:
+                enter(item)
+                yield
+
+        await in_slices(self._clock, work(), SLICE)
 
     async def sweep(self, relist: Relist) -> None:
-        """Take out what was not listed, some in each turn."""
-        began = self._clock.seconds()
-        rounds = 0
-        while not relist.sweep(SWEPT_AT_ONCE, self._wall()):
-            rounds += 1
-            if rounds >= 20 or self._clock.seconds() - began >= SLICE:
-                await pause(self._clock, 0)
-                began, rounds = self._clock.seconds(), 0
+        """Delete the objects that were not listed, in slices."""
+
+        def work() -> Generator[None, None, None]:
+            while not relist.sweep(SWEPT_AT_ONCE, self._wall()):
+                yield
+
+        await in_slices(self._clock, work(), SLICE)
         self._plan()
 
     def stop(self) -> None:

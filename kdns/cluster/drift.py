@@ -10,8 +10,10 @@ differs, the whole state is asked for instead.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
+
+import msgspec
 
 from kdns.cluster import projection
 from kdns.cluster.api import ApiClient
@@ -20,9 +22,10 @@ from kdns.cluster.change_sink import Entrance
 from kdns.cluster.changes import Change, Delete, Keep
 from kdns.cluster.objects import Version, pack_version
 from kdns.cluster.projection import ProjectionError, Projector
-from kdns.cluster.relist import Suspect
+from kdns.cluster.relist import DriftCheck, Suspect
 from kdns.cluster.timing import Clock, pause
 from kdns.cluster.watched import LARGEST_PAGE, Watched, list_options
+from kdns.core.slices import in_slices
 
 SETTLE = 10.0
 """Seconds that events on their way get to arrive."""
@@ -89,22 +92,29 @@ class DriftChecker:
             octets = await self.api.page(self.watched, list_options(LARGEST_PAGE, token), partial=True)
             page = self.projector.page(kind, octets)
             compared += len(page.items)
-            for start in range(0, len(page.items), 100):
-                rows = projection.versions(page.items[start : start + 100])
-                suspects += [suspect for suspect in check.page(rows) if self._is_suspect(suspect)]
-                await pause(self.clock, 0)
+            await in_slices(self.clock, self._compare_page(check, page.items, suspects), SLICE)
             token = page.continue_token
             if not token:
                 break
         listed_at = pack_version(page.version)
-        began = self.clock.seconds()
-        for count, suspect in enumerate(check.missed()):
+        await in_slices(self.clock, self._missed(check, listed_at, suspects), SLICE)
+        return suspects, compared
+
+    def _compare_page(
+        self, check: DriftCheck, items: Sequence[msgspec.Raw], suspects: list[Suspect]
+    ) -> Generator[None, None, None]:
+        for start in range(0, len(items), 100):
+            rows = projection.versions(items[start : start + 100])
+            suspects += [suspect for suspect in check.page(rows) if self._is_suspect(suspect)]
+            yield
+
+    def _missed(self, check: DriftCheck, listed_at: Version, suspects: list[Suspect]) -> Generator[None, None, None]:
+        """Stored objects that the server does not list."""
+        for count, suspect in enumerate(check.missed(), 1):
             if suspect is not None and not _newer(suspect.stored, listed_at):
                 suspects.append(suspect)
-            if count % 50 == 49 and (count % 1000 == 999 or self.clock.seconds() - began >= SLICE):
-                await pause(self.clock, 0)
-                began = self.clock.seconds()
-        return suspects, compared
+            if not count % 50:
+                yield
 
     def _is_suspect(self, suspect: Suspect) -> bool:
         if suspect.stored is None:

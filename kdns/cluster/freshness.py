@@ -95,6 +95,11 @@ class FreshnessMetrics:
             "Objects and lines of the API that could not be read; what was known of them was kept.",
             ("resource",),
         )
+        self.frozen = registry.counter(
+            "kdns_kubernetes_frozen_watches_total",
+            "Watches whose connection stayed open and passed nothing, by resource and proof.",
+            ("resource", "proof"),
+        )
         self.drift_repaired = registry.counter(
             "kdns_kubernetes_drift_repaired_total",
             "Objects that the periodic comparison with the API server found to differ and put right.",

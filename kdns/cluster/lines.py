@@ -1,6 +1,6 @@
 # -*- test-case-name: tests.cluster.test_lines -*-
 """
-From pieces of a stream to lines: a core module. Who reads the stream, and in what slices the lines are worked off, is pump.py's business.
+From pieces of a stream to lines: a core module. The caller reads the stream, and decides in what slices the lines are worked off.
 
 A line longer than the limit is not kept: its octets are thrown away as they come, and :class:`Overlong` stands in its place.
 """

@@ -65,6 +65,15 @@ RESYNC = (30.0, 3600.0)
 CHECK = (600.0, 900.0)
 """Seconds between two checks for drift."""
 
+QUIET = (12.0, 15.0)
+"""
+Seconds of silence on a watch after which the server is asked whether the watch has missed something. With the patience for the answer, a
+frozen connection is noticed within 30 seconds.
+"""
+
+PROBE_SETTLE = 2.0
+"""Seconds that a change which the server tells elsewhere gets to arrive on the watch, too."""
+
 _NAME_IN_HEAD = re.compile(rb'"name":"([^"]{1,253})"')
 
 log = Logger(namespace="plugin/kubernetes")
@@ -120,6 +129,8 @@ class Reflector:
         self._complete = False
         self._unreadable = False
         self._bad_before = 0
+        # What proves that the present watch is frozen, should it fail for its silence.
+        self._frozen = ""
         # A further relist that is wanted: why, its timer, and the pause before the next one.
         self._wanted = ""
         self._resync_timer: Timer | None = None
@@ -134,7 +145,11 @@ class Reflector:
         self._metrics.show(self.freshness)
         self._move(Move.START)
         self._stopped = False
-        self._running = [Deferred.fromCoroutine(self._run()), Deferred.fromCoroutine(self._check_now_and_then())]
+        self._running = [
+            Deferred.fromCoroutine(self._run()),
+            Deferred.fromCoroutine(self._check_now_and_then()),
+            Deferred.fromCoroutine(self._probe_when_quiet()),
+        ]
 
     def stop(self) -> Deferred[None]:
         """Watch no more; what is in the index stays there."""
@@ -383,11 +398,15 @@ class Reflector:
     async def _stream(self) -> Move:
         following = self._following
         assert following is not None, "OPENED and SYNCED leave one"
+        self._frozen = "silence"
         while not self._wanted:
             await following.news()
             if not following.ended:
                 continue
             if isinstance(following.failure, Silence):
+                self._metrics.frozen.counter(self.watched.plural, self._frozen).inc()
+                self.freshness.problem = f"the watch is frozen: {following.failure}"
+                log.warn("{resource}: {problem}", resource=self.watched.plural, problem=self.freshness.problem)
                 return Move.SILENT
             if following.failure is not None:
                 raise self._broken(following.failure, "")
@@ -483,6 +502,57 @@ class Reflector:
         delay = self._resync_pause * self._chance.uniform(1.0, 1.5)
         self._resync_pause = min(self._resync_pause * 2, RESYNC[1])
         self._resync_timer = self._clock.callLater(delay, self.resync, reason)
+
+    # Frozen connections: what holds one open and passes nothing (a proxy, a firewall) answers keep-alive probes itself.
+
+    async def _probe_when_quiet(self) -> None:
+        while True:
+            try:
+                limit = self._chance.uniform(*QUIET)
+                while self.state is not State.STREAMING or self._quiet() < limit:
+                    await pause(self._clock, max(1.0, limit - self._quiet()))
+                await self._probe()
+            except CancelledError:
+                return
+            except Exception:
+                log.failure("the probe of {resource} failed", resource=self.watched.plural)
+                await pause(self._clock, QUIET[1])
+
+    def _quiet(self) -> float:
+        return self.freshness.event_age(self._clock.seconds())
+
+    async def _probe(self) -> None:
+        """Ask on another connection whether something has changed since the last event; give the watch up if it missed that."""
+        following, version = self._following, self._version
+        try:
+            lines = await self._api.changes_since(self.watched, version)
+        except Unreachable as problem:
+            self._give_up(following, "no_answer", str(problem))
+            return
+        except WatchProblem:
+            lines = b""  # it lives, and says nothing about our watch
+        if self._tells_change(lines):
+            await pause(self._clock, PROBE_SETTLE)
+            if self._version == version:
+                self._give_up(
+                    following, "missed_change", "it has not passed on a change that the API server tells elsewhere"
+                )
+            return
+        self.freshness.last_event = self._clock.seconds()
+
+    def _tells_change(self, lines: bytes) -> bool:
+        for line in lines.splitlines():
+            try:
+                if isinstance(self._projector.event(self.watched.kind, line), Event):
+                    return True
+            except ProjectionError:
+                continue
+        return False
+
+    def _give_up(self, following: Following | None, proof: str, text: str) -> None:
+        if following is not None and following is self._following and self.state is State.STREAMING:
+            self._frozen = proof
+            following.stream.fail(Silence(text))
 
     # Drift
 

@@ -5,7 +5,7 @@ A file of the projected store, so that a restart without an API server can answe
 The file is a line of text (name and version of the form), then frames, each a length, a CRC-32 and a MessagePack value: a header, batches
 of objects, and an end with the number of objects and the SHA-256 of all before it. The checks tell damage from a form this kdns does not
 know. Writing and reading both go in turns: :func:`chunks` and :class:`Reader` do a batch at a time and leave files and waiting to the
-caller; :class:`Writer` and :func:`read` are for those who have a file.
+caller; :class:`Writer` and :func:`write` are for callers that have a file.
 
 What was kept depends on the options of the projection, so the header carries them, and a file that was written with others is refused.
 """
@@ -17,7 +17,7 @@ import os
 import struct
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import BinaryIO
 
 import msgspec
@@ -201,53 +201,49 @@ def verify(path: str, options: Options | None = None) -> Header:
 
 class Writer:
     """
-    Writes a snapshot in turns: call :meth:`step` until it returns True. The file appears under its name complete or not at all.
+    Writes a snapshot to a temporary file, and then gives it its name: the file appears complete or not at all.
 
-    The last step waits for the disk (fsync); who cannot afford that calls it in a thread, nothing of the index is touched then:
-    :attr:`encoded` tells when it is next.
+    Every method that fails or is closed early leaves nothing behind but the file that was there before.
     """
 
     def __init__(self, path: str, index: ClusterIndex, header: Header) -> None:
         self._path = path
-        self._chunks: Iterator[bytes] | None = chunks(index, header)
+        self._chunks = chunks(index, header)
         # In the same folder, so that the rename is one step; 0600, since it names everything in the cluster.
         descriptor, self._temporary = tempfile.mkstemp(prefix=".snapshot-", dir=os.path.dirname(os.path.abspath(path)))
         self._file = os.fdopen(descriptor, "wb", buffering=0)
 
-    @property
-    def encoded(self) -> bool:
-        """Whether only the last step is left."""
-        return self._chunks is None
-
-    def step(self) -> bool:
+    def encode(self) -> Generator[None, None, None]:
         """
-        Do some milliseconds of work; whether the file stands under its name.
+        Write all objects; a step takes about a millisecond.
 
-        :raises OSError: it cannot be written; nothing is left behind.
+        :raises OSError: the file cannot be written.
         """
         try:
-            if self._chunks is not None:
-                chunk = next(self._chunks, None)
-                if chunk is None:
-                    self._chunks = None
-                else:
-                    self._write(chunk)
-                return False
+            for chunk in self._chunks:
+                rest = memoryview(chunk)
+                while rest:
+                    rest = rest[self._file.write(rest) :]
+                yield
+        except BaseException:
+            self._abort()
+            raise
+
+    def commit(self) -> None:
+        """
+        Name the file. This waits for the disk (fsync), and may run in a thread: it does not touch the index.
+
+        :raises OSError: the disk fails.
+        """
+        try:
             os.fsync(self._file.fileno())
             self._file.close()
             os.replace(self._temporary, self._path)
-            return True
         except BaseException:
-            self.abort()
+            self._abort()
             raise
 
-    def _write(self, octets: bytes) -> None:
-        rest = memoryview(octets)
-        while rest:
-            rest = rest[self._file.write(rest) :]
-
-    def abort(self) -> None:
-        """Give up and leave nothing behind but the file that was there before."""
+    def _abort(self) -> None:
         self._file.close()
         try:
             os.unlink(self._temporary)
@@ -257,10 +253,11 @@ class Writer:
 
 def write(path: str, index: ClusterIndex, header: Header) -> None:
     """
-    Write a snapshot at once, for those who may take their time.
+    Write a snapshot at once, where nothing else waits.
 
     :raises OSError: it cannot be written.
     """
     writer = Writer(path, index, header)
-    while not writer.step():
+    for _ in writer.encode():
         pass
+    writer.commit()

@@ -133,6 +133,11 @@ def stream_options(timeout: int) -> dict[str, str]:
     }
 
 
+def probe_options(version: str) -> dict[str, str]:
+    """A watch that ends after a second: what has changed since a version, if anything."""
+    return {"watch": "true", "resourceVersion": version, "timeoutSeconds": "1"}
+
+
 FIRST_PAGE = 100
 """Items of the first page of a list, before anything is known about their size."""
 

@@ -1,17 +1,17 @@
 # -*- test-case-name: tests.core.test_answer -*-
 """
-An answer: what a plugin says, for how long and for whom it validity, and what the reply made of it looks like.
+An answer: what a plugin says to a request, and how long it holds.
 
-The body of an answer is either sections of records that kdns made, or an upstream's message that is only patched
-(:class:`kdns.wire.message.Relayed`). Plugins pass changed copies on (:func:`msgspec.structs.replace`), never a changed answer.
+The records of an answer are its *body*: :class:`Sections` that kdns made, or :class:`~kdns.wire.message.Relayed`, an upstream's message
+that is only patched. Both have the same face (:class:`Body`), and :meth:`Answer.mapped` changes the records of either. Plugins pass on
+changed copies (:func:`msgspec.structs.replace`); an answer itself never changes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from enum import Enum, IntEnum
-from math import inf
-from typing import Any, TypeAlias
+from collections.abc import Callable, Generator, Sequence
+from enum import Enum
+from typing import Any, Protocol, TypeAlias
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -19,88 +19,99 @@ from twisted.internet.defer import Deferred
 
 from kdns.core.stamps import StampRef
 from kdns.core.tally import Charge
+from kdns.core.validity import ONCE, Validity
 from kdns.wire.constants import ANY, CNAME, DNAME, NOERROR, NS, NXDOMAIN, RRSIG, SOA
-from kdns.wire.message import ANSWER, AUTHORITY, Relayed
+from kdns.wire.message import ANSWER, AUTHORITY
 from kdns.wire.records import Record
 from kdns.wire.render import uncompressed_size
+from kdns.wire.rotation import Preferred
+
+Records: TypeAlias = tuple[Record, ...]
 
 
-class Scope(IntEnum):
-    """For whom an answer validity; a lower value is narrower."""
-
-    NOBODY = 0
-    """Not even for the same client a second time: an error, or something counted."""
-
-    CLIENT = 1
-    """For this client only: what a plugin that says nothing means."""
-
-    TRANSPORT = 2
-    """For all who ask the same question over the same listener and transport."""
-
-    EVERYBODY = 3
-    """For all who ask the same question."""
-
-
-class Validity(Struct, frozen=True, gc=False):
-    """For whom, until when and on what an answer depends."""
-
-    scope: Scope = Scope.CLIENT
-    until: float = inf
-    """Seconds of the server's clock."""
-
-    stamps: tuple[StampRef, ...] = ()
-    cached: Scope | None = None
-    """
-    For whom a cache may keep it by its TTL, where that is not what *scope* says; None means as *scope* says.
-
-    An upstream is to be asked each time (NOBODY), and yet its TTL lets a cache keep what it said for all. *until* binds the finished
-    reply, TTLs and all, and no cache; *stamps* bind both.
-    """
-
-    shows: float = inf
-    """
-    Until when the TTLs are what the answer says; from then on each is a second less for each second, up to *until*.
-
-    It is for who gives a finished reply again, and counts them down in it.
-    """
+class Body(Protocol):
+    """The records of an answer, in three sections."""
 
     @property
-    def cacheable(self) -> Scope:
-        """For whom a cache may keep the answer."""
-        return self.scope if self.cached is None else self.cached
+    def counts(self) -> tuple[int, int, int]:
+        """Records in the answer, authority and additional section."""
 
-    def narrowed(
-        self, scope: Scope = Scope.EVERYBODY, until: float = inf, stamps: tuple[StampRef, ...] = ()
-    ) -> Validity:
-        """What validity when this and something else must hold."""
-        return Validity(
-            self.scope if self.scope < scope else scope,
-            self.until if self.until < until else until,
-            self.stamps + stamps if stamps else self.stamps,
-            self.cached if self.cached is None or self.cached < scope else scope,
-            self.shows,
-        )
+    def sections(self) -> tuple[Records, Records, Records]:
+        """
+        Answer, authority and additional section as records.
 
-    def both(self, other: Validity) -> Validity:
-        """What validity when both must."""
-        cached = None if self.cached is None and other.cached is None else min(self.cacheable, other.cacheable)
-        until, shows = min(self.until, other.until), min(self.shows, other.shows)
-        return Validity(min(self.scope, other.scope), until, self.stamps + other.stamps, cached, shows)
+        :raises kdns.wire.names.MalformedName: an upstream's record that does not fit its type.
+        """
+
+    def types(self, section: int) -> list[int]:
+        """Record types of a section (:data:`~kdns.wire.message.ANSWER` and so on), in its order."""
+
+    @property
+    def lowest_ttl(self) -> int | None:
+        """The lowest TTL in seconds; None without records."""
+
+    def with_ttl(self, ttl: int) -> Body:
+        """The same records, each with *ttl* seconds."""
+
+    def uncompressed_size(self, question: bytes) -> int:
+        """Bytes of the whole message without name compression and without an OPT; *question* is its question section."""
 
 
-FOR_CLIENT = Validity()
-FOR_NOBODY = Validity(Scope.NOBODY)
-FOR_EVERYBODY = Validity(Scope.EVERYBODY)
-FROM_UPSTREAM = Validity(Scope.NOBODY, cached=Scope.EVERYBODY)
-"""An answer that somebody else gave: it is asked for anew each time, unless a cache keeps it."""
+class Sections(Struct, frozen=True, gc=False):
+    """Records that kdns made."""
+
+    answer: Records = ()
+    authority: Records = ()
+    additional: Records = ()
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """See :class:`Body`."""
+        return len(self.answer), len(self.authority), len(self.additional)
+
+    def sections(self) -> tuple[Records, Records, Records]:
+        """See :class:`Body`."""
+        return self.answer, self.authority, self.additional
+
+    def types(self, section: int) -> list[int]:
+        """See :class:`Body`."""
+        return [record.rtype for record in self.sections()[section]]
+
+    @property
+    def lowest_ttl(self) -> int | None:
+        """See :class:`Body`."""
+        lowest = None
+        for section in (self.answer, self.authority, self.additional):
+            for record in section:
+                if lowest is None or record.ttl < lowest:
+                    lowest = record.ttl
+        return lowest
+
+    def with_ttl(self, ttl: int) -> Sections:
+        """See :class:`Body`."""
+        return Sections(*(_with_ttl(section, ttl) for section in (self.answer, self.authority, self.additional)))
+
+    def uncompressed_size(self, question: bytes) -> int:
+        """See :class:`Body`."""
+        return uncompressed_size(question, (self.answer, self.authority, self.additional))
+
+
+def _with_ttl(records: Records, ttl: int) -> Records:
+    for record in records:
+        if record.ttl != ttl:
+            return tuple([Record(owner, rtype, rclass, ttl, rdata) for owner, rtype, rclass, _, rdata in records])
+    return records
+
+
+NO_RECORDS = Sections()
 
 
 class Denial(Struct, frozen=True):
     """
-    What else an NXDOMAIN is true of: all names of a zone that do not exist are told the same, but for the name itself.
+    The names that an NXDOMAIN is true of besides the one asked for.
 
-    So a name that nobody asked for before can be answered without asking the plugins: look whether the denial covers it, and put the name
-    into the reply that another one got.
+    All names of a zone that do not exist get the same reply but for the name itself. So a name that was never asked for can be answered
+    without the plugins: look up whether the denial covers it, and put the name into the reply that another one got.
     """
 
     zone: bytes
@@ -108,16 +119,16 @@ class Denial(Struct, frozen=True):
 
     covers: Callable[[bytes], bool]
     """
-    Whether a name below the zone does not exist at this moment, as far as can be told in a microsecond.
+    Whether a name below the zone does not exist now, as far as a microsecond allows to tell.
 
-    It is given the labels in front of the zone, in wire form and lower case, or octets that are no labels at all: it says no to those.
+    The argument is what stands in front of the zone, lower case: labels in wire form, or any bytes, of which it denies none.
     """
 
     until: float
     """Seconds of the server's clock."""
 
     stamps: tuple[StampRef, ...] = ()
-    """What the reply depends on beside the name, such as the serial that its SOA shows."""
+    """What the reply depends on besides the name, such as the serial that its SOA shows."""
 
     charges: tuple[Charge, ...] = ()
     """What to count for each name that is denied without asking the plugins."""
@@ -130,13 +141,13 @@ class Kind(Enum):
     """Records of the type asked for."""
 
     DELEGATION = "delegation"
-    """A referral: name servers and neither answer nor SOA."""
+    """A referral: name servers, and neither an answer nor an SOA."""
 
     NODATA = "nodata"
-    """The name exists, the type does not: NOERROR, with an SOA."""
+    """The name exists, the type does not: NOERROR with an SOA."""
 
     NXDOMAIN = "nxdomain"
-    """The name does not exist, with an SOA."""
+    """The name does not exist; with an SOA."""
 
     ERROR = "error"
     """Everything else."""
@@ -149,94 +160,94 @@ class Answer(Struct, frozen=True):
     flags: int = 0
     """AA, TC, RA, AD and Z bits for the header; RD and CD are the client's."""
 
-    answer: tuple[Record, ...] = ()
-    authority: tuple[Record, ...] = ()
-    additional: tuple[Record, ...] = ()
-    relayed: Relayed | None = None
-    """An upstream's message in place of the three sections."""
-
-    ttl: int | None = None
-    """Whole seconds that every record gets in place of its own TTL."""
-
+    body: Body = NO_RECORDS
     options: tuple[tuple[int, bytes], ...] | None = None
-    """EDNS options of the reply as (code, data); None means that the reply has no OPT of its own."""
+    """EDNS options of the reply as (code, data); None means that the answer has no OPT of its own."""
 
     ede: tuple[tuple[int, str], ...] = ()
-    """Extended DNS Errors to add for clients that sent an OPT, as (info code, extra text) (RFC 8914)."""
+    """Extended DNS Errors for clients that sent an OPT, as (info code, extra text) (RFC 8914)."""
 
-    validity: Validity = FOR_CLIENT
+    validity: Validity = ONCE
     source: str = ""
     """The plugin that made it."""
 
     charges: tuple[Charge, ...] = ()
-    """What to count when the same answer is given again without asking the plugins."""
+    """What to count each time the reply is repeated without asking the plugins."""
 
-    turns: tuple[Answer, ...] = ()
-    """Other forms of the same answer, such as other orders of its records, that take turns with it when it is given again."""
+    rotate: Preferred | None = None
+    """Not None: a repeated reply shows its address records in another order each time; the value says which ones come first."""
+
+    repeat_flags: int | None = None
+    """Flags of the reply when it is repeated, as *flags*; None means the same. A cache sets AA from the second time on."""
 
     silent: bool = False
-    """No reply is to be sent at all."""
+    """No reply is sent at all."""
 
     denial: Denial | None = None
-    """Of an NXDOMAIN: for which other names it validity as well."""
+    """Of an NXDOMAIN: the other names it holds for."""
 
     def __await__(self) -> Generator[Any, Any, Answer]:
-        """An answer that is there need not be waited for: ``await next(request)`` serves this and a Deferred."""
+        """An answer that is there need not be waited for: ``await next(request)`` takes this and a Deferred."""
         return self
-        yield  # an unreached yield makes this a generator, as the protocol wants
+        yield  # never reached; it makes this a generator, as the protocol requires
 
-    def sections(self) -> tuple[tuple[Record, ...], tuple[Record, ...], tuple[Record, ...]]:
-        """
-        Answer, authority and additional as records, with the TTLs they shall have.
+    @property
+    def answer(self) -> Records:
+        """Records of the answer section; see :meth:`Body.sections`."""
+        return self.body.sections()[0]
 
-        :raises kdns.wire.names.MalformedName: a relayed record's rdata does not fit its type.
+    @property
+    def authority(self) -> Records:
+        """Records of the authority section; see :meth:`Body.sections`."""
+        return self.body.sections()[1]
+
+    @property
+    def additional(self) -> Records:
+        """Records of the additional section; see :meth:`Body.sections`."""
+        return self.body.sections()[2]
+
+    def sections(self) -> tuple[Records, Records, Records]:
+        """Answer, authority and additional section; see :meth:`Body.sections`."""
+        return self.body.sections()
+
+    def mapped(self, change: Callable[[Record], Record | None]) -> Answer:
         """
-        if self.relayed is not None:
-            answer, authority, additional = self.relayed.sections(self.ttl)
-            return tuple(answer), tuple(authority), tuple(additional)
-        if self.ttl is None:
-            return self.answer, self.authority, self.additional
-        return (
-            with_ttl(self.answer, self.ttl),
-            with_ttl(self.authority, self.ttl),
-            with_ttl(self.additional, self.ttl),
-        )
+        A copy with each record replaced by what *change* makes of it; None leaves the record out.
+
+        :raises kdns.wire.names.MalformedName: an upstream's record that does not fit its type.
+        """
+        parts = []
+        for section in self.sections():
+            changed = [change(record) for record in section]
+            parts.append(tuple([record for record in changed if record is not None]))
+        return replace(self, body=Sections(*parts))
+
+    def with_ttl(self, ttl: int) -> Answer:
+        """A copy in which each record has *ttl* seconds."""
+        return replace(self, body=self.body.with_ttl(ttl))
+
+    def with_validity(self, validity: Validity) -> Answer:
+        """A copy that holds as long as *validity* says."""
+        return replace(self, validity=validity)
+
+    def once(self) -> Answer:
+        """A copy for this query alone."""
+        return replace(self, validity=ONCE, denial=None, rotate=None)
 
     def answer_count(self) -> int:
         """Records in the answer section."""
-        return len(self.answer) if self.relayed is None else self.relayed.counts[ANSWER]
-
-    def answer_types(self) -> list[int]:
-        """Record types of the answer section, in its order."""
-        if self.relayed is not None:
-            return self.relayed.types(ANSWER)
-        return [record.rtype for record in self.answer]
-
-    def authority_types(self) -> list[int]:
-        """Record types of the authority section, in its order."""
-        if self.relayed is not None:
-            return self.relayed.types(AUTHORITY)
-        return [record.rtype for record in self.authority]
-
-    def lowest_ttl(self) -> int | None:
-        """The lowest TTL of all records; None when there are none."""
-        if self.ttl is not None:
-            return self.ttl
-        if self.relayed is not None:
-            return self.relayed.least_ttl
-        ttls = [record.ttl for section in (self.answer, self.authority, self.additional) for record in section]
-        return min(ttls, default=None)
+        return self.body.counts[ANSWER]
 
     def kind(self, qtype: int) -> Kind:
         """What it is as an answer to a question of *qtype*."""
-        answers = self.answer_types()
+        answers = self.body.types(ANSWER)
         if self.rcode == NXDOMAIN:
-            return Kind.NXDOMAIN if not answers and SOA in self.authority_types() else Kind.ERROR
+            return Kind.NXDOMAIN if not answers and SOA in self.body.types(AUTHORITY) else Kind.ERROR
         if self.rcode != NOERROR:
             return Kind.ERROR
         if qtype in answers or (qtype == ANY and answers):
             return Kind.SUCCESS
-        authorities = self.authority_types()
+        authorities = self.body.types(AUTHORITY)
         if SOA in authorities:
             return Kind.NODATA
         if not answers and NS in authorities:
@@ -245,43 +256,22 @@ class Answer(Struct, frozen=True):
 
     def reaches(self, qtype: int) -> bool:
         """Whether the answer section is more than aliases, signed or not, that do not come to *qtype*."""
-        types = self.answer_types()
+        types = self.body.types(ANSWER)
         return qtype in types or (qtype == ANY and bool(types)) or any(t not in (CNAME, DNAME, RRSIG) for t in types)
-
-    def uncompressed_size(self, question: bytes) -> int:
-        """Octets of the reply without compression and without an OPT, before anything is left out."""
-        if self.relayed is not None:
-            return self.relayed.uncompressed_size()
-        return uncompressed_size(question, (self.answer, self.authority, self.additional))
-
-    def held(self, validity: Validity) -> Answer:
-        """A copy that validity as long as *validity* says."""
-        return replace(self, validity=validity)
 
 
 Reply: TypeAlias = Answer | Deferred[Answer]
 """An answer, or a Deferred that fires with one or fails."""
 
 
-def with_ttl(records: tuple[Record, ...], ttl: int) -> tuple[Record, ...]:
-    """Copies of records with another TTL."""
-    return tuple(record._replace(ttl=ttl) for record in records)
+def records(
+    answer: Sequence[Record] = (), authority: Sequence[Record] = (), additional: Sequence[Record] = ()
+) -> Sections:
+    """The body of an answer from records that kdns made."""
+    return Sections(tuple(answer), tuple(authority), tuple(additional))
 
 
-NO_REPLY = Answer(silent=True, validity=FOR_NOBODY)
+NO_REPLY = Answer(silent=True)
 """Say nothing at all."""
 
-__all__ = [
-    "FOR_CLIENT",
-    "FOR_EVERYBODY",
-    "FOR_NOBODY",
-    "FROM_UPSTREAM",
-    "NO_REPLY",
-    "Answer",
-    "Denial",
-    "Kind",
-    "Reply",
-    "Scope",
-    "Validity",
-    "with_ttl",
-]
+__all__ = ["NO_RECORDS", "NO_REPLY", "Answer", "Body", "Denial", "Kind", "Records", "Reply", "Sections", "records"]

@@ -1,24 +1,30 @@
 # -*- test-case-name: tests.core.test_chain -*-
 """
-The chain: plugins in their order, each knowing those after it only as "next".
+The chain: plugins in their order, each knowing those behind it only as "next".
 
-What a plugin has in memory it returns as an :class:`~kdns.core.answer.Answer`; only what must wait is a Deferred. A plugin may be written
-with ``async def`` too. Failures travel as :class:`~kdns.core.failure.ResolutionFailed`, raised or in the Deferred.
+What a plugin has in memory it returns as an :class:`~kdns.core.answer.Answer`; only what must wait is a Deferred. A plugin may be an
+``async def`` too. Failures travel as :class:`~kdns.core.failure.ResolutionFailed`, raised or in the Deferred.
+
+The chain, not the plugin, sees to it that an answer is used again only where that is right: it narrows everything that comes out of a link
+to what the link declares to vary by (:class:`~kdns.core.validity.Varies`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeAlias
+from typing import Any, Concatenate, ParamSpec, TypeAlias
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from kdns.core.answer import Answer
 from kdns.core.answer import Reply as Reply  # plugins find it here
+from kdns.core.explaining import Note
 from kdns.core.failure import NoNextPlugin
 from kdns.core.request import Request
+from kdns.core.stamps import Stamp
+from kdns.core.validity import EVERY_QUERY, Varies
 
 P = ParamSpec("P")
 
@@ -26,17 +32,16 @@ Next: TypeAlias = Callable[[Request], Reply]
 """The rest of the chain."""
 
 
-class Plugin(Protocol):
+class Link:
     """
-    A link of the chain.
-
-    One may have a method ``alike_below(zone: bytes) -> bool``: whether it treats all names alike that are below *zone* (wire form, lower
-    case) and do not exist. Where all links in front of the one that denies a name say so, and all observers, further such names are
-    answered without them (:class:`kdns.core.answer.Denial`).
+    A link of the chain: the base of every plugin's answering part. Only :meth:`answer` must be written.
     """
 
-    name: str
-    """As it is written in a Corefile."""
+    name: str = ""
+    """The directive's name in a Corefile."""
+
+    varies: Varies = EVERY_QUERY
+    """What, besides the question, the link's own answers and its passing on depend on; read when the chain is made."""
 
     def answer(self, request: Request, next: Next) -> Reply | Coroutine[Any, Any, Answer]:
         """
@@ -46,22 +51,59 @@ class Plugin(Protocol):
 
         :raises ResolutionFailed: there is no answer, and this is the response code.
         """
+        raise TypeError(f"{type(self).__name__} does not say what it answers")
+
+    def placed(self, behind: Sequence[Link]) -> None:
+        """Called once, when the block is complete, with the links behind this one, the nearest first."""
+
+    def alike_below(self, zone: bytes) -> bool:
+        """
+        Whether the link treats all names alike that are below *zone* (wire form, lower case) and do not exist.
+
+        Where all links in front of the one that denies a name say so, and all observers, further such names are answered without asking
+        them (:class:`~kdns.core.answer.Denial`).
+        """
+        return False
+
+    # What an operator is told by an explanation. It asks the real chain and sees what goes into each link and what comes out; why a link
+    # does so it says here, in words, about the state it answers from.
+
+    def explain(self, request: Request) -> Sequence[Note]:
+        """What the link sees in a request; called before it is asked, and it must change nothing."""
+        return ()
+
+    def explain_passed(self, request: Request, came: Answer) -> Sequence[Note]:
+        """What the link does with *came*, which the next link answered."""
+        return ()
+
+    def freshness(self) -> Sequence[str]:
+        """Where the link's data is from and how old it may be."""
+        return ()
+
+    def asks_others(self, request: Request) -> bool:
+        """Whether the link would ask another server."""
+        return False
 
 
-def chain(plugins: Sequence[Plugin], last: str = "") -> Next:
+def chain(links: Sequence[Link], last: str = "") -> Next:
     """
-    Link plugins, the first being the outermost, to one function; past the last one nothing is found.
+    Join links, the first being the outermost, to one function; behind the last one nothing is found.
 
-    :param last: whom the failure names then; the last plugin when it is not given.
+    :param last: the plugin that the failure names then; the last link when it is not given.
     """
-    name = last or (plugins[-1].name if plugins else "")
+    name = last or (links[-1].name if links else "")
 
     def exhausted(request: Request) -> Reply:
         raise NoNextPlugin(name)
 
     following: Next = exhausted
-    for plugin in reversed(plugins):
-        following = partial(_ask, plugin.answer, following)
+    for link in reversed(links):
+        varies = link.varies
+        following = partial(_ask, link.answer, following)
+        if varies.every_query:
+            following = partial(_once, following)
+        elif varies.data:
+            following = partial(_while_data_stands, following, varies.data)
     return following
 
 
@@ -72,6 +114,19 @@ def _ask(
     if isinstance(reply, (Deferred, Answer)):
         return reply
     return Deferred.fromCoroutine(reply)
+
+
+def _once(ask: Next, request: Request) -> Reply:
+    return then(ask(request), Answer.once)
+
+
+def _while_data_stands(ask: Next, stamps: tuple[Stamp, ...], request: Request) -> Reply:
+    refs = tuple([stamp.ref() for stamp in stamps])  # before the link looks: what changes meanwhile ends the answer
+
+    def narrow(answer: Answer) -> Answer:
+        return answer.with_validity(answer.validity.narrowed(stamps=refs))
+
+    return then(ask(request), narrow)
 
 
 def then(reply: Reply, change: Callable[Concatenate[Answer, P], Answer], *args: P.args, **kwargs: P.kwargs) -> Reply:

@@ -1,5 +1,5 @@
 # -*- test-case-name: tests.core.test_dates -*-
-"""Times as machines read them in a log: RFC 3339, in UTC, to the microsecond."""
+"""Times in a log, in the form of RFC 3339: UTC, with microseconds."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 
 class Dates:
-    """Makes the text of one time after another; what they have in common with the one before is made once a second."""
+    """Formats times. The part down to the second is formatted once a second."""
 
     __slots__ = ("_second", "_start")
 
@@ -16,7 +16,7 @@ class Dates:
         self._start = ""
 
     def text(self, now: float) -> str:
-        """The text of *now*, seconds since 1970: ``2026-11-23T10:15:20.123456Z``."""
+        """*now*, in seconds since 1970, as ``2026-11-23T10:15:20.123456Z``."""
         micros = int(now * 1_000_000)
         second = micros // 1_000_000
         if second != self._second:

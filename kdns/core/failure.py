@@ -1,4 +1,4 @@
-"""Failures that know what to tell the client."""
+"""Failures, each with the response code for the client."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from kdns.wire.constants import REFUSED, SERVFAIL, rcode_text
 
 class ResolutionFailed(Exception):
     """
-    No answer came out; the server turns this into an empty reply with *rcode*, and ``errors`` logs the text.
+    There is no answer. The server sends an empty reply with *rcode*, and ``errors`` logs the text.
 
     :ivar rcode: the response code for the client.
     :ivar text: what went wrong, for the operator.
@@ -25,7 +25,7 @@ class ResolutionFailed(Exception):
 
 
 class NoNextPlugin(ResolutionFailed):
-    """The chain ended and nobody had answered; *plugin* was the last one asked."""
+    """No plugin of the chain answered; *plugin* is the last one."""
 
     def __init__(self, plugin: str) -> None:
         super().__init__(f"plugin/{plugin}: no next plugin found")
@@ -33,7 +33,7 @@ class NoNextPlugin(ResolutionFailed):
 
 
 class RcodeOnly(ResolutionFailed):
-    """Nothing went wrong, there just is no answer but *rcode*; nothing for ``errors`` to log."""
+    """An empty reply with *rcode* is the answer; ``errors`` does not log it."""
 
 
 class Refused(RcodeOnly):

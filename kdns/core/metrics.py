@@ -1,9 +1,9 @@
 # -*- test-case-name: tests.core.test_metrics -*-
 """
-Counters in plain numbers, and the text that a scraper reads.
+Counters, gauges and histograms, and their page in the text format of Prometheus.
 
-A library's counter costs ten times a plain addition and its page a long turn of the reactor, so kdns counts in its own cells on the hot
-path (``docs/design.md`` has the figures). Names, labels and bounds are those that dashboards already know.
+prometheus_client is not used: its counter costs 0.6 to 2.6 microseconds where an addition costs 0.2, and its page of 2,000 series takes
+74 ms in one turn of the reactor.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 from math import isfinite, isinf, isnan
 
 TIME_BUCKETS = tuple(0.00025 * 2**n for n in range(16))
-"""Seconds: 0.00025 to 8.192, each twice the one before."""
+"""Upper bounds in seconds: 0.00025 to 8.192, each twice the one before."""
 
 SIZE_BUCKETS = (0, 100, 200, 300, 400, 511, 1023, 2047, 4095, 8291, 16000, 32000, 48000, 64000)
-"""Octets of a message."""
+"""Upper bounds in bytes of a message."""
 
 
 class Counter:
@@ -37,7 +37,7 @@ class Counter:
 
 
 class Gauge(Counter):
-    """A number that goes up and down; with *read* it is asked for when somebody scrapes."""
+    """A number that goes up and down. With *read*, that function gives the number when it is scraped."""
 
     __slots__ = ("read",)
 
@@ -51,7 +51,7 @@ class Gauge(Counter):
 
 
 class Histogram:
-    """Counts by upper bound, with the sum of what was observed."""
+    """Counts of observations by upper bound, and the sum of their values."""
 
     __slots__ = ("_charges", "bounds", "counts", "sum")
 
@@ -62,12 +62,12 @@ class Histogram:
         self._charges: dict[float, ObservedAgain] = {}
 
     def observe(self, value: float, times: int = 1) -> None:
-        """Count *times* events of *value* each."""
+        """Count *times* observations of *value*."""
         self.counts[bisect_left(self.bounds, value)] += times
         self.sum += value * times
 
     def again(self, value: float) -> ObservedAgain:
-        """A charge that observes *value*; the same one for the same value."""
+        """A charge that observes *value*; the same object for the same value, so that tallies are shared."""
         charge = self._charges.get(value)
         if charge is None:
             if len(self._charges) > 4096:
@@ -77,7 +77,7 @@ class Histogram:
 
 
 class ObservedAgain:
-    """A charge that observes one value of one histogram."""
+    """A charge that observes one value in one histogram."""
 
     __slots__ = ("_histogram", "_value")
 
@@ -91,7 +91,7 @@ class ObservedAgain:
 
 
 class Family:
-    """All cells of one metric name, by their label values; cells are made when first asked for."""
+    """One metric: a cell for each combination of label values, made at its first use."""
 
     def __init__(self, name: str, text: str, kind: str, labels: Sequence[str], bounds: Sequence[float] = ()) -> None:
         self.name = name
@@ -111,7 +111,7 @@ class Family:
         return cell
 
     def gauge(self, *values: str, read: Callable[[], float] | None = None) -> Gauge:
-        """The gauge with these label values; *read* replaces the function that it is asked with."""
+        """The gauge with these label values; *read* replaces its function."""
         cell = self.counter(*values)
         assert isinstance(cell, Gauge)
         if read is not None:
@@ -119,7 +119,7 @@ class Family:
         return cell
 
     def read_from(self, *values: str, read: Callable[[], float]) -> None:
-        """The number with these label values is asked for when somebody scrapes; a counter that is kept elsewhere."""
+        """Show a number that is kept elsewhere: *read* gives it when it is scraped."""
         self._check(values)
         self.cells[values] = Gauge(read)
 
@@ -141,7 +141,7 @@ class Family:
             raise ValueError(f"{self.name} has labels {self.labels}, not {values}")
 
     def lines(self) -> Iterator[str]:
-        """The family in the text format of Prometheus, a line at a time without line ends."""
+        """The metric in the text format of Prometheus, line by line, without line ends."""
         yield f"# HELP {self.name} {self.text}"
         yield f"# TYPE {self.name} {self.kind}"
         for values, cell in list(self.cells.items()):
@@ -163,21 +163,21 @@ class Family:
 
 
 class Registry:
-    """The metric families of a process; asking for one a second time gives the same."""
+    """The metrics of a process. A metric that is declared twice is the same object."""
 
     def __init__(self) -> None:
         self._families: dict[str, Family] = {}
 
     def counter(self, name: str, text: str, labels: Sequence[str] = ()) -> Family:
-        """A family of counters; one without labels is exposed from the start."""
+        """Declare a counter; without labels it is on the page from the start."""
         return self._family(name, text, "counter", labels, ())
 
     def gauge(self, name: str, text: str, labels: Sequence[str] = ()) -> Family:
-        """A family of gauges; one without labels is exposed from the start."""
+        """Declare a gauge; without labels it is on the page from the start."""
         return self._family(name, text, "gauge", labels, ())
 
     def histogram(self, name: str, text: str, bounds: Sequence[float], labels: Sequence[str] = ()) -> Family:
-        """A family of histograms with upper *bounds*; one without labels is exposed from the start."""
+        """Declare a histogram with upper *bounds*; without labels it is on the page from the start."""
         return self._family(name, text, "histogram", labels, bounds)
 
     def _family(self, name: str, text: str, kind: str, labels: Sequence[str], bounds: Sequence[float]) -> Family:
@@ -191,11 +191,11 @@ class Registry:
         return family
 
     def families(self) -> list[Family]:
-        """All families, by name."""
+        """All metrics, sorted by name."""
         return [self._families[name] for name in sorted(self._families)]
 
     def lines(self) -> Iterator[str]:
-        """All families that have cells, in the text format of Prometheus."""
+        """All metrics that have cells, in the text format of Prometheus."""
         for family in self.families():
             if family.cells:
                 yield from family.lines()

@@ -1,16 +1,15 @@
 # -*- test-case-name: tests.server.test_listener -*-
 """
-Observers: log, metrics and the like are told of each finished reply; they are no links of the chain.
+Observers: log, metrics and the like are told of each finished reply; they are not links of the chain.
 
-A reply that goes into the answer table is given again without any plugin being asked. So each observer says beforehand, once, what a
-repetition means to it (:class:`Repeat`): things to charge, durations to observe, and only if it must be (a log line names the client) a
-function to call.
+A reply in the answer table is sent again without asking any plugin. So each observer says once, beforehand, what a repetition means to it
+(:class:`Repeat`): counters to charge, durations to observe, and only if it must be (a log line names the client) a function to call.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -21,7 +20,7 @@ from kdns.core.tally import Charge, Durations
 
 
 class Exchange(Struct, frozen=True):
-    """A request and what became of it."""
+    """A request and the reply to it."""
 
     request: Request
     answer: Answer
@@ -38,7 +37,7 @@ class Exchange(Struct, frozen=True):
     """From arrival to reply."""
 
     failure: ResolutionFailed | None = None
-    """What the chain failed with, when it failed; the answer is then the server's own."""
+    """What the chain failed with; the answer is then the server's own."""
 
 
 EachRepeat = Callable[[str, int, int, float], None]
@@ -53,11 +52,19 @@ class Repeat(NamedTuple):
     each: EachRepeat | None = None
 
 
-class Observer(Protocol):
-    """Somebody who is told of finished replies."""
+class Observer:
+    """The base of everything that is told of finished replies."""
+
+    repeats = False
+    """Whether :meth:`repeat` says all there is to say; where it does not, the plugins are asked for each query."""
 
     def finished(self, exchange: Exchange) -> None:
         """An exchange ended. It must not take long: the next datagram waits."""
 
     def repeat(self, exchange: Exchange) -> Repeat:
-        """What giving the same reply again to the same question will mean; it is called before the first repetition."""
+        """What sending the same reply again to the same question means; called before the first repetition."""
+        return Repeat()
+
+    def alike_below(self, zone: bytes) -> bool:
+        """See :meth:`kdns.core.chain.Link.alike_below`."""
+        return False

@@ -27,7 +27,7 @@ from kdns.wire.constants import (
     TC,
     TCP_KEEPALIVE,
 )
-from kdns.wire.message import ADDITIONAL, ANSWER, AUTHORITY
+from kdns.wire.message import ADDITIONAL, ANSWER, AUTHORITY, Relayed
 from kdns.wire.names import MalformedName
 from kdns.wire.query import HEADER, options_of, pack_options
 from kdns.wire.render import render, render_compressed
@@ -46,12 +46,6 @@ ECHOED_OPTIONS = frozenset((NSID, EXPIRE, COOKIE, TCP_KEEPALIVE, PADDING))
 ECHOED_OVER_UDP = ECHOED_OPTIONS - {TCP_KEEPALIVE}
 """The same over UDP, where the keepalive option must be ignored (RFC 7828 section 3.3.2)."""
 
-HOP_BY_HOP = frozenset((COOKIE, TCP_KEEPALIVE, PADDING))
-"""
-Options between two hosts (RFC 7873, RFC 7828, RFC 7830). Those of an upstream are not for clients; those of a query are echoed in each of
-its replies.
-"""
-
 _OPT = Struct("!BHHBBHH")
 """An OPT without its rdata (RFC 6891 section 6.1.2)."""
 
@@ -68,16 +62,16 @@ def render_reply(request: Request, answer: Answer) -> bytes:
     if request.transport is Transport.UDP:
         plain_limit = PLAIN_LIMIT_IPV6 if request.ipv6 else PLAIN_LIMIT_IPV4
     question = request.question
-    relayed = answer.relayed
-    if relayed is None:
-        return render(request.ident, flags, question, answer.sections(), opt, limit, plain_limit)
-    body = relayed.patched(question, answer.ttl)
-    if body is not None and 12 + len(body) + len(opt) <= (limit if relayed.compressed else min(limit, plain_limit)):
-        answers, authorities, additionals = relayed.counts
+    body = answer.body
+    if not isinstance(body, Relayed):
+        return render(request.ident, flags, question, body.sections(), opt, limit, plain_limit)
+    patched = body.patched(question)
+    if patched is not None and 12 + len(patched) + len(opt) <= (limit if body.compressed else min(limit, plain_limit)):
+        answers, authorities, additionals = body.counts
         counts = (1, answers, authorities, additionals + (1 if opt else 0))
-        return HEADER.pack(request.ident, flags, *counts) + body + opt
+        return HEADER.pack(request.ident, flags, *counts) + patched + opt
     # Records are taken out of the message one by one, and only as many as fit.
-    sections = [relayed.records(section, answer.ttl) for section in (ANSWER, AUTHORITY, ADDITIONAL)]
+    sections = [body.records(section) for section in (ANSWER, AUTHORITY, ADDITIONAL)]
     try:
         return render_compressed(request.ident, flags, question, sections, opt, limit)
     except MalformedName:
@@ -106,20 +100,20 @@ def _opt(request: Request, answer: Answer) -> bytes:
     """
     The OPT of the reply, with the client's payload size and DO bit; empty for a client that sent none (RFC 6891 section 6.1.1).
 
-    It carries the answer's options and the query's hop-by-hop options, or without options of the answer all that are echoed.
+    It carries the answer's options, or else those of the query that are echoed.
     """
     edns = request.edns
     if edns is None:
         return b""
-    flags = edns.flags & (KEPT_FLAGS if answer.options is None else DO)
-    rdata = edns.options
-    if rdata:
-        echoed = ECHOED_OVER_UDP if request.transport is Transport.UDP else ECHOED_OPTIONS
-        if answer.options is not None:
-            echoed = echoed & HOP_BY_HOP - {code for code, _ in answer.options}
-        rdata = pack_options([option for option in options_of(rdata) if option[0] in echoed])
-    if answer.options:
-        rdata = pack_options(answer.options) + rdata
+    if answer.options is not None:
+        rdata = pack_options(answer.options)
+        flags = edns.flags & DO
+    else:
+        rdata = edns.options
+        if rdata:
+            echoed = ECHOED_OVER_UDP if request.transport is Transport.UDP else ECHOED_OPTIONS
+            rdata = pack_options([option for option in options_of(rdata) if option[0] in echoed])
+        flags = edns.flags & KEPT_FLAGS
     if answer.ede:
         rdata += pack_options([(EDE, code.to_bytes(2, "big") + text.encode()) for code, text in answer.ede])
     # The fourth field is the upper eight bits of the response code, the fifth the version.

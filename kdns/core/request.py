@@ -1,5 +1,5 @@
 # -*- test-case-name: tests.core.test_request -*-
-"""A request: the question with all that is known of who asks, as every plugin sees it."""
+"""A request as plugins see it: the question, the client, and how the query came."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from kdns.wire.query import HEADER, Edns, Query
 
 
 class Transport(Enum):
-    """How a query came in; the value is the scheme of its server key."""
+    """How a query came in; the value is the scheme in a server block's key."""
 
     UDP = "udp"
     TCP = "tcp"
     TLS = "tls"
     HTTPS = "https"
 
-    __hash__ = object.__hash__  # each is there once, and Enum's own is a function of Python's for each look-up
+    __hash__ = object.__hash__  # members are singletons, and Enum's own hash is a slow Python function
 
     @property
     def protocol(self) -> str:
-        """``udp`` or ``tcp``: what logs and metrics show."""
+        """``udp`` or ``tcp``, as logs and metrics show it."""
         return "udp" if self is Transport.UDP else "tcp"
 
 
 class Server(Protocol):
-    """What a plugin may ask of the server that took the query."""
+    """The listener that took the query, as far as plugins may use it."""
 
     label: str
     """The listener as metrics name it: ``dns://:53``, with ``bind`` ``dns://127.0.0.1:53``."""
 
     def resolve(self, request: Request) -> Reply:
-        """Send a request of the plugin's own through block selection and chain, as if the client had asked it."""
+        """Answer a plugin's own request through block selection and chain, as if the client had sent it."""
 
 
 Metadata = dict[str, str | Callable[[], str]]
-"""Values by label such as ``kubernetes/namespace``; one that costs something is a callable."""
+"""Values by label such as ``kubernetes/namespace``; an expensive one is a callable."""
 
 
 class Request(Struct, frozen=True):
@@ -52,7 +52,7 @@ class Request(Struct, frozen=True):
     """The name asked for, in wire form and lower case."""
 
     spelled: bytes
-    """The same as the client spelled it; answers' owner names use it."""
+    """The same in the client's spelling; owner names of answers use it."""
 
     qtype: int
     qclass: int
@@ -67,29 +67,32 @@ class Request(Struct, frozen=True):
 
     client_port: int
     local: str
-    """The address the query was sent to; ``::`` where it is not known."""
+    """The server's address that the query was sent to; ``::`` if unknown."""
 
     arrived: float
-    """When it came, in seconds of the server's clock."""
+    """When the query came, in seconds of the server's clock."""
 
     size: int
-    """Octets of the query."""
+    """Bytes of the query."""
 
     server: Server
+    message: bytes = b""
+    """The query as it came; empty for a lookup that a plugin makes."""
+
     udp_size: int = 0
-    """Octets of UDP payload to believe the client capable of, when a plugin lowered it; 0 means as the client said."""
+    """A UDP payload size below the client's, set by a plugin; 0: the client's own."""
 
     metadata: Metadata | None = None
-    """None unless the block collects metadata."""
+    """None if the block does not collect metadata."""
 
     for_client: bool = False
     """Whether the metadata tells things of this client, so that no other may be given the same reply without asking."""
 
     inside: int = 0
-    """Of a lookup made inside: how many led to it, one from within the other; 0 is the client's own question."""
+    """How deep an inner lookup is nested; 0 for the client's own query."""
 
     zone: bytes = b"\x00"
-    """Zone of the server block that took the query, lower case."""
+    """The zone of the server block that took the query, lower case."""
 
     @property
     def do(self) -> bool:
@@ -103,19 +106,19 @@ class Request(Struct, frozen=True):
 
     @property
     def cd(self) -> bool:
-        """Whether the client checks DNSSEC itself."""
+        """Whether the client validates DNSSEC itself."""
         return bool(self.flags & CD)
 
     @property
     def edns_size(self) -> int:
-        """The payload size that the reply's OPT shows: the client's own, or what a plugin lowered it to."""
+        """The payload size in the reply's OPT: the client's, or the lower one that a plugin set."""
         if self.udp_size:
             return self.udp_size
         return self.edns.size if self.edns is not None else 0
 
     @property
     def limit(self) -> int:
-        """Octets that the reply may have (RFC 6891 section 6.2.3: never less than 512 on UDP)."""
+        """The largest reply in bytes (RFC 6891 section 6.2.3: at least 512 over UDP)."""
         if self.transport is not Transport.UDP:
             return 65535
         return max(512, self.edns_size)
@@ -131,7 +134,7 @@ class Request(Struct, frozen=True):
         return ":" in self.client
 
     def about(self, spelled: bytes, qtype: int | None = None) -> Request:
-        """A request for another name (and type) in the same client's name, for lookups made inside."""
+        """An inner lookup of another name (and type) for the same client."""
         return replace(
             self,
             qname=spelled.lower(),
@@ -139,15 +142,15 @@ class Request(Struct, frozen=True):
             qtype=self.qtype if qtype is None else qtype,
             size=self.size - len(self.spelled) + len(spelled),
             metadata=None if self.metadata is None else {},
+            message=b"",
             inside=self.inside + 1,
         )
 
     def wire(self, ident: int, set_flags: int = 0) -> bytes:
         """
-        The request as a message for an upstream: question and OPT as the client sent them.
+        The request as a message for an upstream, with the client's question and OPT.
 
-        :param ident: the identifier of the message.
-        :param set_flags: header bits to set in addition.
+        :param set_flags: header bits to set in addition to the client's.
         """
         opt = b""
         if self.edns is not None:
@@ -172,6 +175,7 @@ def request_from(
     arrived: float,
     size: int,
     server: Server,
+    message: bytes = b"",
 ) -> Request:
     """Join a query with what its transport knows."""
     return Request(
@@ -189,4 +193,5 @@ def request_from(
         arrived,
         size,
         server,
+        message,
     )

@@ -1,13 +1,12 @@
 # -*- test-case-name: tests.core.test_sketch -*-
 """
-Who is met most often among very many: heavy hitters in fixed memory, over the last minutes.
+The most frequent items of a stream, in bounded memory (Misra and Gries).
 
-A :class:`Sketch` keeps a counter for some of the things it is told of. When there are too many, the same number is taken from every
-counter, and what is left with nothing goes (Misra and Gries; "Space-Saving" is the same numbers, counted from above). So a counter is
-never too high, and too low by :attr:`Sketch.lost` at most, which is less than the whole divided by :attr:`Sketch.room`. Whatever makes
-up a larger share than that is surely there.
+A :class:`Sketch` has a counter for some items only. When there are too many counters, the same number is subtracted from all of them, and
+those that reach zero are dropped. A counter is therefore never too high, and too low by at most :attr:`Sketch.lost`, which is less than the
+total divided by :attr:`Sketch.size`. An item with a larger share than that is certain to have a counter.
 
-A :class:`Recent` has a sketch for each of some periods, the oldest of which is forgotten when a new one begins.
+A :class:`Recent` has one sketch for each of the last periods.
 """
 
 from __future__ import annotations
@@ -17,93 +16,93 @@ from collections.abc import Hashable
 from heapq import nlargest
 from typing import Generic, NamedTuple, TypeVar
 
-Thing = TypeVar("Thing", bound=Hashable)
+Item = TypeVar("Item", bound=Hashable)
 
-ROOM = 256
-"""Counters that are kept when room is made, and as many may be added until then: what makes up 0.4 % is never missed."""
+SIZE = 256
+"""Counters kept when the sketch is reduced, which happens at twice as many. An item with a share of 0.4 % is never missed."""
 
 PERIODS = 3
-"""Sketches of a :class:`Recent`, the one that is being filled included."""
+"""Sketches of a :class:`Recent`, the current one included."""
 
 
-class Sketch(Generic[Thing]):
+class Sketch(Generic[Item]):
     """
-    Counters of the most frequent things.
+    Counters of the most frequent items.
 
-    :ivar counts: the counters, each at most as high as it should be.
-    :ivar lost: what the counter of anything, known or not, may be short of.
-    :ivar total: how many things there were, each time counted.
+    :ivar counts: the counters, never too high.
+    :ivar lost: how much too low any counter may be; an item without one was seen at most so often.
+    :ivar total: how many items were counted.
     """
 
-    __slots__ = ("counts", "lost", "room", "total")
+    __slots__ = ("counts", "lost", "size", "total")
 
-    def __init__(self, room: int = ROOM) -> None:
-        self.room = room
-        self.counts: dict[Thing, int] = {}
+    def __init__(self, size: int = SIZE) -> None:
+        self.size = size
+        self.counts: dict[Item, int] = {}
         self.lost = 0
         self.total = 0
 
-    def add(self, thing: Thing, times: int = 1) -> None:
-        """It was met *times* times, at least once."""
+    def add(self, item: Item, times: int = 1) -> None:
+        """Count an item *times* times, at least once."""
         self.total += times
         counts = self.counts
-        count = counts.get(thing)
+        count = counts.get(item)
         if count is not None:
-            counts[thing] = count + times
+            counts[item] = count + times
             return
-        if len(counts) >= 2 * self.room:
-            self._make_room()
+        if len(counts) >= 2 * self.size:
+            self._reduce()
             counts = self.counts
-        counts[thing] = times
+        counts[item] = times
 
-    def _make_room(self) -> None:
-        # Half of the counters at least lose all of this, which is why what is lost stays below total / room.
-        less = sorted(self.counts.values(), reverse=True)[self.room - 1]
+    def _reduce(self) -> None:
+        # At least *size* counters lose this much, so all that is ever lost stays below total / size.
+        less = sorted(self.counts.values(), reverse=True)[self.size - 1]
         self.lost += less
-        self.counts = {thing: count - less for thing, count in self.counts.items() if count > less}
+        self.counts = {item: count - less for item, count in self.counts.items() if count > less}
 
 
-class Top(NamedTuple, Generic[Thing]):
-    """The most frequent things."""
+class Top(NamedTuple, Generic[Item]):
+    """The most frequent items."""
 
-    things: list[tuple[Thing, int]]
-    """Each with how often it was met at least; the most frequent first."""
+    items: list[tuple[Item, int]]
+    """Each with the number of times it was seen at least; the most frequent first."""
 
     lost: int
-    """How much more often each of them may have been met."""
+    """How much too low each number may be."""
 
     total: int
-    """How often anything was met."""
+    """How many items were counted."""
 
 
-class Recent(Generic[Thing]):
-    """The most frequent things of some periods; when one ends, its owner knows."""
+class Recent(Generic[Item]):
+    """The most frequent items of the last periods. Its owner says when a period ends."""
 
-    __slots__ = ("_periods", "_room", "add")
+    __slots__ = ("_periods", "_size", "add")
 
-    def __init__(self, room: int = ROOM, periods: int = PERIODS) -> None:
-        self._room = room
-        self._periods: deque[Sketch[Thing]] = deque(maxlen=periods)
+    def __init__(self, size: int = SIZE, periods: int = PERIODS) -> None:
+        self._size = size
+        self._periods: deque[Sketch[Item]] = deque(maxlen=periods)
         self.turn()
 
     def turn(self) -> None:
-        """A period ends, and the next one begins."""
-        sketch: Sketch[Thing] = Sketch(self._room)
+        """End a period: begin a new sketch, and forget the oldest."""
+        sketch: Sketch[Item] = Sketch(self._size)
         self._periods.append(sketch)
         self.add = sketch.add
         """See :meth:`Sketch.add`."""
 
     @property
     def total(self) -> int:
-        """How often anything was met."""
+        """How many items were counted in all periods."""
         return sum(sketch.total for sketch in self._periods)
 
-    def top(self, most: int) -> Top[Thing]:
-        """The *most* frequent things of all periods together."""
+    def top(self, most: int) -> Top[Item]:
+        """The *most* frequent items of all periods together."""
         periods = list(self._periods)
         counts = dict(periods[0].counts)
         for sketch in periods[1:]:
-            for thing, count in sketch.counts.items():
-                counts[thing] = counts.get(thing, 0) + count
-        things = nlargest(most, counts.items(), key=lambda item: item[1])
-        return Top(things, sum(sketch.lost for sketch in periods), self.total)
+            for item, count in sketch.counts.items():
+                counts[item] = counts.get(item, 0) + count
+        items = nlargest(most, counts.items(), key=lambda pair: pair[1])
+        return Top(items, sum(sketch.lost for sketch in periods), self.total)

@@ -33,7 +33,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from kdns.corefile.errors import ParseError, Place, SetupError, nearest_hint
+from kdns.corefile.errors import ParseError, Place, SetupError
+from kdns.corefile.guesses import option_hint
 from kdns.corefile.lexer import Token
 from kdns.corefile.tree import Directive
 from kdns.corefile.values import parse_duration, parse_int
@@ -217,7 +218,7 @@ class Dispenser:
 
     def unknown_property(self, *known: str) -> SetupError | ParseError:
         """The word read last is no option; those *known* serve to guess what was meant."""
-        return self.error(f"unknown property '{self.val}'", hint=nearest_hint(self.val, known))
+        return self.error(f"unknown property '{self.val}'", hint=option_hint(self.name, self.val, known))
 
     def once_error(self) -> SetupError:
         """The directive stands a second time in its server block."""

@@ -9,10 +9,7 @@ How an error reaches the operator is left to the command line and to ``reload``.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import islice
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +140,3 @@ class Unreadable(CorefileError):
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(f"loading Corefile via flag: open {path}: {reason}")
         self.path = path
-
-
-def nearest_hint(word: str, known: Iterable[str]) -> str | None:
-    """``did you mean 'X'?`` with the known word nearest to *word*, or ``None`` when none is near."""
-    if len(word) > 64:  # longer than any name there is, and the comparison is quadratic
-        return None
-    by_folded = {name.lower(): name for name in islice(known, 1000)}
-    near = difflib.get_close_matches(word.lower(), by_folded, n=1, cutoff=0.6)
-    return f"did you mean '{by_folded[near[0]]}'?" if near else None

@@ -13,8 +13,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice, pairwise
 
-from kdns.corefile.errors import ParseError, nearest_hint
+from kdns.core.text import reason_of
+from kdns.corefile.errors import ParseError
 from kdns.corefile.files import Files, Kind
+from kdns.corefile.guesses import nearest_hint
 from kdns.corefile.lexer import Token, tokens_of
 
 MAX_SNIPPET_IMPORTS = 10_000
@@ -145,12 +147,6 @@ class Imports:
 def first_tokens(text: str, file: str) -> list[Token]:
     """The tokens of *text*, or one more than may be; the work stays within the limit."""
     return list(islice(tokens_of(text, file), MAX_TOKENS + 1))
-
-
-def reason_of(error: OSError) -> str:
-    """Why the system refused, in the lower-case words that go into the middle of a sentence."""
-    reason = error.strerror or str(error)
-    return reason[:1].lower() + reason[1:]
 
 
 def _too_deep(kind: str, limit: int) -> str:

@@ -159,9 +159,13 @@ def zones_or_keys(args: Iterable[str], keys: Iterable[ServerKey]) -> tuple[Zone,
     """
     The zones of a plugin: its ZONES arguments, or all zones of its server block when there are none; each only once.
 
+    An empty word, from a variable that is not set, is no argument.
+
     :raises BadValue: an argument is no zone.
     """
-    zones = [zone for text in args for zone in zones_of(text)] or [Zone(key.zone, key.zone_text) for key in keys]
+    zones = [zone for text in args if text for zone in zones_of(text)] or [
+        Zone(key.zone, key.zone_text) for key in keys
+    ]
     return tuple({zone.name: zone for zone in zones}.values())
 
 

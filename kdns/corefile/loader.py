@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kdns.core.text import reason_of
 from kdns.corefile.errors import Unreadable
 from kdns.corefile.files import Kind
 from kdns.corefile.fingerprint import fingerprint
-from kdns.corefile.imports import reason_of
 from kdns.corefile.parser import Surroundings, parse
 from kdns.corefile.tree import ServerBlock
 

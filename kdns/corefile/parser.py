@@ -17,8 +17,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from kdns.corefile.environment import expand
-from kdns.corefile.errors import CorefileError, ExpectedToken, ParseError, nearest_hint
+from kdns.corefile.errors import CorefileError, ExpectedToken, ParseError
 from kdns.corefile.files import DiskFiles, Files
+from kdns.corefile.guesses import directive_hint
 from kdns.corefile.imports import MAX_TOKENS, Imports, first_tokens
 from kdns.corefile.lexer import Token
 from kdns.corefile.tree import Directive, ServerBlock
@@ -58,6 +59,7 @@ class Surroundings:
     What a Corefile is read against, besides its own text.
 
     :ivar known: the names of directives.
+    :ivar usable: those that guesses may lead to; all when it is empty.
     :ivar environment: the variables that references are replaced with.
     :ivar files: where imports come from.
     :ivar accept: asked about a directive that is not known; true lets it pass. So a plugin can be named by its dotted Python name.
@@ -69,6 +71,7 @@ class Surroundings:
     files: Files = field(default_factory=DiskFiles)
     accept: Callable[[str], bool] = accept_none
     forgive: Forgive = forgive_none
+    usable: Collection[str] = ()
 
 
 def parse(text: str, file: str, surroundings: Surroundings) -> Parsed:
@@ -177,7 +180,8 @@ class _Parser:
             keys.append(replace(key, text=key.text[:-1]) if awaited else key)
         if awaited and token is None:
             raise self._refusal("Unexpected EOF")
-        return keys
+        # A variable that is not set leaves an empty word behind, which is no key beside others.
+        return [key for key in keys if key.text] or keys
 
     def _snippet(self, name: str, key: Token) -> None:
         """``(NAME) { ... }``, its key read already."""
@@ -221,7 +225,8 @@ class _Parser:
         name = self._expanded(token)
         known = self._surroundings.known
         if name.text not in known and not self._surroundings.accept(name.text):
-            self._complain(self._refusal(f"Unknown directive '{name.text}'", hint=nearest_hint(name.text, known)))
+            hint = directive_hint(name.text, self._surroundings.usable or known)
+            self._complain(self._refusal(f"Unknown directive '{name.text}'", hint=hint))
         tokens = found.setdefault(name.text, [])
         tokens.append(replace(name, starts_line=True))
         depth = 0

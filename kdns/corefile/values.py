@@ -12,6 +12,8 @@ import math
 import re
 from dataclasses import dataclass
 
+from kdns.core.text import bracketed, printable
+
 _NANOSECONDS = {
     "ns": 1,
     "us": 1_000,
@@ -29,7 +31,6 @@ _UNSIGNED = re.compile(r"[0-9]+")
 _FLOAT = re.compile(
     r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|[+-]?(?:inf|infinity)|nan", re.IGNORECASE
 )
-_ESCAPES = {"\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v"}
 
 
 class BadValue(ValueError):
@@ -38,18 +39,7 @@ class BadValue(ValueError):
 
 def quote(text: str) -> str:
     """*text* in double quotes, with escapes for what would not print: the way names are quoted in errors and warnings."""
-    out = []
-    for char in text:
-        if char in '"\\':
-            out.append("\\" + char)
-        elif char.isprintable():
-            out.append(char)
-        elif char in _ESCAPES:
-            out.append(_ESCAPES[char])
-        else:
-            code = ord(char)
-            out.append(f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}")
-    return f'"{"".join(out)}"'
+    return '"' + printable(text.replace("\\", "\\\\").replace('"', '\\"')) + '"'
 
 
 def parse_duration(text: str) -> float:
@@ -175,7 +165,7 @@ class ListenAddress:
     port: int
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return f"{bracketed(self.host)}:{self.port}"
 
 
 def split_host_port(text: str) -> tuple[str, str]:

@@ -34,10 +34,11 @@ from twisted.names.error import (
 )
 from twisted.python.failure import Failure
 
-from kdns.core.answer import FROM_UPSTREAM, Answer
-from kdns.core.chain import Next, Reply
+from kdns.core.answer import Answer, Sections
+from kdns.core.chain import Link, Next, Reply
 from kdns.core.failure import ResolutionFailed
 from kdns.core.request import Request, Transport
+from kdns.core.validity import FROM_UPSTREAM, NOTHING
 from kdns.plugin.seam import Resource, ServerContext
 from kdns.server.blocks import Zones
 from kdns.server.listener import Listener
@@ -55,6 +56,7 @@ from kdns.wire.constants import (
     TC,
     rcode_text,
 )
+from kdns.wire.message import Relayed
 from kdns.wire.names import BadName, from_labels, labels_of
 from kdns.wire.query import RECORD_HEAD, Edns
 from kdns.wire.records import Record
@@ -226,8 +228,8 @@ class KdnsResolver(ResolverBase, Service):
 
     async def _ask(self, request: Request) -> Lists:
         answer = await self._server.resolve(request)
-        if answer.flags & TC:
-            # There is more than fits over UDP.
+        if answer.flags & TC and isinstance(answer.body, Relayed):
+            # The upstream had more to say than fits over UDP.
             answer = await self._server.resolve(replace(request, transport=Transport.TCP))
         if answer.silent:
             raise DNSQueryRefusedError("the server does not reply to this query")
@@ -292,12 +294,14 @@ def _timed_out(outcome: Any, patience: float) -> Any:
     raise DNSQueryTimeoutError(0)
 
 
-class ResolverLink:
+class ResolverLink(Link):
     """
     Any ``IResolver`` as the last link of a chain, so that kdns's cache can stand in front of it.
 
     :param name: as errors name it.
     """
+
+    varies = NOTHING
 
     def __init__(self, resolver: Any, name: str = "resolver") -> None:
         self.name = name
@@ -340,4 +344,4 @@ def _answer(
         )
     except BadName as error:
         raise ResolutionFailed(f"a record that is none: {error}") from error
-    return Answer(rcode, RA, first, second, third, validity=FROM_UPSTREAM, source="resolver")
+    return Answer(rcode, RA, Sections(first, second, third), validity=FROM_UPSTREAM, source="resolver")

@@ -14,9 +14,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from kdns.cluster.index import ClusterIndex
-from kdns.core.answer import FOR_EVERYBODY, Answer
-from kdns.core.chain import Next, chain
+from kdns.core.answer import Answer
+from kdns.core.chain import Link, Next, chain
 from kdns.core.request import Request
+from kdns.core.validity import ALWAYS, NOTHING
 from kdns.corefile.keys import Zone, zones_of
 from kdns.embed.adapter import KdnsResolver, ResolverLink
 from kdns.plugin.seam import Block, BlockBuilder, ServerContext
@@ -46,14 +47,15 @@ class KnownCluster:
         """How old the index is, is known to who keeps it."""
 
 
-class NotHere:
+class NotHere(Link):
     """The end of the chain: what no plugin answered is refused, so that a ``ResolverChain`` asks its next resolver."""
 
     name = "embedded"
+    varies = NOTHING
 
     def answer(self, request: Request, next: Next) -> Answer:
         """Refuse."""
-        return Answer(REFUSED, validity=FOR_EVERYBODY)
+        return Answer(REFUSED, validity=ALWAYS)
 
 
 def cluster_resolver(

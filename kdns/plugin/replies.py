@@ -7,6 +7,7 @@ from kdns.core.answer import Kind
 from kdns.core.observe import Exchange
 from kdns.core.reply import copied_flags
 from kdns.wire.constants import NXDOMAIN
+from kdns.wire.message import Relayed
 from kdns.wire.names import MalformedName
 
 DROPPED = "dropped"
@@ -26,12 +27,13 @@ def reply_size(exchange: Exchange) -> int:
         return 0
     answer = exchange.answer
     try:
-        size = answer.uncompressed_size(exchange.request.question)
+        size = answer.body.uncompressed_size(exchange.request.question)
     except MalformedName:
         return len(exchange.reply)  # an upstream's record that cannot be read
-    if answer.relayed is not None:
-        if answer.relayed.opt is not None:
-            size += answer.relayed.opt.end - answer.relayed.opt.start
+    body = answer.body
+    if isinstance(body, Relayed):
+        if body.opt is not None:
+            size += body.opt.end - body.opt.start
     elif answer.options is not None and exchange.request.edns is not None:
         size += _OPT_HEAD + sum(4 + len(data) for _, data in answer.options)
     return size

@@ -18,17 +18,18 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from random import Random, SystemRandom
 from time import monotonic, time
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, cast
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from kdns.core.chain import Plugin
+from kdns.core.chain import Link
 from kdns.core.deferred_free import DeferredFree
 from kdns.core.metrics import Registry
 from kdns.core.observe import Observer
 from kdns.core.request import Request
 from kdns.core.tally import TallyBook
+from kdns.core.validity import EVERY_QUERY, Varies
 from kdns.plugin.turns import TurnQueue
 
 if TYPE_CHECKING:
@@ -45,6 +46,9 @@ class Resource:
 
     def start(self) -> Deferred[None] | None:
         """Begin. Sockets for DNS are opened when the Deferreds of all resources have fired; a failure fails the configuration."""
+
+    def set_checks(self, checks: Sequence[Any]) -> None:
+        """Called before the start with what takes part in readiness: objects with ``name``, ``ready``, ``why`` and ``zones``."""
 
     def leave(self) -> Deferred[None] | None:
         """The process is about to end and still answers; the Deferred holds up the end (``lameduck``)."""
@@ -147,6 +151,13 @@ class Block:
         return tuple(dict.fromkeys(key.zone for key in self.keys))
 
 
+class Filter(NamedTuple):
+    """A condition on the requests that a block takes."""
+
+    passes: Callable[[Request], bool]
+    varies: Varies
+
+
 class Keeper:
     """Resources by key, carried over from one configuration to the next."""
 
@@ -166,6 +177,7 @@ class Keeper:
 
 
 ResourceT = TypeVar("ResourceT", bound=Resource)
+T = TypeVar("T")
 
 MetadataSource = Callable[[Request], bool | None]
 """Puts its values into ``request.metadata`` before the chain is asked; true when they tell things of this very client."""
@@ -182,7 +194,7 @@ class BlockBuilder:
     number: int
     """The block's place in the Corefile, from 0."""
 
-    links: list[Plugin] = field(default_factory=list)
+    links: list[Link] = field(default_factory=list)
     observers: list[Observer] = field(default_factory=list)
     resources: list[Resource] = field(default_factory=list)
     metadata_sources: list[MetadataSource] = field(default_factory=list)
@@ -197,19 +209,26 @@ class BlockBuilder:
     """Whether the block's listener takes classes other than IN."""
 
     view: str = ""
-    filters: list[Callable[[Request], bool]] = field(default_factory=list)
-    """All must let a request pass for the block to take it (``view``)."""
+    filters: list[Filter] = field(default_factory=list)
 
     debug: bool = False
     kept: Keeper = field(default_factory=Keeper)
 
-    def link(self, plugin: Plugin) -> None:
+    def link(self, link: Link) -> None:
         """Add a link behind those that are there."""
-        self.links.append(plugin)
+        self.links.append(link)
 
     def observe(self, observer: Observer) -> None:
         """Tell *observer* of every finished reply of this block."""
         self.observers.append(observer)
+
+    def filter(self, passes: Callable[[Request], bool], varies: Varies = EVERY_QUERY) -> None:
+        """
+        Take only requests that *passes* says yes to; the others go to the next block of the zone (``view``).
+
+        :param varies: what, besides the question, *passes* depends on.
+        """
+        self.filters.append(Filter(passes, varies))
 
     def run(self, resource: ResourceT) -> ResourceT:
         """Start *resource* with this configuration and stop it with it."""
@@ -239,9 +258,9 @@ class BlockBuilder:
         """The addresses that clients reach this block at, packed: those it is bound to, else all of the machine."""
         return tuple(ip_address(text).packed for text in self.binds or self.context.own_addresses())
 
-    def linked(self, name: str) -> Plugin | None:
-        """The plugin of that name that stands in the chain already, built before the one that asks."""
-        return next((plugin for plugin in self.links if plugin.name == name), None)
+    def find(self, kind: type[T]) -> T | None:
+        """The first link of a kind, or with a capability (:mod:`kdns.plugin.capabilities`), among those that are built already."""
+        return next((link for link in self.links if isinstance(link, kind)), None)
 
 
 class Directive(Protocol):

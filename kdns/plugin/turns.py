@@ -14,8 +14,8 @@ from typing import TypeAlias
 
 from kdns.core.timing import Clock
 
-TURN_SECONDS = 0.002
-"""Seconds that all steps of a turn may take together; the last one begins within them."""
+TURN_SECONDS = 0.0015
+"""Seconds that all steps of a turn may take together, and as many for reading and writing; the last one begins within them."""
 
 Step: TypeAlias = Callable[[float], object]
 """A short piece of work, called with the time at which its turn is over. One that has more to do adds itself again."""
@@ -36,15 +36,34 @@ class TurnQueue:
         self._seconds = seconds
         self._steps: deque[Step] = deque()
         self._planned = False
+        self._io_end: float | None = None
+
+    def io_allowed(self) -> bool:
+        """
+        Whether there is time to read or write another socket in this turn; the time begins with the first call of a turn.
+
+        A reactor serves all sockets that are ready in one turn. With a thousand of them this takes 15 ms, although each takes a few
+        microseconds.
+        """
+        now = self._clock()
+        if self._io_end is None:
+            self._io_end = now + self._seconds
+            self._plan()
+        return now < self._io_end
 
     def add(self, step: Step) -> None:
         """Call *step* in the next turn, or in a later one when those before it take long."""
         self._steps.append(step)
+        self._plan()
+
+    def _plan(self) -> None:
         if not self._planned:
             self._planned = True
             self._reactor.callLater(0, self._run)
 
     def _run(self) -> None:
+        self._planned = False
+        self._io_end = None
         steps, clock = self._steps, self._clock
         end = clock() + self._seconds
         try:
@@ -53,6 +72,5 @@ class TurnQueue:
                 if clock() >= end:
                     break
         finally:  # a step that raises does not take the others with it
-            self._planned = bool(steps)
             if steps:
-                self._reactor.callLater(0, self._run)
+                self._plan()

@@ -14,7 +14,7 @@ from typing import Any
 from twisted.logger import Logger, LogLevel
 
 from kdns.core.failure import RcodeOnly, ResolutionFailed
-from kdns.core.observe import Exchange, Repeat
+from kdns.core.observe import Exchange, Observer, Repeat
 from kdns.core.regexp import Regexp
 from kdns.corefile.dispenser import Dispenser
 from kdns.corefile.values import format_duration, parse_duration, parse_int
@@ -146,8 +146,10 @@ def _budget(lines: int, context: ServerContext) -> LineBudget:
     return LineBudget(lines, 0, context.reactor, held_lines(context.registry, "errors", "budget"), say)
 
 
-class Errors:
+class Errors(Observer):
     """The observer of one server block."""
+
+    repeats = True
 
     def __init__(self, summaries: tuple[Summary, ...] = (), budget: LineBudget | None = None) -> None:
         self._summaries = summaries

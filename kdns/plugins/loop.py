@@ -18,18 +18,21 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from kdns.core.answer import FOR_NOBODY, Answer
-from kdns.core.chain import Next, Reply
+from kdns.core.answer import Answer
+from kdns.core.chain import Link, Next, Reply
 from kdns.core.request import Request
+from kdns.core.validity import NOTHING
 from kdns.corefile.dispenser import Dispenser
 from kdns.corefile.values import quote
 from kdns.plugin.seam import Block, BlockBuilder, Resource
 from kdns.plugins.forward.failures import ExchangeFailed
 from kdns.plugins.forward.forwarder import Forwarder
 from kdns.plugins.forward.plugin import Forward
+from kdns.plugins.forward.reply import answers_check
 from kdns.plugins.forward.upstream import Upstream
-from kdns.wire.constants import HINFO, RD, REFUSED
+from kdns.wire.constants import HINFO, IN, RD, REFUSED
 from kdns.wire.names import from_text, is_subdomain, to_text
+from kdns.wire.query import HEADER
 
 PATIENCE = 1.0
 """Seconds until a probe without a reply is sent again."""
@@ -90,8 +93,8 @@ class LoopGuard(Resource):
 
     def start(self) -> None:
         """Probe all upstreams, in the next turn: by then the listeners may be there."""
-        plugin = self._builder.linked("forward")
-        if isinstance(plugin, Forward):
+        plugin = self._builder.find(Forward)
+        if plugin is not None:
             self._forwarders = plugin.forwarders
         for forwarder in self._forwarders:
             forwarder.changed.append(self._probe_all_of)
@@ -180,8 +183,11 @@ class LoopGuard(Resource):
         """Send it once; whether a reply came within a second, which is used up in any case if none did."""
         reactor = self._context.reactor
         began = reactor.seconds()
+        ident = self._context.random.getrandbits(16)
+        question = probe.name + HINFO.to_bytes(2, "big") + IN.to_bytes(2, "big")
+        message = HEADER.pack(ident, RD, 1, 0, 0, 0) + question
         try:
-            await probe.upstream.probe(probe.name, HINFO, RD, PATIENCE)
+            await probe.upstream.send(message, lambda reply: answers_check(ident, reply), PATIENCE)
         except ExchangeFailed:
             left = PATIENCE - (reactor.seconds() - began)
             if left > 0 and not probe.seen:
@@ -223,10 +229,11 @@ def _endpoint(host: str, port: str) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-class Loop:
+class Loop(Link):
     """The link: a probe that comes back is answered here, and so goes round no further."""
 
     name = "loop"
+    varies = NOTHING
 
     def __init__(self, guard: LoopGuard) -> None:
         self._guard = guard
@@ -234,7 +241,7 @@ class Loop:
     def answer(self, request: Request, next: Next) -> Reply:
         """Pass on, unless it is a probe of our own."""
         if request.qtype == HINFO and self._guard.returned(request):
-            return Answer(rcode=REFUSED, validity=FOR_NOBODY, source="loop")
+            return Answer(rcode=REFUSED, source="loop")
         return next(request)
 
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from kdns.core.answer import FOR_NOBODY, Answer
-from kdns.core.chain import Next
+from kdns.core.answer import Answer, records
+from kdns.core.chain import Link, Next
 from kdns.core.request import Request
 from kdns.corefile.dispenser import Dispenser
 from kdns.plugin.seam import Block, BlockBuilder
@@ -21,7 +21,7 @@ class WhoamiConfig:
     """There is nothing to set."""
 
 
-class WhoamiPlugin:
+class WhoamiLink(Link):
     """The last link of a chain: it answers everything."""
 
     name = "whoami"
@@ -30,13 +30,13 @@ class WhoamiPlugin:
         """
         The client's address as A or AAAA, and its port as SRV below ``_udp`` or ``_tcp``, with TTL 0.
 
-        The port is another one with each query, so the answer holds for nobody else.
+        The port differs from query to query, so the answer is for this one alone.
         """
         additional = [a_or_aaaa(request.spelled, 0, ip_address(request.client).packed)]
         owner = b"\x04_" + request.transport.protocol.encode() + request.spelled
         if len(owner) <= MAX_NAME:
             additional.append(srv(owner, 0, 0, 0, request.client_port, ROOT))
-        return Answer(flags=AA, additional=tuple(additional), validity=FOR_NOBODY, source=self.name)
+        return Answer(flags=AA, body=records(additional=additional), source=self.name)
 
 
 class WhoamiDirective:
@@ -54,7 +54,7 @@ class WhoamiDirective:
 
     def build(self, config: WhoamiConfig, builder: BlockBuilder) -> None:
         """Add the link."""
-        builder.link(WhoamiPlugin())
+        builder.link(WhoamiLink())
 
 
 directive = WhoamiDirective()

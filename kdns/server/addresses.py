@@ -26,15 +26,6 @@ def plain_address(address: str) -> str:
     return address
 
 
-def table_key(message: bytes, client: str) -> bytes:
-    """
-    The key of a query in a table that clients of both families share: replies to them differ in size and in what is counted.
-
-    The first octet of a query behind its identifier is never 255.
-    """
-    return b"\xff" + message[2:] if ":" in client else message[2:]
-
-
 @lru_cache(maxsize=4096)
 def _text(family: int, packed: bytes) -> str:
     """An address as text; clients ask more than once, and each line of the query log needs one."""

@@ -20,7 +20,7 @@ from kdns.core.request import Request
 from kdns.corefile.dispenser import Dispenser
 from kdns.corefile.errors import CorefileError, Overlap, Place, SetupError
 from kdns.corefile.fingerprint import fingerprint
-from kdns.corefile.keys import Scheme, ServerKey, server_keys, syntax_warning
+from kdns.corefile.keys import ServerKey, server_keys, syntax_warning
 from kdns.corefile.loader import Corefile, load_file, load_text
 from kdns.corefile.order import CONFIGURATION_ONLY, DIRECTIVE_ORDER, NO_SAY
 from kdns.corefile.overlap import Claim, check_overlaps
@@ -30,6 +30,7 @@ from kdns.plugin import registry
 from kdns.plugin.seam import Block, BlockBuilder, Directive, Keeper, MetadataSource, Readiness, Resource, ServerContext
 from kdns.server.addresses import server_label
 from kdns.server.blocks import ServedBlock, Zones
+from kdns.server.sockets import LISTENERS
 from kdns.wire.names import longest_zone
 
 
@@ -96,7 +97,7 @@ def no_mercy(error: CorefileError, of_machine: bool) -> bool:
 
 def surroundings(environment: Mapping[str, str], forgive: Forgive = forgive_none) -> Surroundings:
     """What a Corefile is read against: kdns's directives and *environment*."""
-    return Surroundings(DIRECTIVE_ORDER, environment, accept=registry.accept, forgive=forgive)
+    return Surroundings(DIRECTIVE_ORDER, environment, accept=registry.accept, forgive=forgive, usable=registry.BUILT_IN)
 
 
 def read(path: str | None, environment: Mapping[str, str]) -> Corefile:
@@ -254,7 +255,7 @@ class _Assembly:
                 claims = [claim for claim in claims if all(key.place != error.place for key in claim.keys)]
         for builder in sure:
             for key in builder.block.keys:
-                if key.scheme is not Scheme.DNS:
+                if key.scheme.value not in LISTENERS:
                     text = f"kdns does not serve {key.scheme.value}:// yet"
                     self._complain(SetupError(text, plugin="server", place=key.place))
 
@@ -277,6 +278,8 @@ def _serve(configuration: Configuration, builder: BlockBuilder, tree: ServerBloc
 
 def _served(builder: BlockBuilder, names: list[str]) -> ServedBlock:
     links = [name for name in names if name not in CONFIGURATION_ONLY]
+    for place, link in enumerate(builder.links):
+        link.placed(builder.links[place + 1 :])
     last = max(links, key=lambda name: registry.order_of(name, None), default="")
     return ServedBlock(
         chain(builder.links, last),

@@ -5,14 +5,27 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from kdns.core.chain import Next, Plugin
+from kdns.core.chain import Link, Next
 from kdns.core.observe import Observer
 from kdns.core.request import Request
+from kdns.core.validity import Audience, audience_of
+from kdns.plugin.seam import Filter
 from kdns.wire.constants import DS
 from kdns.wire.names import ROOT, suffixes
 
-Filter = Callable[[Request], bool]
+
+class Choice(NamedTuple):
+    """The block that takes a request."""
+
+    zone: bytes
+    block: ServedBlock
+    request: Request
+    """As the block's metadata sources left it."""
+
+    once: bool = False
+    """Whether a filter was asked that must be asked for every query: the reply is not repeated."""
 
 
 @dataclass(slots=True)
@@ -27,18 +40,23 @@ class ServedBlock:
 
     observers: tuple[Observer, ...] = ()
     filters: tuple[Filter, ...] = ()
-    """All must let a request pass (``view``)."""
+    """All must let a request pass."""
 
     view: str = ""
     any_class: bool = False
     collect: Callable[[Request], Request] | None = None
     """Adds metadata to a request before its filters run."""
 
-    links: tuple[Plugin, ...] = ()
+    links: tuple[Link, ...] = ()
     """The plugins of the chain, the outermost first."""
 
     last: str = ""
-    """Whom the failure names when the chain ends without an answer."""
+    """The plugin that a failure names when the chain ends without an answer."""
+
+    @property
+    def repeats(self) -> bool:
+        """Whether all observers can say beforehand what a repeated reply means to them."""
+        return all(observer.repeats for observer in self.observers)
 
 
 @dataclass(slots=True)
@@ -59,16 +77,23 @@ class Zones:
                 found[id(block)] = block
         return list(found.values())
 
-    def choose(self, request: Request) -> tuple[bytes, ServedBlock, Request] | None:
+    def audience(self) -> Audience | None:
+        """The clients that must be told apart: what links and filters of all blocks vary by."""
+        blocks = self.all_blocks()
+        links = [link.varies for block in blocks for link in block.links]
+        return audience_of(links + [one.varies for block in blocks for one in block.filters])
+
+    def choose(self, request: Request) -> Choice | None:
         """
         The block for a request: the longest zone wins, and of several blocks for it the first whose filters let it pass.
 
         When none does, the search goes on with the parent names. A question for DS goes to the parent's side of a zone cut
         (RFC 4035 section 3.1.4.1): to the shortest zone that fits, the root only when nothing else does.
 
-        :return: zone, block, and the request as the block's metadata sources left it; None when nobody takes it.
+        :return: None when no block takes it.
         """
         remembered = None
+        once = False
         # The root alone is what most Corefiles have.
         for zone in suffixes(request.qname) if len(self.blocks) > 1 or ROOT not in self.blocks else (ROOT,):
             blocks = self.blocks.get(zone)
@@ -78,7 +103,10 @@ class Zones:
                 break
             for block in blocks:
                 asked = request if block.collect is None else block.collect(request)
-                if not block.filters or all(passes(asked) for passes in block.filters):
+                if not block.filters:
+                    break
+                once = once or any(one.varies.every_query for one in block.filters)
+                if all(one.passes(asked) for one in block.filters):
                     break
             else:
                 continue
@@ -87,7 +115,7 @@ class Zones:
                     continue
                 return None
             if request.qtype == DS:
-                remembered = (zone, block, asked)
+                remembered = Choice(zone, block, asked, once)
                 continue
-            return zone, block, asked
+            return Choice(zone, block, asked, once)
         return remembered

@@ -13,7 +13,7 @@ from typing import Any
 from twisted.internet.protocol import DatagramProtocol
 
 from kdns.core.request import Transport
-from kdns.server.addresses import plain_address, table_key
+from kdns.server.addresses import plain_address
 from kdns.server.listener import Listener
 from kdns.server.table import AnswerTable
 
@@ -41,7 +41,7 @@ class DatagramShell(DatagramProtocol):
         listener = self._listener
         now = listener.context.clock()
         client = plain_address(addr[0])
-        key = table_key(data, client)
+        key = listener.table_key(data, client)
         if len(data) > 12:
             reply = listener.replay.at_hand(self._table, key, data[0] << 8 | data[1], client, addr[1], now)
             if reply is not None:

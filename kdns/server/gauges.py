@@ -13,6 +13,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from kdns.core.sketch import Recent
+from kdns.plugin.capabilities import ServesCluster
 from kdns.server.limits import memory_limit
 from kdns.server.saturation import waited
 from kdns.server.search_path import SearchPaths
@@ -29,11 +30,11 @@ FRESH = 1.0
 """Seconds for which shares are not computed again: each takes 0.1 ms, and six of them are on a page."""
 
 
-def clusters_of(configuration: Configuration | None) -> Iterator[Any]:
-    """The ``kubernetes`` plugins of all blocks. Nothing of theirs is imported here: who has no cluster shall not pay for it."""
+def clusters_of(configuration: Configuration | None) -> Iterator[ServesCluster]:
+    """The ``kubernetes`` plugins of all blocks."""
     for builder in configuration.builders if configuration is not None else ():
-        link = builder.linked("kubernetes")
-        if link is not None and hasattr(link, "cluster"):
+        link = builder.find(ServesCluster)
+        if link is not None:
             yield link
 
 
@@ -137,5 +138,5 @@ class Shares:
         recent: Recent[Any] = getattr(self._talkers, kind)
         top = recent.top(max(self.MOST))
         for most in self.MOST:
-            times = sum(count for _, count in top.things[:most])
+            times = sum(count for _, count in top.items[:most])
             self._shares[kind, most] = times / top.total if top.total else 0.0

@@ -17,7 +17,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from kdns.core.answer import FOR_NOBODY, Answer
+from kdns.core.answer import Answer
 from kdns.core.chain import Reply, attempt
 from kdns.core.failure import Refused, ResolutionFailed
 from kdns.core.metrics import Counter
@@ -26,10 +26,10 @@ from kdns.core.reply import badvers_reply, error_reply, render_reply
 from kdns.core.request import Request, Transport, request_from
 from kdns.core.stamps import Stamp, StampRef
 from kdns.plugin.seam import ServerContext
-from kdns.server.blocks import ServedBlock, Zones
+from kdns.server.blocks import Choice, ServedBlock, Zones
 from kdns.server.deadlines import Waiting
 from kdns.server.replay import Replay
-from kdns.server.table import AnswerTable
+from kdns.server.table import IPV6, AnswerTable, ClientPrefixes
 from kdns.wire.constants import EDE_NO_REACHABLE_AUTHORITY, EDE_OTHER, IN, REFUSED, SERVFAIL, TC
 from kdns.wire.names import to_text
 from kdns.wire.query import read_query
@@ -57,7 +57,7 @@ zone_text = lru_cache(maxsize=1024)(to_text)
 class Open:
     """A query that waits for its answer."""
 
-    __slots__ = ("block", "key", "request", "respond", "table", "ticket", "waiting", "zone", "zones")
+    __slots__ = ("block", "key", "once", "request", "respond", "table", "ticket", "waiting", "zone", "zones")
 
     def __init__(
         self,
@@ -68,8 +68,12 @@ class Open:
         table: AnswerTable | None,
         key: bytes,
         zones: Zones,
+        once: bool = False,
     ) -> None:
         self.request = request
+        self.once = once
+        """Whether the reply must not be repeated, whatever the answer says."""
+
         self.zone = zone
         self.block = block
         self.zones = zones
@@ -105,8 +109,8 @@ class Listener:
         ).counter()
         self.replay = Replay(context, self._observers_of, self._panicked)
         self._served = Stamp()
-        self.crowd = 1
-        """Of how many replies made by plugins one is told to who samples; a port that finds many queries waiting makes it more than one."""
+        self.sample_every = 1
+        """Sample one in this many plugin-made replies; raised under load."""
 
         self._unsampled = 0
         self._ignored: Counter = self._malformed.counter("ignored")
@@ -124,6 +128,15 @@ class Listener:
             for observer in block.observers:
                 observers[id(observer)] = observer
         self._all_observers = tuple(observers.values())
+        audience = zones.audience()
+        self.prefixes = None if audience is None else ClientPrefixes(audience)
+        """What stands in front of a key of the answer table; None where nothing tells clients apart."""
+
+    def table_key(self, message: bytes, client: str) -> bytes:
+        """The key of a client's query in a table that clients of both families share."""
+        if self.prefixes is not None:
+            return self.prefixes.of(client) + message[2:]
+        return IPV6 + message[2:] if ":" in client else message[2:]
 
     def receive(
         self,
@@ -151,7 +164,7 @@ class Listener:
             respond(query)
             return
         now = self.context.clock()
-        request = request_from(query, transport, client, port, local, now, len(message), self)
+        request = request_from(query, transport, client, port, local, now, len(message), self, message)
         if query.qclass != IN and not self._any_class:
             self._refuse(request, respond)
             return
@@ -169,10 +182,10 @@ class Listener:
         if chosen is None:
             self._refuse(request, respond)
             return
-        zone, block, request = chosen
+        zone, block, request, once = chosen
         if table is not None:
             table.asked += 1
-        opened = Open(request, zone_text(zone), block, respond, table, key, self.zones)
+        opened = Open(request, zone_text(zone), block, respond, table, key, self.zones, once)
         reply = attempt(block.ask, request)
         if isinstance(reply, Deferred):
             self._wait(opened, reply, now)
@@ -181,12 +194,11 @@ class Listener:
         else:
             self._finish(opened, reply)
 
-    def _choose(self, request: Request) -> tuple[bytes, ServedBlock, Request] | None:
+    def _choose(self, request: Request) -> Choice | None:
         chosen = self.zones.choose(request)
-        if chosen is None:
-            return None
-        zone, block, asked = chosen
-        return zone, block, asked if zone == asked.zone else replace(asked, zone=zone)
+        if chosen is None or chosen.zone == chosen.request.zone:
+            return chosen
+        return chosen._replace(request=replace(chosen.request, zone=chosen.zone))
 
     # What a plugin asks of the server.
 
@@ -198,26 +210,28 @@ class Listener:
         as long as the same blocks are served: a cache that outlives a reload must not keep what another block said before.
         """
         if request.inside > MOST_INSIDE:
-            return Answer(SERVFAIL, validity=FOR_NOBODY)
+            return Answer(SERVFAIL)
         chosen = self._choose(request)
         if chosen is None:
-            answer = Answer(REFUSED, validity=FOR_NOBODY)
+            answer = Answer(REFUSED)
             self._observe(self._all_observers, Exchange(request, answer, b"", DROPPED, "", 0.0, Refused()))
             return answer
-        zone, block, request = chosen
+        zone, block, request, once = chosen
         served = self._served.ref()
         request = replace(request, arrived=self.context.clock())
         opened = Open(request, zone_text(zone), block, _nowhere, None, b"", self.zones)
+        apart = once or self.prefixes is not None
         reply = attempt(block.ask, request)
         if isinstance(reply, Answer):
-            return self._finish_inside(opened, served, reply)
+            return self._finish_inside(opened, served, apart, reply)
         if isinstance(reply, Failure):
             return self._fail(opened, reply)
-        finish = partial(self._finish_inside, opened, served)
+        finish = partial(self._finish_inside, opened, served, apart)
         return reply.addCallbacks(finish, self._fail_inside, errbackArgs=(opened,))
 
-    def _finish_inside(self, opened: Open, served: StampRef, answer: Answer) -> Answer:
-        answer = answer.held(answer.validity.narrowed(stamps=(served,)))
+    def _finish_inside(self, opened: Open, served: StampRef, apart: bool, answer: Answer) -> Answer:
+        # A cache in front of the asking plugin does not know which clients this block tells apart.
+        answer = answer.once() if apart else answer.with_validity(answer.validity.narrowed(stamps=(served,)))
         reply = self._finish(opened, answer)
         if reply is not None and reply[2] & TC >> 8 and not answer.flags & TC:
             return replace(answer, flags=answer.flags | TC)
@@ -269,7 +283,7 @@ class Listener:
             self._timer = self.context.reactor.callLater(max(0.0, deadline - now), self._expire)
 
     def _refuse(self, request: Request, respond: Respond) -> None:
-        answer = Answer(REFUSED, validity=FOR_NOBODY)
+        answer = Answer(REFUSED)
         reply = render_reply(request, answer)
         respond(reply)
         seconds = self.context.clock() - request.arrived
@@ -293,7 +307,7 @@ class Listener:
                 error = ResolutionFailed(f"{type(failure.value).__name__}: {failure.getErrorMessage()}")
         else:
             error = failure
-        answer = Answer(error.rcode, ede=(error.ede,) if error.ede is not None else (), validity=FOR_NOBODY)
+        answer = Answer(error.rcode, ede=(error.ede,) if error.ede is not None else ())
         self._finish(opened, answer, error)
         return answer
 
@@ -307,19 +321,21 @@ class Listener:
             except Exception:
                 self._panicked("while rendering")
                 reply = error_reply(request.ident, request.flags, SERVFAIL, request.question)
-                answer = Answer(SERVFAIL, validity=FOR_NOBODY)
+                answer = Answer(SERVFAIL)
         opened.respond(reply or b"")
         now = self.context.clock()
         exchange = Exchange(request, answer, reply, opened.zone, opened.block.view, now - request.arrived, error)
         self._observe(opened.block.observers, exchange)
-        shared = reply is not None and error is None and not request.for_client
-        if shared and opened.table is not None and opened.zones is self.zones:
-            opened.table.put(opened.key, reply or b"", answer.validity, exchange, now)
+        shared = error is None and not opened.once and not request.for_client and opened.block.repeats
+        if reply is not None and shared and opened.table is not None and opened.zones is self.zones:
+            if answer.validity.repeat:
+                repeated = _as_repeated(exchange, reply, answer)
+                opened.table.put(opened.key, repeated.reply or b"", answer.validity, repeated, now)
             if answer.denial is not None:
                 self.replay.enter_denial(opened.block, self.zones, opened.table, opened.key, exchange, now)
         if reply is not None and opened.table is not None:
             self._unsampled += 1
-            if self._unsampled >= self.crowd and self.context.sample is not None:
+            if self._unsampled >= self.sample_every and self.context.sample is not None:
                 many, self._unsampled = self._unsampled, 0
                 self.context.sample(opened.key, reply[2:], request.client, many)
         return reply
@@ -352,6 +368,16 @@ class Listener:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _as_repeated(exchange: Exchange, reply: bytes, answer: Answer) -> Exchange:
+    """The exchange as its repetitions will be: a cache sets other flags from the second time on."""
+    flags = answer.repeat_flags
+    if flags is None or flags == answer.flags:
+        return exchange
+    header = (reply[2] << 8 | reply[3]) & ~answer.flags | flags
+    reply = reply[:2] + header.to_bytes(2, "big") + reply[4:]
+    return replace(exchange, reply=reply, answer=replace(answer, flags=flags))
 
 
 def _nowhere(message: bytes) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from kdns.core.dates import Dates
+from kdns.core.text import printable
 from kdns.corefile.errors import CorefileError, Place
 
 FORMATS = ("text", "json")
@@ -50,7 +51,8 @@ def as_text(said: Said) -> str:
     """``[LEVEL] plugin/NAME: text``."""
     who = f"plugin/{said.plugin}: " if said.plugin else f"{said.logger}: " if said.logger else ""
     level = "" if said.bare else f"[{said.level}] "
-    line = f"{level}{who}{said.text}"
+    # Errors quote words of files and of the network, and a terminal obeys escape sequences. A text of several lines stays one.
+    line = f"{level}{who}" + "\n".join(map(printable, said.text.split("\n")))
     return f"{line}\n{said.traceback}" if said.traceback else line
 
 

@@ -4,7 +4,7 @@ DNS over UDP on Linux: up to 64 datagrams a system call, in and out, with hardly
 
 ``recvmmsg`` fills fixed buffers; for each query the octets behind the identifier are looked up in the answer table, and the reply is sent
 from where it lies in memory, behind the two octets of the identifier where they lie in the buffer. What is not in the table goes to the
-listener; an answer that is there at once leaves in the same ``sendmmsg``, others leave later (late.py).
+listener; an answer that is there at once leaves in the same ``sendmmsg``, others leave later (udp_send_queue.py).
 
 A socket bound to the wildcard receives with each datagram the address it was sent to, and answers from that address: a host with
 several would otherwise answer from one that the client did not ask.
@@ -248,7 +248,7 @@ class MmsgPort:
                 if self._count <= 0:
                     return
                 self._received = clock()
-                self._listener.crowd = self._count + 3 >> 2
+                self._listener.sample_every = self._count + 3 >> 2
             self._serve_rest(started + TURN_SECONDS)
             if self._next < self._count:
                 if self._rest is None:
@@ -285,6 +285,7 @@ class MmsgPort:
         table = self._table
         young, moves = table.young, MOVES[0]
         find, deny = table.find, table.nxdomains.find
+        names, prefixes = buffers.names, self._listener.prefixes
         context = self._listener.context
         touched = context.tallies.touched
         alive: list[bytes] = []  # what is sent must stay in memory until it is
@@ -297,6 +298,8 @@ class MmsgPort:
         clock, since = context.clock, self._received
         for i, start, place in _PLACES[begin:count]:
             key = data[start + 2 : start + lengths[i]]
+            if prefixes is not None:
+                key = prefixes.of(unpack_sockaddr(names, i * NAME)[0]) + key
             entry = young.get(key)
             if entry is None or entry.moves is not moves or now >= entry.until:
                 entry = find(key, now)
@@ -308,7 +311,7 @@ class MmsgPort:
                 else:
                     if entry.exchange is not None:
                         self._listener.replay.prepare(entry, table)
-                    reply = entry.next_reply() if entry.replies else entry.reply
+                    reply = entry.next_reply()
                     if entry.cookie:
                         reply += key[-COOKIE:]
                     if entry.each:
@@ -320,7 +323,12 @@ class MmsgPort:
                 alive.append(reply)
             else:
                 missed.append(i)
-                answered = self._miss(i, key)
+                try:
+                    answered = self._miss(i, key)
+                except Exception:
+                    # One datagram is lost, not those that came with it.
+                    log.failure("A query was dropped")
+                    answered = None
                 young, moves = table.young, MOVES[0]
                 if answered is None:
                     # Nothing to send from this slot now: what stands before it goes first.
@@ -380,7 +388,7 @@ class MmsgPort:
         """Ask the listener; the reply behind its identifier when it is there at once, else None."""
         buffers = self._buffers
         start = i * MAX_QUERY
-        message = buffers.data[start : start + 2] + key
+        message = buffers.data[start : start + buffers.in_words[i * 16 + 14]]
         name = bytes(buffers.names[i * NAME : i * NAME + buffers.in_words[i * 16 + 2]])
         try:
             client, port = unpack_sockaddr(name)

@@ -142,7 +142,7 @@ class NxdomainTemplates:
 
         :return: the reply and what to count for it; None when the plugins must be asked.
         """
-        start = 11 if key[:1] == b"\xff" else 10
+        start = head_of(key)
         groups = self._templates.get(key[:start])
         if groups is None:
             return None
@@ -174,8 +174,11 @@ class NxdomainTemplates:
 
 
 def head_of(key: bytes) -> int:
-    """Octets in front of the question in a key of the answer table."""
-    return 11 if key[:1] == b"\xff" else 10
+    """Bytes in front of the question in a key of the answer table; see :class:`kdns.server.table.ClientPrefixes`."""
+    first = key[0] if key else 0
+    if first < 0xFE:
+        return 10
+    return 11 if first == 0xFF else 15
 
 
 def cookie_of(key: bytes) -> int:

@@ -1,8 +1,8 @@
 # -*- test-case-name: tests.server.test_reloads -*-
 """
-What became of the reloads: the last one's outcome, whether the Corefile says what runs, and the metrics and log lines that tell it.
+Outcomes of reloads: the last one, whether the configuration that runs is the Corefile's, and the metrics and log lines about it.
 
-Reading, building and swapping is the service's business; it reports here.
+The service reads, builds and swaps configurations, and reports here.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from twisted.logger import Logger
 
 from kdns.corefile.errors import CorefileError, Place
+from kdns.corefile.values import format_duration
 from kdns.plugin.seam import ServerContext
 
 log = Logger(namespace="kdns.server")
@@ -42,6 +43,7 @@ class Reloads:
         self.last: Outcome | None = None
         self.refused = ""
         self._wall = context.wall
+        self._bad_since = 0.0
         registry = context.registry
         self._failures = registry.counter("coredns_reload_failed_total", "Reloads that failed.").counter()
         self._version = registry.gauge(
@@ -77,7 +79,10 @@ class Reloads:
         log.info("Reloading complete")
 
     def unchanged(self) -> None:
-        """The Corefile says what runs."""
+        """The Corefile says what runs; where it could not be used before, that is logged, as its fault was."""
+        if self.config_bad:
+            since = format_duration(round(self._wall() - self._bad_since))
+            reload_log.info("The Corefile can be used again, after {since}", since=since)
         self._bad.set(0)
         self.refused = ""
 
@@ -115,6 +120,8 @@ class Reloads:
 
     def _failed(self, text: str) -> None:
         self._failures.inc()
+        if not self.config_bad:
+            self._bad_since = self._wall()
         self._bad.set(1)
         self.last = Outcome(self._wall(), False, text)
 

@@ -9,12 +9,10 @@ business of :mod:`kdns.server.table` and :mod:`kdns.server.nxdomain_synthesis`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from msgspec.structs import replace
 
 from kdns.core.observe import EachRepeat, Exchange, Observer
-from kdns.core.reply import render_reply
 from kdns.core.request import Request
 from kdns.core.tally import Durations, Tally
 from kdns.plugin.seam import ServerContext
@@ -47,20 +45,16 @@ class Replay:
         self._panicked = panicked
 
     def prepare(self, entry: Entry, table: AnswerTable) -> None:
-        """Get an entry of the table ready to be given again: what to count, whom to tell, which orders take turns."""
+        """Get an entry of the table ready to be given again: what to count, which observers to call, how its addresses rotate."""
         exchange = entry.exchange
         assert exchange is not None
         entry.exchange = None
         table.was_given(entry)
         tally, entry.each = self._meaning(exchange)
         entry.tally = tally
-        if exchange.answer.turns:
-            try:
-                replies = (render_reply(exchange.request, turn) for turn in exchange.answer.turns)
-                entry.take_turns(reply[2 : len(reply) - entry.cookie] for reply in replies)
-            except Exception:
-                self._panicked("while rendering what takes turns")
-        entry.plain = not (entry.replies or entry.cookie or entry.each)
+        if exchange.answer.rotate is not None:
+            entry.rotate(exchange.answer.rotate)
+        entry.plain = not (entry.rotation is not None or entry.cookie or entry.each)
 
     def _meaning(self, exchange: Exchange) -> tuple[Tally, tuple[EachRepeat, ...]]:
         """What to count for each repetition of an exchange, and whom to tell of it."""
@@ -108,7 +102,7 @@ class Replay:
         if entry is not None:
             if entry.exchange is not None:
                 self.prepare(entry, table)
-            reply = entry.next_reply() if entry.replies else entry.reply
+            reply = entry.next_reply()
             if entry.cookie:
                 reply += key[-COOKIE:]
             tally, each = entry.tally, entry.each
@@ -181,11 +175,11 @@ def alike(zones: Zones, block: ServedBlock, request: Request, source: str, zone:
     for link in block.links:
         if link.name == source:
             break
-        if not alike_below(link, zone):
+        if not link.alike_below(zone):
             return False
     else:
         return False
-    return all(alike_below(observer, zone) for observer in block.observers)
+    return all(observer.alike_below(zone) for observer in block.observers)
 
 
 def observe(durations: tuple[Durations, ...], times: int, seconds: float) -> None:
@@ -193,9 +187,3 @@ def observe(durations: tuple[Durations, ...], times: int, seconds: float) -> Non
     if times:
         for histogram in durations:
             histogram.observe(seconds, times)
-
-
-def alike_below(part: Any, zone: bytes) -> bool:
-    """Whether a plugin or an observer says that it treats all names alike that are below *zone* and do not exist."""
-    says = getattr(part, "alike_below", None)
-    return says is not None and bool(says(zone))

@@ -30,7 +30,8 @@ from kdns.server.limits import table_bytes
 from kdns.server.listener import Listener
 from kdns.server.reloads import Reloads
 from kdns.server.saturation import Vitals
-from kdns.server.sockets import OpenEndpoint, open_endpoint
+from kdns.server.sockets import LISTENERS, OpenEndpoint
+from kdns.server.streams import ConnectionLimit
 from kdns.server.table import TableBudget
 from kdns.server.top_talkers import TopTalkers
 
@@ -65,6 +66,7 @@ class KdnsService(Service):
         self.taken_over: Callable[[Configuration], None] = lambda configuration: None
         """Told of each configuration that is being served from now on."""
         self.room = TableBudget(table_bytes(), context.deferred_free)
+        self.connections = ConnectionLimit()
         self.talkers = TopTalkers(context.clock)
         self.vitals = Vitals(context.clock)
         self.configuration: Configuration | None = None
@@ -318,9 +320,7 @@ class KdnsService(Service):
 
     def _tell_checks(self, configuration: Configuration) -> None:
         for resource in configuration.resources:
-            set_checks = getattr(resource, "set_checks", None)
-            if set_checks is not None:
-                set_checks(configuration.checks)
+            resource.set_checks(configuration.checks)
 
     async def _stop_resources(self, resources: Iterable[Resource]) -> None:
         for resource in resources:
@@ -344,8 +344,8 @@ class KdnsService(Service):
                 if endpoint not in self.endpoints:
                     self._fault = configuration.claims[endpoint]
                     listener = Listener(self.context, endpoint.label, zones)
-                    opened[endpoint] = open_endpoint(
-                        self.context.reactor, listener, endpoint.address, endpoint.port, self.room
+                    opened[endpoint] = LISTENERS[endpoint.scheme](
+                        self.context.reactor, listener, endpoint.address, endpoint.port, self.room, self.connections
                     )
         except Exception:
             for one in opened.values():

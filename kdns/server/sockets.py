@@ -14,7 +14,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 
@@ -23,7 +23,7 @@ from kdns.server import mmsg
 from kdns.server.addresses import bracketed
 from kdns.server.datagrams import MAX_QUERY, DatagramShell
 from kdns.server.listener import Listener
-from kdns.server.streams import ACCEPTED_AT_ONCE, StreamFactory
+from kdns.server.streams import ACCEPTED_AT_ONCE, ConnectionLimit, PacedTransport, StreamFactory
 from kdns.server.table import TableBudget
 
 BACKLOG = 1024
@@ -81,14 +81,17 @@ class OpenEndpoint:
         return gatherResults(closing, consumeErrors=True)
 
 
-def open_endpoint(reactor: Any, listener: Listener, address: str, port: int, room: TableBudget) -> OpenEndpoint:
+def open_endpoint(
+    reactor: Any, listener: Listener, address: str, port: int, room: TableBudget, limit: ConnectionLimit | None = None
+) -> OpenEndpoint:
     """
     Open the sockets for *address* (empty: all) and *port* (0: one that the system chooses, the same for TCP and UDP).
 
+    :param limit: bounds the connections of all endpoints that share it.
     :raises CannotListen: one of them cannot be opened; none is left open then.
     """
     stream_table = room.table()
-    opened = OpenEndpoint(listener, port, StreamFactory(listener, stream_table), tables=[stream_table])
+    opened = OpenEndpoint(listener, port, StreamFactory(listener, stream_table, limit=limit), tables=[stream_table])
     opened.factory.ports = opened.streams
     try:
         if listener.context.kernel_sockets and mmsg.available(reactor):
@@ -101,6 +104,24 @@ def open_endpoint(reactor: Any, listener: Listener, address: str, port: int, roo
     for stream in opened.streams:
         stream.numberAccepts = ACCEPTED_AT_ONCE
     return opened
+
+
+class Opener(Protocol):
+    """Opens the sockets of an endpoint; see :func:`open_endpoint`."""
+
+    def __call__(
+        self,
+        reactor: Any,
+        listener: Listener,
+        address: str,
+        port: int,
+        room: TableBudget,
+        limit: ConnectionLimit | None = None,
+    ) -> OpenEndpoint: ...
+
+
+LISTENERS: dict[str, Opener] = {"dns": open_endpoint}
+"""How endpoints are opened, by the scheme of their server keys; a scheme that is not here is not served."""
 
 
 def _open_sockets(reactor: Any, opened: OpenEndpoint, address: str, room: TableBudget) -> None:
@@ -116,6 +137,7 @@ def _open_sockets(reactor: Any, opened: OpenEndpoint, address: str, room: TableB
         opened.port = stream.getsockname()[1]
         stream.listen(BACKLOG)
         port = reactor.adoptStreamPort(stream.fileno(), family, opened.factory)
+        port.transport = PacedTransport
         stream.close()  # the reactor works on a copy of the descriptor
         opened.streams.append(port)
         opened.departures.append(partial(_accept_waiting, port))

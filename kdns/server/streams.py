@@ -2,9 +2,10 @@
 """
 DNS over a stream: TCP, and TLS above it (RFC 7766).
 
-Queries on one connection are answered as they finish, not in the order they came. A connection costs little and not for long: it has a
-time for its first query, for the pause between queries and for taking its replies; one that asks faster than it is answered, or does not
-read, is not read from either.
+Queries on one connection are answered as they finish, not in the order they came. All connections share one deadline for a turn of the
+reactor (:mod:`kdns.plugin.turns`), and each takes a short part of it at a time. A connection has a limited time for its first query, for
+the pause between queries and for taking its replies. kdns stops reading from a client that asks faster than it is answered, or that does
+not read.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from typing import Any
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from twisted.internet.protocol import Protocol, ServerFactory
+from twisted.internet.tcp import Server
 from twisted.protocols.policies import TimeoutMixin
 from zope.interface import implementer
 
 from kdns.core.metrics import Counter, Gauge
 from kdns.core.request import Transport
 from kdns.core.tally import Durations
+from kdns.plugin.descriptors import client_connections
 from kdns.server.addresses import plain_address
 from kdns.server.listener import Listener
 from kdns.server.replay import observe
@@ -32,29 +35,28 @@ IDLE = 10.0
 """Seconds between queries."""
 
 WRITE = 5.0
-"""Seconds in which a client must take what was sent, or at least some of it."""
+"""Seconds in which a client must take at least some of what was sent."""
 
 LINGER = 0.5
-"""Seconds in which a client that was told that nothing more comes may end the connection itself."""
+"""Seconds in which a client may close the connection itself after it was told that nothing more comes."""
 
-TURN_SECONDS = 0.001
-"""How long the queries of one connection may take in one turn of the reactor; the rest waits for the next."""
+SLICE_SECONDS = 0.0005
+"""How long the queries of one connection may take at a time; then it goes to the end of the queue."""
+
+READ_SIZE = 16_384
+"""Bytes read at a time, and held unanswered before kdns stops reading: 2,000 connections hold 32 MiB at most."""
 
 LENGTHS = tuple(size.to_bytes(2, "big") for size in range(1024))
-"""The lengths that stand in front of most replies (RFC 1035 section 4.2.2)."""
+"""Length prefixes of most replies (RFC 1035 section 4.2.2)."""
 
 MOST_AT_ONCE = 65_536
-"""Octets of replies that are sent in one piece; then it is seen whether the client takes them."""
+"""Bytes of replies that are sent in one piece, before it is seen whether the client takes them."""
 
 MOST_IN_FLIGHT = 64
 """Queries of one connection that may wait for their answers."""
 
-MOST_CONNECTIONS = 2000
-"""Connections of one listener; the one that is idle longest gives way to a new one."""
-
-
 ACCEPTED_AT_ONCE = 10
-"""Connections accepted in one turn of the reactor, or 20 more: 5 ms. Left alone, Twisted takes yet 20 more each time there are many."""
+"""Connections accepted in one turn of the reactor, or 20 more: 5 ms. Twisted raises the number by itself each time there are many."""
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
@@ -65,15 +67,22 @@ class StreamShell(Protocol, TimeoutMixin):
     transport: Any  # ITCPTransport or a TLS transport; both have what is used here
 
     def connectionMade(self) -> None:
-        """Start the clock of the first query."""
+        """Start the time of the first query."""
         self._buffer = b""
         self._replies: list[bytes] = []
-        self._octets = 0
+        self._reply_bytes = 0
         self._in_flight = 0
         self._blocked = False
+        """Whether the client does not take what was sent."""
+
+        self._queued = False
+        """Whether queries wait for a turn."""
+
         self._taking = False
-        self._later: Any = None
-        self._said_all = False
+        self._reading = True
+        self._half_closed = False
+        """Whether the client will send nothing more."""
+
         self._finishing = False
         self._deaf = False
         self._closing = False
@@ -82,65 +91,65 @@ class StreamShell(Protocol, TimeoutMixin):
         self._client = plain_address(getattr(peer, "host", ""))
         self._port = getattr(peer, "port", 0)
         self._local = plain_address(getattr(self.transport.getHost(), "host", "::"))
+        self.transport.bufferSize = READ_SIZE
         self.factory.joined(self)
         self.transport.registerProducer(self, True)
         self.setTimeout(self.factory.first_query)
 
     def connectionLost(self, reason: Any = None) -> None:
-        """Answers that come now go nowhere."""
+        """Answers that come from now on are dropped."""
         self._ended = True
         self.setTimeout(None)
-        if self._later is not None:
-            self._later.cancel()
-            self._later = None
         self._buffer = b""
         self.factory.left(self)
 
     def dataReceived(self, data: bytes) -> None:
-        """Take in some octets of queries, each behind its length (RFC 1035 section 4.2.2)."""
+        """Take in some bytes of queries, each behind its length (RFC 1035 section 4.2.2)."""
         if self._closing:
-            return  # it was told that nothing more comes, which it had not read when it wrote this
+            return  # the client wrote this before it read that nothing more comes
         self._buffer += data
-        self._take_queries()
+        self._wait_for_turn()
+        if len(self._buffer) > READ_SIZE:
+            self._read_or_pause()
 
     def readConnectionLost(self) -> None:
-        """The client has said all it will say, and still listens: it gets the answers that are under way."""
-        self._said_all = True
+        """The client sends nothing more, and still listens: it gets the answers that are under way."""
+        self._half_closed = True
         if self._closing:
             self.transport.loseConnection()
         self._end_if_done()
 
     def writeConnectionLost(self) -> None:
-        """Only one end of the way to the client is ever closed by itself, and it is not this one."""
+        """kdns closes its own half only in :meth:`_part`, which waits for the client."""
 
     def close(self) -> None:
-        """Read no more, and end the connection when what was written has gone out, or when nobody takes it in time."""
+        """Read no more, and end the connection when the client has taken what was written, or in :data:`WRITE` seconds."""
         if self._closing or self._ended:
             return
         self._closing = True
-        # A producer that was told to pause would keep the transport waiting for more.
+        # The transport would wait for more from a producer that it has paused.
         self.transport.unregisterProducer()
         self.setTimeout(self.factory.write)
         self.transport.loseConnection()
 
     def finish(self, reading: bool = True) -> None:
         """
-        End as soon as nothing waits for an answer.
+        End as soon as no answer is waited for.
 
-        :param reading: whether to take queries until then; who waits for a slow answer may have asked more.
+        :param reading: whether to take queries until then; a client that waits for a slow answer may have sent more.
         """
         if self._closing or self._ended:
             return
         self._finishing = True
         if not reading:
             self._deaf = True
-            self.transport.pauseProducing()
+            self._read_or_pause()
         self._end_if_done()
 
     def _end_if_done(self) -> None:
-        if self._in_flight or self._blocked or self._taking or self._later is not None or self._closing or self._ended:
+        if self._in_flight or self._blocked or self._taking or self._queued or self._closing or self._ended:
             return
-        if self._said_all:
+        if self._half_closed:
             self.close()
         elif self._finishing:
             self._part()
@@ -149,7 +158,8 @@ class StreamShell(Protocol, TimeoutMixin):
         """
         Tell the client that nothing more comes, and let it close.
 
-        To close while it still writes would have the kernel reset the connection, and replies that it has not read might be lost with it.
+        If kdns closed while the client still writes, the kernel would reset the connection, and replies that the client has not read might
+        be lost with it.
         """
         self._closing = True
         self.transport.unregisterProducer()
@@ -157,27 +167,53 @@ class StreamShell(Protocol, TimeoutMixin):
         self.transport.loseWriteConnection()
         self.transport.resumeProducing()
 
-    def _take_queries(self) -> None:
-        if self._taking or self._later is not None:
-            return  # asked for by an answer that came at once: the loop below goes on anyway
+    def _wait_for_turn(self) -> None:
+        if not self._queued:
+            self._queued = True
+            self.factory.listener.context.turns.add(self._take_turn)
+
+    def _take_turn(self, end: float) -> None:
+        self._queued = False
+        if self._ended or self._closing:
+            return
         self._taking = True
         try:
-            self._take_all()
+            more = self._take_queries(end)
         finally:
             self._taking = False
+        if more:
+            self._wait_for_turn()
+        self._read_or_pause()
+        self._end_if_done()
 
-    def _take_all(self) -> None:
+    def _read_or_pause(self) -> None:
+        """Read as long as the queries that came can be answered, and the client takes the answers."""
+        if self._closing or self._ended:
+            return
+        full = self._queued and len(self._buffer) > READ_SIZE
+        reading = not (
+            self._blocked or self._deaf or self._half_closed or full or self._in_flight >= self.factory.most_in_flight
+        )
+        if reading and not self._reading:
+            self.transport.resumeProducing()
+        elif self._reading and not reading:
+            self.transport.pauseProducing()
+        self._reading = reading
+
+    def _take_queries(self, end: float) -> bool:
         """
-        Answer the queries that have come whole, as long as a turn allows.
+        Answer the queries that have come whole, until *end* or until this connection's slice is over.
 
-        What is in the answer table goes out in one piece, and is counted once for all of it.
+        Replies from the answer table go out in one piece, and are counted once for all of them.
+
+        :return: whether there are more that could be answered.
         """
         factory = self.factory
         listener, table, context = factory.listener, factory.table, factory.listener.context
         now = context.clock()
-        until = now + TURN_SECONDS
+        until = min(end, now + SLICE_SECONDS)
         octets, position, size = self._buffer, 0, len(self._buffer)
-        family = b"\xff" if ":" in self._client else b""
+        prefix = listener.table_key(b"  ", self._client)
         told: list[tuple[Any, int]] = []
         durations: tuple[Durations, ...] = ()
         same = answered = given = 0
@@ -185,28 +221,26 @@ class StreamShell(Protocol, TimeoutMixin):
         more = False
         while position + 2 <= size and not (self._ended or self._closing):
             if self._in_flight >= factory.most_in_flight or self._blocked:
-                self._read(False)
                 break
             begin = position + 2
-            end = begin + (octets[position] << 8 | octets[position + 1])
-            if end > size:
+            stop = begin + (octets[position] << 8 | octets[position + 1])
+            if stop > size:
                 break
-            if context.clock() >= until:
-                # Somebody else's turn: a read brings up to 64 KiB, which is 2000 queries.
+            if answered and context.clock() >= until:
                 more = True
                 break
-            position = end
+            position = stop
             answered += 1
-            key = family + octets[begin + 2 : end]
-            found = listener.replay.look(table, key, now) if end - begin > 12 else None
+            key = prefix + octets[begin + 2 : stop]
+            found = listener.replay.look(table, key, now) if stop - begin > 12 else None
             if found is None:
-                self._ask(octets[begin:end], key)
+                self._ask(octets[begin:stop], key)
                 continue
             reply, tally, each = found
             self._append(octets[begin : begin + 2], reply)
             given += 1
             if random() * given < 1.0:
-                sampled = (key, reply)  # each of them with the same chance, whoever came before
+                sampled = (key, reply)  # reservoir sampling: each reply has the same chance
             if tally.durations is durations:
                 same += 1
             else:
@@ -217,7 +251,7 @@ class StreamShell(Protocol, TimeoutMixin):
         if not self._ended:
             self._buffer = octets[position:]
         if answered:
-            factory.seen(self)
+            factory.limit.asked(self)
             if not self._blocked and not self._closing:
                 self.setTimeout(factory.idle)
         self._flush()
@@ -227,22 +261,12 @@ class StreamShell(Protocol, TimeoutMixin):
         observe(durations, same, seconds)
         for each, ident in told:
             listener.replay.tell(each, self._client, self._port, ident, seconds)
-        if more and not self._ended:
-            self._read(False)
-            self._later = context.reactor.callLater(0, self._go_on)
-
-    def _go_on(self) -> None:
-        """Take what had to wait for this turn."""
-        self._later = None
-        self._take_queries()
-        if self._later is None and not self._blocked and self._in_flight < self.factory.most_in_flight:
-            self._read(True)
-        self._end_if_done()
+        return more
 
     def _ask(self, message: bytes, key: bytes) -> None:
         factory = self.factory
         if len(message) < 12 or message[2] & 0x80:
-            # No reply will come to what cannot be a query; it ends the connection (RFC 7766 section 8).
+            # A message that cannot be a query gets no reply; it ends the connection (RFC 7766 section 8).
             self._flush()
             self.close()
             return
@@ -257,12 +281,15 @@ class StreamShell(Protocol, TimeoutMixin):
             return
         if reply:
             self._write(reply)
-        if not self._blocked and self._in_flight == self.factory.most_in_flight - 1:
-            self._read(True)
+        if self._taking:
+            return
+        if self._buffer and not self._blocked and self._in_flight == self.factory.most_in_flight - 1:
+            self._wait_for_turn()  # queries waited for this one to be answered
+        self._read_or_pause()
         self._end_if_done()
 
     def _write(self, reply: bytes) -> None:
-        """Send a reply; while queries are taken, together with others."""
+        """Send a reply; while queries are taken, it waits for those that follow."""
         self._append(reply[:2], reply[2:])
         if not self._taking:
             self._flush()
@@ -270,40 +297,30 @@ class StreamShell(Protocol, TimeoutMixin):
     def _append(self, ident: bytes, reply: bytes) -> None:
         size = len(reply) + 2
         self._replies += (LENGTHS[size] if size < len(LENGTHS) else size.to_bytes(2, "big"), ident, reply)
-        self._octets += size
-        if self._octets > MOST_AT_ONCE:
+        self._reply_bytes += size
+        if self._reply_bytes > MOST_AT_ONCE:
             self._flush()
 
     def _flush(self) -> None:
-        replies, self._replies, self._octets = self._replies, [], 0
+        replies, self._replies, self._reply_bytes = self._replies, [], 0
         if replies and not self._ended:
             self.transport.write(b"".join(replies))
 
-    def _read(self, on: bool) -> None:
-        if on:
-            if self._later is not None or self._closing:
-                return
-            if not (self._said_all or self._deaf):
-                self.transport.resumeProducing()
-            if self._buffer:
-                self._take_queries()
-        else:
-            self.transport.pauseProducing()
-
-    # The connection as a producer of replies: the transport says when its client does not take them.
+    # The connection as a producer of replies: the transport says when the client does not take them.
 
     def pauseProducing(self) -> None:
-        """The client does not read: neither does kdns, and it has so long to go on."""
+        """The client does not read: kdns stops reading, too, and waits :data:`WRITE` seconds for it."""
         self._blocked = True
         self.setTimeout(self.factory.write)
-        self.transport.pauseProducing()
+        self._read_or_pause()
 
     def resumeProducing(self) -> None:
         """The client reads again."""
         self._blocked = False
         self.setTimeout(self.factory.idle)
-        if self._in_flight < self.factory.most_in_flight:
-            self._read(True)
+        if self._buffer:
+            self._wait_for_turn()
+        self._read_or_pause()
         self._end_if_done()
 
     def stopProducing(self) -> None:
@@ -311,7 +328,7 @@ class StreamShell(Protocol, TimeoutMixin):
         self._ended = True
 
     def timeoutConnection(self) -> None:
-        """The time is up: queries that wait are still answered, unless the client does not read."""
+        """The time is over. Queries that wait are still answered, unless the client does not read."""
         if self._blocked or self._closing:
             self.transport.abortConnection()
         elif self._in_flight:
@@ -322,6 +339,56 @@ class StreamShell(Protocol, TimeoutMixin):
     def callLater(self, seconds: float, call: Any) -> Any:
         """:class:`TimeoutMixin`'s way to the clock."""
         return self.factory.listener.context.reactor.callLater(seconds, call)
+
+
+class PacedTransport(Server):
+    """
+    A connection's socket that is read and written only as long as the turn has time for it.
+
+    epoll reports the socket again in the next turn. Sockets that were served are ready again behind those that were not, so all get on.
+    """
+
+    protocol: Any  # a StreamShell
+
+    def doRead(self) -> Any:
+        """Read, or leave it to the next turn."""
+        return super().doRead() if self.protocol.factory.listener.context.turns.io_allowed() else None
+
+    def doWrite(self) -> Any:
+        """Write, or leave it to the next turn."""
+        return super().doWrite() if self.protocol.factory.listener.context.turns.io_allowed() else None
+
+
+class ConnectionLimit:
+    """
+    The connections of all listeners of a process, in the order of their last queries.
+
+    When there are too many, the connection that has asked nothing for longest gives way to a new one.
+
+    :ivar most: how many there may be.
+    """
+
+    def __init__(self) -> None:
+        self.most = client_connections()
+        self._connections: dict[StreamShell, None] = {}
+
+    def add(self, connection: StreamShell) -> None:
+        """A new connection."""
+        if len(self._connections) >= self.most:
+            oldest = next(iter(self._connections))
+            del self._connections[oldest]
+            oldest.factory.evict(oldest)
+        self._connections[connection] = None
+
+    def asked(self, connection: StreamShell) -> None:
+        """The connection sent a query."""
+        if connection in self._connections:
+            del self._connections[connection]
+            self._connections[connection] = None
+
+    def remove(self, connection: StreamShell) -> None:
+        """The connection is closed, or was evicted."""
+        self._connections.pop(connection, None)
 
 
 class StreamFactory(ServerFactory):
@@ -335,21 +402,20 @@ class StreamFactory(ServerFactory):
         listener: Listener,
         table: AnswerTable,
         transport: Transport = Transport.TCP,
-        most_connections: int = MOST_CONNECTIONS,
-        most_in_flight: int = MOST_IN_FLIGHT,
+        limit: ConnectionLimit | None = None,
     ) -> None:
         self.listener = listener
         self.table = table
         self.transport = transport
-        self.most_connections = most_connections
-        self.most_in_flight = most_in_flight
+        self.limit = limit or ConnectionLimit()
+        self.most_in_flight = MOST_IN_FLIGHT
         self.first_query = FIRST_QUERY
         self.idle = IDLE
         self.write = WRITE
         self.ports: list[Any] = []
-        """The listening ports, as far as they say how many connections they accept at once."""
+        """The listening ports."""
 
-        self._connections: dict[StreamShell, None] = {}
+        self._connections: set[StreamShell] = set()
         registry = listener.context.registry
         self._open: Gauge = registry.gauge(
             "kdns_stream_connections", "Open connections of DNS clients.", ["server", "transport"]
@@ -361,39 +427,36 @@ class StreamFactory(ServerFactory):
         ).counter(listener.label, transport.value)
 
     def joined(self, connection: StreamShell) -> None:
-        """Take a connection in; the one that asked least lately gives way when there are too many."""
-        if len(self._connections) >= self.most_connections:
-            self._evicted.value += 1
-            oldest = next(iter(self._connections))
-            del self._connections[oldest]
-            oldest.transport.abortConnection()
-        self._connections[connection] = None
+        """Take a connection in."""
+        self.limit.add(connection)
+        self._connections.add(connection)
         self._open.value = len(self._connections)
         for port in self.ports:
             port.numberAccepts = ACCEPTED_AT_ONCE
 
-    def seen(self, connection: StreamShell) -> None:
-        """The connection asked something."""
-        if connection in self._connections:
-            del self._connections[connection]
-            self._connections[connection] = None
+    def evict(self, connection: StreamShell) -> None:
+        """Close a connection to make room for another."""
+        self._evicted.value += 1
+        self._connections.discard(connection)
+        connection.transport.abortConnection()
 
     def left(self, connection: StreamShell) -> None:
         """The connection is closed."""
-        self._connections.pop(connection, None)
+        self.limit.remove(connection)
+        self._connections.discard(connection)
         self._open.value = len(self._connections)
 
     @property
     def empty(self) -> bool:
-        """Whether nobody is connected."""
+        """Whether no client is connected."""
         return not self._connections
 
     def finish_all(self, reading: bool = True) -> None:
-        """Each connection ends as soon as nothing on it waits for an answer; see :meth:`StreamShell.finish`."""
+        """End each connection as soon as no answer is waited for on it; see :meth:`StreamShell.finish`."""
         for connection in list(self._connections):
             connection.finish(reading)
 
     def close_all(self) -> None:
-        """End all connections once what was written has gone out."""
+        """End all connections once the clients have taken what was written."""
         for connection in list(self._connections):
             connection.close()

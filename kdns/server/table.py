@@ -1,28 +1,31 @@
 # -*- test-case-name: tests.server.test_table -*-
 """
-The answer table: from the octets of a query behind its identifier to the finished reply behind its identifier.
+The answer table: from the bytes of a query behind its identifier to the finished reply behind its identifier.
 
-A hit costs a look-up, a check of validity and one addition. Nothing is parsed and no plugin is asked. What holds for one client only never
-comes in here; see :class:`kdns.core.answer.Scope`.
+A hit costs a look-up, a check of validity and one addition. Nothing is parsed and no plugin is asked. Only answers that may be repeated are
+entered (:class:`kdns.core.validity.Validity`). Where plugins tell clients apart, the number of the client's group stands in front of the
+key (:class:`ClientPrefixes`).
 
-TableBudget is bounded in octets. Entries live in two generations: new and used ones in the young, and when the young has filled half of
-the room it becomes the old one and the old one is dropped. So whatever is asked for keeps its place, and a flood of names that are asked
-once only ever drives out each other.
+A :class:`TableBudget` bounds the memory of all tables. Entries live in two generations: new and used ones in the young, and when the young
+one fills half of the budget it becomes the old one, and the old one is dropped. So an entry that is asked for keeps its place, and a flood
+of names that are asked once drives out only itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import struct
+from collections.abc import Hashable
 from typing import NamedTuple
 
-from kdns.core.answer import Scope, Validity
 from kdns.core.deferred_free import DeferredFree
 from kdns.core.observe import EachRepeat, Exchange
 from kdns.core.stamps import MOVES, StampRef, stand
 from kdns.core.tally import Tally
+from kdns.core.validity import Audience, Validity
 from kdns.server.nxdomain_synthesis import COOKIE, COOKIE_OPTION, NxdomainTemplates, head_of
 from kdns.wire.ageing import aged, ttl_places
 from kdns.wire.names import MalformedName
+from kdns.wire.rotation import Preferred, Rotation, rotation_of
 
 NO_COOKIE = bytes(COOKIE)
 """Stands in for the client's cookie in the key of an entry."""
@@ -32,21 +35,29 @@ OPT_HEAD = 11
 
 ENTRY_OCTETS = 1850
 """
-What an entry costs beside its key and replies: entry, dict slot, object heads, and the exchange that it was made from, with request and
-answer. That is what a flood of names asked once leaves; an entry that was given again has let go of the exchange and costs 700 to 900.
-Measured on CPython 3.11 by ``bench/memory_table.py``: 1,620 for an address, 1,840 for NXDOMAIN, 2,010 for five addresses in turn.
+Bytes of an entry that was never repeated, besides its key and reply: entry, dict slot, object heads, and the exchange it was made from.
+Measured on CPython 3.11 by ``bench/memory_table.py``: 1,620 for an address, 1,840 for NXDOMAIN.
 """
 
 GIVEN_OCTETS = 900
-"""The same of an entry that was given again: it has let go of the exchange."""
+"""The same for an entry that was repeated: it has dropped its exchange."""
+
+MOST_SPELLINGS = 4096
+"""Queries with capital letters that are remembered as asked once."""
+
+IPV6 = b"\xff"
+"""In front of the key of an IPv6 client: its replies are compressed from a smaller size on."""
+
+GROUP = b"\xfe"
+"""In front of the number of a client's group."""
 
 
 class Entry:
-    """A finished reply, as long as it validity."""
+    """A finished reply, as long as it holds."""
 
     __slots__ = (
+        "_counts_from",
         "_places",
-        "_shows",
         "aged",
         "cookie",
         "each",
@@ -55,11 +66,10 @@ class Entry:
         "moves",
         "noted",
         "plain",
-        "replies",
         "reply",
         "room",
+        "rotation",
         "tally",
-        "turn",
         "until",
     )
 
@@ -68,72 +78,91 @@ class Entry:
         """The reply behind its identifier, without the client's cookie at its end."""
 
         self.cookie = cookie
-        """Octets of the client's cookie: they are at the end of the query, and belong at the end of the reply."""
+        """Bytes of the client's cookie: they end the query, and belong at the end of the reply."""
 
         self.end = validity.until
-        """When it validity no longer."""
+        """When it stops holding."""
 
-        self.until = min(validity.shows, validity.until)
-        """When it validity no longer, or shows other TTLs; :meth:`count_down` makes it the next such time."""
+        self.until = min(validity.counts_from, validity.until)
+        """When it stops holding or must show other TTLs; :meth:`count_down` moves it to the next such time."""
 
-        self._shows = validity.shows
+        self._counts_from = validity.counts_from
         self.aged = 0
         """Seconds by which the TTLs were counted down."""
 
-        self._places: tuple[tuple[int, ...], ...] = ()
+        self._places: tuple[int, ...] | None = None
         self.noted: tuple[StampRef, ...] = validity.stamps
         self.moves: int | None = None
-        """What :data:`~kdns.core.stamps.MOVES` said when the stamps were last found to stand."""
+        """:data:`~kdns.core.stamps.MOVES` when the stamps were last found to stand."""
 
         self.exchange: Exchange | None = exchange
-        """What the entry was made from, until it is given for the first time."""
+        """What the entry was made from, until it is repeated for the first time."""
 
         self.tally: Tally | None = None
         self.each: tuple[EachRepeat, ...] = ()
-        self.replies: tuple[bytes, ...] = ()
-        """Replies that take turns; empty when there is only one."""
+        self.rotation: Rotation | None = None
+        """The orders of the reply's addresses, if it has several."""
 
-        self.turn = 0
         self.room = room
         self.plain = False
-        """Whether it is ready to be given, and giving it is giving its reply: no turns, no cookie, nobody to be told."""
+        """Whether repeating it is sending its reply: one order, no cookie, no observer to call."""
 
-    def take_turns(self, others: Iterable[bytes]) -> None:
-        """Give *others*, which say what the reply said at first, in turn with it."""
-        replies = tuple(others)
-        if self.aged:
-            replies = tuple(aged(reply, ttl_places(reply), self.aged) for reply in replies)
-        self.replies = (self.reply, *replies)
-        self._places = ()
+    def rotate(self, prefer: Preferred) -> None:
+        """Show the addresses of the reply in another order each time, *prefer* first."""
+        try:
+            self.rotation = rotation_of(self.reply, prefer)
+        except (MalformedName, struct.error, IndexError):
+            pass  # a message that cannot be walked through has one order
 
     def count_down(self, now: float) -> bool:
         """
-        Have the TTLs show what is left at *now*, which is before the :attr:`end`.
+        Make the TTLs show what is left at *now*, which is before the :attr:`end`.
 
-        :return: whether they could be; a message that cannot be walked through is not to be given again.
+        :return: whether they could be; a message that cannot be walked through must not be repeated.
         """
-        seconds = 1 + int(now - self._shows)
-        replies = self.replies or (self.reply,)
-        if not self._places:
+        seconds = 1 + int(now - self._counts_from)
+        if self._places is None:
             try:
-                self._places = tuple(map(ttl_places, replies))
+                self._places = ttl_places(self.reply)
             except MalformedName:
                 return False
-        by = seconds - self.aged
-        replies = tuple(aged(reply, places, by) for reply, places in zip(replies, self._places, strict=True))
-        self.reply, self.aged = replies[0], seconds
-        if self.replies:
-            self.replies = replies
-        self.until = min(self._shows + seconds, self.end)
+        self.reply = aged(self.reply, self._places, seconds - self.aged)
+        self.aged = seconds
+        if self.rotation is not None:
+            self.rotation.forget()
+        self.until = min(self._counts_from + seconds, self.end)
         return True
 
     def next_reply(self) -> bytes:
-        """The reply whose turn it is; ask only when there are several."""
-        turn = self.turn + 1
-        if turn >= len(self.replies):
-            turn = 0
-        self.turn = turn
-        return self.replies[turn]
+        """The reply in the order whose turn it is."""
+        return self.reply if self.rotation is None else self.rotation.next(self.reply)
+
+
+class ClientPrefixes:
+    """
+    What stands in front of a key of the answer table where plugins tell clients apart: a number for each group of clients.
+
+    A key begins with the query's flags, whose first byte is below 0x80, or with :data:`IPV6`, or with :data:`GROUP` and four bytes.
+    """
+
+    MOST_GROUPS = 65_536
+    """Groups that have a number; past that all get new numbers, and entries of old ones age out."""
+
+    def __init__(self, audience: Audience) -> None:
+        self._audience = audience
+        self._numbers: dict[Hashable, bytes] = {}
+        self._next = 0
+
+    def of(self, client: str) -> bytes:
+        """The prefix for a client's address."""
+        group = (":" in client, self._audience.of(client))
+        prefix = self._numbers.get(group)
+        if prefix is None:
+            if len(self._numbers) >= self.MOST_GROUPS:
+                self._numbers.clear()
+            self._next = self._next + 1 & 0xFFFFFFFF
+            prefix = self._numbers[group] = GROUP + self._next.to_bytes(4, "big")
+        return prefix
 
 
 class Uses(NamedTuple):
@@ -143,7 +172,7 @@ class Uses(NamedTuple):
     """Replies that were there already."""
 
     denied: int = 0
-    """Replies for names that do not exist, made of the reply to another."""
+    """Replies for names that do not exist, made from the reply to another."""
 
     asked: int = 0
     """Queries that plugins were asked for."""
@@ -155,11 +184,11 @@ class Uses(NamedTuple):
 
 
 class TableBudget:
-    """Octets that some tables share."""
+    """The bytes that some tables share."""
 
     def __init__(self, octets: int, deferred_free: DeferredFree | None = None) -> None:
         """
-        :param deferred_free: lets go of generations that are dropped; None: at once.
+        :param deferred_free: frees generations that are dropped; None: at once.
         """
         self.octets = octets
         self.deferred_free = DeferredFree() if deferred_free is None else deferred_free
@@ -172,25 +201,25 @@ class TableBudget:
         """Entries that were dropped to make room."""
 
         self.outdated = 0
-        """Entries that were dropped when somebody asked, because they did not hold any more."""
+        """Entries found to hold no longer when they were asked for, and dropped."""
 
         self._tables: list[AnswerTable] = []
         self._left = Uses()
 
     def table(self) -> AnswerTable:
-        """A new table in this room."""
+        """A new table in this budget."""
         table = AnswerTable(self)
         self._tables.append(table)
         return table
 
     def leave(self, table: AnswerTable) -> None:
-        """The table is not used any more."""
+        """The table is no longer used."""
         self._tables.remove(table)
         self._left = self._left.plus(table)
         table.clear()
 
     def uses(self) -> Uses:
-        """What all tables there ever were in this room have done."""
+        """What all tables that ever were in this budget have done."""
         uses = self._left
         for table in self._tables:
             uses = uses.plus(table)
@@ -203,13 +232,13 @@ class TableBudget:
         self.young = self.old = 0
 
     def cut(self) -> list[list[tuple[bytes, Entry]]]:
-        """Forget all answers as :meth:`clear` does; the caller lets go of them in his own time, for there may be thousands."""
+        """Forget all answers as :meth:`clear` does; the caller frees them in slices, for there may be thousands."""
         entries = [table.entries() for table in self._tables]
         self.clear()
         return entries
 
     def take(self, octets: int) -> None:
-        """An entry of the young generation takes *octets*; when half of the room is full the generations change."""
+        """An entry of the young generation takes *octets*; when half of the budget is full the generations change."""
         self.young += octets
         if self.young * 2 > self.octets:
             self.turns += 1
@@ -221,22 +250,23 @@ class TableBudget:
 class AnswerTable:
     """Finished replies for one listener and transport; made by :meth:`TableBudget.table`."""
 
-    __slots__ = ("_budget", "_old", "asked", "given", "nxdomains", "young")
+    __slots__ = ("_budget", "_old", "_spellings", "asked", "given", "nxdomains", "young")
 
-    def __init__(self, room: TableBudget) -> None:
-        self._budget = room
+    def __init__(self, budget: TableBudget) -> None:
+        self._budget = budget
         self.young: dict[bytes, Entry] = {}
         """
-        The young generation, for who looks into it himself: an entry stands if its time is not over and its :attr:`Entry.moves` is that
-        of now; all others are :meth:`get`'s business. Each call of this object may put another dict here.
+        The young generation, for a caller that looks into it itself: an entry stands if its time is not over and its :attr:`Entry.moves`
+        is that of now; all others are :meth:`get`'s business. Each call of this object may put another dict here.
         """
 
         self._old: dict[bytes, Entry] = {}
+        self._spellings: set[int] = set()
         self.nxdomains = NxdomainTemplates()
         """Replies for names that do not exist; see :mod:`kdns.server.nxdomain_synthesis`."""
 
         self.given = 0
-        """Replies for which no plugin was asked so far, those of the denials included."""
+        """Replies for which no plugin was asked so far, those for names that do not exist included."""
 
         self.asked = 0
         """Queries for which plugins were asked so far."""
@@ -246,7 +276,7 @@ class AnswerTable:
 
     def get(self, key: bytes, now: float) -> Entry | None:
         """
-        The entry for a query's octets behind its identifier, when it still validity.
+        The entry for a query's bytes behind its identifier, when it still holds.
 
         :param now: seconds of the clock that :attr:`Validity.until` is in.
         """
@@ -255,6 +285,7 @@ class AnswerTable:
             entry = self._old.pop(key, None)
             if entry is None:
                 return None
+            self._budget.old -= entry.room
             self.young[key] = entry
             self._budget.take(entry.room)
         if now < entry.end and (now < entry.until or entry.count_down(now)):
@@ -264,12 +295,18 @@ class AnswerTable:
                 entry.moves = MOVES[0]
                 return entry
         self._budget.outdated += 1
-        # It may have moved to the old generation by taking its place in the young one.
-        if self.young.pop(key, None) is None:
-            self._old.pop(key, None)
-        else:
-            self._budget.young -= entry.room
+        self._drop(key)
         return None
+
+    def _drop(self, key: bytes) -> None:
+        """Forget an entry, whichever generation it is in: making room for it may have moved it to the old one."""
+        entry = self.young.pop(key, None)
+        if entry is not None:
+            self._budget.young -= entry.room
+            return
+        entry = self._old.pop(key, None)
+        if entry is not None:
+            self._budget.old -= entry.room
 
     def find(self, key: bytes, now: float) -> Entry | None:
         """As :meth:`get`, for any client cookie; see :attr:`Entry.cookie`."""
@@ -281,13 +318,13 @@ class AnswerTable:
         return entry
 
     def was_given(self, entry: Entry) -> None:
-        """An entry that :meth:`get` found has let go of its exchange, and so takes less room."""
+        """An entry that :meth:`get` found has dropped its exchange, and so takes less room."""
         entry.room -= ENTRY_OCTETS - GIVEN_OCTETS
         self._budget.young -= ENTRY_OCTETS - GIVEN_OCTETS
 
     def put(self, key: bytes, reply: bytes, validity: Validity, exchange: Exchange, now: float) -> bool:
         """
-        Enter a reply if it may be given to others and still validity.
+        Enter a reply if it may be repeated and still holds.
 
         A reply that ends in the client's cookie is entered without it, under the query with zeros in its place. A query that is cut
         short inside its cookie is another key, and so is never a hit.
@@ -295,23 +332,35 @@ class AnswerTable:
         :param reply: the whole message.
         :return: whether it was entered.
         """
-        if validity.scope < Scope.TRANSPORT or validity.until <= now:
+        if not validity.repeat or validity.until <= now:
+            return False
+        if exchange.request.spelled != exchange.request.qname and not self._asked_before(key):
             return False
         cookie = cookie_octets(key, reply, exchange)
         if cookie:
             key, reply = key[:-cookie] + NO_COOKIE, reply[:-cookie]
-        turns = len(exchange.answer.turns) + 1
-        room = ENTRY_OCTETS + len(key) + len(reply) * turns
-        before = self.young.get(key)
-        if before is not None:
-            self._budget.young -= before.room
-        self._old.pop(key, None)
+        room = ENTRY_OCTETS + len(key) + len(reply)
+        self._drop(key)
         self.young[key] = Entry(reply[2:], validity, exchange, room, cookie)
         self._budget.take(room)
         return True
 
+    def _asked_before(self, key: bytes) -> bool:
+        """
+        Whether the query came before, told by a hash.
+
+        A client that draws the case of each letter by chance does not ask twice in one spelling: what it asks is entered the second time.
+        """
+        mark = hash(key)
+        if mark in self._spellings:
+            return True
+        if len(self._spellings) >= MOST_SPELLINGS:
+            self._spellings.clear()
+        self._spellings.add(mark)
+        return False
+
     def entries(self) -> list[tuple[bytes, Entry]]:
-        """All that are there now with their keys, valid or not, for whoever looks through them in slices."""
+        """All that are there now with their keys, valid or not, for a caller that looks through them in slices."""
         return [*self.young.items(), *self._old.items()]
 
     def age(self) -> None:

@@ -13,6 +13,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, NamedTuple
 
 from kdns.core.sketch import PERIODS, Recent
+from kdns.server.nxdomain_synthesis import head_of
 from kdns.server.search_path import SearchPaths
 from kdns.wire.constants import NXDOMAIN
 from kdns.wire.names import to_text
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
 
 PERIOD = 60.0
 """Seconds of a period: what is shown is of two to three minutes."""
-
-FAMILY_MARK = 255
-"""First octet of a query in a table that clients of both families share; see :func:`kdns.server.addresses.table_key`."""
 
 
 class Waste(NamedTuple):
@@ -73,11 +71,11 @@ class TopTalkers:
         """
         Take a finished reply into account.
 
-        :param query: octets behind the identifier, perhaps with the mark of a family in front.
+        :param query: a key of the answer table.
         :param reply: octets behind the identifier.
         :param times: how many queries it stands for.
         """
-        start = 10 if query[0] != FAMILY_MARK else 11
+        start = head_of(query)
         # The first zero octet, without a look at the labels: only a label that holds one would be cut short.
         name = query[start : query.find(0, start) + 1].lower()
         self.queries_ever += times

@@ -29,6 +29,7 @@ from kdns.admin.places import OFF
 from kdns.admin.service import AdminSocket
 from kdns.corefile.errors import CorefileError
 from kdns.corefile.loader import Corefile
+from kdns.plugin.descriptors import raise_descriptor_limit
 from kdns.plugin.seam import Output, ServerContext, Unavailable
 from kdns.server.assembly import Configuration, read, read_text
 from kdns.server.log_format import Said, style_of
@@ -124,6 +125,7 @@ class Daemon(Service):
         complain: Output | None = None,
         leave: Callable[[int], None] = os._exit,
     ) -> None:
+        raise_descriptor_limit()  # the bounds on connections follow from it
         self.status = 0
         self.context = context or ServerContext(reactor, environ=os.environ, dns_port=dns_port)
         self.context.log_format = log_format

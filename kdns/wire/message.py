@@ -1,10 +1,9 @@
 # -*- test-case-name: tests.wire.test_message -*-
 """
-A reply from elsewhere, kept as the octets it came in and only patched.
+A reply from an upstream, kept in the bytes it came in.
 
-:class:`Relayed` is a scanned message: where its records stand, and what a resolver must know of them. It is never decoded and encoded
-again; identifier, question, flags, TTLs and OPT are exchanged in place. Only a reply that must be made smaller is taken apart
-(:meth:`Relayed.sections`).
+:class:`Relayed` is a scanned message: it knows where the records stand. It is not decoded and encoded again; identifier, question, flags,
+TTLs and OPT are patched in place. Records are read one by one, and only when the reply must be made smaller or a plugin asks for them.
 """
 
 from __future__ import annotations
@@ -18,20 +17,19 @@ from msgspec.structs import replace
 from kdns.wire.constants import AAAA, OPT, QR, RCODE_MASK, A
 from kdns.wire.names import MalformedName, read_name, skip_name
 from kdns.wire.query import HEADER, RECORD_HEAD, options_of
-from kdns.wire.records import MAX_TTL, MAY_HOLD_NAMES, Record, check_rdata, expand_rdata
+from kdns.wire.records import MAX_TTL, MAY_HOLD_NAMES, Record, expand_rdata
 
 _TTL = struct.Struct("!I")
-_NO_NAMES = b"\xff" * 12
 
 ANSWER, AUTHORITY, ADDITIONAL = 0, 1, 2
 
 
 class MalformedMessage(ValueError):
-    """Octets that are no whole DNS message."""
+    """The bytes are not a whole DNS message."""
 
 
 class Slot(Struct, frozen=True, gc=False):
-    """Where one record stands in a message; offsets in octets."""
+    """Where one record stands in a message, as offsets."""
 
     section: int
     start: int
@@ -49,7 +47,7 @@ class Relayed(Struct, frozen=True, gc=False):
     """The second word of its header."""
 
     counts: tuple[int, int, int]
-    """Records in answer, authority and additional, the OPT left out."""
+    """Records in answer, authority and additional, without the OPT."""
 
     question: tuple[bytes, int, int] | None
     """Name as the sender spelled it, type and class; None when it has no question."""
@@ -61,10 +59,13 @@ class Relayed(Struct, frozen=True, gc=False):
     """The records without any OPT."""
 
     opt: Slot | None
-    """The first OPT; there should be no other."""
+    """The first OPT. A well-formed message has no other."""
 
     least_ttl: int | None
-    """The lowest TTL of all records but the OPT, in whole seconds; None when there are none."""
+    """The lowest TTL in the message, the OPT left out, in whole seconds; None without records."""
+
+    ttl: int | None = None
+    """Whole seconds that every record gets in place of its own TTL."""
 
     @property
     def rcode(self) -> int:
@@ -82,30 +83,38 @@ class Relayed(Struct, frozen=True, gc=False):
         """The EDNS options of the reply; None when it has no OPT."""
         return None if self.opt is None else options_of(self.message[self.opt.rdata : self.opt.end])
 
+    @property
+    def lowest_ttl(self) -> int | None:
+        """The lowest TTL of the records as they will be sent; None without records."""
+        return self.least_ttl if self.ttl is None or self.least_ttl is None else self.ttl
+
+    def with_ttl(self, ttl: int) -> Relayed:
+        """The same records, each with *ttl* seconds."""
+        return replace(self, ttl=ttl)
+
     def types(self, section: int) -> list[int]:
         """Record types of a section, in its order."""
         return [slot.rtype for slot in self.slots if slot.section == section]
 
-    def record(self, slot: Slot, ttl: int | None = None) -> Record:
+    def record(self, slot: Slot) -> Record:
         """
         One record, with the names inside it uncompressed.
 
-        :param ttl: the TTL to give it in place of its own.
         :raises MalformedName: its rdata does not fit its type.
         """
-        return next(self._records((slot,), ttl))
+        return next(self._records((slot,)))
 
-    def records(self, section: int, ttl: int | None = None) -> Iterator[Record]:
+    def records(self, section: int) -> Iterator[Record]:
         """The records of a section, each made when it is asked for; see :meth:`record`."""
         first = sum(self.counts[:section])
-        return self._records(self.slots[first : first + self.counts[section]], ttl)
+        return self._records(self.slots[first : first + self.counts[section]])
 
-    def sections(self, ttl: int | None = None) -> tuple[list[Record], list[Record], list[Record]]:
+    def sections(self) -> tuple[tuple[Record, ...], tuple[Record, ...], tuple[Record, ...]]:
         """Answer, authority and additional as records; see :meth:`record`."""
-        return list(self.records(ANSWER, ttl)), list(self.records(AUTHORITY, ttl)), list(self.records(ADDITIONAL, ttl))
+        return tuple(self.records(ANSWER)), tuple(self.records(AUTHORITY)), tuple(self.records(ADDITIONAL))
 
-    def _records(self, slots: Iterable[Slot], ttl: int | None) -> Iterator[Record]:
-        message = self.message
+    def _records(self, slots: Iterable[Slot]) -> Iterator[Record]:
+        message, ttl = self.message, self.ttl
         # Owners are nearly always pointers, and mostly the same one.
         owners: dict[bytes, bytes] = {}
         for slot in slots:
@@ -125,30 +134,30 @@ class Relayed(Struct, frozen=True, gc=False):
                 own_ttl = 0  # RFC 2181 section 8
             yield Record(owner, rtype, rclass, own_ttl, rdata)
 
-    def patched(self, question: bytes, ttl: int | None) -> bytes | None:
+    def patched(self, question: bytes) -> bytes | None:
         """
-        Question and records with *question* in place of the sender's spelling, TTLs exchanged and the OPT left out.
+        The message behind its header, with another question section and :attr:`ttl`, and without the OPT.
 
-        :param question: the question section to show: a name of the same length as the message's own, type and class.
-        :param ttl: the TTL of all records; None keeps each its own.
-        :return: None when that cannot be done in place: the question differs in length, or records stand behind the OPT that may point
-            at what moves.
+        :param question: the question section in the client's spelling.
+        :return: None when that cannot be done in place: the question has another length, or records follow the OPT, whose pointers would
+            no longer fit.
         """
         if len(question) != self.body - 12 or (self.opt is not None and self.opt.end != len(self.message)):
             return None
         end = len(self.message) if self.opt is None else self.opt.start
         body = self.body
+        ttl = self.ttl
         if ttl is None:
             return question + self.message[body:end]
-        octets = bytearray(self.message[:end])
-        octets[12:body] = question
+        message = bytearray(self.message[:end])
+        message[12:body] = question
         for slot in self.slots:
-            _TTL.pack_into(octets, slot.ttl_at, ttl)
-        return bytes(octets[12:])
+            _TTL.pack_into(message, slot.ttl_at, ttl)
+        return bytes(message[12:])
 
     def address_sets(self) -> list[list[Slot]]:
         """
-        The A and AAAA records that stand beside others of their section, owner and type; sets of one are left out.
+        The address sets with more than one record: A or AAAA records of one section and owner.
 
         :raises MalformedName: an owner cannot be read.
         """
@@ -156,53 +165,26 @@ class Relayed(Struct, frozen=True, gc=False):
         for slot in self.slots:
             if slot.rtype in (A, AAAA) and slot.end - slot.rdata == (4 if slot.rtype == A else 16):
                 owner = self.message[slot.start : slot.ttl_at - 4]
-                if owner[0] < 0xC0:  # not just a pointer, so it may be spelled in several ways
+                if owner[0] < 0xC0:  # not just a pointer: the same name may have several spellings
                     owner = read_name(self.message, slot.start)[0].lower()
                 sets.setdefault((slot.section, slot.rtype, owner), []).append(slot)
         return [slots for slots in sets.values() if len(slots) > 1]
 
     def rearranged(self, changes: Iterable[tuple[Sequence[Slot], Sequence[Slot]]]) -> Relayed:
         """
-        A copy in which records have exchanged their rdata, where they stand.
+        A copy in which records have exchanged their rdata.
 
-        :param changes: pairs of equally many slots: where to write, and whose rdata; the rdata of all of a pair is equally long.
+        :param changes: pairs of equally many slots: where to write, and whose rdata. All rdata of a pair has the same length.
         """
-        octets = bytearray(self.message)
+        message = bytearray(self.message)
         for places, sources in changes:
             for place, source in zip(places, sources, strict=True):
-                octets[place.rdata : place.end] = self.message[source.rdata : source.end]
-        return replace(self, message=bytes(octets))
+                message[place.rdata : place.end] = self.message[source.rdata : source.end]
+        return replace(self, message=bytes(message))
 
-    def check(self) -> None:
+    def uncompressed_size(self, question: bytes = b"") -> int:
         """
-        See whether every owner can be read, and the rdata of the types that kdns knows.
-
-        :raises MalformedMessage: one cannot.
-        """
-        # A name that points into the header would read differently in the reply to the client, so no name can be read there.
-        message = _NO_NAMES + self.message[12:]
-        asked = self.body > 12
-        try:
-            for slot in self.slots:
-                start = slot.start
-                if not asked or message[start] != 0xC0 or message[start + 1] != 12:
-                    read_name(message, start)
-                rtype, start, end = slot.rtype, slot.rdata, slot.end
-                # A and AAAA are nearly all there is. Outside of class IN they may be anything.
-                if rtype in (A, AAAA):
-                    if (
-                        end - start != (4 if rtype == A else 16)
-                        and message[slot.ttl_at - 2 : slot.ttl_at] == b"\x00\x01"
-                    ):
-                        raise MalformedName(f"an address of {end - start} octets")
-                else:
-                    check_rdata(message, start, end, rtype)
-        except (MalformedName, IndexError) as error:
-            raise MalformedMessage(str(error)) from None
-
-    def uncompressed_size(self) -> int:
-        """
-        Octets of the whole message without any name compression and without its OPT.
+        Bytes of the whole message without any name compression and without its OPT; *question* is the message's own.
 
         :raises MalformedName: some rdata does not fit its type.
         """
@@ -224,17 +206,16 @@ class Relayed(Struct, frozen=True, gc=False):
 
 def scan(message: bytes, known: tuple[bytes, int, int] | None = None) -> Relayed:
     """
-    Find the records of a reply. Octets behind the last record are cut off.
+    Find the records of a reply. Bytes behind the last record are dropped.
 
-    :param known: name, type and class of its question, where the caller has seen that they stand there.
-
-    :raises MalformedMessage: not a reply, more than one question, or records that run over the end.
+    :param known: name, type and class of the question, if the caller has compared them already.
+    :raises MalformedMessage: it is a query, has more than one question, or its records run over the end.
     """
     if len(message) < 12:
-        raise MalformedMessage(f"{len(message)} octets are no message")
+        raise MalformedMessage(f"{len(message)} bytes are not a message")
     _, flags, questions, answers, authorities, additionals = HEADER.unpack_from(message)
     if not flags & QR:
-        raise MalformedMessage("a query where a reply was awaited")
+        raise MalformedMessage("a query instead of a reply")
     if questions > 1:
         raise MalformedMessage(f"{questions} questions")
     try:
@@ -257,7 +238,7 @@ def scan(message: bytes, known: tuple[bytes, int, int] | None = None) -> Relayed
         for section, count in enumerate(counts):
             for _ in range(count):
                 start = offset
-                # Nearly every owner is a pointer, and where it points to is of no interest here.
+                # Nearly every owner is a pointer; its target does not matter here.
                 offset = start + 2 if message[start] >= 0xC0 else skip_name(message, start)
                 rtype, _, ttl, length = head(message, offset)
                 slot = Slot(section, start, rtype, offset + 4, offset + 10, offset + 10 + length)
@@ -271,7 +252,7 @@ def scan(message: bytes, known: tuple[bytes, int, int] | None = None) -> Relayed
                     if least is None or ttl < least:
                         least = ttl
                 elif opt is None:
-                    # Of several the first counts, so that whatever follows it keeps the message from being patched in place.
+                    # The first one counts: a second OPT then follows it, and the message is not patched in place.
                     opt = slot
     except (MalformedName, struct.error, IndexError) as error:
         raise MalformedMessage(str(error)) from None

@@ -2,8 +2,8 @@
 """
 Domain names in wire form, the one form that names have inside kdns.
 
-A name is the uncompressed octets of RFC 1035 section 3.1, final zero octet included: ``b"\\x03web\\x04prod\\x00"``. Lower-casing such
-a name is :meth:`bytes.lower`, because a length octet (0 to 63) never looks like a letter. Wire form keeps a dot inside a label apart
+A name is the uncompressed bytes of RFC 1035 section 3.1, final zero byte included: ``b"\\x03web\\x04prod\\x00"``. Lower-casing such
+a name is :meth:`bytes.lower`, because a length byte (0 to 63) never looks like a letter. Wire form keeps a dot inside a label apart
 from a dot between labels, which dotted text does not. Text is converted at the edges with :func:`from_text` and :func:`to_text`.
 """
 
@@ -12,13 +12,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 MAX_NAME = 255
-"""Octets of a name in wire form, length octets and the final zero included (RFC 1035 section 2.3.4)."""
+"""Bytes of a name in wire form, length bytes and the final zero included (RFC 1035 section 2.3.4)."""
 
 MAX_LABEL = 63
-"""Octets of a label (RFC 1035 section 2.3.4)."""
+"""Bytes of a label (RFC 1035 section 2.3.4)."""
 
 MAX_POINTERS = 127
-"""Compression pointers that are followed for one name; a name has at most 127 labels, and a pointer for each is enough."""
+"""Compression pointers followed for one name: one for each label that a name can have."""
 
 ROOT = b"\x00"
 
@@ -26,20 +26,20 @@ _ESCAPED = frozenset(b'.\\"();@$ ')
 
 
 class BadName(ValueError):
-    """A text or some octets are not a domain name."""
+    """A text or some bytes are not a domain name."""
 
 
 class MalformedName(BadName):
-    """Octets of a message that are not a domain name: bad label type, pointer, length or end."""
+    """Bytes of a message that are not a domain name: bad label type, pointer, length or end."""
 
 
 def from_text(text: str | bytes) -> bytes:
     """
     Turn presentation text into lower-case wire form; ``""`` and ``"."`` are the root, a final dot may be left out.
 
-    ``\\DDD`` is an octet in decimal, ``\\X`` the character X itself (RFC 1035 section 5.1). Text beyond ASCII is taken as UTF-8 octets.
+    ``\\DDD`` is a byte in decimal, ``\\X`` the character X itself (RFC 1035 section 5.1). Text beyond ASCII is taken as UTF-8 bytes.
 
-    :raises BadName: an empty label, a label over 63 octets, a name over 255 octets, or a broken escape.
+    :raises BadName: an empty label, a label over 63 bytes, a name over 255 bytes, or a broken escape.
     """
     return spelled_from_text(text).lower()
 
@@ -62,19 +62,19 @@ def _unescaped_labels(data: bytes) -> list[bytes]:
     label = bytearray()
     position, end = 0, len(data)
     while position < end:
-        octet = data[position]
+        char = data[position]
         position += 1
-        if octet == 0x2E:
+        if char == 0x2E:
             labels.append(bytes(label))
             label.clear()
-        elif octet != 0x5C:
-            label.append(octet)
+        elif char != 0x5C:
+            label.append(char)
         elif position >= end:
             raise BadName(f"name ends in a backslash: {data!r}")
         elif data[position : position + 3].isdigit() and position + 3 <= end:
             value = int(data[position : position + 3])
             if value > 255:
-                raise BadName(f"escape \\{value} is no octet: {data!r}")
+                raise BadName(f"escape \\{value} is over 255: {data!r}")
             label.append(value)
             position += 3
         else:
@@ -94,16 +94,16 @@ def from_labels(labels: Sequence[bytes]) -> bytes:
     parts: list[bytes] = []
     for label in labels:
         if not 0 < len(label) <= MAX_LABEL:
-            raise BadName(f"label of {len(label)} octets in {b'.'.join(labels)!r}")
+            raise BadName(f"label of {len(label)} bytes in {b'.'.join(labels)!r}")
         parts.append(bytes((len(label),)) + label)
     name = b"".join(parts) + ROOT
     if len(name) > MAX_NAME:
-        raise BadName(f"name of {len(name)} octets, at most {MAX_NAME} are possible")
+        raise BadName(f"name of {len(name)} bytes, at most {MAX_NAME} are possible")
     return name
 
 
 def to_text(name: bytes) -> str:
-    """Presentation form with the final dot; octets that are not printable ASCII become ``\\DDD``."""
+    """Presentation form with the final dot; bytes that are not printable ASCII become ``\\DDD``."""
     if name == ROOT:
         return "."
     return "".join(_label_text(label) + "." for label in labels_of(name))
@@ -113,13 +113,13 @@ def _label_text(label: bytes) -> str:
     if label.isalnum():
         return label.decode("ascii")
     out = []
-    for octet in label:
-        if octet in _ESCAPED:
-            out.append("\\" + chr(octet))
-        elif 0x21 <= octet <= 0x7E:
-            out.append(chr(octet))
+    for char in label:
+        if char in _ESCAPED:
+            out.append("\\" + chr(char))
+        elif 0x21 <= char <= 0x7E:
+            out.append(chr(char))
         else:
-            out.append(f"\\{octet:03d}")
+            out.append(f"\\{char:03d}")
     return "".join(out)
 
 
@@ -160,7 +160,7 @@ def is_subdomain(name: bytes, zone: bytes) -> bool:
     """Whether *name* is *zone* or below it; both in the same case."""
     if not name.endswith(zone):
         return False
-    # The octets match, but they must match at a label boundary: a label may hold octets that look like a zone.
+    # The match must begin at a label boundary: a label may hold bytes that look like a zone.
     position, start = 0, len(name) - len(zone)
     while position < start:
         position += 1 + name[position]
@@ -207,13 +207,12 @@ def read_name(message: bytes, offset: int) -> tuple[bytes, int]:
     Read a possibly compressed name, in its own spelling.
 
     :return: the name in wire form, and the offset just behind it in *message*.
-    :raises MalformedName: over 255 bytes or 127 pointers, a pointer that does not point backward (RFC 1035 section 4.1.4) or to a name that
-        ends before it, an unknown label type, or bytes missing.
+    :raises MalformedName: over 255 bytes or 127 pointers, a pointer that does not point backward (RFC 1035 section 4.1.4), an unknown
+        label type, or bytes missing.
     """
     # Labels up to a pointer or the end are one run, copied with one slice.
     runs: list[bytes] = []
     start = lowest = offset
-    bound = len(message)
     size = 0
     behind = -1
     try:
@@ -225,8 +224,6 @@ def read_name(message: bytes, offset: int) -> tuple[bytes, int]:
                     raise MalformedName(f"name over {MAX_NAME} bytes")
                 if length:
                     continue
-                if offset > bound:
-                    raise MalformedName("name runs over what points to it")
                 runs.append(message[start:offset])
                 break
             if length < 0xC0:
@@ -237,13 +234,10 @@ def read_name(message: bytes, offset: int) -> tuple[bytes, int]:
             # Each pointer leads further back than the one before, so there is no loop. A long chain of them still takes time.
             if target >= lowest:
                 raise MalformedName("compression pointer does not point backward")
-            if offset > bound:
-                raise MalformedName("name runs over what points to it")
             if len(runs) >= MAX_POINTERS:
                 raise MalformedName(f"name with over {MAX_POINTERS} pointers")
             runs.append(message[start:offset])
             size += offset - start
-            bound = offset
             start = offset = lowest = target
     except IndexError:
         raise MalformedName("name runs over the end of the message") from None
@@ -253,25 +247,25 @@ def read_name(message: bytes, offset: int) -> tuple[bytes, int]:
 
 
 def reverse_name(address: bytes) -> bytes:
-    """The ``in-addr.arpa`` or ``ip6.arpa`` name of a packed address of 4 or 16 octets (RFC 1035 section 3.5, RFC 3596 section 2.5)."""
+    """The ``in-addr.arpa`` or ``ip6.arpa`` name of a packed address of 4 or 16 bytes (RFC 1035 section 3.5, RFC 3596 section 2.5)."""
     if len(address) == 4:
-        return from_labels([str(octet).encode() for octet in reversed(address)] + [b"in-addr", b"arpa"])
+        return from_labels([str(byte).encode() for byte in reversed(address)] + [b"in-addr", b"arpa"])
     return from_labels([bytes((nibble,)) for nibble in reversed(address.hex().encode())] + [b"ip6", b"arpa"])
 
 
 def address_of_reverse(name: bytes) -> bytes | None:
-    """The packed address that a lower-case reverse name stands for; None when it is none, or not a whole address."""
+    """The packed address that a lower-case reverse name stands for; None for any other name."""
     labels = labels_of(name)
     if len(labels) == 6 and labels[4:] == [b"in-addr", b"arpa"]:
-        octets = bytearray()
+        packed = bytearray()
         for label in reversed(labels[:4]):
             if not label.isdigit() or (len(label) > 1 and label[0] == 0x30) or len(label) > 3 or int(label) > 255:
                 return None
-            octets.append(int(label))
-        return bytes(octets)
+            packed.append(int(label))
+        return bytes(packed)
     if len(labels) == 34 and labels[32:] == [b"ip6", b"arpa"]:
         digits = b"".join(reversed(labels[:32]))
-        if len(digits) != 32 or any(octet not in b"0123456789abcdef" for octet in digits):
+        if len(digits) != 32 or any(digit not in b"0123456789abcdef" for digit in digits):
             return None
         return bytes.fromhex(digits.decode("ascii"))
     return None

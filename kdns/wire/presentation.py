@@ -58,7 +58,7 @@ def flag_texts(flags: int) -> list[str]:
 
 def rdata_text(rtype: int, rdata: bytes) -> str:
     """
-    Rdata as text; of types that are not known here, and of rdata that does not fit its type, the octets (RFC 3597 section 5).
+    Rdata as text. Unknown types, and rdata that does not fit its type, are shown in the generic form of RFC 3597 section 5.
 
     :param rdata: uncompressed.
     """
@@ -68,8 +68,8 @@ def rdata_text(rtype: int, rdata: bytes) -> str:
             return write(rdata)
         except (ValueError, IndexError, struct.error, MalformedName):
             pass
-    octets = f" {rdata.hex().upper()}" if rdata else ""
-    return f"\\# {len(rdata)}{octets}"
+    digits = f" {rdata.hex().upper()}" if rdata else ""
+    return f"\\# {len(rdata)}{digits}"
 
 
 def _aaaa(rdata: bytes) -> str:
@@ -81,7 +81,7 @@ def _aaaa(rdata: bytes) -> str:
 def _one_name(rdata: bytes, start: int = 0) -> str:
     name, end = read_name(rdata, start)
     if end != len(rdata):
-        raise MalformedName("octets behind a name")
+        raise MalformedName("bytes behind a name")
     return to_text(name)
 
 
@@ -115,15 +115,15 @@ def _strings(rdata: bytes) -> str:
     return " ".join(texts)
 
 
-def _quoted(octets: bytes) -> str:
+def _quoted(string: bytes) -> str:
     parts = []
-    for octet in octets:
-        if octet in b'"\\':
-            parts.append("\\" + chr(octet))
-        elif 32 <= octet < 127:
-            parts.append(chr(octet))
+    for byte in string:
+        if byte in b'"\\':
+            parts.append("\\" + chr(byte))
+        elif 32 <= byte < 127:
+            parts.append(chr(byte))
         else:
-            parts.append(f"\\{octet:03d}")
+            parts.append(f"\\{byte:03d}")
     return '"' + "".join(parts) + '"'
 
 

@@ -1,10 +1,10 @@
 # -*- test-case-name: tests.wire.test_records -*-
 """
-Resource records as values, and the inner names of their rdata.
+Resource records as values, and the names inside their rdata.
 
-A record's rdata is always uncompressed wire form, so rendering is joining. Where names stand inside rdata matters only in two places: a
-message from elsewhere may have them compressed (:func:`expand_rdata`), and a reply that must be made smaller may compress those that
-RFC 1035 defined (RFC 3597 section 4 forbids the others).
+Rdata is always uncompressed wire form, so that rendering is joining bytes. The names inside it matter in two places: an upstream may have
+compressed them (:func:`expand_rdata`), and a reply that must be made smaller may compress them, but only in the types of RFC 1035 (RFC 3597
+section 4).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import NamedTuple
 
-from kdns.wire.constants import AAAA, CNAME, HINFO, IN, NAPTR, NS, NSEC, PTR, RRSIG, SOA, SRV, TXT, A
+from kdns.wire.constants import AAAA, CNAME, IN, NAPTR, NS, PTR, SOA, SRV, TXT, A
 from kdns.wire.names import MalformedName, read_name
 
 _SRV = Struct("!HHH")
@@ -26,7 +26,7 @@ class Record(NamedTuple):
     """One resource record (RFC 1035 section 3.2.1)."""
 
     owner: bytes
-    """In wire form, spelled as it shall be sent."""
+    """In wire form, spelled as it is sent."""
 
     rtype: int
     rclass: int
@@ -41,7 +41,7 @@ class Layout(NamedTuple):
     """Where domain names stand in the rdata of a type."""
 
     before: int
-    """Octets in front of the first name."""
+    """Bytes in front of the first name."""
 
     names: int
     """How many names follow one another."""
@@ -49,16 +49,13 @@ class Layout(NamedTuple):
     compressible: bool
     """Whether a sender may compress them (RFC 3597 section 4: only types of RFC 1035)."""
 
-    behind: int = 0
-    """Bytes behind the last name."""
-
 
 LAYOUTS = {
     NS: Layout(0, 1, True),
     3: Layout(0, 1, True),  # MD
     4: Layout(0, 1, True),  # MF
     CNAME: Layout(0, 1, True),
-    SOA: Layout(0, 2, True, 20),
+    SOA: Layout(0, 2, True),
     7: Layout(0, 1, True),  # MB
     8: Layout(0, 1, True),  # MG
     9: Layout(0, 1, True),  # MR
@@ -77,12 +74,6 @@ LAYOUTS = {
 
 MAY_HOLD_NAMES = frozenset((*LAYOUTS, NAPTR))
 """Types whose rdata :func:`expand_rdata` may change."""
-
-STRINGS = frozenset((HINFO, TXT, 99))  # 99 is SPF
-"""Types whose rdata is character strings and nothing else."""
-
-FIRST_NAMES = {RRSIG: 18, NSEC: 0, 64: 2, 65: 2}  # 64 is SVCB, 65 HTTPS
-"""Types with an uncompressed name and more behind it: how many bytes stand in front of the name."""
 
 
 def expand_rdata(message: bytes, start: int, end: int, rtype: int) -> bytes:
@@ -103,30 +94,10 @@ def expand_rdata(message: bytes, start: int, end: int, rtype: int) -> bytes:
     for _ in range(layout.names):
         name, offset = read_name(message, offset)
         parts.append(name)
-    if offset + layout.behind != end:
-        raise MalformedName(f"{end - offset} octets behind the names of a record of type {rtype}")
+    if offset > end:
+        raise MalformedName("a name runs over the end of its record")
     parts.append(message[offset:end])
     return b"".join(parts)
-
-
-def check_rdata(message: bytes, start: int, end: int, rtype: int) -> None:
-    """
-    See whether the rdata between two offsets of a message fits its type. Types that are not known here fit anything.
-
-    :raises MalformedName: it does not.
-    """
-    if rtype in MAY_HOLD_NAMES:
-        expand_rdata(message, start, end, rtype)
-    elif rtype in STRINGS:
-        offset = start
-        while offset < end:
-            offset += 1 + message[offset]
-        if offset != end or start == end:
-            raise MalformedName("character strings do not fill their record")
-    elif rtype in FIRST_NAMES:
-        _, offset = read_name(message, start + FIRST_NAMES[rtype])
-        if offset > end:
-            raise MalformedName("a name runs over the end of its record")
 
 
 def _naptr_strings(message: bytes, start: int, end: int) -> int:
@@ -140,7 +111,7 @@ def _naptr_strings(message: bytes, start: int, end: int) -> int:
 
 
 def a_or_aaaa(owner: bytes, ttl: int, address: bytes) -> Record:
-    """The address record of a packed address of 4 or 16 octets."""
+    """The address record of a packed address of 4 or 16 bytes."""
     return Record(owner, A if len(address) == 4 else AAAA, IN, ttl, address)
 
 
@@ -165,7 +136,7 @@ def srv(owner: bytes, ttl: int, priority: int, weight: int, port: int, target: b
 
 
 def txt(owner: bytes, ttl: int, *strings: bytes) -> Record:
-    """A TXT record of character strings of at most 255 octets each."""
+    """A TXT record of character strings of at most 255 bytes each."""
     return Record(owner, TXT, IN, ttl, b"".join(bytes((len(string),)) + string for string in strings))
 
 

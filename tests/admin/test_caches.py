@@ -10,9 +10,10 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.core.answer import FOR_EVERYBODY, Answer
+from kdns.core.answer import Answer, Sections
+from kdns.core.validity import ALWAYS
 from kdns.plugins.cache.entries import Entry, key_of
-from kdns.plugins.cache.resolver import CachePlugin
+from kdns.plugins.cache.resolver import CacheLink
 from kdns.wire.names import from_text
 from kdns.wire.records import a_or_aaaa
 from tests.admin.world import World
@@ -63,13 +64,14 @@ class CachesTests(SynchronousTestCase):
                 ("web.shop.svc.cluster.local.", "A", "table"),
                 ("www.example.org.", "A", "success"),
                 ("www.example.org.", "A", "table"),
+                ("www.example.org.", "A", "table"),
             ],
         )
 
     def test_fields(self) -> None:
         """Times are those of the entry."""
         self.world.reactor.advance(10.0)
-        (entry, _) = sorted(self.result("get", name="WWW.example.org")["entries"], key=lambda entry: entry["held"])
+        (entry, *_) = sorted(self.result("get", name="WWW.example.org")["entries"], key=lambda entry: entry["held"])
         self.assertEqual(
             entry,
             {
@@ -98,7 +100,7 @@ class CachesTests(SynchronousTestCase):
         self.assertEqual(self.held(type="AAAA"), [])
         self.assertEqual(self.held("get", name="nothing.shop.svc.cluster.local", type="TXT"), [])
         result = self.result("list", limit=1)
-        self.assertEqual((len(result["entries"]), result["found"], result["caches"]), (1, 4, 1))
+        self.assertEqual((len(result["entries"]), result["found"], result["caches"]), (1, 5, 1))
 
     def test_flush_name(self) -> None:
         """A flushed name is asked for anew, other entries of the cache stay."""
@@ -145,19 +147,19 @@ class CachesTests(SynchronousTestCase):
             ("cache.list", {"limit": -1}, "limit must be"),
         ):
             self.assertIn(wanted, self.world.run(command, **arguments)["error"])
-        self.assertEqual(len(self.held()), 4)
+        self.assertEqual(len(self.held()), 5)
 
     def test_slices(self) -> None:
         """A list of ten thousand entries, and a flush of them, never hold the reactor up for long."""
         configuration = self.world.service.configuration
         assert configuration is not None
-        (link,) = (one for builder in configuration.builders for one in builder.links if isinstance(one, CachePlugin))
+        (link,) = (one for builder in configuration.builders for one in builder.links if isinstance(one, CacheLink))
         now = self.world.context.clock()
         for number in range(9_000):
             request = a_request(f"n{number}.example.org")
-            answer = Answer(answer=(a_or_aaaa(from_text("a"), 30, b"1234"),), validity=FOR_EVERYBODY)
-            entry = Entry(answer, now, 30, answer.validity.scope, False)
-            link.stores.success.put(key_of(request), entry)
+            answer = Answer(body=Sections(answer=(a_or_aaaa(from_text("a"), 30, b"1234"),)), validity=ALWAYS)
+            entry = Entry(answer, now, 30, False)
+            link.store.success.put(key_of(request), entry)
         steps = _Turns()
         self.patch(self.world.context, "reactor", steps)
         for question in (

@@ -92,17 +92,25 @@ class ClientTests(SynchronousTestCase):
         self.assertEqual(str(error), f"several kdns run here; say which with --socket: {self.path}, {second}")
 
     def test_strangers(self) -> None:
-        """What a third user serves under the name is not asked, except by root."""
+        """What another user serves under the name is not asked; root asks it where it was told the path, and says so."""
         self.serve(self.path, b'{"result":{}}\n')
         self.patch(client, "peer_uid", lambda connection: 4711)
         self.patch(os, "geteuid", lambda: 1000)
-        error = self.assertRaises(NotAllowed, ask, self.path, "x")
-        self.assertIn("belongs to user 4711", str(error))
+        self.assertIn("belongs to user 4711", str(self.assertRaises(NotAllowed, ask, self.path, "x")))
         self.listed = [self.path]
-        error = self.assertRaises(NotAllowed, ask, None, "x")
-        self.assertIn("belongs to user 4711", str(error))
-        self.patch(os, "geteuid", lambda: 0)
+        for uid in (1000, 0):
+            self.patch(os, "geteuid", lambda uid=uid: uid)
+            self.assertIn("belongs to user 4711", str(self.assertRaises(NotAllowed, ask, None, "x")))
+        self.assertIn(f"--socket '{self.path}'", str(self.assertRaises(NotAllowed, ask, None, "x")))
         self.assertEqual(ask(self.path, "x"), {})
+
+    def test_no_commands_for_terminals(self) -> None:
+        """Nothing that a server says is more than printable text: not in values, names, lists or errors."""
+        self.serve(self.path, b'{"result":{"a\\u001b":["\\u001b[2J",{"b":"c\\n\\u009b"},[["\\u202e"]],1,null]}}\n')
+        self.assertEqual(ask(self.path, "x"), {"a\\x1b": ["\\x1b[2J", {"b": "c\\n\\u009b"}, [["\\u202e"]], 1, None]})
+        other = str(self.folder / "other")
+        self.serve(other, b'{"error":"\\u001b]0;x\\u0007"}\n')
+        self.assertEqual(str(self.assertRaises(SaidNo, ask, other, "x")), "\\x1b]0;x\\a")
 
     def test_odd_servers(self) -> None:
         """What hangs up, and what says something else, is told apart."""

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.admin.opening import AlreadyThere, CannotOpen, OpenSocket, open_first, open_socket
+from kdns.admin import service
 from kdns.admin.places import is_live
+from kdns.admin.service import AlreadyThere, CannotOpen, OpenSocket, open_first, open_socket
 
 
 class OpeningTests(SynchronousTestCase):
@@ -25,6 +26,7 @@ class OpeningTests(SynchronousTestCase):
         self.addCleanup(folder.cleanup)
         self.folder = Path(folder.name)
         self.path = str(self.folder / "kdns" / "admin.sock")
+        self.patch(service, "RUN", self.path)
 
     def opened(self, path: str) -> OpenSocket:
         """Open, and close when the test ends."""
@@ -38,6 +40,13 @@ class OpeningTests(SynchronousTestCase):
         self.assertEqual(stat.S_IMODE(os.stat(self.path).st_mode), 0o600)
         self.assertEqual(stat.S_IMODE(os.stat(os.path.dirname(self.path)).st_mode), 0o700)
         self.assertTrue(is_live(self.path))
+
+    def test_no_folders(self) -> None:
+        """No other folder is made: what an operator mistyped is an error that names the folder."""
+        path = self.folder / "nope" / "x.sock"
+        error = self.assertRaises(CannotOpen, open_socket, str(path))
+        self.assertEqual(str(error), f"{path}: there is no folder {path.parent}")
+        self.assertFalse(path.parent.exists())
 
     def test_closed(self) -> None:
         """Closing removes the file."""
@@ -128,4 +137,5 @@ class OpeningTests(SynchronousTestCase):
         self.assertRaises(AlreadyThere, open_first, [bad, self.path, other])
         self.assertFalse(os.path.exists(other))
         error = self.assertRaises(CannotOpen, open_first, [bad, bad])
-        self.assertEqual(str(error), f"{bad}: no such file or directory; {bad}: no such file or directory")
+        reason = f"{bad}: there is no folder {os.path.dirname(bad)}"
+        self.assertEqual(str(error), f"{reason}; {reason}")

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import os
+
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.admin.places import address_of, default_places, is_off, listening_places, mount_namespace
+from kdns.admin.places import RUN, address_of, default_places, is_believed, is_off, listening_places, mount_namespace
 
 KERNEL = """\
 Num       RefCount Protocol Flags    Type St Inode Path
@@ -14,6 +16,8 @@ Num       RefCount Protocol Flags    Type St Inode Path
 0000000000000000: 00000002 00000000 00010000 0001 01 113 @kdns-0-4026531841
 0000000000000000: 00000002 00000000 00000000 0002 01 114 @kdns-1-4026531841
 0000000000000000: 00000002 00000000 00010000 0001 01 115 /run/kdns/admin.sock
+0000000000000000: 00000002 00000000 00010000 0001 01 118 /tmp/tmpx1y2/kdns.sock
+0000000000000000: 00000002 00000000 00010000 0001 01 119 @kdns-test-17-4711
 0000000000000000: 00000002 00000000 00010000 0001 01 116 /run/postgresql/.s.PGSQL.5432
 0000000000000000: 00000002 00000000 00010000 0001 01 117
 """
@@ -41,7 +45,7 @@ class PlaceTests(SynchronousTestCase):
         self.assertEqual((address_of("@kdns-0-1"), address_of("/x/@y")), ("\0kdns-0-1", "/x/@y"))
 
     def test_kernels_list(self) -> None:
-        """Of the kernel's list those that listen where a kdns would, each once."""
+        """Of the kernel's list the default places at which a process listens, each once; a test's server is at none of them."""
         wanted = ["/run/user/1000/kdns.sock", "@kdns-0-4026531841", "/run/kdns/admin.sock"]
         self.assertEqual(list(listening_places(KERNEL.splitlines(keepends=True))), wanted)
 
@@ -49,3 +53,23 @@ class PlaceTests(SynchronousTestCase):
         """It is a number, and the same for everybody who asks here."""
         self.assertTrue(mount_namespace().isdigit())
         self.assertEqual(mount_namespace(), mount_namespace())
+
+    def test_believed(self) -> None:
+        """A user believes itself and root; root believes others where it named the path, or gave them the folder of the socket."""
+        self.assertTrue(is_believed("@kdns-7-1", 7, 7, named=False))
+        self.assertTrue(is_believed("@kdns-0-1", 0, 7, named=False))
+        self.assertFalse(is_believed("@kdns-7-1", 8, 7, named=True))
+        self.assertTrue(is_believed("@kdns-7-1", 7, 0, named=True))
+        self.assertFalse(is_believed("@kdns-0-1", 7, 0, named=False))
+        self.assertFalse(is_believed("/run/user/7/kdns.sock", 7, 0, named=False))
+        folder = os.stat_result((0o40700, 1, 1, 1, 998, 998, 0, 0, 0, 0))
+        self.patch(os, "stat", lambda path: folder if path == os.path.dirname(RUN) else None)
+        self.assertTrue(is_believed(RUN, 998, 0, named=False))
+        self.assertFalse(is_believed(RUN, 7, 0, named=False))
+
+    def test_not_the_machines_own(self) -> None:
+        """A server that a test starts is at no place where an operator's commands look."""
+        first = default_places(os.environ, os.geteuid(), mount_namespace())[0]
+        listed = f"0000000000000000: 00000002 00000000 00010000 0001 01 118 {first}\n"
+        self.assertEqual(list(listening_places([listed])), [])
+        self.assertTrue(os.path.isdir(os.path.dirname(first)))

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.admin.commands import Arguments, Commands
-from kdns.admin.protocol import IDLE, MOST_CONNECTIONS, MOST_LINE, AdminFactory, AdminProtocol
+from kdns.admin.service import IDLE, MAX_CONNECTIONS, MAX_LINE, AdminFactory, AdminProtocol
 
 
 class ProtocolTests(SynchronousTestCase):
@@ -81,13 +81,13 @@ class ProtocolTests(SynchronousTestCase):
 
     def test_long_line(self) -> None:
         """A line without an end is told so and dropped."""
-        self.protocol.dataReceived(b"x" * (MOST_LINE + 2))
+        self.protocol.dataReceived(b"x" * (MAX_LINE + 2))
         self.assertEqual(self.lines(), [{"error": "the question is too long"}])
         self.assertFalse(self.transport.connected)
 
     def test_full(self) -> None:
         """The number of connections is bounded."""
-        for _ in range(MOST_CONNECTIONS - 1):
+        for _ in range(MAX_CONNECTIONS - 1):
             self.assertFalse(self.factory.full)
             self.connected()
         self.assertTrue(self.factory.full)

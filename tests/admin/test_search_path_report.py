@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.admin.search_path_report import judged, search_steps
 from kdns.admin.tracing import Run
-from kdns.core.answer import Answer
+from kdns.core.answer import Answer, Sections
 from kdns.wire.constants import NXDOMAIN, SERVFAIL
 from kdns.wire.names import from_text, spelled_from_text, to_text
 from kdns.wire.records import a_or_aaaa
@@ -52,7 +52,7 @@ class JudgedTests(SynchronousTestCase):
     def test_answers(self) -> None:
         """Records end the walk, what has none does not."""
         record = a_or_aaaa(from_text("web"), 5, b"1234")
-        self.assertEqual(self.judged(Answer(answer=(record,))), ("NOERROR, 1 record", True))
+        self.assertEqual(self.judged(Answer(body=Sections(answer=(record,)))), ("NOERROR, 1 record", True))
         self.assertEqual(self.judged(Answer(NXDOMAIN)), ("NXDOMAIN", False))
         self.assertEqual(
             self.judged(Answer()), ("NOERROR without records (NODATA); glibc goes on, musl stops here", False)

@@ -19,8 +19,7 @@ from twisted.trial.unittest import TestCase
 from kdns.admin import service
 from kdns.admin.client import AdminError, NobodyAnswers, ask
 from kdns.admin.commands import Arguments, Commands
-from kdns.admin.protocol import MOST_CONNECTIONS
-from kdns.admin.service import AdminSocket
+from kdns.admin.service import MAX_CONNECTIONS, AdminSocket
 
 reactor: Any = running
 
@@ -126,14 +125,14 @@ class SocketTests(TestCase):
     async def test_many(self) -> None:
         """Connections that only hang there keep no more than their number from others, and no memory."""
         one = self.started()
-        idle = [socket.socket(socket.AF_UNIX) for _ in range(MOST_CONNECTIONS)]
+        idle = [socket.socket(socket.AF_UNIX) for _ in range(MAX_CONNECTIONS)]
         for connection in idle:
             self.addCleanup(connection.close)
             await deferToThread(connection.connect, self.path)
         failure = await self.assertFailure(Deferred.fromCoroutine(self.asked(self.path, "echo", {})), AdminError)
         self.assertIn("too many", str(failure))
         idle[0].close()
-        while one.connections == MOST_CONNECTIONS:
+        while one.connections == MAX_CONNECTIONS:
             await deferLater(reactor, 0)
         self.assertEqual(await self.asked(self.path, "echo", {"a": 1}), {"a": 1})
         self.assertEqual(one.path, self.path)

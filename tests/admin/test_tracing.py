@@ -11,11 +11,13 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.admin.tracing import Run, Tracer, differences
-from kdns.core.answer import FOR_EVERYBODY, Answer
-from kdns.core.chain import Next
+from kdns.core.answer import Answer, Sections
+from kdns.core.chain import Link, Next
 from kdns.core.explaining import Note
 from kdns.core.failure import ResolutionFailed
 from kdns.core.request import Request
+from kdns.core.validity import ALWAYS, EVERY_QUERY, NOTHING
+from kdns.plugin.seam import Filter
 from kdns.server.blocks import ServedBlock, Zones
 from kdns.testing.memory import MemoryReactor
 from kdns.wire.constants import AA, NXDOMAIN, RA
@@ -25,11 +27,13 @@ from tests.server.support import a_house
 from tests.support import a_request
 
 RECORDS = tuple(a_or_aaaa(from_text("web."), 30, bytes((10, 0, 0, number))) for number in (1, 2))
-ANSWER = Answer(flags=AA, answer=RECORDS, validity=FOR_EVERYBODY)
+ANSWER = Answer(flags=AA, body=Sections(answer=RECORDS), validity=ALWAYS)
 
 
-class Link:
+class Does(Link):
     """A link that does as a function says."""
+
+    varies = NOTHING
 
     def __init__(self, name: str, does: Any) -> None:
         self.name = name
@@ -40,7 +44,7 @@ class Link:
         return self.does(request, next)
 
 
-class Telling(Link):
+class Telling(Does):
     """A link with something to say."""
 
     def explain(self, request: Request) -> Sequence[Note]:
@@ -79,7 +83,7 @@ class TracingTests(SynchronousTestCase):
 
     def test_passed_and_answered(self) -> None:
         """Who passes on and who answers are told apart, and who was not asked is named."""
-        run, done = self.traced(Link("a", passes), Link("b", lambda request, next: ANSWER), Link("c", passes))
+        run, done = self.traced(Does("a", passes), Does("b", lambda request, next: ANSWER), Does("c", passes))
         self.assertIs(self.successResultOf(done), run)
         self.assertEqual(
             [(step.plugin, step.did) for step in run.steps],
@@ -93,15 +97,16 @@ class TracingTests(SynchronousTestCase):
         def changes(request: Request, next: Next) -> Any:
             came = next(request)
             assert isinstance(came, Answer)
-            return replace(came, rcode=NXDOMAIN, flags=RA, ttl=5, answer=came.answer[::-1], ede=((3, "old"),))
+            reversed = replace(came, rcode=NXDOMAIN, flags=RA, body=Sections(came.answer[::-1]), ede=((3, "old"),))
+            return reversed.with_ttl(5)
 
-        (first, _) = self.did(Link("a", changes), Link("b", lambda request, next: ANSWER))
+        (first, _) = self.did(Does("a", changes), Does("b", lambda request, next: ANSWER))
         self.assertEqual(
             first,
             "passed it on, and changed the answer: NOERROR became NXDOMAIN, aa taken away, ra set, records in another order,"
             " TTL 30 became 5, Extended DNS Error 3 added (old)",
         )
-        self.assertEqual(differences(ANSWER, replace(ANSWER, answer=RECORDS[:1])), ["other records"])
+        self.assertEqual(differences(ANSWER, replace(ANSWER, body=Sections(answer=RECORDS[:1]))), ["other records"])
 
     def test_later(self) -> None:
         """What comes later is seen as what comes at once, with the time that it took."""
@@ -110,7 +115,7 @@ class TracingTests(SynchronousTestCase):
         async def slow(request: Request, next: Next) -> Answer:
             return await next(request)
 
-        run, done = self.traced(Link("a", slow), Link("b", lambda request, next: waiting))
+        run, done = self.traced(Does("a", slow), Does("b", lambda request, next: waiting))
         self.assertNoResult(done)
         self.assertEqual(run.steps[1].did, "was not done when the answer came")
         self.context.reactor.advance(0.25)
@@ -124,7 +129,7 @@ class TracingTests(SynchronousTestCase):
         def fails(request: Request, next: Next) -> Any:
             raise ResolutionFailed("no upstream", 2, (22, "nobody"))
 
-        run, done = self.traced(Link("a", passes), Link("b", fails))
+        run, done = self.traced(Does("a", passes), Does("b", fails))
         self.successResultOf(done)
         self.assertEqual(
             [step.did for step in run.steps],
@@ -135,20 +140,20 @@ class TracingTests(SynchronousTestCase):
 
     def test_mistakes(self) -> None:
         """An exception that nobody foresaw is told by name."""
-        run, done = self.traced(Link("a", lambda request, next: 1 // 0))
+        run, done = self.traced(Does("a", lambda request, next: 1 // 0))
         self.successResultOf(done)
         self.assertEqual(run.error, "ZeroDivisionError: integer division or modulo by zero")
         self.assertFalse(run.foreseen)
 
     def test_nobody(self) -> None:
         """A chain that ends without an answer says so."""
-        run, done = self.traced(Link("a", passes))
+        run, done = self.traced(Does("a", passes))
         self.successResultOf(done)
         self.assertEqual(run.error, "plugin/a: no next plugin found")
 
     def test_notes(self) -> None:
         """A link's own words are in its step, before and after it is asked; those that name what is missing are collected."""
-        run, done = self.traced(Telling("a", passes), Link("b", lambda request, next: ANSWER))
+        run, done = self.traced(Telling("a", passes), Does("b", lambda request, next: ANSWER))
         self.successResultOf(done)
         self.assertEqual([note.text for note in run.steps[0].notes], ["before", "there is no such thing", "came 2"])
         self.assertEqual(run.missing, ["there is no such thing"])
@@ -173,7 +178,7 @@ class TracingTests(SynchronousTestCase):
             return ANSWER
 
         waiting: Deferred[Answer] = Deferred()
-        (first, _) = self.did(Link("a", both), Link("b", lambda request, next: waiting))
+        (first, _) = self.did(Does("a", both), Does("b", lambda request, next: waiting))
         self.assertEqual(first, "answered NOERROR, 2 records, and asked on in the background")
 
     def test_inside(self) -> None:
@@ -182,17 +187,17 @@ class TracingTests(SynchronousTestCase):
         def alias(request: Request, next: Next) -> Any:
             return ANSWER if request.inside else request.server.resolve(request.about(from_text("target.")))
 
-        run, done = self.traced(Link("a", alias))
+        run, done = self.traced(Does("a", alias))
         self.successResultOf(done)
         (inner,) = run.steps[0].inside
         self.assertEqual((inner.qname, inner.answer), ("target.", ANSWER))
-        run, done = self.traced(Link("a", lambda request, next: request.server.resolve(request.about(request.spelled))))
+        run, done = self.traced(Does("a", lambda request, next: request.server.resolve(request.about(request.spelled))))
         self.assertEqual(getattr(self.successResultOf(done).answer, "rcode", None), 2)
 
     def test_held_back(self) -> None:
         """A link that would ask others is not asked when the operator says so."""
-        link = Link("a", lambda request, next: ANSWER)
-        link.asks_others = lambda request: True  # type: ignore[attr-defined]  # as forward has it
+        link = Does("a", lambda request, next: ANSWER)
+        link.asks_others = lambda request: True  # type: ignore[method-assign]  # as forward has it
         run, done = self.traced(link, forward=False)
         self.successResultOf(done)
         self.assertEqual((run.held_back, run.asked_upstream), (True, False))
@@ -204,7 +209,7 @@ class TracingTests(SynchronousTestCase):
         """Giving up ends what is under way, and the run is there all the same."""
         dropped: list[Any] = []
         waiting: Deferred[Answer] = Deferred(dropped.append)
-        run, done = self.traced(Link("a", lambda request, next: waiting))
+        run, done = self.traced(Does("a", lambda request, next: waiting))
         run.given_up = "it took too long"
         done.cancel()
         self.assertEqual(dropped, [waiting])
@@ -222,7 +227,7 @@ class TracingTests(SynchronousTestCase):
         self.assertEqual((run.error, run.zones), ("the name is in no zone of this listener", ["example.org."]))
         for settings, wanted in (
             ({"empty": True}, "the server block of . has no plugin that answers"),
-            ({"filters": (lambda request: False,)}, "no server block of . takes it (view)"),
+            ({"filters": (Filter(lambda request: False, EVERY_QUERY),)}, "no server block of . takes it (view)"),
         ):
             zones = Zones()
             zones.add(ROOT, ServedBlock(lambda request: ANSWER, **settings))

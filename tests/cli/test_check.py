@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from kdns.checking.coredns_support import ROWS
 from kdns.cli.check import BAD_USAGE, FAULTY, FINE
-from kdns.cli.checking.coredns_support import ROWS
 from kdns.cli.main import COMMANDS
 from kdns.server.assembly import read_text
-from tests.cli.checking.support import IN_A_CLUSTER, run
+from tests.checking.support import IN_A_CLUSTER, run
 from tests.conformance.support import start_cases
 from tests.test_docs import ENVIRONMENT, PAGES, ROOT, fences
 
@@ -59,7 +59,7 @@ class CheckTests(SynchronousTestCase):
             "    wanted:     the name of a directive\n"
             "    found:      whaomi\n"
             "    suggestion: did you mean 'whoami'?\n"
-            "stdin: 1 fault, no warnings, no notes\n",
+            "stdin: 1 fault, no warnings\n",
         )
 
     def test_json(self) -> None:
@@ -81,11 +81,36 @@ class CheckTests(SynchronousTestCase):
         )
 
     def test_order(self) -> None:
-        """Faults stand before warnings, and warnings before notes, which --quiet leaves out."""
+        """Faults stand before warnings, and warnings before notes, which text shows on request, and --quiet leaves out."""
         text = "a_b.test {\n errors\n whaomi\n}\n"
         kinds = [one["severity"] for one in json.loads(run("-", "--json", stdin=text).out)]
         self.assertEqual(kinds, ["fault", "warning", *["note"] * len(ROWS["errors"].differences)])
-        self.assertNotIn("note:", run("-", "--quiet", stdin=text).out)
+        self.assertEqual(run("-", "--notes", stdin=text).out.count("note:"), len(ROWS["errors"].differences))
+        shown = run("-", stdin=text).out
+        self.assertNotIn("note:", shown)
+        self.assertIn(
+            f"{len(ROWS['errors'].differences)} notes, such as differences from CoreDNS; --notes shows them", shown
+        )
+        self.assertNotIn("note", run("-", "--quiet", stdin=text).out)
+
+    def test_stock(self) -> None:
+        """The default Corefile of clusters has two lines."""
+        text = (ROOT / "conf" / "cluster" / "Corefile").read_text(encoding="utf-8")
+        text = text.replace("/etc/resolv.conf", "192.0.2.53")
+        first, second = run("-", stdin=text).out.splitlines()
+        self.assertEqual(first, "stdin: no faults, no warnings")
+        self.assertRegex(second, r"^\d+ notes, such as differences from CoreDNS; --notes shows them$")
+
+    def test_no_commands_for_terminals(self) -> None:
+        """Words of a Corefile are shown with escapes; what --print prints into a file is left as it is."""
+        text = '. {\n who\x1b[2J\n}\n"a\x1b]0;x\x07" {\n whoami\n}\n'
+        for words in ([], ["--json"]):
+            out = run("-", *words, stdin=text).out
+            self.assertNotIn("\x1b", out)
+            self.assertIn("x1b" if not words else "u001b", out)
+        text = '"a\x1b.test" {\n whoami\n}\n'
+        self.assertIn("\x1b", run("-", "--print", stdin=text).out)
+        self.assertNotIn("\x1b", run("-", "--print", stdin=text).err)
 
     def test_port(self) -> None:
         """The port of keys without one, as for a start."""

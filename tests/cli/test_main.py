@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -41,6 +44,41 @@ class CommandTests(SynchronousTestCase):
     def test_extra_arguments(self) -> None:
         """A word that is no flag ends with 1 and one line on standard error."""
         self.assertEqual(self.run_with("a", "b"), (1, "", "extra command line arguments: [a b]\n"))
+
+    def test_misspelt(self) -> None:
+        """A command that is none is answered with the nearest one; a file with how to serve it."""
+        self.assertEqual(
+            self.run_with("chekc")[::2], (1, "extra command line arguments: [chekc] (did you mean 'check'?)\n")
+        )
+        Path("Corefile-of-a-test").write_text(".")
+        self.addCleanup(Path("Corefile-of-a-test").unlink)
+        self.assertIn("kdns -conf Corefile-of-a-test", self.run_with("Corefile-of-a-test")[2])
+        self.assertEqual(self.run_with("x\x1b[2J")[2], "extra command line arguments: [x\\x1b[2J]\n")
+
+    def test_words(self) -> None:
+        """``help`` and ``version`` are understood without a dash, and ``help COMMAND`` shows the command's."""
+        self.assertEqual(self.run_with("version"), self.run_with("-version"))
+        self.assertEqual(self.run_with("help"), self.run_with("-help"))
+        self.assertEqual(self.run_with("help", "check"), self.run_with("check", "-h"))
+        self.assertIn("Usage of kdns check", self.run_with("help", "check")[2])
+
+    def test_closed_pipe(self) -> None:
+        """That nobody reads the output to its end is told by the status alone."""
+        program = "import os, sys; from kdns.cli.main import main; sys.exit(main(['check', '-']))"
+        reader, writer = os.pipe()
+        os.close(reader)
+        text = ". {\n" + "".join(f" bogus{number}\n" for number in range(100)) + "}\n"
+        ended = subprocess.run(
+            [sys.executable, "-c", program],
+            input=text,
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        os.close(writer)
+        self.assertEqual((ended.returncode, ended.stderr), (command.PIPE_CLOSED, ""))
 
     def test_unknown_flag(self) -> None:
         """An unknown flag ends with 2, as Go has it, and shows the usage."""

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from kdns.checking.source import KEY, source_of
 from kdns.cli import translate
-from kdns.cli.checking.configmap import KEY, texts_of
 from kdns.cli.main import COMMANDS
 from kdns.corefile.printer import format_blocks
 from kdns.server.assembly import read_text
-from tests.cli.checking.support import run as checked
+from tests.checking.support import run as checked
 from tests.test_docs import ROOT
 
 DOMAINS = st.from_regex(r"[a-z]{1,9}(\.[a-z]{1,9}){0,2}", fullmatch=True)
@@ -57,7 +57,9 @@ class TranslateTests(SynchronousTestCase):
 
     def test_nothing(self) -> None:
         """An empty ConfigMap is the default Corefile of clusters."""
-        default = texts_of((ROOT / "conf" / "kubernetes" / "base" / "configmap.yaml").read_text())[KEY].text
+        default = (
+            source_of((ROOT / "conf" / "kubernetes" / "base" / "configmap.yaml").read_text(), "file").keys[KEY].text
+        )
         for text in ("kind: ConfigMap\n", config_map(stubDomains={}, upstreamNameservers=[])):
             _, out, _ = self.ended(text)
             self.assertEqual(format_blocks(read_text(out, {}).blocks), format_blocks(read_text(default, {}).blocks))

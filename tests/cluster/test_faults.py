@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from twisted.logger import capturedLogs, formatEvent
+
 from kdns.cluster.watch_states import State
 from tests.apiserver import FaultKind, ServerOptions, WatchListSupport
 from tests.cluster.apiworld import ApiWorld, endpoint_slice, service
@@ -161,9 +163,10 @@ class FaultTests(Troubled):
         """A server that says 410 to everything is not asked without a pause."""
         fault = self.server.inject(FaultKind.STATUS, "services", "watch", times=None, code=410)
         self.server.disturb(FaultKind.CUT, "services")
-        before = len(self.server.requests)
+        began = self.reactor.seconds()
         self.reactor.advance(60.0)
-        self.assertLess(len(self.server.requests) - before, 20)
+        asked = [r for r in self.server.requests if r.time > began and r.resource == "services"]
+        self.assertLess(len(asked), 20)
         self.server.clear_faults(fault)
         self.change()
         self.recovered()
@@ -271,24 +274,92 @@ class FaultTests(Troubled):
 
     # Silence
 
-    def test_silence(self) -> None:
-        """A watch that says nothing more, not even bookmarks, is given up within two minutes; no new list is needed."""
-        self.server.disturb(FaultKind.SILENT)
+    def frozen(self, proof: str) -> int:
+        """How many watches of services were found frozen in that way."""
+        start = f'kdns_kubernetes_frozen_watches_total{{resource="services",proof="{proof}"}} '
+        return sum(int(line.removeprefix(start)) for line in self.registry.lines() if line.startswith(start))
+
+    def test_missed_change(self) -> None:
+        """A connection that stays open and passes nothing is noticed within 30 seconds of a change that it misses."""
+        for quiet in (0.0, 13.0, 50.0):
+            self.server.disturb(FaultKind.SILENT)
+            self.reactor.advance(quiet)
+            before = self.frozen("missed_change")
+            self.change()
+            self.assertLess(self.recovered(), 30.0)
+            self.assertEqual(self.frozen("missed_change"), before + 1)
+            self.server.apply(service("gone", "10.96.1.2"))
+        self.assertEqual(sum(self.source.freshness["services"].relists.values()), 1)
+        self.assertEqual(self.errors(), {})
+
+    def test_frozen_proxy(self) -> None:
+        """When nothing passes on any connection, that is noticed within 30 seconds, too."""
+        self.reactor.blackhole("127.0.0.1", self.server.port)
+        with capturedLogs() as events:
+            self.until(lambda: self.source.freshness["services"].problem, 30.0)
+        self.assertEqual(self.frozen("no_answer"), 1)
+        self.assertIn("services: the watch is frozen", "".join(str(formatEvent(event)) for event in events))
+        self.reactor.lift("127.0.0.1", self.server.port)
         self.change()
-        self.reactor.advance(80.0)
-        self.assertEqual(self.address_of("gone"), "10.96.1.2")
-        self.assertLess(self.recovered(), 41.0)
+        self.recovered()
+        self.assertEqual(self.source.freshness["services"].problem, "")
+
+    def test_quiet(self) -> None:
+        """A watch that has nothing to tell is asked about and left alone; its data is as old as the last answer."""
+        before = self.server.requests_for("watch", "services")[-1]
+        self.reactor.advance(200.0)
+        asked = [r for r in self.server.requests_for("watch", "services") if r.time > before.time]
+        self.assertEqual({request.query["timeoutSeconds"] for request in asked}, {"1"})
+        self.assertTrue(8 <= len(asked) <= 14, len(asked))
+        self.assertLess(self.source.freshness["services"].event_age(self.reactor.seconds()), 20.0)
+        self.assertEqual((self.frozen("missed_change"), self.frozen("no_answer"), self.errors()), (0, 0, {}))
+
+    def test_busy(self) -> None:
+        """A watch that tells something every few seconds is not asked about."""
+        for number in range(30):
+            self.server.apply(service("busy", f"10.96.3.{number}"))
+            self.reactor.advance(5.0)
+        self.assertEqual(
+            [r for r in self.server.requests_for("watch", "services") if r.query["timeoutSeconds"] == "1"], []
+        )
+
+    def test_unhelpful_answers(self) -> None:
+        """A refusal of the question proves nothing."""
+        for code in (410, 429, 500, 403):
+            self.server.inject(FaultKind.STATUS, "services", "watch", code=code)
+            self.reactor.advance(20.0)
+        self.assertEqual((self.frozen("missed_change"), self.frozen("no_answer"), self.errors()), (0, 0, {}))
+
+    def test_late_event(self) -> None:
+        """A change that comes while the question is asked, and arrives on the watch a moment later, is no proof."""
+        self.reactor.advance(10.0)
+        asked = len(self.server.requests_for("watch", "services"))
+        self.until(lambda: len(self.server.requests_for("watch", "services")) > asked, 20.0)
+        self.change()
+        self.reactor.advance(10.0)
+        self.assertEqual(self.frozen("missed_change"), 0)
+        self.assertSame()
+
+    def test_silence(self) -> None:
+        """A watch that says nothing, not even bookmarks, is opened again within two minutes; no new list is needed."""
+        self.server.disturb(FaultKind.SILENT)
+        self.reactor.advance(121.0)
+        self.change()
+        self.reactor.settle()
+        self.assertSame()
+        self.assertEqual(self.frozen("silence"), 1)
         self.assertEqual(sum(self.source.freshness["services"].relists.values()), 1)
 
     def test_no_bookmarks(self) -> None:
-        """Without bookmarks a quiet watch is opened anew from time to time, and that is all."""
+        """Without bookmarks a quiet watch is opened again from time to time, and that is all."""
         self.server.inject(FaultKind.SKIP_BOOKMARKS, verb="watch", times=None)
         self.server.disturb(FaultKind.SKIP_BOOKMARKS)
         self.reactor.advance(600.0)
         self.change()
         self.reactor.settle()
         self.recovered()
-        self.assertTrue(5 <= len(self.server.requests_for("watch", "services")) <= 9)
+        watches = [r for r in self.server.requests_for("watch", "services") if r.query["timeoutSeconds"] != "1"]
+        self.assertTrue(5 <= len(watches) <= 9)
         self.assertEqual(self.errors(), {})
 
     def test_drift(self) -> None:
@@ -319,6 +390,9 @@ class FaultTests(Troubled):
         stream.pump = lambda: None  # type: ignore[method-assign]  # the fault: the server forgets a watcher
         change()
         stream.watch.position = self.server.version
+        line = stream.watch.bookmark()
+        assert line is not None
+        stream._write([line])
         stream.pump = deaf  # type: ignore[method-assign]  # and remembers it afterwards
 
     def test_all_at_once(self) -> None:

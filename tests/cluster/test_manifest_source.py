@@ -47,14 +47,21 @@ def at_once(work: Callable[[], Any]) -> Deferred[Any]:
 class ManifestSourceTests(SynchronousTestCase):
     """What a folder of manifests makes of an index."""
 
-    def source(self, needs: Needs, selection: Selection | None = None) -> ManifestSource:
-        """A started source over one file."""
+    def source(
+        self, needs: Needs, selection: Selection | None = None, until: Deferred[None] | None = None
+    ) -> ManifestSource:
+        """
+        A started source over one file.
+
+        :param until: the files are read when this fires; None: at once.
+        """
+        aside = at_once if until is None else lambda work: until.addCallback(lambda _: work())
         self.clock = Clock()
         self.index = ClusterIndex()
         self.path = Path(self.mktemp())
         self.path.write_text(MANIFESTS)
         source = ManifestSource(
-            self.clock, self.index, [str(self.path)], at_once, needs, None, selection, lambda: 1_700_000_000.0
+            self.clock, self.index, [str(self.path)], aside, needs, None, selection, lambda: 1_700_000_000.0
         )
         source.start()
         self.addCleanup(source.stop)
@@ -92,13 +99,15 @@ class ManifestSourceTests(SynchronousTestCase):
 
     def test_synced(self) -> None:
         """Each caller hears when the files are entered; until then the source says what it reads."""
-        source = self.source(Needs())
+        reading: Deferred[None] = Deferred()
+        source = self.source(Needs(), until=reading)
         waiting = source.when_synced()
         given_up = source.when_synced()
         given_up.cancel()
         self.failureResultOf(given_up)
         self.assertIn(str(self.path), source.why_not_ready())
         self.assertNoResult(waiting)
+        reading.callback(None)
         self.settle()
         self.successResultOf(waiting)
         self.successResultOf(source.when_synced())
@@ -112,7 +121,7 @@ class ManifestSourceTests(SynchronousTestCase):
 
     def test_stop(self) -> None:
         """A stopped source leaves no delayed call, and who waited hears so."""
-        source = self.source(Needs())
+        source = self.source(Needs(), until=Deferred())
         waiting = source.when_synced()
         self.successResultOf(source.stop())
         self.failureResultOf(waiting)

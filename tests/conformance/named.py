@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from kdns.core.answer import Answer
-from kdns.core.chain import Next, Reply
+from kdns.core.answer import Answer, Sections
+from kdns.core.chain import Link, Next, Reply
 from kdns.core.request import Request
 from kdns.corefile.dispenser import Dispenser
 from kdns.plugin.seam import Block, BlockBuilder
@@ -20,7 +20,7 @@ from kdns.wire.records import txt
 
 
 @dataclass(slots=True)
-class Named:
+class Named(Link):
     """The link of the chain."""
 
     text: bytes
@@ -28,7 +28,7 @@ class Named:
 
     def answer(self, request: Request, next: Next) -> Reply:
         """Say the text, whatever the question."""
-        return Answer(flags=AA, answer=(txt(request.qname, 60, self.text),), source=self.name)
+        return Answer(flags=AA, body=Sections(answer=(txt(request.qname, 60, self.text),)), source=self.name)
 
 
 class NamedDirective:

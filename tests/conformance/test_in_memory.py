@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.conformance.cases import CLUSTER, OTHERS, WAITING, Case, case_file
+from tests.conformance.cases import CLUSTER, OTHERS, WAITING, Case, CaseFile, case_file
 from tests.conformance.client import compare, query, tell
+from tests.conformance.passing import with_passing
 from tests.conformance.world import MemoryWorld, world_of
 
 
@@ -21,7 +23,7 @@ class GoldenInMemoryTests(SynchronousTestCase):
         file = case_file(name)
         folder = Path(self.mktemp()).absolute()
         folder.mkdir()
-        world = world_of(file, folder)
+        world = world_of(replace(file, corefile=self.corefile(file)), folder)
         world.start()
         wrong = []
         for case in file.cases:
@@ -32,6 +34,10 @@ class GoldenInMemoryTests(SynchronousTestCase):
         self.assertEqual(world.stop(), [], "what the server left behind")
         self.assertEqual(wrong, [], "\n".join(["", *wrong]))
 
+    def corefile(self, file: CaseFile) -> str:
+        """The Corefile of a case file."""
+        return file.corefile
+
     def ask(self, world: MemoryWorld, case: Case, *, synced: bool) -> list[str]:
         """Ask one case and say what differs from what is wanted."""
         message = query(case.question)
@@ -39,6 +45,14 @@ class GoldenInMemoryTests(SynchronousTestCase):
         told = tell(reply, port, message)
         now = int(world.reactor.seconds())
         return compare(case.question, case.wanted, told, synced=synced, now=now)
+
+
+class ForeignInMemoryTests(GoldenInMemoryTests):
+    """The same with foreign plugins in every chain that declare nothing and only pass on."""
+
+    def corefile(self, file: CaseFile) -> str:
+        """The Corefile with those plugins."""
+        return with_passing(file.corefile)
 
 
 def _add_tests() -> None:

@@ -20,9 +20,9 @@ from twisted.internet.protocol import ClientFactory, DatagramProtocol, Protocol
 from twisted.protocols.basic import Int16StringReceiver
 from twisted.trial.unittest import TestCase
 
-from kdns.core.answer import Validity
 from kdns.core.observe import Exchange
 from kdns.core.tally import Tally
+from kdns.core.validity import Validity
 from kdns.plugin.seam import ServerContext
 from kdns.server import mmsg
 from kdns.server.assembly import read_text

@@ -1,27 +1,15 @@
-"""Answers: what kind they are, for whom and how long they hold."""
+"""Answers: what kind they are, and their records."""
 
 from __future__ import annotations
 
-from math import inf
-
-from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.core.answer import (
-    FOR_CLIENT,
-    FOR_EVERYBODY,
-    FOR_NOBODY,
-    FROM_UPSTREAM,
-    Answer,
-    Kind,
-    Scope,
-    Validity,
-)
-from kdns.core.stamps import Stamp
+from kdns.core.answer import Answer, Denial, Kind, Sections
+from kdns.core.validity import ALWAYS, ONCE
 from kdns.wire.constants import AAAA, ANY, CNAME, MX, NOERROR, NS, NXDOMAIN, QR, REFUSED, SERVFAIL, A
 from kdns.wire.message import scan
 from kdns.wire.names import from_text
-from kdns.wire.records import a_or_aaaa, cname, ns, soa
+from kdns.wire.records import Record, a_or_aaaa, cname, ns, soa
 from kdns.wire.render import render
 
 NAME = from_text("web.example.com.")
@@ -36,7 +24,7 @@ def both(answer: Answer) -> list[Answer]:
     """The answer with records, and the same as an upstream's message."""
     sections = (answer.answer, answer.authority, answer.additional)
     message = render(7, QR | answer.rcode, NAME + b"\x00\x01\x00\x01", sections, b"", 65535, 65535)
-    return [answer, Answer(answer.rcode, relayed=scan(message))]
+    return [answer, Answer(answer.rcode, body=scan(message))]
 
 
 class KindTests(SynchronousTestCase):
@@ -45,22 +33,22 @@ class KindTests(SynchronousTestCase):
     def test_kinds(self) -> None:
         """Response codes, sections and the type asked for decide; records and messages are judged alike."""
         for answer, qtype, kind in (
-            (Answer(answer=(ADDRESS,)), A, Kind.SUCCESS),
-            (Answer(answer=(ALIAS, ADDRESS)), A, Kind.SUCCESS),
-            (Answer(answer=(ADDRESS,)), ANY, Kind.SUCCESS),
-            (Answer(answer=(ALIAS,)), CNAME, Kind.SUCCESS),
-            (Answer(answer=(ALIAS,), authority=(OWN_SOA,)), A, Kind.NODATA),
-            (Answer(authority=(OWN_SOA,)), A, Kind.NODATA),
-            (Answer(authority=(OWN_SOA,)), ANY, Kind.NODATA),
-            (Answer(authority=(SERVER,)), A, Kind.DELEGATION),
-            (Answer(authority=(SERVER, OWN_SOA)), A, Kind.NODATA),
+            (Answer(body=Sections(answer=(ADDRESS,))), A, Kind.SUCCESS),
+            (Answer(body=Sections(answer=(ALIAS, ADDRESS))), A, Kind.SUCCESS),
+            (Answer(body=Sections(answer=(ADDRESS,))), ANY, Kind.SUCCESS),
+            (Answer(body=Sections(answer=(ALIAS,))), CNAME, Kind.SUCCESS),
+            (Answer(body=Sections(answer=(ALIAS,), authority=(OWN_SOA,))), A, Kind.NODATA),
+            (Answer(body=Sections(authority=(OWN_SOA,))), A, Kind.NODATA),
+            (Answer(body=Sections(authority=(OWN_SOA,))), ANY, Kind.NODATA),
+            (Answer(body=Sections(authority=(SERVER,))), A, Kind.DELEGATION),
+            (Answer(body=Sections(authority=(SERVER, OWN_SOA))), A, Kind.NODATA),
             (Answer(), A, Kind.SUCCESS),
-            (Answer(answer=(ALIAS,)), A, Kind.SUCCESS),
-            (Answer(NXDOMAIN, authority=(OWN_SOA,)), A, Kind.NXDOMAIN),
+            (Answer(body=Sections(answer=(ALIAS,))), A, Kind.SUCCESS),
+            (Answer(NXDOMAIN, body=Sections(authority=(OWN_SOA,))), A, Kind.NXDOMAIN),
             (Answer(NXDOMAIN), A, Kind.ERROR),
-            (Answer(NXDOMAIN, answer=(ALIAS,), authority=(OWN_SOA,)), A, Kind.ERROR),
+            (Answer(NXDOMAIN, body=Sections(answer=(ALIAS,), authority=(OWN_SOA,))), A, Kind.ERROR),
             (Answer(SERVFAIL), A, Kind.ERROR),
-            (Answer(REFUSED, answer=(ADDRESS,)), A, Kind.ERROR),
+            (Answer(REFUSED, body=Sections(answer=(ADDRESS,))), A, Kind.ERROR),
         ):
             for form in both(answer):
                 self.assertEqual(form.kind(qtype), kind, (answer, qtype))
@@ -68,11 +56,11 @@ class KindTests(SynchronousTestCase):
     def test_reaches(self) -> None:
         """A chain of aliases that does not come to the type is no answer to it."""
         for answer, qtype, reaches in (
-            (Answer(answer=(ALIAS, ADDRESS)), A, True),
-            (Answer(answer=(ALIAS,)), A, False),
-            (Answer(answer=(ALIAS,)), CNAME, True),
-            (Answer(answer=(ALIAS,)), ANY, True),
-            (Answer(answer=(ADDRESS,)), MX, True),
+            (Answer(body=Sections(answer=(ALIAS, ADDRESS))), A, True),
+            (Answer(body=Sections(answer=(ALIAS,))), A, False),
+            (Answer(body=Sections(answer=(ALIAS,))), CNAME, True),
+            (Answer(body=Sections(answer=(ALIAS,))), ANY, True),
+            (Answer(body=Sections(answer=(ADDRESS,))), MX, True),
             (Answer(), A, False),
         ):
             for form in both(answer):
@@ -84,61 +72,48 @@ class SectionTests(SynchronousTestCase):
 
     def test_facts(self) -> None:
         """Counts, types, the lowest TTL and the size are the same for both forms."""
-        answer = Answer(answer=(ALIAS, ADDRESS), authority=(SERVER,))
+        answer = Answer(body=Sections(answer=(ALIAS, ADDRESS), authority=(SERVER,)))
         for form in both(answer):
             self.assertEqual(form.answer_count(), 2)
-            self.assertEqual(form.answer_types(), [CNAME, A])
-            self.assertEqual(form.authority_types(), [NS])
-            self.assertEqual(form.lowest_ttl(), 60)
+            self.assertEqual(form.body.types(0), [CNAME, A])
+            self.assertEqual(form.body.types(1), [NS])
+            self.assertEqual(form.body.lowest_ttl, 60)
             self.assertEqual(form.sections(), ((ALIAS, ADDRESS), (SERVER,), ()))
             self.assertEqual(
-                form.uncompressed_size(NAME + b"\x00\x01\x00\x01"), answer.uncompressed_size(NAME + bytes(4))
+                form.body.uncompressed_size(NAME + b"\x00\x01\x00\x01"), answer.body.uncompressed_size(NAME + bytes(4))
             )
 
     def test_other_ttl(self) -> None:
         """A TTL of the answer's own is every record's."""
-        for form in both(Answer(answer=(ALIAS, ADDRESS))):
-            form = replace(form, ttl=7)
-            self.assertEqual(form.lowest_ttl(), 7)
+        for form in both(Answer(body=Sections(answer=(ALIAS, ADDRESS)))):
+            form = form.with_ttl(7)
+            self.assertEqual(form.body.lowest_ttl, 7)
             self.assertEqual([record.ttl for record in form.sections()[0]], [7, 7])
+
+    def test_mapped(self) -> None:
+        """A plugin changes records in one way, whichever form the body has, and what it says is what is sent."""
+
+        def change(record: Record) -> Record | None:
+            return None if record.rtype == CNAME else record._replace(ttl=record.ttl + 1)
+
+        for form in both(Answer(body=Sections(answer=(ALIAS, ADDRESS)))):
+            changed = form.with_ttl(7).mapped(change)
+            self.assertEqual(changed.answer, (ADDRESS._replace(ttl=8),))
+            self.assertEqual(changed.body.lowest_ttl, 8)
+
+    def test_once(self) -> None:
+        """A copy for one query neither repeats, nor rotates, nor denies other names."""
+        answer = Answer(NXDOMAIN, validity=ALWAYS, rotate=(), denial=Denial(ZONE, lambda name: True, 1.0)).once()
+        self.assertEqual((answer.validity, answer.rotate, answer.denial), (ONCE, None, None))
 
     def test_nothing(self) -> None:
         """Nothing has no TTL."""
         for form in both(Answer(NXDOMAIN)):
-            self.assertIsNone(form.lowest_ttl())
+            self.assertIsNone(form.body.lowest_ttl)
 
     def test_frozen(self) -> None:
         """An answer cannot be changed, only copied."""
         with self.assertRaises(AttributeError):
             Answer().rcode = NXDOMAIN  # type: ignore[misc]  # that is the point
-        self.assertEqual(Answer().held(FOR_EVERYBODY).validity, FOR_EVERYBODY)
+        self.assertEqual(Answer().with_validity(ALWAYS).validity, ALWAYS)
         self.assertEqual((Answer().rcode, AAAA), (NOERROR, 28))
-
-
-class HoldsTests(SynchronousTestCase):
-    """For whom and how long."""
-
-    def test_default(self) -> None:
-        """Who says nothing means: for this client only."""
-        self.assertEqual(Answer().validity, FOR_CLIENT)
-        self.assertEqual((FOR_CLIENT.scope, FOR_CLIENT.until), (Scope.CLIENT, inf))
-
-    def test_narrowed(self) -> None:
-        """The narrower scope, the earlier end, and all stamps."""
-        one, two = Stamp(), Stamp()
-        holds = Validity(Scope.EVERYBODY, 10.0, (one.ref(),)).narrowed(Scope.TRANSPORT, 20.0, (two.ref(),))
-        self.assertEqual(holds, Validity(Scope.TRANSPORT, 10.0, (one.ref(), two.ref())))
-        self.assertEqual(FOR_NOBODY.narrowed(Scope.EVERYBODY), FOR_NOBODY)
-
-    def test_both(self) -> None:
-        """Of two, the narrower and the earlier."""
-        self.assertEqual(Validity(Scope.EVERYBODY, 5.0).both(Validity(Scope.CLIENT, 9.0)), Validity(Scope.CLIENT, 5.0))
-        self.assertEqual(Validity(Scope.CLIENT, 9.0).both(Validity(Scope.EVERYBODY, 5.0)), Validity(Scope.CLIENT, 5.0))
-
-    def test_cacheable(self) -> None:
-        """An upstream's answer is given to nobody again as it is, and yet a cache may keep it for all."""
-        self.assertEqual((FROM_UPSTREAM.scope, FROM_UPSTREAM.cacheable), (Scope.NOBODY, Scope.EVERYBODY))
-        self.assertEqual(FOR_CLIENT.cacheable, Scope.CLIENT)
-        self.assertEqual(FROM_UPSTREAM.narrowed(Scope.CLIENT).cacheable, Scope.CLIENT)
-        self.assertEqual(FROM_UPSTREAM.both(FOR_CLIENT).cacheable, Scope.CLIENT)
-        self.assertEqual(FOR_EVERYBODY.both(FROM_UPSTREAM).cacheable, Scope.EVERYBODY)

@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.core.answer import Answer
-from kdns.core.chain import Next, Reply, attempt, chain, then
+from kdns.core.chain import Link, Next, Reply, attempt, chain, then
 from kdns.core.failure import NoNextPlugin, ResolutionFailed
 from kdns.core.request import Request
 from kdns.wire.constants import NXDOMAIN, SERVFAIL
@@ -19,7 +19,7 @@ from tests.support import a_request, now
 REQUEST = a_request("web.prod.svc.cluster.local.")
 
 
-class Says:
+class Says(Link):
     """A plugin that answers, noting that it was asked."""
 
     def __init__(self, name: str, answer: Callable[[Request, Next], Any]) -> None:

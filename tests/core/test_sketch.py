@@ -26,8 +26,8 @@ class BoundTests(SynchronousTestCase):
     def check(self, sketch: Sketch[int], exact: Counter[int]) -> None:
         """Every promise, for every thing that was met."""
         self.assertEqual(sketch.total, exact.total())
-        self.assertLessEqual(sketch.lost * sketch.room, sketch.total)
-        self.assertLessEqual(len(sketch.counts), 2 * sketch.room)
+        self.assertLessEqual(sketch.lost * sketch.size, sketch.total)
+        self.assertLessEqual(len(sketch.counts), 2 * sketch.size)
         for thing, count in exact.items():
             counted = sketch.counts.get(thing, 0)
             self.assertLessEqual(counted, count)
@@ -36,9 +36,9 @@ class BoundTests(SynchronousTestCase):
 
     @settings(deadline=None, derandomize=True)
     @given(MET, st.integers(1, 12))
-    def test_any(self, met: list[tuple[int, int]], room: int) -> None:
-        """No counter is too high, none too low by more than is said, and that is less than the whole divided by the room."""
-        sketch: Sketch[int] = Sketch(room)
+    def test_any(self, met: list[tuple[int, int]], size: int) -> None:
+        """No counter is too high, none too low by more than is said, and that is less than the whole divided by the size."""
+        sketch: Sketch[int] = Sketch(size)
         exact: Counter[int] = Counter()
         for thing, times in met:
             sketch.add(thing, times)
@@ -58,7 +58,7 @@ class BoundTests(SynchronousTestCase):
         self.assertEqual([name for name, _ in ordered[:5]], [name for name, _ in exact.most_common(5)])
 
     def test_few_are_counted_exactly(self) -> None:
-        """As long as there is room nothing is lost."""
+        """As long as there is size nothing is lost."""
         sketch: Sketch[str] = Sketch(4)
         for name in "abcdefgh" * 100:
             sketch.add(name)
@@ -66,7 +66,7 @@ class BoundTests(SynchronousTestCase):
         self.assertEqual(sketch.counts, dict.fromkeys("abcdefgh", 100))
 
     def test_flood(self) -> None:
-        """A flood of names met once drives out nobody who makes up a larger share than one part of the room."""
+        """A flood of names met once drives out nobody who makes up a larger share than one part of the size."""
         sketch: Sketch[int] = Sketch(16)
         for number in range(16_000):
             sketch.add(number + 1)
@@ -88,7 +88,7 @@ class RecentTests(SynchronousTestCase):
             recent.turn()
         recent.add("b", 10)
         top = recent.top(5)
-        self.assertEqual(top.things, [("b", 12), ("a", 4)])
+        self.assertEqual(top.items, [("b", 12), ("a", 4)])
         self.assertEqual((top.lost, top.total), (0, 16))
 
     def test_forgotten(self) -> None:
@@ -97,7 +97,7 @@ class RecentTests(SynchronousTestCase):
         recent.add("a")
         for _ in range(2):
             recent.turn()
-        self.assertEqual(recent.top(1).things, [("a", 1)])
+        self.assertEqual(recent.top(1).items, [("a", 1)])
         recent.turn()
         self.assertEqual(recent.top(1), ([], 0, 0))
         self.assertEqual(recent.total, 0)
@@ -107,13 +107,13 @@ class RecentTests(SynchronousTestCase):
         recent: Recent[int] = Recent()
         for number in range(20):
             recent.add(number, number + 1)
-        self.assertEqual(recent.top(3).things, [(19, 20), (18, 19), (17, 18)])
+        self.assertEqual(recent.top(3).items, [(19, 20), (18, 19), (17, 18)])
 
     @settings(deadline=None, derandomize=True)
     @given(st.lists(MET, min_size=1, max_size=6), st.integers(1, 8))
-    def test_any(self, periods: list[list[tuple[int, int]]], room: int) -> None:
-        """The bounds hold for all periods together: what is lost is less than the whole divided by the room."""
-        recent: Recent[int] = Recent(room, 3)
+    def test_any(self, periods: list[list[tuple[int, int]]], size: int) -> None:
+        """The bounds hold for all periods together: what is lost is less than the whole divided by the size."""
+        recent: Recent[int] = Recent(size, 3)
         for met in periods:
             recent.turn()
             for thing, times in met:
@@ -123,9 +123,9 @@ class RecentTests(SynchronousTestCase):
             for thing, times in met:
                 exact[thing] += times
         top = recent.top(1000)
-        counted = dict(top.things)
+        counted = dict(top.items)
         self.assertEqual(top.total, exact.total())
-        self.assertLessEqual(top.lost * room, top.total)
+        self.assertLessEqual(top.lost * size, top.total)
         for thing, count in exact.items():
             self.assertLessEqual(counted.get(thing, 0), count)
             self.assertLessEqual(count, counted.get(thing, 0) + top.lost)

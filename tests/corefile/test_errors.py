@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.corefile.errors import BadKey, ExpectedToken, Overlap, ParseError, Place, SetupError, Unreadable, nearest_hint
+from kdns.corefile.errors import BadKey, ExpectedToken, Overlap, ParseError, Place, SetupError, Unreadable
+from kdns.corefile.guesses import nearest_hint
 
 PLACE = Place("Corefile", 7)
 

@@ -146,6 +146,12 @@ class EnvironmentTests(SynchronousTestCase):
         """A variable that is not set leaves an empty argument behind."""
         self.assertEqual(outline(parsed("a {\nlog {$U} x\n}").blocks), [(("a",), {"log": "|log  x"})])
 
+    def test_empty_key(self) -> None:
+        """An empty word among keys is none; alone it stays, for whoever reads the keys to refuse."""
+        self.assertEqual(parsed("a {$U} {\nlog\n}").blocks[0].key_texts, ("a",))
+        self.assertEqual(parsed("{$U} a, {$U} b {\nlog\n}").blocks[0].key_texts, ("a", "b"))
+        self.assertEqual(parsed("{$U} {\nlog\n}").blocks[0].key_texts, ("",))
+
     def test_structure(self) -> None:
         """A value never is a brace or an import to the grammar."""
         self.assertEqual(error_of("a {\n{$I} x\n}", env={"I": "import"}), LOC.format(2) + "Unknown directive 'import'")

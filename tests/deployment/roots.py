@@ -67,8 +67,12 @@ def _builder(folder: Path) -> None:
 
 
 @cache
-def image() -> Path:
-    """The root of the image, made once; not below a folder that 65532 may not enter."""
+def image(python: str = sys.executable) -> Path:
+    """
+    The root of the image, made once; not below a folder that 65532 may not enter.
+
+    :param python: the interpreter that goes in.
+    """
     if os.geteuid():
         raise SkipTest("only root can give a file a capability, or change the root")
     if not (shutil.which("ldd") and Path("/sbin/ldconfig").exists()):
@@ -78,7 +82,7 @@ def image() -> Path:
     try:
         _builder(folder / "site")
         environment = {**os.environ, "PYTHONPATH": ""}
-        command = [sys.executable, str(ROOT / "conf" / "image" / "tree.py"), str(folder / "site"), str(folder / "root")]
+        command = [python, str(ROOT / "conf" / "image" / "tree.py"), str(folder / "site"), str(folder / "root")]
         done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
         if done.returncode and "Operation not supported" in done.stderr:
             raise SkipTest("the file system here keeps no capabilities")

@@ -18,7 +18,7 @@ from urllib.request import urlopen
 from twisted.names import dns
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
-from tests.deployment.roots import CONTAINER, image
+from tests.deployment.roots import CONTAINER, image, tree
 from tests.integration.programs import ROOT, Program, ask
 
 ADDRESS = "127.53.53.53"
@@ -61,6 +61,35 @@ class ImageCase(SynchronousTestCase):
         if "unshare: Operation not permitted" in found.stderr:
             raise SkipTest("no new mount namespace may be made here")
         return found
+
+
+DEBIAN = "/usr/bin/python3"
+"""An interpreter that keeps its packages in ``dist-packages``, where this machine has one."""
+
+
+class BaseTests(ImageCase):
+    """Interpreters that the image can be built from."""
+
+    def test_dist_packages(self) -> None:
+        """One of Debian's, which keeps packages in dist-packages."""
+        about = "import sys; print(*sys.version_info[:2], any('dist-packages' in path for path in sys.path))"
+        here = "{} {}".format(*sys.version_info[:2])
+        try:
+            found = subprocess.run([DEBIAN, "-c", about], capture_output=True, text=True, check=True).stdout.strip()
+        except (OSError, subprocess.CalledProcessError):
+            raise SkipTest(f"no {DEBIAN}") from None
+        if found != f"{here} True":
+            raise SkipTest(f"{DEBIAN} is not Debian's Python {here}, for which the packages of this environment are")
+        self.root = image(DEBIAN)
+        ended = self.outcome("/kdns/bin/kdns", "-version")
+        self.assertEqual((ended.returncode, ended.stdout.split("-")[0]), (0, "kdns"), ended.stderr)
+        self.assertTrue(list(self.root.glob("kdns/lib/python3.*/dist-packages/twisted")))
+
+    def test_no_base(self) -> None:
+        """What is no fitting interpreter is told in one line, without a traceback."""
+        error = self.assertRaises(SystemExit, tree().packages_folder, Path("/bin/false"), Path("/lib"))
+        self.assertIn("python:3.13-slim", str(error))
+        self.assertNotIn("\n", str(error))
 
 
 class RunTests(ImageCase):

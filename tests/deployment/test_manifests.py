@@ -14,6 +14,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from kdns.cli.flags import parse_flags
 from kdns.cluster.watched import Needs, watched_for
+from kdns.corefile.values import parse_duration
 from tests.deployment.objects import (
     BASE,
     HPA,
@@ -33,6 +34,9 @@ from tests.integration.programs import ROOT
 
 CLUSTER = ROOT / "conf" / "cluster" / "Corefile"
 CACHE = ROOT / "conf" / "node-local" / "Corefile"
+
+PROGRAMMING = 3
+"""Seconds from a pod that is not ready to nodes that send it nothing: the endpoint controller and kube-proxy."""
 
 VERSIONS = ("1.29", "1.37")
 """Kubernetes releases whose schemas the manifests are held against."""
@@ -133,7 +137,7 @@ class BaseTests(SynchronousTestCase):
         self.assertEqual(self.service["metadata"]["annotations"]["prometheus.io/port"], "9153")
 
     def test_probes(self) -> None:
-        """Liveness and readiness ask what CoreDNS's do, as often and as patiently."""
+        """Liveness asks what CoreDNS's does, as patiently; readiness notices within a second, long before lameduck is over."""
         live = {
             "httpGet": {"path": "/health", "port": "liveness-probe"},
             "initialDelaySeconds": 60,
@@ -142,7 +146,12 @@ class BaseTests(SynchronousTestCase):
             "failureThreshold": 5,
         }
         self.assertEqual(self.container["livenessProbe"], live)
-        self.assertEqual(self.container["readinessProbe"], {"httpGet": {"path": "/ready", "port": "readiness-probe"}})
+        ready = {"httpGet": {"path": "/ready", "port": "readiness-probe"}, "periodSeconds": 1, "failureThreshold": 1}
+        self.assertEqual(self.container["readinessProbe"], ready)
+        (lameduck,) = _words(self.corefile, "lameduck")
+        self.assertGreaterEqual(parse_duration(lameduck), 1 + PROGRAMMING)
+        grace = self.pod["spec"].get("terminationGracePeriodSeconds", 30)
+        self.assertGreater(grace, parse_duration(lameduck) + 5)
 
     def test_selectors(self) -> None:
         """Service, Deployment, budget and anti-affinity speak of the same pods."""
@@ -213,21 +222,24 @@ class RenderedCase(SynchronousTestCase):
 
 
 class ReplaceTests(RenderedCase):
-    """CoreDNS is replaced by another image, and by that alone."""
+    """CoreDNS is replaced by another image and a quicker readiness probe, and by those alone."""
 
-    def test_image_alone(self) -> None:
-        """Laid over the Deployment of CoreDNS, the overlay changes the image and nothing else."""
+    def test_image_and_probe(self) -> None:
+        """Laid over the Deployment of CoreDNS, the overlay changes the image and how often readiness is asked, and nothing else."""
         folder = Path(self.mktemp()).absolute()
         folder.mkdir()
         coredns = copy.deepcopy(one(as_written(BASE), "Deployment"))
-        coredns["spec"]["template"]["spec"]["containers"][0]["image"] = "registry.k8s.io/coredns/coredns:v1.12.0"
+        container = coredns["spec"]["template"]["spec"]["containers"][0]
+        container["readinessProbe"] = {"httpGet": container["readinessProbe"]["httpGet"]}
+        container["image"] = "registry.k8s.io/coredns/coredns:v1.12.0"
         (part,) = rendered(REPLACE)
         (folder / "deployment.yaml").write_text(json.dumps(coredns))
         (folder / "part.yaml").write_text(json.dumps(part))
         patched = {"resources": ["deployment.yaml"], "patches": [{"path": "part.yaml"}]}
         (folder / "kustomization.yaml").write_text(json.dumps(patched))
         (found,) = rendered(folder)
-        coredns["spec"]["template"]["spec"]["containers"][0]["image"] = "kdns:0.1.0"
+        container["image"] = "kdns:0.1.0"
+        container["readinessProbe"].update(periodSeconds=1, failureThreshold=1)
         self.assertEqual(found, coredns)
 
 

@@ -29,8 +29,8 @@ from twisted.names.resolve import ResolverChain
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from kdns.core.answer import NO_REPLY, Answer
-from kdns.core.chain import Next, Reply, chain
+from kdns.core.answer import NO_REPLY, Answer, Sections
+from kdns.core.chain import Link, Next, Reply, chain
 from kdns.core.failure import ResolutionFailed
 from kdns.core.request import Request, Transport
 from kdns.embed.adapter import KdnsResolver, ResolverLink, address_text, header_of, record_of
@@ -47,7 +47,7 @@ WEB = from_text("web.test")
 SOA = soa(from_text("test"), 30, from_text("ns.test"), from_text("mail.test"), (1, 2, 3, 4, 5))
 
 
-class Says:
+class Says(Link):
     """A plugin that answers with a function."""
 
     name = "says"
@@ -89,7 +89,7 @@ class AdapterTests(SynchronousTestCase):
 
     def test_lists(self) -> None:
         """Sections become lists of Twisted's records, TTLs and authority kept."""
-        answer = Answer(0, AA, (a_or_aaaa(WEB, 30, b"\x0a\x00\x00\x01"),), (SOA,), (txt(WEB, 5, b"x"),))
+        answer = Answer(0, AA, Sections((a_or_aaaa(WEB, 30, b"\x0a\x00\x00\x01"),), (SOA,), (txt(WEB, 5, b"x"),)))
         answers, authority, additional = self.successResultOf(self.resolver(lambda r: answer).lookupAddress("web.test"))
         header = answers[0]
         self.assertEqual((header.name.name, header.type, header.ttl, header.auth), (b"web.test", dns.A, 30, True))
@@ -115,7 +115,7 @@ class AdapterTests(SynchronousTestCase):
 
     def test_all_records(self) -> None:
         """Asked for everything, it tells the addresses of both families; one that fails does not take the other along."""
-        answers = {1: Answer(answer=(a_or_aaaa(WEB, 30, b"\x0a\x00\x00\x01"),)), 28: Answer(SERVFAIL)}
+        answers = {1: Answer(body=Sections(answer=(a_or_aaaa(WEB, 30, b"\x0a\x00\x00\x01"),))), 28: Answer(SERVFAIL)}
         resolver = self.resolver(lambda request: answers[request.qtype])
         found: Any = self.successResultOf(resolver.lookupAllRecords("web.test"))[0]
         self.assertEqual([address_text(header.payload) for header in found], ["10.0.0.1"])
@@ -133,7 +133,7 @@ class AdapterTests(SynchronousTestCase):
             (FORMERR, DNSFormatError), (SERVFAIL, DNSServerError), (NXDOMAIN, DNSNameError),
             (NOTIMP, DNSNotImplementedError), (REFUSED, DNSQueryRefusedError), (9, DNSUnknownError),
         ):  # fmt: skip
-            error = self.failure(Answer(rcode, authority=(SOA,)))
+            error = self.failure(Answer(rcode, body=Sections(authority=(SOA,))))
             self.assertIs(type(error), kind)
             message = error.args[0]
             self.assertEqual((message.rCode, message.queries[0].name.name), (rcode, b"web.test"))
@@ -141,9 +141,9 @@ class AdapterTests(SynchronousTestCase):
 
     def test_authoritative_denial(self) -> None:
         """That a name of one's own zone does not exist ends a ResolverChain; what is refused goes to the next resolver."""
-        error = self.failure(Answer(NXDOMAIN, AA, authority=(SOA,)))
+        error = self.failure(Answer(NXDOMAIN, AA, body=Sections(authority=(SOA,))))
         self.assertIs(type(error), AuthoritativeDomainError)
-        first = self.resolver(lambda request: Answer(NXDOMAIN, AA, authority=(SOA,)))
+        first = self.resolver(lambda request: Answer(NXDOMAIN, AA, body=Sections(authority=(SOA,))))
         second = Counting()
         both = ResolverChain([first, second])
         self.failureResultOf(both.lookupAddress("no.test"), AuthoritativeDomainError)
@@ -192,9 +192,9 @@ class AdapterTests(SynchronousTestCase):
 
         def upstream(request: Request) -> Reply:
             if request.transport is Transport.TCP:
-                return Answer(answer=(a_or_aaaa(WEB, 30, b"\x0a\x00\x00\x01"),))
+                return Answer(body=Sections(answer=(a_or_aaaa(WEB, 30, b"\x0a\x00\x00\x01"),)))
             cut = render(1, 0x8380, name, ((), (), ()), b"", 512, 512)
-            return Answer(flags=TC, relayed=scan(cut))
+            return Answer(flags=TC, body=scan(cut))
 
         answers, _, _ = self.successResultOf(self.resolver(upstream).lookupAddress("web.test"))
         self.assertEqual(len(answers), 1)
@@ -205,17 +205,19 @@ class AdapterTests(SynchronousTestCase):
         records = [a_or_aaaa(WEB, 30, (0x0A000000 + n).to_bytes(4, "big")) for n in range(2000)]
         message = render(1, 0x8400, WEB + b"\x00\x01\x00\x01", (records, (), ()), b"", 65535, 512)
         self.assertRaises(ValueError, dns.Message().fromStr, message)
-        answer = Answer(relayed=scan(message))
+        answer = Answer(body=scan(message))
         answers, _, _ = self.successResultOf(self.resolver(lambda r: answer).lookupAddress("web.test"))
         self.assertEqual(len(answers), 2000)
 
     def test_host_by_name(self) -> None:
         """A host's address is IPv4 before IPv6, behind aliases too; nothing is a DNSLookupError."""
         aliased = (cname(WEB, 30, from_text("b.test")), a_or_aaaa(from_text("b.test"), 30, b"\x0a\x00\x00\x02"))
-        resolver = self.resolver(lambda r: Answer(answer=aliased if r.qtype == A else ()))
+        resolver = self.resolver(lambda r: Answer(body=Sections(answer=aliased if r.qtype == A else ())))
         self.assertEqual(self.successResultOf(resolver.getHostByName("web.test")), "10.0.0.2")
         only6 = self.resolver(
-            lambda r: Answer() if r.qtype == A else Answer(answer=(a_or_aaaa(WEB, 1, b"\0" * 15 + b"\1"),))
+            lambda r: (
+                Answer() if r.qtype == A else Answer(body=Sections(answer=(a_or_aaaa(WEB, 1, b"\0" * 15 + b"\1"),)))
+            )
         )
         self.assertEqual(self.successResultOf(only6.getHostByName("web.test")), "::1")
         nothing = self.resolver(lambda request: Answer(NXDOMAIN, AA))

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import sysconfig
+from contextlib import ExitStack
 from ipaddress import ip_address
 from pathlib import Path
 from time import monotonic
@@ -170,6 +171,33 @@ class ProgramTests(SynchronousTestCase):
         for command, error in cases:
             with Program(command) as program:
                 self.assertEqual(program.end(), (1, "", error))
+
+    def test_clients_leave_descriptors(self) -> None:
+        """Clients that take all the connections they can leave descriptors for upstreams and pages, and the soft limit is no limit."""
+        health, upstream = free_port(), socket.socket(type=socket.SOCK_DGRAM)
+        self.addCleanup(upstream.close)
+        upstream.bind(("127.0.0.1", 0))
+        upstream.settimeout(PATIENCE)
+        self.write("192.0.2.1", f"health 127.0.0.1:{health}")
+        forwarded = (
+            f"example.com:{self.port} {{\n bind 127.0.0.1\n forward . 127.0.0.1:{upstream.getsockname()[1]}\n}}\n"
+        )
+        self.corefile.write_text(self.corefile.read_text() + forwarded)
+        limited = (
+            "import resource, sys; from kdns.cli.main import main\n"
+            "resource.setrlimit(resource.RLIMIT_NOFILE, (60, 200)); sys.exit(main())"
+        )
+        with Program(["-c", limited, "-conf", str(self.corefile)]) as program, ExitStack() as stack:
+            program.wait_for(version_lines()[1])
+            for _ in range(250):
+                stack.enter_context(socket.create_connection(("127.0.0.1", self.port)))
+            self.assertEqual(self.address(tcp=True), "192.0.2.1")
+            self.assertGreater(len(os.listdir(f"/proc/{program.process.pid}/fd")), 100)
+            with urlopen(f"http://127.0.0.1:{health}/health", timeout=PATIENCE) as response:
+                self.assertEqual(response.status, 200)
+            with socket.socket(type=socket.SOCK_DGRAM) as client:
+                client.sendto(b"\0\1\1\0\0\1\0\0\0\0\0\0\7example\3com\0\0\1\0\1", ("127.0.0.1", self.port))
+                self.assertIn(b"\7example\3com\0", upstream.recv(512))
 
     def test_two_processes_share_the_port(self) -> None:
         """A second process takes the same port, so that a new version can take over without a gap."""

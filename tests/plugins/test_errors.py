@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.core.answer import FOR_NOBODY, Answer
+from kdns.core.answer import Answer
 from kdns.core.failure import NoNextPlugin, Refused, ResolutionFailed
 from kdns.core.observe import Exchange, Observer, Repeat
 from kdns.corefile.errors import SetupError
@@ -24,7 +24,7 @@ def failed(
     failure: ResolutionFailed | None, qname: str = "WWW.example.com.", qtype: int = A, zone: str = "."
 ) -> Exchange:
     """An exchange that ended like this."""
-    answer = Answer(failure.rcode if failure else 0, validity=FOR_NOBODY)
+    answer = Answer(failure.rcode if failure else 0)
     return Exchange(a_request(qname, qtype), answer, b"", zone, "", 0.001, failure)
 
 

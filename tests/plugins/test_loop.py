@@ -128,9 +128,10 @@ class LoopTests(SynchronousTestCase):
 
     def upstreams(self, builder: BlockBuilder) -> list[Any]:
         """The upstreams of the block's one stanza."""
-        plugin = builder.linked("forward")
-        assert isinstance(plugin, Forward)
-        return plugin.forwarders[0].upstreams
+        plugin = builder.find(Forward)
+        assert plugin is not None
+        upstreams: list[Any] = plugin.forwarders[0].upstreams
+        return upstreams
 
     def gauge(self, upstream: str) -> float | None:
         """The value of ``kdns_loop_detected`` for an upstream."""

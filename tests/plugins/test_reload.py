@@ -196,7 +196,7 @@ class ServiceTests(SynchronousTestCase):
         self.assertEqual(self.metric("coredns_reload_failed_total"), ["coredns_reload_failed_total 2"])
         self.text = good
         self.reactor.advance(10.0)
-        self.assertEqual(self.heard(), [])
+        self.assertEqual(self.heard(), ["info: The Corefile can be used again, after 20s"])
         self.assertIs(self.service.configuration, before)
 
     def test_unusable(self) -> None:
@@ -213,4 +213,4 @@ class ServiceTests(SynchronousTestCase):
         self.assertIs(self.service.configuration, before)
         self.text = good.replace("10s", "12s")
         self.reactor.advance(10.0)
-        self.assertEqual(self.heard(), [self.running()])
+        self.assertEqual(self.heard(), ["info: The Corefile can be used again, after 50s", self.running()])

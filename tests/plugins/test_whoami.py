@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.core.answer import Answer, Scope
+from kdns.core.answer import Answer
 from kdns.core.chain import chain
 from kdns.core.request import Request, Transport
 from kdns.corefile.errors import CorefileError
@@ -49,7 +49,7 @@ class WhoamiTests(SynchronousTestCase):
     def test_it_holds_for_nobody_else(self) -> None:
         """Neither the answer table nor a cache may repeat it."""
         holds = self.ask(a_request("a.test")).validity
-        self.assertEqual((holds.scope, holds.cacheable), (Scope.NOBODY, Scope.NOBODY))
+        self.assertEqual((holds.repeat, holds.cacheable), (False, False))
 
     def test_arguments_are_refused(self) -> None:
         """There is nothing to set."""

@@ -8,14 +8,16 @@ one by its text, and it writes into :data:`diary` what happens to them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail
 
-from kdns.core.answer import FOR_EVERYBODY, Answer
-from kdns.core.chain import Next, Reply
+from kdns.core.answer import Answer, Sections
+from kdns.core.chain import Link, Next, Reply
 from kdns.core.request import Request
+from kdns.core.validity import ALWAYS
 from kdns.corefile.dispenser import Dispenser
 from kdns.plugin.seam import Block, BlockBuilder, Resource
 from kdns.wire.records import txt
@@ -28,7 +30,7 @@ starting: list[Deferred[None]] = []
 
 
 @dataclass(eq=False)
-class StampRef(Resource):
+class Recording(Resource):
     """A resource that writes down what happens to it."""
 
     name: str
@@ -54,13 +56,13 @@ class StampRef(Resource):
         """End."""
         diary.append(f"stop {self.name}")
 
-    def set_checks(self, checks: list[Any]) -> None:
+    def set_checks(self, checks: Sequence[Any]) -> None:
         """Take the list of those that have a say in readiness."""
-        self.checks = checks
+        self.checks = list(checks)
 
 
 @dataclass
-class Saying:
+class Saying(Link):
     """The link."""
 
     text: str
@@ -68,7 +70,7 @@ class Saying:
 
     def answer(self, request: Request, next: Next) -> Reply:
         """TXT with the text, whatever the question."""
-        return Answer(answer=(txt(request.spelled, 60, self.text.encode()),), validity=FOR_EVERYBODY)
+        return Answer(body=Sections(answer=(txt(request.spelled, 60, self.text.encode()),)), validity=ALWAYS)
 
 
 class Say:
@@ -88,8 +90,8 @@ class Say:
         """Link, resources, readiness."""
         text, manner = config
         builder.link(Saying(text))
-        builder.run(StampRef(f"run {text}", manner))
-        builder.keep(("say", text), config, lambda: StampRef(f"keep {text}"))
+        builder.run(Recording(f"run {text}", manner))
+        builder.keep(("say", text), config, lambda: Recording(f"keep {text}"))
         builder.ready_when("say", lambda: True)
 
 

@@ -11,11 +11,12 @@ import dns.message
 from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 
-from kdns.core.answer import FOR_EVERYBODY, Answer
-from kdns.core.chain import Next, Reply, chain
+from kdns.core.answer import Answer, Sections
+from kdns.core.chain import Link, Next, Reply, chain
 from kdns.core.metrics import Counter, Histogram
-from kdns.core.observe import Exchange, Repeat
+from kdns.core.observe import Exchange, Observer, Repeat
 from kdns.core.request import Request, Transport
+from kdns.core.validity import ALWAYS, NOTHING
 from kdns.plugin.seam import ServerContext
 from kdns.server.blocks import ServedBlock, Zones
 from kdns.server.listener import Listener
@@ -27,10 +28,11 @@ from kdns.wire.records import a_or_aaaa
 ADDRESS = bytes((10, 96, 0, 1))
 
 
-class Programmed:
+class Programmed(Link):
     """A plugin that answers with a function, and remembers what it was asked."""
 
     name = "programmed"
+    varies = NOTHING
 
     def __init__(self, say: Callable[[Request], Any]) -> None:
         self.say = say
@@ -45,7 +47,7 @@ class Programmed:
 def address(request: Request) -> Answer:
     """One address for any name, for everybody."""
     record = a_or_aaaa(request.spelled, 30, ADDRESS)
-    return Answer(flags=AA, answer=(record,), validity=FOR_EVERYBODY)
+    return Answer(flags=AA, body=Sections(answer=(record,)), validity=ALWAYS)
 
 
 class Slow:
@@ -67,8 +69,10 @@ class Slow:
         waiting.callback(answer or address(request))
 
 
-class Counting:
+class Counting(Observer):
     """An observer that counts as ``prometheus`` does, and is told of each repetition as ``log`` is."""
+
+    repeats = True
 
     def __init__(self, *, each: bool = False) -> None:
         self.exchanges: list[Exchange] = []

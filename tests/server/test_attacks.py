@@ -15,10 +15,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from kdns.core.answer import Answer
 from kdns.core.observe import Exchange, Repeat
 from kdns.core.request import Request
+from kdns.core.validity import NOTHING
+from kdns.plugin.seam import Filter
+from kdns.plugin.turns import TURN_SECONDS, TurnQueue
 from kdns.plugins.forward.forwarder import Forwarder
 from kdns.server.assembly import Configuration, read_text
 from kdns.server.service import KdnsService
-from kdns.server.streams import ACCEPTED_AT_ONCE, IDLE, TURN_SECONDS, WRITE
+from kdns.server.streams import ACCEPTED_AT_ONCE, IDLE, WRITE
 from kdns.server.table import TableBudget
 from kdns.testing.memory import MemoryReactor
 from kdns.wire.constants import SERVFAIL
@@ -63,7 +66,7 @@ class UnforeseenTests(SynchronousTestCase):
 
     def test_filter(self) -> None:
         """A filter that raises is SERVFAIL with the question, not an exception in whoever read the datagram."""
-        asker = Asker(zones_of(root=a_block(filters=(raising,))))
+        asker = Asker(zones_of(root=a_block(filters=(Filter(raising, NOTHING),))))
         reply = asker.read(QUERY)
         self.assertEqual((reply.rcode(), reply.question), (dns.rcode.SERVFAIL, QUERY.question))
         self.panics(asker, 1)
@@ -342,6 +345,7 @@ class GreedyStreamTests(StreamCase):
             return now[0]
 
         self.context.clock = clock
+        self.context.turns = TurnQueue(self.reactor, clock)
         client = self.connect()
         client.transport.write(framed(*(asking(number, f"n{number}.example.") for number in range(1000))))
         while len(asked) < 1000 and sum(asked) < 1000:

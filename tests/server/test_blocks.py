@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.core.request import Request
+from kdns.core.validity import EVERY_QUERY, NOTHING, by_client
+from kdns.plugin.seam import Filter
 from kdns.server.blocks import ServedBlock, Zones
 from kdns.wire.constants import DS, MX, A
 from kdns.wire.names import ROOT, from_text
@@ -19,6 +23,11 @@ def zones(*rows: tuple[str, ServedBlock]) -> Zones:
     for name, block in rows:
         found.add(from_text(name), block)
     return found
+
+
+def filters(*passes: Callable[[Request], bool]) -> tuple[Filter, ...]:
+    """Filters that the question decides."""
+    return tuple(Filter(one, NOTHING) for one in passes)
 
 
 class ChooseTests(SynchronousTestCase):
@@ -70,9 +79,9 @@ class ChooseTests(SynchronousTestCase):
 
     def test_filters(self) -> None:
         """Of several blocks for a zone the first that lets the query pass; when none does the search goes on with the parents."""
-        mail = a_block(filters=(lambda request: request.qtype == MX,))
-        addresses = a_block(filters=(lambda request: request.qtype == A,))
-        never = a_block(filters=(lambda request: False,))
+        mail = a_block(filters=filters(lambda request: request.qtype == MX))
+        addresses = a_block(filters=filters(lambda request: request.qtype == A))
+        never = a_block(filters=filters(lambda request: False))
         root = a_block()
         found = zones(("org.", never), ("org.", mail), ("org.", addresses), (".", root))
         self.check(found, "a.org.", MX, "org.", mail)
@@ -80,9 +89,28 @@ class ChooseTests(SynchronousTestCase):
         self.check(found, "a.org.", 16, ".", root)
         self.check(zones(("org.", never)), "a.org.", A, None, None)
 
+    def test_undeclared_filters(self) -> None:
+        """A filter that declares nothing is asked for each query, so the reply is for one, whichever block takes it."""
+        never = a_block(filters=(Filter(lambda request: False, EVERY_QUERY),))
+        found = zones(("org.", never), (".", a_block()), ("net.", a_block()))
+        for name, once in (("a.org.", True), ("a.net.", False), ("a.com.", False)):
+            chosen = found.choose(a_request(name))
+            assert chosen is not None
+            self.assertIs(chosen.once, once, name)
+
+    def test_audience(self) -> None:
+        """Filters and links that look at the client make an audience."""
+        self.assertIsNone(zones((".", a_block(filters=filters(lambda request: True)))).audience())
+        block = a_block(
+            filters=(Filter(lambda request: request.client == "::1", by_client(lambda client: client == "::1")),)
+        )
+        audience = zones((".", block)).audience()
+        assert audience is not None
+        self.assertNotEqual(audience.of("::1"), audience.of("::2"))
+
     def test_all_filters(self) -> None:
         """All filters of a block must let a query pass."""
-        block = a_block(filters=(lambda request: True, lambda request: request.qtype == A))
+        block = a_block(filters=filters(lambda request: True, lambda request: request.qtype == A))
         found = zones(("org.", block))
         self.check(found, "a.org.", A, "org.", block)
         self.check(found, "a.org.", MX, None, None)
@@ -93,7 +121,7 @@ class ChooseTests(SynchronousTestCase):
         def collect(request: Request) -> Request:
             return replace(request, metadata={"test/type": str(request.qtype)})
 
-        block = a_block(collect=collect, filters=(lambda request: (request.metadata or {})["test/type"] == "1",))
+        block = a_block(collect=collect, filters=filters(lambda request: (request.metadata or {})["test/type"] == "1"))
         chosen = zones(("org.", block)).choose(a_request("a.org."))
         assert chosen is not None
         self.assertEqual(chosen[2].metadata, {"test/type": "1"})

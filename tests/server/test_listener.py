@@ -8,11 +8,12 @@ from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.core.answer import FOR_EVERYBODY, FOR_NOBODY, NO_REPLY, Answer, Scope, Validity
+from kdns.core.answer import NO_REPLY, Answer, Sections
 from kdns.core.chain import Reply
 from kdns.core.failure import ResolutionFailed
 from kdns.core.metrics import Counter
 from kdns.core.request import Request, Transport
+from kdns.core.validity import ALWAYS, ONCE, Validity
 from kdns.server.datagrams import DatagramShell
 from kdns.server.table import TableBudget
 from kdns.wire.constants import AA, NXDOMAIN, RA, REFUSED, SERVFAIL, TC
@@ -134,7 +135,7 @@ class FailureTests(SynchronousTestCase):
 
     def test_cannot_be_rendered(self) -> None:
         """An answer of which no message can be made is SERVFAIL."""
-        asker = Asker(zones_of(root=a_block(lambda request: Answer(ttl=-1, answer=address(request).answer))))
+        asker = Asker(zones_of(root=a_block(lambda request: address(request).with_ttl(-1))))
         self.assertEqual(asker.read(WEB).rcode(), SERVFAIL)
         self.assertEqual(asker.value("coredns_panics_total"), 1)
         self.assertEqual(len(self.flushLoggedErrors()), 1)
@@ -257,7 +258,7 @@ class InnerTests(SynchronousTestCase):
 
         def many(request: Request) -> Reply:
             records = tuple(a_or_aaaa(request.spelled, 5, bytes((10, 0, 0, number))) for number in range(100))
-            return Answer(flags=RA, answer=records, validity=FOR_NOBODY)
+            return Answer(flags=RA, body=Sections(answer=records))
 
         self.asker = Asker(
             zones_of(
@@ -319,14 +320,14 @@ class InnerTests(SynchronousTestCase):
 class RepeatTests(SynchronousTestCase):
     """Answers given again out of the table count, and are told, exactly like those that plugins gave."""
 
-    def both(self, validity: Validity, *, turns: tuple[Answer, ...] = ()) -> tuple[Counting, Counter, list[bytes]]:
+    def both(self, validity: Validity, answer: Answer | None = None) -> tuple[Counting, Counter, list[bytes]]:
         """Ask ten times over a table, with answers that hold as *validity* says."""
         observer = Counting(each=True)
         charged = Counter()
 
         def say(request: Request) -> Reply:
             charged.inc()
-            return replace(address(request), validity=validity, charges=(charged,), turns=turns)
+            return replace(answer or address(request), validity=validity, charges=(charged,))
 
         asker = Asker(zones_of(root=a_block(say, observer)))
         table = TableBudget(1_000_000).table()
@@ -346,14 +347,14 @@ class RepeatTests(SynchronousTestCase):
             query = dns.message.make_query("web.prod.", "A", id=number)
             shell.datagramReceived(query.to_wire(), ("10.0.0.9", 1000 + number))
         asker.context.tallies.fold()
-        held = validity.scope >= Scope.TRANSPORT and validity.until > asker.reactor.seconds()
+        held = validity.repeat and validity.until > asker.reactor.seconds()
         self.assertEqual(len(table), 1 if held else 0)
         return observer, charged, replies
 
     def test_counted_alike(self) -> None:
         """Counters, charges and durations are equal whether the table answered or not."""
-        fresh, fresh_charge, fresh_replies = self.both(FOR_NOBODY)
-        again, again_charge, again_replies = self.both(FOR_EVERYBODY)
+        fresh, fresh_charge, fresh_replies = self.both(ONCE)
+        again, again_charge, again_replies = self.both(ALWAYS)
         self.assertEqual((len(fresh.exchanges), len(again.exchanges)), (10, 1))
         self.assertEqual(again_replies, fresh_replies)
         self.assertEqual(again.count.value, fresh.count.value)
@@ -363,15 +364,32 @@ class RepeatTests(SynchronousTestCase):
 
     def test_until(self) -> None:
         """A plugin is asked again when its answer does not hold any more."""
-        observer, _, replies = self.both(Validity(Scope.EVERYBODY, 2.2))
+        observer, _, replies = self.both(Validity(True, 2.2))
         self.assertEqual(len(replies), 10)
         # Asked at 0.5 s, which validity until 2.2 s; from then on nothing is entered, since that is over.
         self.assertEqual(len(observer.exchanges), 1 + 6)
 
-    def test_turns(self) -> None:
-        """Forms of an answer take turns, and are counted alike."""
-        other = Answer(flags=AA, answer=(a_or_aaaa(from_text("web.prod."), 30, bytes(4)),))
-        observer, charged, replies = self.both(FOR_EVERYBODY, turns=(other,))
-        shown = [str(next(iter(dns.message.from_wire(reply).answer[0]))) for reply in replies]
-        self.assertEqual(shown, ["10.96.0.1", "0.0.0.0"] * 5)
+    def test_rotating(self) -> None:
+        """The addresses of a repeated reply take turns in being first, and each reply is counted alike."""
+        records = tuple(a_or_aaaa(from_text("web.prod."), 30, bytes((10, 0, 0, last))) for last in (1, 2))
+        observer, charged, replies = self.both(ALWAYS, Answer(flags=AA, body=Sections(records), rotate=()))
+        shown = [dns.message.from_wire(reply, one_rr_per_rrset=True).answer[0][0].address for reply in replies]
+        self.assertEqual(shown, ["10.0.0.1", "10.0.0.2"] * 5)
         self.assertEqual((observer.count.value, charged.value), (10, 10))
+
+    def test_other_flags(self) -> None:
+        """A reply may have other flags from the second time on, as those of a cache have."""
+        answer = Answer(flags=RA, repeat_flags=AA | RA)
+        _, _, replies = self.both(ALWAYS, answer)
+        self.assertEqual([reply[2] & 4 for reply in replies], [0] + [4] * 9)
+
+    def test_silent_observer(self) -> None:
+        """An observer that does not say what a repetition means is told of each query by itself."""
+        observer = Counting()
+        observer.repeats = False
+        asker = Asker(zones_of(root=a_block(address, observer)))
+        table = TableBudget(1_000_000).table()
+        shell = DatagramShell(asker.listener, table)
+        for number in range(3):
+            shell.datagramReceived(dns.message.make_query("web.prod.", "A", id=number).to_wire(), ("10.0.0.9", 1000))
+        self.assertEqual((len(table), len(observer.exchanges)), (0, 3))

@@ -10,8 +10,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
-from kdns.core.answer import FOR_NOBODY, Answer
+from kdns.core.answer import Answer, Sections
 from kdns.core.request import Request
+from kdns.core.validity import ONCE
 from kdns.plugin.seam import ServerContext
 from kdns.server import mmsg
 from kdns.server.blocks import ServedBlock
@@ -86,7 +87,7 @@ class MmsgTests(TestCase):
 
         def say(request: Request) -> Answer:
             seen.append((request.client, request.client_port, request.local))
-            return Answer(validity=FOR_NOBODY)
+            return Answer(validity=ONCE)
 
         async def test() -> None:
             for host, to, local in (
@@ -111,7 +112,7 @@ class MmsgTests(TestCase):
         def say(request: Request) -> Answer:
             now[0] += mmsg.TURN_SECONDS * 0.6
             seen.append(request.ident)
-            return Answer(validity=FOR_NOBODY)
+            return Answer(validity=ONCE)
 
         async def test() -> None:
             opened = self.serve(a_block(say))
@@ -183,7 +184,7 @@ class MmsgTests(TestCase):
         def say(request: Request) -> Any:
             if request.qname[1:2] == b"s":
                 return slow(request)
-            return address(request) if request.qname[1:2] == b"h" else Answer(3, validity=FOR_NOBODY)
+            return address(request) if request.qname[1:2] == b"h" else Answer(3)
 
         async def test() -> None:
             sock = self.client(self.serve(a_block(say)))
@@ -224,6 +225,28 @@ class MmsgTests(TestCase):
 
         return self.run_with(test())
 
+    def test_one_fails(self) -> Deferred[None]:
+        """A query that raises where nobody expects it is lost alone; those that came with it are answered."""
+        opened = self.serve(a_block())
+        sock = self.client(opened)
+        receive = opened.listener.receive
+
+        def raising(message: bytes, *rest: Any) -> None:
+            if message[:2] == b"\x00\x07":
+                raise ZeroDivisionError("unforeseen")
+            receive(message, *rest)
+
+        self.patch(opened.listener, "receive", raising)
+
+        async def test() -> None:
+            for ident in range(20):
+                sock.send(asking(ident, f"n{ident}."))
+            idents = sorted(dns.message.from_wire(reply).id for reply in await self.replies(sock, 19))
+            self.assertEqual(idents, [ident for ident in range(20) if ident != 7])
+            self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+        return self.run_with(test())
+
     def test_too_long(self) -> Deferred[None]:
         """A query over 4096 octets is cut, and answered or refused; the next one is not touched by it."""
 
@@ -248,7 +271,7 @@ class MmsgTests(TestCase):
                 if request.edns is None:
                     return address(request)
                 rest = 65520 - 12 - len(request.question) - 11 - 12
-                return Answer(answer=(Record(request.spelled, 65280, 1, 5, bytes(rest)),), validity=FOR_NOBODY)
+                return Answer(body=Sections(answer=(Record(request.spelled, 65280, 1, 5, bytes(rest)),)))
 
             opened = self.serve(a_block(say))
             sock = self.client(opened)

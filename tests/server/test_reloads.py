@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
+from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.corefile.errors import Overlap, ParseError, Place, SetupError
@@ -45,6 +48,26 @@ class RecordTests(SynchronousTestCase):
     def metric(self, name: str) -> float:
         """A metric without labels."""
         return next(family.counter().value for family in self.context.registry.families() if family.name == name)
+
+    def test_end_is_logged(self) -> None:
+        """A Corefile that can be used again is logged once, with how long it could not, whether it says something new or not."""
+        heard: list[str] = []
+        observer = cast("Any", lambda event: heard.append(formatEvent(event)))
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        self.reloads.started("one", watched=True)
+        self.reloads.unreadable(ParseError("no", place=HERE))
+        self.reactor.advance(60.0)
+        self.reloads.unreadable(ParseError("no", place=HERE))
+        self.reactor.advance(30.0)
+        self.reloads.unchanged()
+        self.reloads.unchanged()
+        self.reloads.failed(Unavailable("taken"), HERE, "two", looked=False)
+        self.reloads.taken_over("three")
+        self.assertEqual(
+            [line for line in heard if "again" in line],
+            ["The Corefile can be used again, after 1m30s", "The Corefile can be used again, after 0s"],
+        )
 
     def test_bad_until_mended(self) -> None:
         """The gauge is 1 from a reload that fails until one succeeds or the file says again what runs."""

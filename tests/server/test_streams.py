@@ -10,12 +10,14 @@ from twisted.internet.protocol import ClientFactory, Protocol
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from kdns.core.answer import Answer
+from kdns.core.answer import Answer, Sections
 from kdns.core.request import Request
+from kdns.plugin.descriptors import client_connections
+from kdns.plugin.turns import TURN_SECONDS, TurnQueue
 from kdns.server.blocks import ServedBlock
 from kdns.server.listener import Listener
 from kdns.server.sockets import OpenEndpoint, open_endpoint
-from kdns.server.streams import FIRST_QUERY, IDLE, LINGER, WRITE
+from kdns.server.streams import FIRST_QUERY, IDLE, LINGER, WRITE, ConnectionLimit
 from kdns.server.table import TableBudget
 from kdns.testing.memory import MemoryReactor
 from kdns.wire.constants import SERVFAIL, TXT
@@ -186,7 +188,7 @@ class QueryTests(StreamCase):
 
         def say(request: Request) -> Answer:
             record = Record(request.spelled, TXT, 1, 5, (b"\xff" + b"x" * 255) * 3)
-            return Answer(answer=(record,) * 90)
+            return Answer(body=Sections(answer=(record,) * 90))
 
         self.serve(a_block(say))
         client = self.connect()
@@ -318,13 +320,70 @@ class TimeTests(StreamCase):
         self.assertEqual([reply.rcode() for reply in client.replies], [SERVFAIL])
 
 
+class TurnTests(StreamCase):
+    """Many connections, on a clock that moves by the work that is done for them."""
+
+    WORK = 0.0001
+    """Seconds that each answer takes."""
+
+    def test_many_connections(self) -> None:
+        """Two hundred clients that send hundreds of queries each: no turn is longer than its deadline and one answer, and all get on."""
+        worked = 0.0
+
+        def say(request: Request) -> Answer:
+            nonlocal worked
+            worked += self.WORK
+            return Answer(SERVFAIL)  # which the table does not keep
+
+        self.serve(a_block(say))
+        self.context.clock = lambda: worked
+        self.context.turns = TurnQueue(self.reactor, self.context.clock)
+        clients = [self.connect() for _ in range(200)]
+        queries = framed(*(asking(number) for number in range(100)))
+        for client in clients:
+            client.transport.write(queries)
+        longest, before, fewest, most = 0.0, worked, [], []
+        while self.reactor.turn():
+            longest, before = max(longest, worked - before), worked
+            counts = sorted(len(client.octets) for client in clients)
+            fewest.append(counts[0])
+            most.append(counts[-1])
+        self.assertEqual([len(client.replies) for client in clients], [100] * 200)
+        self.assertLessEqual(longest, TURN_SECONDS + self.WORK)
+        first = next(number for number, octets in enumerate(fewest) if octets)
+        self.assertLessEqual(
+            most[first], most[-1] / 10, "the last client was served when the first had a tenth of its answers"
+        )
+
+    def test_one_client_with_much(self) -> None:
+        """A client with one query does not wait for those of a client with hundreds."""
+        worked = 0.0
+
+        def say(request: Request) -> Answer:
+            nonlocal worked
+            worked += self.WORK
+            return Answer(SERVFAIL)
+
+        self.serve(a_block(say))
+        self.context.clock = lambda: worked
+        self.context.turns = TurnQueue(self.reactor, self.context.clock)
+        flood, one = self.connect(), self.connect()
+        flood.transport.write(framed(*(asking(number) for number in range(400))))
+        one.transport.write(framed(asking(1)))
+        while not one.octets:
+            self.assertTrue(self.reactor.turn())
+        self.assertLess(len(flood.replies), 20)
+        self.reactor.settle()
+        self.assertEqual(len(flood.replies), 400)
+
+
 class BoundTests(StreamCase):
     """No client takes more than its share."""
 
     def test_connections(self) -> None:
         """Of too many connections the one that asked least lately gives way."""
         self.serve(a_block())
-        self.opened.factory.most_connections = 3
+        self.opened.factory.limit.most = 3
         clients = [self.connect() for _ in range(3)]
         self.send(clients[0], framed(asking(1)))
         newest = self.connect()
@@ -333,6 +392,25 @@ class BoundTests(StreamCase):
         self.assertEqual(newest.idents, [2])
         self.assertEqual(self.metric("kdns_stream_connections"), 3)
         self.assertEqual(self.metric("kdns_stream_evictions_total"), 1)
+
+    def test_connections_of_all_listeners(self) -> None:
+        """Listeners share the bound, which follows from the file descriptors of the process."""
+        self.serve(a_block())
+        limit = ConnectionLimit()
+        self.assertEqual(limit.most, client_connections())
+        limit.most = 2
+        listener = Listener(self.context, "dns://:1054", zones_of(root=a_block()))
+        other = open_endpoint(self.reactor, listener, "127.0.0.1", PORT + 1, self.room, limit)
+        self.opened.factory.limit = limit
+        silent, asked = self.connect(), self.connect()
+        self.send(asked, framed(asking(1)))
+        newest = Client()
+        self.clients.append(newest)
+        self.reactor.connectTCP("127.0.0.1", PORT + 1, _Connect(newest))
+        self.reactor.settle()
+        self.assertEqual([client.closed for client in (silent, asked, newest)], [True, False, False])
+        self.assertEqual(self.metric("kdns_stream_evictions_total"), 1)
+        other.close(self.room)
 
     def test_in_flight(self) -> None:
         """A client with too many queries under way is not read from until one is answered."""

@@ -8,20 +8,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.core.answer import Answer, Scope, Validity
+from kdns.core.answer import Answer
 from kdns.core.observe import Exchange
 from kdns.core.stamps import MOVES, Stamp
+from kdns.core.validity import Validity
 from kdns.server.table import ENTRY_OCTETS, GIVEN_OCTETS, AnswerTable, TableBudget, Uses
 from tests.support import a_request
 
 REPLY = b"\x00\x00" + b"r" * 98
 
 
-def put(table: AnswerTable, key: bytes, now: float = 0.0, turns: int = 0, **holds: object) -> bool:
-    """Enter a reply for everybody."""
-    hold = Validity(**{"scope": Scope.EVERYBODY, **holds})  # type: ignore[arg-type]  # fields of Validity
-    answer = Answer(validity=hold, turns=(Answer(),) * turns)
-    exchange = Exchange(a_request("web."), answer, REPLY, ".", "", 0.0)
+def put(table: AnswerTable, key: bytes, now: float = 0.0, name: str = "web.", **fields: object) -> bool:
+    """Enter a reply that may be repeated."""
+    hold = Validity(**{"repeat": True, **fields})  # type: ignore[arg-type]  # fields of Validity
+    answer = Answer(validity=hold)
+    exchange = Exchange(a_request(name), answer, REPLY, ".", "", 0.0)
     return table.put(key, REPLY, hold, exchange, now)
 
 
@@ -54,15 +55,14 @@ class ValidityTests(SynchronousTestCase):
         mine.bump()
         self.assertIsNone(self.table.get(b"query", 0.0))
 
-    def test_scopes(self) -> None:
-        """What holds for one client or for nobody is not entered."""
-        for scope, entered in (
-            (Scope.NOBODY, False),
-            (Scope.CLIENT, False),
-            (Scope.TRANSPORT, True),
-            (Scope.EVERYBODY, True),
-        ):
-            self.assertEqual(put(self.table, b"query", scope=scope), entered, scope)
+    def test_not_repeated(self) -> None:
+        """An answer for one query is not entered."""
+        self.assertFalse(put(self.table, b"query", repeat=False))
+
+    def test_letters_by_chance(self) -> None:
+        """A query with capital letters is entered when it comes a second time, so that random spellings leave nothing."""
+        self.assertEqual([put(self.table, b"query", name="wEb.") for _ in range(2)], [False, True])
+        self.assertFalse(put(self.table, b"other", name="WEB."))
 
     def test_until(self) -> None:
         """An entry is gone at the end of its time, and one whose time is over is never entered."""
@@ -88,14 +88,6 @@ class ValidityTests(SynchronousTestCase):
         put(self.table, b"query", stamps=(noted,))
         self.assertIsNone(self.table.get(b"query", 0.0))
 
-    def test_turns(self) -> None:
-        """Replies take turns, each as often as the others."""
-        put(self.table, b"query")
-        entry = self.table.get(b"query", 0.0)
-        assert entry is not None
-        entry.replies = (b"a", b"b", b"c")
-        self.assertEqual(b"".join(entry.next_reply() for _ in range(7)), b"bcabcab")
-
 
 class CountDownTests(SynchronousTestCase):
     """Entries whose TTLs go down."""
@@ -104,18 +96,20 @@ class CountDownTests(SynchronousTestCase):
         self.table = TableBudget(1_000_000).table()
         query = dns.message.make_query("web.prod.", "A")
         reply = dns.message.make_response(query)
-        reply.answer.append(dns.rrset.from_text("web.prod.", 30, "IN", "A", "10.0.0.1"))
+        reply.answer.append(dns.rrset.from_text("web.prod.", 30, "IN", "A", "10.0.0.1", "10.0.0.2"))
         self.reply = reply.to_wire()
-        holds = Validity(Scope.EVERYBODY, until=40.0, shows=11.0)
+        holds = Validity(True, until=40.0, counts_from=11.0)
         exchange = Exchange(a_request("web."), Answer(validity=holds), self.reply, ".", "", 0.0)
         self.assertTrue(self.table.put(b"query", self.reply, holds, exchange, 10.0))
 
     def ttls(self, now: float) -> list[int] | None:
-        """The TTLs that a client is told, of all replies that take turns."""
+        """The TTLs that clients are told, in all orders of the reply."""
         entry = self.table.get(b"query", now)
         if entry is None:
             return None
-        return [dns.message.from_wire(b"\0\0" + octets).answer[0].ttl for octets in entry.replies or (entry.reply,)]
+        return [
+            dns.message.from_wire(b"\0\0" + octets).answer[0].ttl for octets in {entry.next_reply(), entry.next_reply()}
+        ]
 
     def test_down(self) -> None:
         """The TTL is a second less for each second, however seldom somebody asks, until the entry's time is over."""
@@ -132,18 +126,18 @@ class CountDownTests(SynchronousTestCase):
         self.table.get(b"query", 39.5)
         self.assertEqual(entry.until, 40.0)
 
-    def test_turns(self) -> None:
-        """All that take turns go down, those that join later too."""
+    def test_rotating(self) -> None:
+        """All orders count down, those made before too."""
         self.table.get(b"query", 13.5)
         entry = self.table.get(b"query", 13.5)
         assert entry is not None
-        entry.take_turns([self.reply[2:], self.reply[2:]])
-        self.assertEqual(self.ttls(13.5), [27, 27, 27])
-        self.assertEqual(self.ttls(20.0), [20, 20, 20])
+        entry.rotate(())
+        self.assertEqual(self.ttls(13.5), [27, 27])
+        self.assertEqual(self.ttls(20.0), [20, 20])
 
     def test_no_message(self) -> None:
         """What cannot be walked through is given as long as it is as it was, and then no more."""
-        holds = Validity(Scope.EVERYBODY, until=40.0, shows=11.0)
+        holds = Validity(True, until=40.0, counts_from=11.0)
         exchange = Exchange(a_request("web."), Answer(validity=holds), b"\0" * 12, ".", "", 0.0)
         self.table.put(b"other", b"\0\0\0\0\0\x09\0", holds, exchange, 10.0)
         self.assertIsNotNone(self.table.get(b"other", 10.5))
@@ -204,11 +198,18 @@ class RoomTests(SynchronousTestCase):
             put(two, b"two-%d" % (len(two) + 1000 * room.turns))
         self.assertEqual(len(one), 0)
 
-    def test_turns_take_room(self) -> None:
-        """Replies that take turns are all counted."""
-        room = TableBudget(1_000_000)
-        put(room.table(), b"query", turns=9)
-        self.assertGreaterEqual(room.young, ENTRY_OCTETS + 10 * len(REPLY))
+    def test_promoted(self) -> None:
+        """An entry that moves back to the young generation is counted in one of them."""
+        room = TableBudget(4 * ENTRY_OCTETS)
+        table = room.table()
+        put(table, b"query")
+        put(table, b"other")
+        self.assertEqual((room.turns, room.young), (1, 0))
+        self.assertIsNotNone(table.get(b"query", 0.0))
+        self.assertEqual(
+            (room.young + room.old, room.young),
+            (2 * (ENTRY_OCTETS + 5 + len(REPLY)),) * 1 + (ENTRY_OCTETS + 5 + len(REPLY),),
+        )
 
     def test_replaced(self) -> None:
         """An entry that is entered again takes its room once."""

@@ -51,9 +51,9 @@ class AskersTests(SynchronousTestCase):
         """A reply counts for its client and its name, in lower case, as often as it stands for."""
         self.talkers.sample(query("Web.SHOP.svc.cluster.local"), reply(NOERROR), "10.0.0.1", 3)
         self.talkers.sample(query("web.shop.svc.cluster.local"), reply(NOERROR), "10.0.0.2", 2)
-        self.assertEqual(self.talkers.clients.top(5).things, [("10.0.0.1", 3), ("10.0.0.2", 2)])
-        self.assertEqual(self.talkers.names.top(5).things, [(from_text("web.shop.svc.cluster.local"), 5)])
-        self.assertEqual(self.talkers.denied.top(5).things, [])
+        self.assertEqual(self.talkers.clients.top(5).items, [("10.0.0.1", 3), ("10.0.0.2", 2)])
+        self.assertEqual(self.talkers.names.top(5).items, [(from_text("web.shop.svc.cluster.local"), 5)])
+        self.assertEqual(self.talkers.denied.top(5).items, [])
         self.assertEqual(self.talkers.queries_ever, 5)
 
     def test_denied(self) -> None:
@@ -62,7 +62,7 @@ class AskersTests(SynchronousTestCase):
             self.talkers.sample(query(name), reply(NXDOMAIN), "10.0.0.1", times)
         self.talkers.sample(query("example.com"), reply(NOERROR), "10.0.0.1", 5)
         denied = self.talkers.denied.top(5)
-        self.assertEqual([times for _, times in denied.things], [4, 1])
+        self.assertEqual([times for _, times in denied.items], [4, 1])
         self.assertEqual(denied.total, 5)
         self.assertEqual(self.talkers.waste(), Waste(10, 4))
         self.assertEqual(self.talkers.waste().share, 0.4)
@@ -71,7 +71,7 @@ class AskersTests(SynchronousTestCase):
     def test_family_mark(self) -> None:
         """The mark that clients over IPv6 have in a shared table is no part of the name."""
         self.talkers.sample(b"\xff" + query("a.example"), reply(NOERROR), "fd00::1", 1)
-        self.assertEqual(self.talkers.names.top(1).things, [(from_text("a.example"), 1)])
+        self.assertEqual(self.talkers.names.top(1).items, [(from_text("a.example"), 1)])
 
     def pass_seconds(self, seconds: int) -> None:
         """Let time pass, with a look each second."""
@@ -91,7 +91,7 @@ class AskersTests(SynchronousTestCase):
         self.assertEqual(self.talkers.seconds, 120.0)
         self.assertEqual(self.talkers.waste(), Waste(0, 0))
         self.assertEqual(self.talkers.waste().share, 0.0)
-        self.assertEqual(self.talkers.clients.top(1).things, [])
+        self.assertEqual(self.talkers.clients.top(1).items, [])
         self.assertEqual((self.talkers.queries_ever, self.talkers.wasted_ever), (1, 1))
 
     def test_batches(self) -> None:
@@ -102,8 +102,8 @@ class AskersTests(SynchronousTestCase):
             batch = chance.choices(names, k=64)
             self.talkers.sample(query(chance.choice(batch)), reply(NOERROR), "10.0.0.1", len(batch))
         top = self.talkers.names.top(2)
-        self.assertEqual([name_text(name) for name, _ in top.things], ["n0.example.", "n1.example."])
-        for (_, times), share in zip(top.things, (0.5, 0.3), strict=True):
+        self.assertEqual([name_text(name) for name, _ in top.items], ["n0.example.", "n1.example."])
+        for (_, times), share in zip(top.items, (0.5, 0.3), strict=True):
             self.assertLess(abs(times / top.total - share), 0.05)
 
     @settings(deadline=None, derandomize=True)
@@ -115,7 +115,7 @@ class AskersTests(SynchronousTestCase):
         talkers.sample(octets, said, "10.0.0.1", 1)
         talkers.sample(query("x") + octets, said, "10.0.0.1", 1)
         talkers.sample(HEAD + octets, said, "10.0.0.1", 1)
-        for name, _ in talkers.names.top(5).things:
+        for name, _ in talkers.names.top(5).items:
             self.assertTrue(name_text(name).isprintable())
 
 

@@ -28,7 +28,7 @@ class SeveralOptTests(SynchronousTestCase):
         """What a client with EDNS is told when the upstream sends these records; octets left over are an error."""
         message = scan(HEADER.pack(7, QR, 1, *counts) + QUESTION + b"".join(records))
         request = a_request("web.example.", edns=Edns(1232, 0, 0, b""))
-        return dns.message.from_wire(render_reply(request, Answer(relayed=message)))
+        return dns.message.from_wire(render_reply(request, Answer(body=message)))
 
     def test_around_a_record(self) -> None:
         """None of them is relayed, not even when one stands where it should."""

@@ -89,8 +89,10 @@ class ScanTests(SynchronousTestCase):
         """The records of a compressed message come out whole, with their own TTLs or another."""
         message = render(7, QR, QUESTION, parts, OPT, 65535, 0)
         found = scan(message)
-        self.assertEqual(found.sections(), parts)
-        self.assertEqual(found.sections(9), tuple([row._replace(ttl=9) for row in part] for part in parts))
+        self.assertEqual(found.sections(), tuple(map(tuple, parts)))
+        self.assertEqual(
+            found.with_ttl(9).sections(), tuple(tuple(row._replace(ttl=9) for row in part) for part in parts)
+        )
         plain = render(7, QR, QUESTION, parts, b"", 65535, 65535)
         self.assertEqual(found.uncompressed_size(), len(plain))
 
@@ -100,7 +102,7 @@ class PatchTests(SynchronousTestCase):
 
     def patched(self, found: Relayed, question: bytes, ttl: int | None) -> bytes:
         """A whole message around what was patched."""
-        body = found.patched(question, ttl)
+        body = (found if ttl is None else found.with_ttl(ttl)).patched(question)
         assert body is not None
         return HEADER.pack(1, QR, 1, *found.counts) + body
 
@@ -121,15 +123,15 @@ class PatchTests(SynchronousTestCase):
 
     def test_other_length(self) -> None:
         """A question of another length cannot be put in place."""
-        self.assertIsNone(scan(a_reply()).patched(TARGET[1:] + b"\x00\x01\x00\x01", None))
+        self.assertIsNone(scan(a_reply()).patched(TARGET[1:] + b"\x00\x01\x00\x01"))
 
     def test_records_behind_opt(self) -> None:
         """An OPT that is not the last record is not cut out in place: what is behind it may be pointed at."""
         glue = render(7, QR, b"", ((), (), [a_or_aaaa(ZONE, 5, bytes(4))]), b"", 512, 512)[12:]
         message = HEADER.pack(7, QR, 1, 0, 0, 2) + QUESTION + OPT + glue
         found = scan(message)
-        self.assertIsNone(found.patched(QUESTION, None))
-        self.assertEqual(found.sections()[2], [a_or_aaaa(ZONE, 5, bytes(4))])
+        self.assertIsNone(found.patched(QUESTION))
+        self.assertEqual(found.sections()[2], (a_or_aaaa(ZONE, 5, bytes(4)),))
 
     def test_negative(self) -> None:
         """An answer with an SOA keeps it."""
@@ -152,8 +154,8 @@ class AnyOctetsTests(SynchronousTestCase):
         self.assertEqual(sum(found.counts), len(found.slots))
         self.assertIsInstance(found.options or [], list)
         self.assertGreaterEqual(found.rcode, 0)
-        for ttl in (None, 30):
-            found.patched(QUESTION, ttl)
+        for body in (found, found.with_ttl(30)):
+            body.patched(QUESTION)
         try:
             found.sections()
             found.uncompressed_size()

@@ -162,7 +162,7 @@ def _fields(value: Any, what: str) -> Mapping[str, Any]:
 
 
 def _known(fields: Mapping[str, Any], *known: str) -> None:
-    from kdns.corefile.errors import nearest_hint
+    from kdns.corefile.guesses import nearest_hint
 
     for name in fields:
         if name not in known:

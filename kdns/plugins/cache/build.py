@@ -14,8 +14,8 @@ from functools import partial
 from kdns.corefile.dispenser import Dispenser
 from kdns.plugin.seam import Block, BlockBuilder
 from kdns.plugins.cache.config import CacheConfig, parse
-from kdns.plugins.cache.resolver import CachePlugin
-from kdns.plugins.cache.stores import CacheStores
+from kdns.plugins.cache.resolver import CacheLink
+from kdns.plugins.cache.store import CacheStore
 
 
 class CacheDirective:
@@ -30,7 +30,7 @@ class CacheDirective:
     def build(self, config: CacheConfig, builder: BlockBuilder) -> None:
         """Add the cache to the chain."""
         same = builder.block.fingerprint or object()  # what is not known to be the same is not
-        stores = builder.keep(
-            ("cache", builder.block.keys, same), config, partial(CacheStores, config, builder.context.deferred_free)
+        store = builder.keep(
+            ("cache", builder.block.keys, same), config, partial(CacheStore, config, builder.context.deferred_free)
         )
-        builder.link(CachePlugin(config, builder, stores))
+        builder.link(CacheLink(config, builder, store))

@@ -1,25 +1,24 @@
 # -*- test-case-name: tests.plugins.cache.test_entries -*-
 """
-Entries and the store that holds a bounded number of them: a core module of *cache*.
+An entry of the cache: what it weighs, and whether it may still be served. A core module of *cache*.
 
-Decides how much an entry weighs, whether it may still be served, and which one goes when there is no room. What is stored, and for how
-long, is :mod:`kdns.plugins.cache.policy`'s business.
+What is stored, and for how long, is decided in :mod:`kdns.plugins.cache.policy`.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Hashable
 from typing import TypeAlias
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from kdns.core.answer import Answer, Scope, Validity
-from kdns.core.deferred_free import DeferredFree
+from kdns.core.answer import Answer
 from kdns.core.request import Request
 from kdns.core.stamps import stand
+from kdns.core.validity import Validity
 from kdns.wire.constants import CD, DO, NOERROR, NXDOMAIN
+from kdns.wire.message import Relayed
 
 ENTRY_OCTETS = 1100
 """What an entry weighs without its records: key, entry, answer, its place in the store (measured with tracemalloc)."""
@@ -33,33 +32,21 @@ RECORD_OCTETS = 250
 STAMP_OCTETS = 200
 """What a stamp weighs that an entry depends on; more entries may share it."""
 
-SECOND_CHANCES = 64
-"""Entries that are spared in one search for room because they were asked for; the search must end."""
-
 Key: TypeAlias = tuple[Hashable, ...]
 
 
 def key_of(request: Request) -> Key:
-    """What an entry for everybody is found by: name, type, class, DO and CD."""
+    """What an entry is found by: name, type, class, DO and CD."""
     edns = request.edns
     do = edns is not None and edns.flags & DO != 0
     return (request.qname, request.qtype, request.qclass, do, request.flags & CD)
-
-
-def key_for(request: Request, scope: Scope) -> Key:
-    """What an entry of *scope* is found by: narrow ones hold only for who asks the same way again."""
-    key = key_of(request)
-    if scope is Scope.EVERYBODY:
-        return key
-    whom = (request.server.label, request.transport)
-    return (*key, *whom) if scope is Scope.TRANSPORT else (*key, *whom, request.client)
 
 
 class Entry(Struct, gc=False):
     """An answer in the cache."""
 
     answer: Answer
-    """Without options, charges and turns; its records' own TTLs do not count any more."""
+    """Without options and charges; its records' own TTLs do not count any more."""
 
     stored: float
     """When, in seconds of the server's clock."""
@@ -67,11 +54,8 @@ class Entry(Struct, gc=False):
     ttl: int
     """Whole seconds for which it was stored."""
 
-    scope: Scope
-    """For whom."""
-
     denial: bool
-    """In which of the two stores."""
+    """Which of the two budgets it counts against."""
 
     wildcard: str | None = None
     """Metadata ``zone/wildcard`` that came with it."""
@@ -122,140 +106,25 @@ class Entry(Struct, gc=False):
 
 def stripped(answer: Answer) -> Answer:
     """What of an answer is kept: its records. An OPT belongs to one exchange (RFC 6891 section 6.2.1), and so do its options."""
-    relayed = answer.relayed
-    if answer.options is None and answer.denial is None and not (answer.ede or answer.charges or answer.turns):
-        return answer  # what it holds for is read no more, but for the stamps
-    if relayed is not None and relayed.opt is not None and relayed.opt.end == len(relayed.message):
-        relayed = replace(relayed, message=relayed.message[: relayed.opt.start], opt=None)
-    holds = Validity(stamps=answer.validity.stamps)
-    return replace(answer, relayed=relayed, options=None, ede=(), validity=holds, charges=(), turns=())
+    body = answer.body
+    if answer.options is None and answer.denial is None and not (answer.ede or answer.charges):
+        return answer  # nothing to take off; of its validity only the stamps are read from now on
+    if isinstance(body, Relayed) and body.opt is not None and body.opt.end == len(body.message):
+        body = replace(body, message=body.message[: body.opt.start], opt=None)
+    return Answer(
+        answer.rcode, answer.flags, body, validity=Validity(stamps=answer.validity.stamps), source=answer.source
+    )
 
 
 def weight(answer: Answer) -> int:
     """Octets of memory that an entry with *answer* takes, about."""
-    relayed = answer.relayed
+    body = answer.body
     size = ENTRY_OCTETS
     if answer.validity.stamps:
         size += STAMP_OCTETS * len(answer.validity.stamps)
-    if relayed is not None:
-        return size + len(relayed.message) + RELAYED_RECORD_OCTETS * len(relayed.slots)
-    for section in (answer.answer, answer.authority, answer.additional):
+    if isinstance(body, Relayed):
+        return size + len(body.message) + RELAYED_RECORD_OCTETS * len(body.slots)
+    for section in body.sections():
         for record in section:
             size += RECORD_OCTETS + len(record.owner) + len(record.rdata)
     return size
-
-
-class Store:
-    """
-    Entries by key, as many as fit.
-
-    When room is needed the oldest goes, unless somebody asked for it since it was last considered; then it is spared once.
-    """
-
-    def __init__(self, most: int, octets: int) -> None:
-        self._most = most
-        self._most_octets = octets
-        self._entries: OrderedDict[Key, Entry] = OrderedDict()
-        self._octets = 0
-        self._narrow = 0
-
-    def has(self, key: Key) -> bool:
-        """Whether there may be an entry of *key*, of any scope."""
-        return key in self._entries or self._narrow > 0
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    @property
-    def octets(self) -> int:
-        """What the entries weigh."""
-        return self._octets
-
-    def find(self, key: Key, request: Request, now: float, most_age: int) -> Entry | None:
-        """
-        The entry that may be served for a request; one that died because its data changed is dropped.
-
-        :param key: what :func:`key_of` says of the request.
-        """
-        entry = self._entries.get(key)
-        if entry is not None:
-            entry = self._servable(key, entry, now, most_age)
-        if entry is None and self._narrow:
-            for scope in (Scope.TRANSPORT, Scope.CLIENT):
-                narrow = key_for(request, scope)
-                entry = self._entries.get(narrow)
-                if entry is not None:
-                    entry = self._servable(narrow, entry, now, most_age)
-                if entry is not None:
-                    break
-        return entry
-
-    def _servable(self, key: Key, entry: Entry, now: float, most_age: int) -> Entry | None:
-        if entry.servable(now, most_age):
-            entry.asked = True
-            return entry
-        if not stand(entry.answer.validity.stamps):
-            self.drop(key)
-        return None
-
-    def fits(self, entry: Entry) -> bool:
-        """Whether there is room for the entry at all: one answer may take an eighth of the store."""
-        return entry.size <= self._most_octets // 8
-
-    def put(self, key: Key, entry: Entry) -> int:
-        """
-        Store an entry that fits, in place of the one with the same key.
-
-        :return: how many others had to go.
-        """
-        entries = self._entries
-        if key in entries:
-            self.drop(key)
-        evicted = 0
-        while entries and (len(entries) >= self._most or self._octets + entry.size > self._most_octets):
-            self._evict()
-            evicted += 1
-        entries[key] = entry
-        self._octets += entry.size
-        if entry.scope is not Scope.EVERYBODY:
-            self._narrow += 1
-        return evicted
-
-    def drop(self, key: Key) -> bool:
-        """Forget an entry; whether it was there."""
-        entry = self._entries.pop(key, None)
-        if entry is None:
-            return False
-        self._forgotten(entry)
-        return True
-
-    def entries(self) -> list[tuple[Key, Entry]]:
-        """All that are there now with their keys, served any more or not, for whoever looks through them in slices."""
-        return list(self._entries.items())
-
-    def clear(self, deferred_free: DeferredFree | None = None) -> None:
-        """
-        Forget all entries.
-
-        :param deferred_free: lets go of them; None: at once.
-        """
-        entries, self._entries = self._entries, OrderedDict()
-        self._octets = self._narrow = 0
-        if deferred_free is not None:
-            deferred_free.take(entries)
-
-    def _evict(self) -> None:
-        for _ in range(SECOND_CHANCES):
-            key, entry = self._entries.popitem(last=False)
-            if not entry.asked:
-                self._forgotten(entry)
-                return
-            entry.asked = False
-            self._entries[key] = entry
-        _, entry = self._entries.popitem(last=False)
-        self._forgotten(entry)
-
-    def _forgotten(self, entry: Entry) -> None:
-        self._octets -= entry.size
-        if entry.scope is not Scope.EVERYBODY:
-            self._narrow -= 1

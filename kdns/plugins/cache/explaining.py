@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from math import ceil
 
-from kdns.core.answer import Answer, Scope
+from kdns.core.answer import Answer
 from kdns.core.explaining import Note
 from kdns.core.request import Request
 from kdns.plugins.cache.config import CacheConfig
@@ -53,7 +53,7 @@ def of_answer(config: CacheConfig, request: Request, answer: Answer, wall: float
         zone = longest_zone(request.qname, frozenset(zones))
         if zone is not None and (answer.answer_count() > 0) == (word == "success"):
             return [Note(f"not kept: disable {word} {to_text(zone)}")]
-    if answer.validity.cacheable is Scope.NOBODY:
+    if not answer.validity.cacheable:
         return [Note("not kept: the answer is for this question alone")]
     if ttl <= 0:
         return [Note("not kept: its TTL is 0")]

@@ -10,11 +10,11 @@ from __future__ import annotations
 from enum import Enum
 from typing import NamedTuple
 
-from kdns.core.answer import Answer, Kind, Scope
+from kdns.core.answer import Answer, Kind
 from kdns.core.request import Request
 from kdns.plugins.cache.config import CacheConfig, Limits
 from kdns.wire.constants import AXFR, DO, IXFR, NOTIMP, OPCODE_MASK, RD, RRSIG, SERVFAIL, TC
-from kdns.wire.message import ANSWER
+from kdns.wire.message import ANSWER, Relayed
 from kdns.wire.names import longest_zone
 
 DEFAULT_TTL = 5
@@ -55,7 +55,7 @@ def judge(answer: Answer, request: Request, config: CacheConfig, wall: float) ->
             answer.flags & TC
             or ttl <= 0
             or _unasked_for(answer, request)
-            or answer.validity.cacheable is Scope.NOBODY
+            or not answer.validity.cacheable
             or (disabled and longest_zone(request.qname, disabled) is not None)
         ):
             place = Place.NOWHERE
@@ -69,17 +69,17 @@ def _unasked_for(answer: Answer, request: Request) -> bool:
     It says then what it happens to know, a referral, or REFUSED, which is no answer for those who want it to find out. The other way round
     there is no harm: who does not ask for recursion may be given what it found for others.
     """
-    return answer.relayed is not None and not request.flags & RD
+    return isinstance(answer.body, Relayed) and not request.flags & RD
 
 
 def _by_kind(answer: Answer, request: Request, config: CacheConfig, wall: float) -> tuple[Place, int]:
-    relayed, edns = answer.relayed, request.edns
-    if relayed is not None and not answer.rcode and (edns is None or not edns.flags & DO):
+    body, edns = answer.body, request.edns
+    if isinstance(body, Relayed) and not answer.rcode and (edns is None or not edns.flags & DO):
         # What nearly every reply is, told at a glance: records of the type asked for, no signatures looked at.
         qtype = request.qtype
-        for slot in relayed.slots:
+        for slot in body.slots:
             if slot.rtype == qtype and slot.section == ANSWER:
-                return Place.SUCCESS, _clamped(answer.lowest_ttl(), config.success)
+                return Place.SUCCESS, _clamped(answer.body.lowest_ttl, config.success)
     if answer.rcode in (SERVFAIL, NOTIMP):
         # RFC 2308 section 7: a failure may be kept for a short time.
         return Place.DENIAL, config.servfail
@@ -89,10 +89,10 @@ def _by_kind(answer: Answer, request: Request, config: CacheConfig, wall: float)
     match kind:
         case Kind.NXDOMAIN | Kind.NODATA:
             # RFC 2308 section 5: no longer than the SOA's TTL; the lowest of all TTLs is never above it.
-            return Place.DENIAL, _clamped(answer.lowest_ttl(), config.denial)
+            return Place.DENIAL, _clamped(answer.body.lowest_ttl, config.denial)
         case Kind.SUCCESS if answer.answer_count():
             place = Place.SUCCESS if answer.reaches(request.qtype) else Place.NOWHERE
-            return place, _clamped(answer.lowest_ttl(), config.success)
+            return place, _clamped(answer.body.lowest_ttl, config.success)
         case Kind.SUCCESS | Kind.DELEGATION:
             return Place.SUCCESS, _clamped(DEFAULT_TTL, config.success)
         case _:
@@ -115,14 +115,11 @@ def _clamped(ttl: int | None, limits: Limits) -> int:
 
 def _expired_signatures(answer: Answer, wall: float) -> bool:
     """Whether some signature is not valid at *wall*, by serial number arithmetic (RFC 4034 section 3.1.5)."""
-    relayed = answer.relayed
-    if relayed is not None:
-        validities = [
-            relayed.message[slot.rdata + 8 : slot.rdata + 16] for slot in relayed.slots if slot.rtype == RRSIG
-        ]
+    body = answer.body
+    if isinstance(body, Relayed):
+        validities = [body.message[slot.rdata + 8 : slot.rdata + 16] for slot in body.slots if slot.rtype == RRSIG]
     else:
-        sections = (answer.answer, answer.authority, answer.additional)
-        validities = [record.rdata[8:16] for section in sections for record in section if record.rtype == RRSIG]
+        validities = [record.rdata[8:16] for section in body.sections() for record in section if record.rtype == RRSIG]
     now = int(wall)
     for validity in validities:
         expiration, inception = int.from_bytes(validity[:4], "big"), int.from_bytes(validity[4:], "big")

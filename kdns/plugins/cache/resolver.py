@@ -13,7 +13,7 @@ into an answer, and what has run out or is about to is asked for again:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from math import inf
 
@@ -23,20 +23,23 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from kdns.core.answer import FOR_NOBODY, FROM_UPSTREAM, Answer, Scope, Validity
-from kdns.core.chain import Next, Reply, attempt, then
+from kdns.core.answer import Answer, Sections
+from kdns.core.chain import Link, Next, Reply, attempt, then
 from kdns.core.explaining import Note
 from kdns.core.failure import ResolutionFailed
 from kdns.core.request import Request, Transport
 from kdns.core.tally import Charge
+from kdns.core.validity import NOTHING, ONCE, Audience, Validity, audience_of
+from kdns.plugin.capabilities import KeepsAnswers
 from kdns.plugin.seam import BlockBuilder
 from kdns.plugins.cache.config import CacheConfig
-from kdns.plugins.cache.entries import Entry, stripped
+from kdns.plugins.cache.entries import Entry, Key, key_of, stripped
 from kdns.plugins.cache.explaining import of_answer, of_question
 from kdns.plugins.cache.metrics import Cells, cells
 from kdns.plugins.cache.policy import Place, judge, passed_by, positive
-from kdns.plugins.cache.stores import CacheStores
+from kdns.plugins.cache.store import CacheStore
 from kdns.wire.constants import AA, AD, EDE_STALE_ANSWER, EDE_STALE_NXDOMAIN, NOERROR, NXDOMAIN, RA
+from kdns.wire.message import Relayed
 from kdns.wire.names import ROOT, MalformedName, is_subdomain, longest_zone
 
 log = Logger(namespace="plugin/cache")
@@ -45,38 +48,45 @@ WILDCARD = "zone/wildcard"
 """Metadata that plugins with zone data leave behind, and that comes back with a cached answer."""
 
 
-class CachePlugin:
+class CacheLink(Link, KeepsAnswers):
     """One ``cache`` of a server block."""
 
     name = "cache"
+    varies = NOTHING
 
-    def __init__(self, config: CacheConfig, builder: BlockBuilder, stores: CacheStores) -> None:
+    def __init__(self, config: CacheConfig, builder: BlockBuilder, store: CacheStore) -> None:
         self._config = config
         self._builder = builder
-        self._stores = stores
+        self.store = store
         self._clock = builder.context.clock
         self._zones = frozenset(zone.name for zone in config.zones)
-        self._zones_text = ",".join(zone.text for zone in config.zones)
+        self.zones_text = ",".join(zone.text for zone in config.zones)
         self._cells: dict[str, Cells] = {}
+        self._audience: Audience | None = None
+        self._by_transport = False
 
-    @property
-    def stores(self) -> CacheStores:
-        """Its entries, for who lists and flushes them."""
-        return self._stores
+    def placed(self, behind: Sequence[Link]) -> None:
+        """Keep entries apart by what the links behind vary by."""
+        varies = [link.varies for link in behind]
+        self._audience = audience_of(varies)
+        self._by_transport = any(one.transport for one in varies)
 
-    @property
-    def zones_text(self) -> str:
-        """Its zones, as metrics show them."""
-        return self._zones_text
+    def _key(self, request: Request) -> Key:
+        key = key_of(request)
+        if self._by_transport:
+            key = (*key, request.server.label, request.transport)
+        if self._audience is not None:
+            key = (*key, self._audience.of(request.client))
+        return key
 
     def answer(self, request: Request, next: Next) -> Reply:
-        """See :class:`kdns.core.chain.Plugin`."""
+        """See :class:`kdns.core.chain.Link`."""
         if ROOT not in self._zones and longest_zone(request.qname, self._zones) is None:
             return next(request)
         counts = self._cells.get(request.server.label) or self._cells_for(request.server.label)
         counts.requests.value += 1
         now = self._clock()
-        entry = None if passed_by(request) else self._stores.find(request, now)
+        entry = None if passed_by(request) else self.store.find(self._key(request), now)
         if entry is None:
             counts.misses.value += 1
             return then(next(passed_on(request)), self._learned, request, counts)
@@ -102,10 +112,10 @@ class CachePlugin:
         made = self._cells[server] = cells(
             self._builder.context.registry,
             server,
-            self._zones_text,
+            self.zones_text,
             self._builder.view,
-            self._stores.success,
-            self._stores.denial,
+            self.store.success,
+            self.store.denial,
         )
         return made
 
@@ -114,7 +124,7 @@ class CachePlugin:
     def explain(self, request: Request) -> list[Note]:
         """Whether the question is answered from an entry."""
         now = self._clock()
-        entry = None if passed_by(request) else self._stores.find(request, now)
+        entry = None if passed_by(request) else self.store.find(self._key(request), now)
         return of_question(self._config, request, entry, now)
 
     def explain_passed(self, request: Request, came: Answer) -> list[Note]:
@@ -125,29 +135,24 @@ class CachePlugin:
 
     def _fresh(self, entry: Entry, request: Request, next: Next, counts: Cells, now: float, left: int) -> Answer:
         """The reply of an entry that has time left."""
-        scope = entry.scope
+        repeat = True
         until = entry.stored + entry.ttl
-        shows = inf if self._config.keep_ttl else until - left + 1
+        counts_from = inf if self._config.keep_ttl else until - left + 1
         prefetch = self._config.prefetch
         if prefetch is not None:
             entry.hit(now, prefetch.gap)
             window = entry.stored + entry.ttl - prefetch.threshold(entry.ttl)
             if entry.hits < prefetch.amount or now >= window:
                 # Each hit must be seen here: it may be the one that makes the entry worth refreshing.
-                scope = Scope.NOBODY
+                repeat = False
             else:
                 until = min(until, window)
                 entry.last_hit = until  # the answer table sees those in between
             if entry.hits >= prefetch.amount and left <= prefetch.threshold(entry.ttl):
                 self._refresh(entry, request, next, counts)
         ttl = entry.ttl if self._config.keep_ttl else left
-        return _reply(
-            entry,
-            request,
-            ttl,
-            Validity(scope, until, entry.answer.validity.stamps, entry.scope, shows),
-            counts.on_hit[entry.denial],
-        )
+        validity = Validity(repeat, until, entry.answer.validity.stamps, True, counts_from)
+        return _reply(entry, request, ttl, validity, counts.on_hit[entry.denial])
 
     def _stale(self, entry: Entry, request: Request, counts: Cells) -> Answer:
         """The reply of an entry that expired (RFC 8767); EDE tells so (RFC 8914 sections 4.4 and 4.20)."""
@@ -155,22 +160,21 @@ class CachePlugin:
         assert stale is not None
         counts.served_stale.value += 1
         code = EDE_STALE_NXDOMAIN if entry.answer.rcode == NXDOMAIN else EDE_STALE_ANSWER
-        validity = FOR_NOBODY
+        validity = ONCE
         if entry.retry_at > self._clock() and not entry.refreshing:
             # Nothing will be tried before then, so there is nothing that each query had to set off.
             until = min(entry.retry_at, entry.stored + entry.ttl + stale.most_age)
-            validity = Validity(entry.scope, until, entry.answer.validity.stamps, Scope.NOBODY)
+            validity = Validity(True, until, entry.answer.validity.stamps, False)
         return _reply(entry, request, stale.ttl, validity, counts.on_stale[entry.denial], ((code, ""),))
 
     # Asking on
 
     def _learned(self, answer: Answer, request: Request, counts: Cells) -> Answer:
         """
-        Keep an answer that came from the plugins behind, and turn it into the reply to who asked for it.
+        Keep an answer that came from the plugins behind, and turn it into the reply to the client that asked for it.
 
-        The answer shows the TTL that it would be kept for, kept or not. One that is not kept may be given again as the plugin behind said.
-        One that is kept is given once, and from then on the entry answers, with AA set; where the entry would say the very same and its
-        hits need not be seen here, the answer may stand for it.
+        The answer shows the TTL that it would be kept for, kept or not. One that is not kept may be repeated as the plugin behind said. For
+        one that is kept the entry answers from now on: so the reply may be repeated as what the entry would say, with AA set.
         """
         if answer.silent:
             return answer
@@ -178,30 +182,39 @@ class CachePlugin:
         flags = answer.flags
         if flags & AD and not (request.do or request.flags & AD):
             flags &= ~AD
-        charges, validity, turns, denial = answer.charges, answer.validity, answer.turns, answer.denial
+        charges, validity, denial = answer.charges, answer.validity, answer.denial
+        repeat_flags = answer.repeat_flags
         if entry is None:
             charges += counts.on_miss
-        elif validity.scope > Scope.NOBODY and flags & (AA | RA | AD) == AA and self._config.prefetch is None:
+        elif self._config.prefetch is not None or answer.options or answer.ede:
+            # Hits must be seen here, or what the reply says beyond its records is not in the entry.
+            validity = validity.not_repeated()
+        else:
             charges += counts.on_hit[entry.denial]
-            shows = inf if self._config.keep_ttl else entry.stored + 1
+            counts_from = inf if self._config.keep_ttl else entry.stored + 1
             until = min(validity.until, entry.stored + entry.ttl)
-            validity = Validity(validity.scope, until, validity.stamps, validity.cacheable, shows)
-        elif validity is not FROM_UPSTREAM:
-            validity = Validity(Scope.NOBODY, inf, validity.stamps, validity.cacheable)
-        if turns:
-            turns = tuple(replace(turn, ttl=ttl, flags=flags) for turn in turns)
+            validity = Validity(True, until, validity.stamps, True, counts_from)
+            repeat_flags = AA | flags & (RA | AD)
         if denial is not None:
             denial = replace(denial, charges=denial.charges + counts.on_miss)
-        return replace(answer, flags=flags, ttl=ttl, validity=validity, charges=charges, turns=turns, denial=denial)
+        return replace(
+            answer,
+            flags=flags,
+            body=answer.body.with_ttl(ttl),
+            validity=validity,
+            charges=charges,
+            denial=denial,
+            repeat_flags=repeat_flags,
+        )
 
     def _keep(self, request: Request, counts: Cells, answer: Answer) -> tuple[Entry | None, int]:
         """Store an answer if it is to be stored; the entry or None, and the TTL to show."""
         place, ttl = judge(answer, request, self._config, self._builder.context.wall())
         if place is Place.NOWHERE or passed_by(request):
             return None, ttl
-        relayed = answer.relayed
-        if relayed is not None and relayed.question is not None:
-            name, qtype, qclass = relayed.question
+        body = answer.body
+        if isinstance(body, Relayed) and body.question is not None:
+            name, qtype, qclass = body.question
             same = name == request.spelled or name.lower() == request.qname
             if not same or qtype != request.qtype or qclass != request.qclass:
                 counts.drops.value += 1
@@ -211,11 +224,10 @@ class CachePlugin:
             stripped(answer),
             self._clock(),
             ttl,
-            answer.validity.cacheable,
             place is Place.DENIAL,
             wildcard() if callable(wildcard) else wildcard,
         )
-        stored = self._stores.put(request, entry)
+        stored = self.store.put(self._key(request), entry)
         if stored.evicted:
             counts.evictions[entry.denial].value += stored.evicted
         return stored.entry, ttl
@@ -233,7 +245,7 @@ class CachePlugin:
                 old.retry_at = now + stale.recheck
             return None
         reply = self._learned(answer, request, counts)
-        fresh = self._stores.find(request, now)
+        fresh = self.store.find(self._key(request), now)
         if fresh is not None:
             fresh.hits, fresh.last_hit = old.hits, old.last_hit
         return reply
@@ -260,7 +272,7 @@ class CachePlugin:
         elif isinstance(outcome, Failure):
             self._failed(entry, outcome)
         else:
-            self._stores.watch(outcome)
+            self.store.watch(outcome)
             outcome.addCallback(partial(self._refreshed, entry, asking, counts))
             outcome.addErrback(partial(self._failed, entry))
 
@@ -288,7 +300,7 @@ class CachePlugin:
 
         if timeout > 0:
             timer = self._builder.context.reactor.callLater(timeout, settle, None)
-        self._stores.watch(asking)
+        self.store.watch(asking)
         asking.addCallback(partial(self._refreshed, entry, request, counts))
         asking.addErrback(partial(self._failed, entry))
         asking.addCallback(settle)
@@ -311,25 +323,11 @@ def _reply(
     """The answer of an entry: owner names as stored, AA always set, AD for those who understand it."""
     kept = entry.answer
     flags = AA | kept.flags & (RA | AD if request.do or request.flags & AD else RA)
-    answer, authority, additional = kept.answer, kept.authority, kept.additional
-    relayed = kept.relayed
-    if relayed is not None and relayed.question is not None and relayed.question[0] != request.spelled:
+    body = kept.body.with_ttl(ttl)
+    if isinstance(body, Relayed) and body.question is not None and body.question[0] != request.spelled:
         # Patching in another spelling of the question would change the owner names that point at it.
         try:
-            answer, authority, additional = kept.sections()
-            relayed = None
+            body = Sections(*body.sections())
         except MalformedName:
             pass  # what cannot be taken apart is better spelled otherwise than not said
-    return Answer(
-        kept.rcode,
-        flags,
-        answer,
-        authority,
-        additional,
-        relayed,
-        ttl,
-        ede=ede,
-        validity=validity,
-        source="cache",
-        charges=charges,
-    )
+    return Answer(kept.rcode, flags, body, ede=ede, validity=validity, source="cache", charges=charges)

@@ -1,5 +1,5 @@
 # -*- test-case-name: tests.plugins.forward.test_plugin -*-
-"""What *forward* counts. Names and labels are those that dashboards for CoreDNS know; what kdns adds begins with ``kdns_``."""
+"""What *forward* counts. Names and labels are those of dashboards; what kdns adds begins with ``kdns_``."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class ForwardMetrics:
         ).counter()
         self.rejected = registry.counter(
             "coredns_forward_max_concurrent_rejects_total",
-            "Queries refused because max_concurrent queries were in flight.",
+            "Queries refused because max_concurrent queries were under way.",
         ).counter()
         self.coalesced = registry.counter(
-            "kdns_forward_coalesced_total", "Queries that shared the exchange of an identical one in flight."
+            "kdns_forward_coalesced_total", "Queries that shared the exchange of an identical one under way."
         ).counter()
         self.durations = registry.histogram(
             "coredns_proxy_request_duration_seconds",
@@ -45,7 +45,7 @@ class ForwardMetrics:
         )
         self.ignored = registry.counter(
             "kdns_forward_replies_ignored_total",
-            "Messages from an upstream that were no usable reply, by reason.",
+            "Messages from an upstream that were no reply to the query, by what was wrong.",
             ("to", "reason"),
         )
 
@@ -71,12 +71,7 @@ class UpstreamMetrics:
         cell.observe(seconds)
 
     def connection(self, protocol: str, hit: bool) -> Counter:
-        """
-        Count a query that needed a connection.
-
-        :param hit: whether there was one.
-        :return: the counter, for callers that count further queries themselves.
-        """
+        """A query needed a connection, and there was one or not; what counts it, for who counts the next one himself."""
         family = self._families.hits if hit else self._families.misses
         counter = family.counter(PROXY, self._upstream, protocol)
         counter.inc()
@@ -87,9 +82,5 @@ class UpstreamMetrics:
         self._families.check_failures.counter(PROXY, self._upstream).inc()
 
     def ignored(self, reason: str) -> None:
-        """A message came that was no usable reply."""
+        """Something came that was no reply."""
         self._families.ignored.counter(self._upstream, reason).inc()
-
-
-NOT_COUNTED = ForwardMetrics(Registry()).of("")
-"""For kdns's own queries: nobody scrapes it."""

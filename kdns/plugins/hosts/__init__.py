@@ -7,11 +7,12 @@ import os
 
 from twisted.logger import Logger
 
-from kdns.core.answer import Answer, Scope, Validity
-from kdns.core.chain import Next, Reply, then
+from kdns.core.answer import Answer, Sections
+from kdns.core.chain import Link, Next, Reply, then
 from kdns.core.explaining import Note
 from kdns.core.failure import RcodeOnly
 from kdns.core.request import Request
+from kdns.core.validity import NOTHING, Validity
 from kdns.corefile.dispenser import Dispenser
 from kdns.corefile.errors import SetupError
 from kdns.plugin.seam import Block, BlockBuilder
@@ -25,10 +26,11 @@ from kdns.wire.records import Record, a_or_aaaa, ptr
 log = Logger(namespace="plugin/hosts")
 
 
-class HostsPlugin:
+class HostsLink(Link):
     """A link of the chain that answers what its tables know."""
 
     name = "hosts"
+    varies = NOTHING
 
     def __init__(self, config: HostsConfig, file: HostsFile) -> None:
         self._config = config
@@ -38,7 +40,7 @@ class HostsPlugin:
 
     def answer(self, request: Request, next: Next) -> Reply:
         """
-        See :class:`kdns.core.chain.Plugin`.
+        See :class:`kdns.core.chain.Link`.
 
         Reverse names are answered whether they are in the zones or not, and go on when nothing is known of them.
 
@@ -89,13 +91,13 @@ class HostsPlugin:
         return bool(self._fallthrough) and longest_zone(qname, self._fallthrough) is not None
 
     def _made(self, request: Request, records: list[Record]) -> Answer:
-        holds = Validity(Scope.EVERYBODY, stamps=self._file.noted(request.qname))
-        return Answer(flags=AA, answer=tuple(records), validity=holds, source=self.name)
+        holds = Validity(True, stamps=self._file.noted(request.qname))
+        return Answer(flags=AA, body=Sections(tuple(records)), validity=holds, source=self.name)
 
     def _passed(self, request: Request, next: Next) -> Reply:
         """What comes from behind holds only as long as the name stays unknown here."""
         noted = self._file.noted(request.qname)
-        return then(next(request), lambda answer: answer.held(answer.validity.narrowed(stamps=noted)))
+        return then(next(request), lambda answer: answer.with_validity(answer.validity.narrowed(stamps=noted)))
 
 
 class HostsDirective:
@@ -124,7 +126,7 @@ class HostsDirective:
             raise SetupError(text, plugin=self.name, located=False) from error
         reload_timestamp(builder.context.registry)
         file = builder.keep(("hosts", builder.number), config, lambda: HostsFile(config, builder.context))
-        builder.link(HostsPlugin(config, file))
+        builder.link(HostsLink(config, file))
 
 
 directive = HostsDirective()

@@ -1,37 +1,31 @@
 # -*- test-case-name: tests.plugins.hosts.test_service -*-
 """
-The hosts file: read at the start, looked at from time to time, read again beside the table that serves when it changed.
+The hosts file: read at the start, checked for changes from time to time, and read again when it changed.
 
-Reading is cut into slices of two milliseconds. The new table takes the place of the old one in one moment, and the stamps of the names
-that changed move with it, so that no answer made from the old table is given again.
+It is read in slices, into a new table that then replaces the one in use. The stamps of the names that changed move in the same moment, so
+that no answer from the old table is sent again.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import closing
-from typing import Any
 
-from twisted.internet.defer import Deferred
-from twisted.internet.task import CooperativeTask, Cooperator, TaskStopped
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kdns.core.config_files import open_config_file
 from kdns.core.metrics import Gauge, Registry
+from kdns.core.slices import in_slices
 from kdns.core.stamps import Stamp, StampBook, StampRef
+from kdns.core.timing import Timer, stop_timer
 from kdns.plugin.seam import Resource, ServerContext
 from kdns.plugins.hosts.config import HostsConfig
 from kdns.plugins.hosts.table import WILDCARD, HostTable
 
 log = Logger(namespace="plugin/hosts")
-
-SLICE = 0.002
-"""Seconds of one turn of the reactor that reading takes at most, a step over."""
-
-PAUSE = 1e-8
-"""Seconds between two slices: in the reactor's next turn, whatever else waits for it."""
 
 MOST_CHANGES = 2000
 """Names whose stamps are moved one by one; with more of them everything is taken as changed."""
@@ -52,16 +46,8 @@ class HostsFile(Resource):
         self._book = StampBook()
         self._all = Stamp()
         self._seen: tuple[int, int] | None = None
-        self._timer: Any = None
-        self._task: CooperativeTask[Any] | None = None
-        self._cooperator = Cooperator(
-            terminationPredicateFactory=self._slice,
-            scheduler=lambda step: context.reactor.callLater(PAUSE, step),
-        )
-
-    def _slice(self) -> Callable[[], bool]:
-        end = self._context.clock() + SLICE
-        return lambda: self._context.clock() >= end
+        self._timer: Timer | None = None
+        self._reading: Deferred[None] | None = None
 
     def noted(self, qname: bytes) -> tuple[StampRef, ...]:
         """What an answer about *qname* depends on, whether the name is there or not."""
@@ -70,16 +56,20 @@ class HostsFile(Resource):
     def start(self) -> Deferred[None] | None:
         """Read the file; the Deferred fires when that is done. A file that is not there may come later."""
         self._wait()
-        return self._look()
+        return self.look()
 
     def stop(self) -> None:
         """Read no more; what was answered until now is no longer true for sure."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._task is not None:
-            self._task.stop()
+        stop_timer(self._timer)
+        self._timer = None
+        if self._reading is not None:
+            self._reading.cancel()
         self._all.bump()
+
+    @property
+    def reading(self) -> bool:
+        """Whether the file is being read."""
+        return self._reading is not None
 
     def _wait(self) -> None:
         if self._config.reload > 0:
@@ -87,10 +77,10 @@ class HostsFile(Resource):
 
     def _again(self) -> None:
         self._wait()
-        if self._task is None:
-            self._look()
+        if self._reading is None:
+            self.look()
 
-    def _look(self) -> Deferred[None] | None:
+    def look(self) -> Deferred[None] | None:
         """Read the file if it is another one than before."""
         try:
             status = os.stat(self._config.path)
@@ -100,22 +90,17 @@ class HostsFile(Resource):
         if seen == self._seen:
             return None
         self._seen = seen
-        steps = self._read(seen)
-        self._task = self._cooperator.cooperate(steps)
-        done: Deferred[None] = Deferred()
+        self._reading = in_slices(self._context.reactor, self._read(seen))
+        return self._reading.addBoth(self._read_ended)
 
-        def finished(result: Any) -> None:
-            self._task = None
-            steps.close()
-            if isinstance(result, Failure) and result.check(TaskStopped) is None:
-                if result.check(OSError) is None:
-                    log.failure("reading {path} failed", result, path=self._config.path)
-                else:
-                    log.warn("{path} cannot be read: {error}", path=self._config.path, error=str(result.value))
-            done.callback(None)
-
-        self._task.whenDone().addBoth(finished)
-        return done
+    def _read_ended(self, outcome: Failure | None) -> None:
+        self._reading = None
+        if not isinstance(outcome, Failure) or outcome.check(CancelledError):
+            return
+        if outcome.check(OSError):
+            log.warn("{path} cannot be read: {error}", path=self._config.path, error=str(outcome.value))
+        else:
+            log.failure("reading {path} failed", outcome, path=self._config.path)
 
     def _read(self, seen: tuple[int, int]) -> Generator[None, None, None]:
         """Read the file, find out what changed, and exchange the tables."""
@@ -141,7 +126,7 @@ class HostsFile(Resource):
             for name in changed:
                 self._book.bump(name)
         self._measure(seen, table)
-        yield from old.forget()
+        old.free(self._context.deferred_free)
 
     def _measure(self, seen: tuple[int, int], table: HostTable) -> None:
         registry = self._context.registry

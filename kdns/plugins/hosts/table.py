@@ -12,6 +12,7 @@ from collections.abc import Generator, Iterable, Iterator, Mapping
 from itertools import islice
 from socket import AF_INET, AF_INET6, inet_pton
 
+from kdns.core.deferred_free import DeferredFree
 from kdns.wire.names import ROOT, BadName, from_text, longest_zone, parent, read_name, reverse_name
 
 LINES = 100
@@ -110,13 +111,10 @@ class HostTable:
         for changed in _changed(self._of_address, newer._of_address):
             yield None if changed is None else reverse_name(changed)
 
-    def forget(self) -> Iterator[None]:
-        """Empty the table, some entries at each step: freeing a large one at once takes as long as a hundred queries."""
-        for known in (self._of_name, self._of_address):
-            while known:
-                for _ in range(min(NAMES, len(known))):
-                    known.popitem()
-                yield
+    def free(self, deferred_free: DeferredFree) -> None:
+        """Free the table; it must not be used any more."""
+        deferred_free.take(self._of_name)
+        deferred_free.take(self._of_address)
 
 
 def _changed(old: Mapping[bytes, bytes], new: Mapping[bytes, bytes]) -> Iterator[bytes | None]:

@@ -24,6 +24,7 @@ MAX_TTL = 3600
 STARTUP_TIMEOUT = 5.0
 """Seconds that a start waits for the first sync."""
 
+CLUSTER_LOCAL = from_text("cluster.local")
 ARPA, IN_ADDR_ARPA, IP6_ARPA = from_text("arpa"), from_text("in-addr.arpa"), from_text("ip6.arpa")
 
 PODS_DISABLED, PODS_INSECURE, PODS_VERIFIED = "disabled", "insecure", "verified"
@@ -80,8 +81,8 @@ class Config:
 
     @property
     def primary(self) -> bytes:
-        """The zone that PTR records point into: the first that is not a reverse zone."""
-        return next(zone.name for zone in self.zones if not is_reverse(zone.name))
+        """The zone that PTR records point into: the first that is not a reverse zone, else the usual domain of clusters."""
+        return next((zone.name for zone in self.zones if not is_reverse(zone.name)), CLUSTER_LOCAL)
 
     def falls_through(self, qname: bytes) -> bool:
         """Whether a name that does not exist is left to the next plugin."""
@@ -105,7 +106,7 @@ def parse(tokens: Dispenser, block: Block) -> Config:
             zones = zones_or_keys(tokens.remaining_args(), block.keys)
         except BadValue as error:
             raise tokens.plain_error(str(error)) from error
-        if all(is_reverse(zone.name) for zone in zones):
+        if all(is_reverse(zone.name) and zone.name not in (IN_ADDR_ARPA, IP6_ARPA) for zone in zones):
             raise tokens.plain_error("non-reverse zone name must be used")
         reader = _Reader(tokens, block, Config(zones))
         for option in tokens.block():

@@ -17,7 +17,7 @@ from kdns.cluster.objects import Endpoint, EndpointSlice, ImportKind, Port, Serv
 from kdns.core.stamps import StampRef
 from kdns.plugins.kubernetes.config import PODS_DISABLED, PODS_VERIFIED, Config
 from kdns.plugins.kubernetes.names import Parsed, Shape, address_label, pod_address, pod_labels
-from kdns.wire.names import MAX_LABEL
+from kdns.wire.names import MAX_LABEL, MAX_NAME
 
 _SVC, _POD = b"\x03svc", b"\x03pod"
 
@@ -236,8 +236,10 @@ class Lookup:
                 for endpoint in part.endpoints:
                     if endpoint.address == address:
                         names[_label(endpoint_label(endpoint)) + place] = None
-        found.exists = bool(names)
-        return found, list(names)
+        most = MAX_NAME - len(self._config.primary)
+        fitting = [name for name in names if len(name) <= most]
+        found.exists = bool(fitting)
+        return found, fitting
 
     def _slices_by_address(self, address: bytes) -> tuple[EndpointSlice, ...]:
         return self._index.slices_by_address(address) if self._config.source.endpoints else ()

@@ -15,11 +15,13 @@ from msgspec.structs import replace
 
 from kdns.cluster.index import ClusterIndex
 from kdns.cluster.keys import Serial
-from kdns.core.answer import FOR_EVERYBODY, FOR_NOBODY, Answer, Denial, Scope, Validity
-from kdns.core.chain import Next, Reply, then
+from kdns.core.answer import Answer, Denial, Sections
+from kdns.core.chain import Link, Next, Reply, then
 from kdns.core.explaining import Note
 from kdns.core.request import Request
 from kdns.core.stamps import StampRef
+from kdns.core.validity import ALWAYS, NOTHING, Validity
+from kdns.plugin.capabilities import ServesCluster
 from kdns.plugins.kubernetes.config import Config, is_reverse
 from kdns.plugins.kubernetes.explaining import explain
 from kdns.plugins.kubernetes.lookup import Found, Item, Lookup
@@ -70,10 +72,11 @@ class Cluster(Protocol):
         """While answers may be out of date: why, in words, and a stamp that moves when they are no longer; else None."""
 
 
-class ClusterZone:
+class ClusterZone(Link, ServesCluster):
     """Answers for the zones of one configuration out of one index."""
 
     name = SOURCE
+    varies = NOTHING
 
     def __init__(
         self,
@@ -87,7 +90,7 @@ class ClusterZone:
         :param own_addresses: the server's own addresses, packed.
         """
         self.config = config
-        self.cluster = cluster
+        self.cluster: Cluster = cluster
         self._clock = clock
         self._own_addresses = own_addresses
         self._zones = frozenset(zone.name for zone in config.zones)
@@ -118,7 +121,7 @@ class ClusterZone:
 
     def _answer(self, request: Request, next: Next, zone_name: bytes) -> Reply:
         if request.qtype in (AXFR, IXFR):
-            return Answer(REFUSED, validity=FOR_NOBODY)
+            return Answer(REFUSED)
         which = Serial.MULTICLUSTER if zone_name in self.config.multicluster else Serial.CLUSTER
         spelled = request.spelled[len(request.spelled) - len(zone_name) :]
         zone = Zone(spelled, self.config.ttl, self.cluster.index.serial(which))
@@ -211,9 +214,7 @@ class ClusterZone:
         if parsed.shape is Shape.VERSION:
             if request.qtype != TXT:
                 return Found(), None
-            return Found(exists=True), replace(
-                zone.answer([zone.version(request.spelled)], (), ()), validity=FOR_EVERYBODY
-            )
+            return Found(exists=True), replace(zone.answer([zone.version(request.spelled)], (), ()), validity=ALWAYS)
         found = self._lookup.find(parsed, zone_name in self.config.multicluster)
         if not found.exists:
             return found, None
@@ -298,7 +299,7 @@ def _marked_stale(text: str, noted: StampRef, until: float, answer: Answer) -> A
 
 
 def _dependent(stamps: tuple[StampRef, ...], answer: Answer) -> Answer:
-    return answer.held(answer.validity.narrowed(stamps=stamps))
+    return answer.with_validity(answer.validity.narrowed(stamps=stamps))
 
 
 def _followed(
@@ -317,8 +318,8 @@ def _followed(
         behind = ()
     return Answer(
         flags=AA | inner.flags & TC,
-        answer=(*records, *behind),
+        body=Sections((*records, *behind)),
         # The look-up inside is logged and counted each time, so nobody is given the same reply again without it.
-        validity=Validity(Scope.NOBODY, stamps=inner.validity.stamps + stamps, cached=inner.validity.cacheable),
+        validity=Validity(stamps=inner.validity.stamps + stamps, cache=inner.validity.cacheable),
         source=SOURCE,
     )

@@ -19,12 +19,17 @@ from kdns.cluster.index import ClusterIndex
 from kdns.cluster.projection import Options
 from kdns.cluster.snapshot import Header, Reader, SnapshotError, Writer, kept, load, verify
 from kdns.core.config_files import open_config_file
+from kdns.core.slices import in_slices
+from kdns.core.timing import Timer, stop_timer
 from kdns.plugin.seam import ServerContext
 
 log = Logger(namespace="plugin/kubernetes")
 
 INTERVAL = 30.0
 """Seconds between two looks whether something changed that the file does not hold yet."""
+
+SLICE = 0.001
+"""Seconds of a turn in which objects are written, and one step more, which takes another millisecond."""
 
 Aside = Callable[[Callable[[], Any]], Deferred[Any]]
 
@@ -53,12 +58,10 @@ class SnapshotKeeper:
         self._options = options
         self._aside = aside
         self._whole = whole
-        self._timer: Any = None
-        self._writer: Writer | None = None
+        self._timer: Timer | None = None
         self._held = -1  # how many changes the index had seen when the file was written
-        self._stepping: Any = None
         self._complained = ""
-        self._busy: Deferred[Any] | None = None
+        self._writing: Deferred[None] | None = None
 
     def read(self) -> None:
         """
@@ -93,59 +96,34 @@ class SnapshotKeeper:
 
     def stop(self) -> None:
         """Write no more. What changed since the last time is not lost: the API tells it after the next start."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._stepping is not None:
-            self._stepping.cancel()
-            self._stepping = None
-        busy, self._busy = self._busy, None
-        if busy is not None:
-            busy.cancel()
-        if self._writer is not None:
-            self._writer.abort()
-            self._writer = None
+        stop_timer(self._timer)
+        self._timer = None
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.cancel()
 
     def _look(self) -> None:
         self._timer = self._context.reactor.callLater(INTERVAL, self._look)
         changes = self._index.changes
-        if changes == self._held or self._busy is not None or self._writer is not None or not self._whole():
-            return
-        header = Header(self._context.wall(), kept=kept(self._options))
-        try:
-            self._writer = Writer(self._path, self._index, header)
-        except OSError as error:
-            self._failed(error)
+        if changes == self._held or self._writing is not None or not self._whole():
             return
         self._held = changes
-        self._step()
+        self._writing = Deferred.fromCoroutine(self._write())
+        self._writing.addCallbacks(self._written, lambda failure: self._failed(failure.value))
 
-    def _step(self) -> None:
-        self._stepping = None
-        writer = self._writer
-        if writer is None:
-            return
-        try:
-            if not writer.encoded:
-                writer.step()
-                self._stepping = self._context.reactor.callLater(0, self._step)
-                return
-        except OSError as error:
-            self._writer = None
-            self._failed(error)
-            return
-        self._writer = None
-        self._busy = self._aside(writer.step)
-        self._busy.addCallbacks(lambda _: self._done(), lambda failure: self._failed(failure.value))
+    async def _write(self) -> None:
+        writer = Writer(self._path, self._index, Header(self._context.wall(), kept=kept(self._options)))
+        await in_slices(self._context.reactor, writer.encode(), SLICE)
+        await self._aside(writer.commit)
 
-    def _done(self) -> None:
-        self._busy = None
+    def _written(self, result: None) -> None:
+        self._writing = None
         self._complained = ""
 
     def _failed(self, error: BaseException) -> None:
         if isinstance(error, CancelledError):
             return
-        self._busy = None
+        self._writing = None
         self._held = -1
         # Without the name of the temporary file, which is another each time.
         text = (error.strerror if isinstance(error, OSError) else "") or str(error)

@@ -11,10 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from kdns.core.answer import Answer, Scope, Validity
+from kdns.core.answer import Answer, Sections
 from kdns.core.stamps import StampRef
+from kdns.core.validity import ONCE, Validity
 from kdns.plugins.kubernetes.lookup import Found, Item
 from kdns.wire.constants import AA, NOERROR, NXDOMAIN, SERVFAIL, A
+from kdns.wire.names import MAX_NAME
 from kdns.wire.records import Record, a_or_aaaa, ns, ptr, soa, srv, txt
 
 SOA_TTL_MOST = 300
@@ -44,9 +46,8 @@ class Zone:
         """A positive answer; without records it is NODATA's business."""
         return Answer(
             flags=AA,
-            answer=tuple(records),
-            additional=tuple(additional),
-            validity=Validity(Scope.EVERYBODY, stamps=tuple(stamps)),
+            body=Sections(tuple(records), (), tuple(additional)),
+            validity=Validity(True, stamps=tuple(stamps)),
             source=SOURCE,
         )
 
@@ -60,13 +61,11 @@ class Zone:
 
     def not_ready(self, ede: tuple[int, str]) -> Answer:
         """Whether the name exists cannot be told yet."""
-        return Answer(
-            SERVFAIL, AA, authority=(self.soa_record(),), ede=(ede,), validity=Validity(Scope.NOBODY), source=SOURCE
-        )
+        return Answer(SERVFAIL, AA, body=Sections((), (self.soa_record(),)), ede=(ede,), validity=ONCE, source=SOURCE)
 
     def _negative(self, rcode: int, stamps: Iterable[StampRef], now: float) -> Answer:
-        holds = Validity(Scope.EVERYBODY, now + max(1, self.ttl), tuple(stamps))
-        return Answer(rcode, AA, authority=(self.soa_record(),), validity=holds, source=SOURCE)
+        holds = Validity(True, now + max(1, self.ttl), tuple(stamps))
+        return Answer(rcode, AA, body=Sections((), (self.soa_record(),)), validity=holds, source=SOURCE)
 
     def soa_record(self) -> Record:
         """The zone's SOA; its name server is always ``ns.dns`` below the zone."""
@@ -97,6 +96,8 @@ class Zone:
             if item.port is None:
                 continue
             target = item.target + self.spelled
+            if len(target) > MAX_NAME:
+                continue
             if (item.target, item.port) not in records:
                 records[item.target, item.port] = srv(owner, self.ttl, 0, weight, item.port, target)
             place = item._replace(port=None)
@@ -108,6 +109,7 @@ class Zone:
         """NS records and their addresses: the services the server belongs to, else ``ns.dns`` with the server's own."""
         if not items:
             items = [Item(address, b"\x02ns\x03dns", None) for address in own]
+        items = [item for item in items if len(item.target) + len(self.spelled) <= MAX_NAME]
         targets = dict.fromkeys(item.target for item in items)
         records = [ns(owner, self.ttl, target + self.spelled) for target in targets]
         return records, [a_or_aaaa(item.target + self.spelled, self.ttl, item.address) for item in items]

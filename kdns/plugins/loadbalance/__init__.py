@@ -3,84 +3,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from random import Random
 
 from msgspec.structs import replace
 
-from kdns.core.answer import Answer, Scope
-from kdns.core.chain import Next, Reply, then
+from kdns.core.answer import Answer, Sections
+from kdns.core.chain import Link, Next, Reply, then
 from kdns.core.request import Request
+from kdns.core.validity import NOTHING, by_data
 from kdns.corefile.dispenser import Dispenser
-from kdns.plugin.seam import Block, BlockBuilder, ServerContext
+from kdns.plugin.seam import Block, BlockBuilder
 from kdns.plugins.loadbalance.config import LoadbalanceConfig, parse
 from kdns.plugins.loadbalance.orders import balanced
 from kdns.plugins.loadbalance.service import WeightFile
-from kdns.plugins.loadbalance.weights import chosen_first, concerns
+from kdns.plugins.loadbalance.weights import Weights, chosen_first, concerns
 from kdns.wire.constants import AAAA, AXFR, IXFR, NOERROR, SRV, A
 from kdns.wire.names import MalformedName
 
 
-class LoadbalancePlugin:
+class LoadbalanceLink(Link):
     """
-    A link of the chain that changes the order of what comes from behind it.
+    Changes the order of what comes from behind it.
 
     :param weights: the weight file of ``weighted``.
     """
 
     name = "loadbalance"
 
-    def __init__(self, config: LoadbalanceConfig, context: ServerContext, weights: WeightFile | None) -> None:
+    def __init__(self, config: LoadbalanceConfig, random: Random, weights: WeightFile | None) -> None:
         self._prefer = config.prefer
-        self._context = context
+        self._random = Random(random.getrandbits(64))  # a shuffle needs no secrecy, and the system's randomness is slow
         self._weights = weights
-        self._clock: Callable[[], float] = context.clock
+        self.varies = NOTHING if weights is None else by_data(weights.stamp)
 
     def answer(self, request: Request, next: Next) -> Reply:
-        """See :class:`kdns.core.chain.Plugin`."""
+        """See :class:`kdns.core.chain.Link`."""
         if request.qtype in (AXFR, IXFR):
             return next(request)
-        return then(next(request), lambda answer: self._ordered(request, answer))
+        return then(next(request), self._ordered, request.qtype)
 
     def alike_below(self, zone: bytes) -> bool:
-        """What has no records has no order."""
+        """An answer without records has no order."""
         return True
 
-    def _ordered(self, request: Request, answer: Answer) -> Answer:
+    def _ordered(self, answer: Answer, qtype: int) -> Answer:
         if answer.rcode != NOERROR or answer.silent:
             return answer
-        if self._weights is None or request.qtype not in (A, AAAA, SRV):
-            return balanced(answer, self._context.random, self._prefer, self._clock())
-        return self._weighted(answer, self._weights)
+        if self._weights is None or qtype not in (A, AAAA, SRV):
+            return balanced(answer, self._random, self._prefer)
+        return self._weighted(answer, self._weights.weights)
 
-    def _weighted(self, answer: Answer, file: WeightFile) -> Answer:
-        """
-        Draw by weight; each query draws anew, so such an answer holds for nobody else.
-
-        Names without weights are shuffled as ``round_robin`` does it, until the file changes.
-        """
-        weights, random = file.weights, self._context.random
+    def _weighted(self, answer: Answer, weights: Weights) -> Answer:
+        """Draw by weight, for each query. Names without weights are shuffled as ``round_robin`` does it."""
         try:
-            answers, authority, additional = answer.sections()
+            answers, authority, additional = answer.body.sections()
         except MalformedName:
-            return answer  # what cannot be taken apart is passed on as it came
+            return answer  # a record that cannot be read is passed on as it came
         if not concerns(answers, weights) and not concerns(additional, weights):
-            held = answer.held(answer.validity.narrowed(stamps=(file.stamp.ref(),)))
-            return balanced(held, random, self._prefer, self._clock())
-        drawn = replace(
-            answer,
-            relayed=None,
-            answer=answers,
-            authority=authority,
-            additional=additional,
-            ttl=None,
-            validity=answer.validity.narrowed(Scope.NOBODY),
+            return balanced(answer, self._random, self._prefer)
+        shuffled = balanced(replace(answer, body=Sections(answers, authority, additional)), self._random, self._prefer)
+        body = Sections(
+            chosen_first(shuffled.answer, weights, self._random),
+            shuffled.authority,
+            chosen_first(shuffled.additional, weights, self._random),
         )
-        shuffled = balanced(drawn, random, self._prefer, self._clock())
-        return replace(
-            shuffled,
-            answer=chosen_first(shuffled.answer, weights, random),
-            additional=chosen_first(shuffled.additional, weights, random),
-        )
+        return replace(shuffled, body=body, rotate=None, validity=answer.validity.not_repeated())
 
 
 class LoadbalanceDirective:
@@ -101,7 +88,7 @@ class LoadbalanceDirective:
             weights = builder.keep(
                 key, config.reload, lambda: WeightFile(config.weights, config.reload, context.reactor)
             )
-        builder.link(LoadbalancePlugin(config, builder.context, weights))
+        builder.link(LoadbalanceLink(config, builder.context.random, weights))
 
 
 directive = LoadbalanceDirective()

@@ -1,129 +1,72 @@
 # -*- test-case-name: tests.plugins.loadbalance.test_orders -*-
 """
-In which order the records of an answer are given: a core module of *loadbalance*.
+In which order the records of an answer are sent: a core module of *loadbalance*.
 
-Each section becomes aliases, others, addresses, mail exchangers; addresses and mail exchangers are shuffled. An answer that is given again
-from the answer table must not show one order all the time, so it comes with several finished orders that take turns: all rotations of one
-shuffle, so that each address is first equally often.
+Each section becomes aliases, others, addresses, mail exchangers; addresses and mail exchangers are shuffled, preferred addresses first.
+A reply that is repeated from the answer table rotates its addresses there (:mod:`kdns.wire.rotation`); mail exchangers do not rotate, so
+an answer with several of them is not repeated.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_address
-from math import lcm
 from random import Random
 from typing import TypeVar
 
 from msgspec.structs import replace
 
-from kdns.core.answer import Answer, Scope
+from kdns.core.answer import Answer, Records, Sections
 from kdns.wire.constants import AAAA, CNAME, MX, A
-from kdns.wire.message import ANSWER, Relayed, Slot
+from kdns.wire.message import ANSWER, Relayed
 from kdns.wire.names import MalformedName
 from kdns.wire.records import Record
+from kdns.wire.rotation import Preferred, preferred
 
-MOST_TURNS = 16
-"""Orders that are kept of one answer."""
+MOST_SHUFFLED = 64
+"""Records that are shuffled; more are rotated by a random number of places, which takes no time worth mentioning."""
 
-LONGEST_HOLD = 1.0
-"""Seconds after which orders are drawn anew when there are more than could be kept."""
-
-Network = IPv4Network | IPv6Network
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class _Group:
-    """Things whose order is free, those that come first apart."""
-
-    preferred: tuple[int, ...]
-    others: tuple[int, ...]
-    """Positions in the list that is to be ordered."""
-
-    def order(self, turn: int, turns: int, things: Sequence[T]) -> list[T]:
-        """The things in the order of one of *turns* turns."""
-        return [things[at] for part in (self.preferred, self.others) for at in _rotated(part, turn, turns)]
-
-    @property
-    def cycle(self) -> int:
-        """Turns after which each has been first."""
-        return lcm(max(1, len(self.preferred)), max(1, len(self.others)))
-
-    @property
-    def largest(self) -> int:
-        """How many things at most take turns in being first."""
-        return max(len(self.preferred), len(self.others))
-
-
-def _rotated(positions: tuple[int, ...], turn: int, turns: int) -> tuple[int, ...]:
-    """A rotation; where there are fewer turns than positions they are spread over them."""
-    if not positions:
-        return positions
-    start = (turn if len(positions) <= turns else turn * len(positions) // turns) % len(positions)
-    return positions[start:] + positions[:start]
-
-
-def balanced(answer: Answer, random: Random, prefer: tuple[Network, ...], now: float) -> Answer:
+def balanced(answer: Answer, random: Random, prefer: Preferred) -> Answer:
     """
-    The answer in a random order, with the orders that take turns with it when it may be given again.
+    The answer in a random order, which rotates each time the reply is repeated.
 
     :param prefer: networks whose addresses come first.
-    :param now: seconds of the server's clock.
     """
-    relayed = answer.relayed
-    if relayed is None:
-        if len(answer.answer) < 2 and len(answer.authority) < 2 and len(answer.additional) < 2:
-            return answer
-        return _of_records(answer, random, prefer, now)
-    if len(relayed.slots) < 2:
+    body = answer.body
+    if sum(body.counts) < 2:
         return answer
     try:
-        if _in_place(relayed):
-            return _of_message(answer, relayed, random, prefer, now)
-        sections = answer.sections()
+        if isinstance(body, Relayed) and _only_addresses_move(body):
+            sets = body.address_sets()
+            if not sets:
+                return answer
+            orders = [
+                _shuffled(slots, [body.message[slot.rdata : slot.end] for slot in slots], random, prefer)
+                for slots in sets
+            ]
+            return replace(answer, body=body.rearranged(zip(sets, orders, strict=True)), rotate=prefer)
+        sections = body.sections()
     except MalformedName:
-        return answer  # what cannot be taken apart is passed on as it came
-    answers, authority, additional = sections
-    taken_apart = replace(answer, relayed=None, answer=answers, authority=authority, additional=additional, ttl=None)
-    return _of_records(taken_apart, random, prefer, now)
+        return answer  # a record that cannot be read is passed on as it came
+    mail = False
+    parts: list[Records] = []
+    for section in sections:
+        if len(section) < 2:
+            parts.append(section)
+            continue
+        first, addresses, exchangers = _sorted(section)
+        mail = mail or len(exchangers) > 1
+        addresses = _shuffled(addresses, [record.rdata for record in addresses], random, prefer)
+        exchangers = _shuffled(exchangers, [], random, ())
+        parts.append((*first, *addresses, *exchangers))
+    balanced = replace(answer, body=Sections(*parts), rotate=prefer)
+    return balanced.with_validity(answer.validity.not_repeated()) if mail else balanced
 
 
-def _of_records(answer: Answer, random: Random, prefer: tuple[Network, ...], now: float) -> Answer:
-    sections = [_sorted(section) for section in (answer.answer, answer.authority, answer.additional)]
-    groups = [
-        (_shuffled([r.rdata for r in addresses], random, prefer), _shuffled([r.rdata for r in mail], random, ()))
-        for _, addresses, mail in sections
-    ]
-    turns = _turns(answer, [group for pair in groups for group in pair])
-    forms = []
-    for turn in range(turns):
-        answers, authority, additional = (
-            (*first, *of_addresses.order(turn, turns, addresses), *of_mail.order(turn, turns, mail))
-            for (first, addresses, mail), (of_addresses, of_mail) in zip(sections, groups, strict=True)
-        )
-        forms.append(replace(answer, answer=answers, authority=authority, additional=additional, turns=()))
-    return _taking_turns(forms, [group for pair in groups for group in pair], now)
-
-
-def _of_message(answer: Answer, relayed: Relayed, random: Random, prefer: tuple[Network, ...], now: float) -> Answer:
-    sets = relayed.address_sets()
-    if not sets:
-        return answer
-    groups = [_shuffled([relayed.message[slot.rdata : slot.end] for slot in slots], random, prefer) for slots in sets]
-    turns = _turns(answer, groups)
-    forms = []
-    for turn in range(turns):
-        changes: list[tuple[Sequence[Slot], Sequence[Slot]]] = [
-            (slots, group.order(turn, turns, slots)) for slots, group in zip(sets, groups, strict=True)
-        ]
-        forms.append(replace(answer, relayed=relayed.rearranged(changes), turns=()))
-    return _taking_turns(forms, groups, now)
-
-
-def _in_place(relayed: Relayed) -> bool:
-    """Whether it is enough to exchange addresses: aliases stand before them, and no mail exchangers are to be shuffled."""
+def _only_addresses_move(relayed: Relayed) -> bool:
+    """Whether exchanging addresses is enough: aliases stand in front of them, and there are no mail exchangers to shuffle."""
     addresses = mail = 0
     for slot in relayed.slots:
         if slot.rtype in (A, AAAA):
@@ -135,7 +78,7 @@ def _in_place(relayed: Relayed) -> bool:
     return mail < 2
 
 
-def _sorted(section: Sequence[Record]) -> tuple[list[Record], list[Record], list[Record]]:
+def _sorted(section: Records) -> tuple[list[Record], list[Record], list[Record]]:
     """What stands first in its own order, then addresses, then mail exchangers."""
     aliases: list[Record] = []
     others: list[Record] = []
@@ -153,35 +96,16 @@ def _sorted(section: Sequence[Record]) -> tuple[list[Record], list[Record], list
     return aliases + others, addresses, mail
 
 
-def _shuffled(rdata: Sequence[bytes], random: Random, prefer: tuple[Network, ...]) -> _Group:
-    positions = list(range(len(rdata)))
-    if len(positions) > 1:
-        random.shuffle(positions)
-    if not prefer:
-        return _Group((), tuple(positions))
-    preferred = [at for at in positions if _inside(rdata[at], prefer)]
-    chosen = frozenset(preferred)
-    return _Group(tuple(preferred), tuple(at for at in positions if at not in chosen))
-
-
-def _inside(rdata: bytes, networks: tuple[Network, ...]) -> bool:
-    """Whether an address is in one of the networks; rdata that is no address, as an upstream may send, is in none."""
-    return len(rdata) in (4, 16) and any(ip_address(rdata) in network for network in networks)
-
-
-def _turns(answer: Answer, groups: Sequence[_Group]) -> int:
-    """How many orders to make; one where nobody will give the answer again."""
-    if answer.validity.scope < Scope.TRANSPORT:
-        return 1
-    cycle = lcm(*(group.cycle for group in groups))
-    if cycle <= MOST_TURNS:
-        return cycle
-    return min(MOST_TURNS, max(group.largest for group in groups))
-
-
-def _taking_turns(forms: list[Answer], groups: Sequence[_Group], now: float) -> Answer:
-    first, *others = forms
-    holds = first.validity
-    if others and max(group.largest for group in groups) > MOST_TURNS:
-        holds = holds.narrowed(until=now + LONGEST_HOLD)
-    return replace(first, validity=holds, turns=tuple(others))
+def _shuffled(things: Sequence[T], addresses: Sequence[bytes], random: Random, prefer: Preferred) -> list[T]:
+    """*things* in a random order; those whose address is preferred come first."""
+    count = len(things)
+    if count > MOST_SHUFFLED:
+        cut = random.randrange(count)
+        order = [*range(cut, count), *range(cut)]
+    else:
+        order = list(range(count))
+        if count > 1:
+            random.shuffle(order)
+    if prefer:
+        order.sort(key=lambda at: not preferred(addresses[at], prefer))
+    return [things[at] for at in order]

@@ -10,7 +10,7 @@ from typing import TypeVar
 from twisted.logger import Logger
 
 from kdns.corefile.dispenser import Dispenser
-from kdns.corefile.errors import nearest_hint
+from kdns.corefile.guesses import nearest_hint
 from kdns.corefile.values import BadValue, parse_duration, parse_int
 from kdns.plugin.line_budget import LineBudget, held_lines
 from kdns.plugin.seam import Block, BlockBuilder, ServerContext

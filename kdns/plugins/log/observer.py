@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 
-from kdns.core.observe import EachRepeat, Exchange, Repeat
+from kdns.core.observe import EachRepeat, Exchange, Observer, Repeat
 from kdns.plugin.line_budget import LineBudget
 from kdns.plugin.replies import DROPPED, reply_class
 from kdns.plugin.seam import Output
@@ -50,8 +50,10 @@ class Ruling:
         )
 
 
-class QueryLog:
+class QueryLog(Observer):
     """The observer of one server block."""
+
+    repeats = True
 
     def __init__(self, rulings: Sequence[Ruling], output: Output) -> None:
         self._rulings = [(name, ruling) for ruling in rulings for name in ruling.names]

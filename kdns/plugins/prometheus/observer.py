@@ -7,7 +7,7 @@ from bisect import bisect_left
 from typing import NamedTuple
 
 from kdns.core.metrics import SIZE_BUCKETS, TIME_BUCKETS, Counter, Histogram, Registry
-from kdns.core.observe import Exchange, Repeat
+from kdns.core.observe import Exchange, Observer, Repeat
 from kdns.core.tally import Charge
 from kdns.plugin.replies import reply_size
 from kdns.plugin.seam import Resource
@@ -57,12 +57,14 @@ OTHER = -1
 """Stands for all types that metrics do not name."""
 
 
-class DnsMetrics(Resource):
+class DnsMetrics(Resource, Observer):
     """
     The observer of every block with the directive: one for all, so that what no block took is counted once.
 
     It is a resource only to be kept from one configuration to the next.
     """
+
+    repeats = True
 
     def __init__(self, registry: Registry) -> None:
         self._families = DnsFamilies(registry)

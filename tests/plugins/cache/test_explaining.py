@@ -6,18 +6,20 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.core.answer import FOR_EVERYBODY, FOR_NOBODY, Answer
-from kdns.core.chain import chain
+from kdns.core.answer import Answer, Sections
+from kdns.core.chain import Link, Next, chain
+from kdns.core.request import Request
+from kdns.core.validity import ALWAYS, NOTHING, ONCE
 from kdns.plugins.cache import directive
-from kdns.plugins.cache.resolver import CachePlugin
+from kdns.plugins.cache.resolver import CacheLink
 from kdns.wire.constants import AXFR, NXDOMAIN, TC
 from kdns.wire.names import from_text
 from kdns.wire.records import a_or_aaaa
 from tests.plugins.cache.upstream import Upstream, start_of_authority
 from tests.support import a_house, a_request, built, now
 
-SUCCESS = Answer(answer=(a_or_aaaa(from_text("a.test"), 300, b"1234"),), validity=FOR_EVERYBODY)
-DENIAL = Answer(NXDOMAIN, authority=(start_of_authority(),), validity=FOR_EVERYBODY)
+SUCCESS = Answer(body=Sections(answer=(a_or_aaaa(from_text("a.test"), 300, b"1234"),)), validity=ALWAYS)
+DENIAL = Answer(NXDOMAIN, body=Sections(authority=(start_of_authority(),)), validity=ALWAYS)
 
 
 class ExplainingTests(SynchronousTestCase):
@@ -28,13 +30,13 @@ class ExplainingTests(SynchronousTestCase):
         self.clock = Clock()
         self.upstream = Upstream()
 
-    def cache(self, text: str = "cache 30") -> CachePlugin:
+    def cache(self, text: str = "cache 30") -> CacheLink:
         """The link of a directive."""
         (link,) = built(directive, f". {{\n {text}\n}}\n", a_house(self.clock)).links
-        assert isinstance(link, CachePlugin)
+        assert isinstance(link, CacheLink)
         return link
 
-    def before(self, link: CachePlugin, name: str = "a.test", qtype: int = 1) -> str:
+    def before(self, link: CacheLink, name: str = "a.test", qtype: int = 1) -> str:
         """What it says of a question."""
         (note,) = link.explain(a_request(name, qtype))
         return note.text
@@ -69,7 +71,7 @@ class ExplainingTests(SynchronousTestCase):
         """To explain is no hit, and no miss."""
         link = self.cache()
         now(chain([link, self.upstream])(a_request("a.test")))
-        (entry,) = (entry for _, entry in link.stores.success.entries())
+        (entry,) = (entry for _, entry in link.store.success.entries.items())
         hits = entry.hits
         for _ in range(5):
             self.before(link)
@@ -86,23 +88,24 @@ class ExplainingTests(SynchronousTestCase):
             (disabled, DENIAL, nothing.format("denial")),
             (
                 "cache 30",
-                Answer(flags=TC, answer=SUCCESS.answer, validity=FOR_EVERYBODY),
+                Answer(flags=TC, body=Sections(answer=SUCCESS.answer), validity=ALWAYS),
                 "not kept: the answer is cut off (TC)",
             ),
-            ("cache 30", SUCCESS.held(FOR_NOBODY), "not kept: the answer is for this question alone"),
+            ("cache 30", SUCCESS.with_validity(ONCE), "not kept: the answer is for this question alone"),
         ):
             link = self.cache(text)
             (note,) = link.explain_passed(a_request("a.test"), answer)
             self.assertEqual(note.text, wanted)
             said = answer
 
-            class Says:
+            class Says(Link):
                 name = "says"
+                varies = NOTHING
 
-                def answer(self, request: object, next: object, said: Answer = said) -> Answer:
+                def answer(self, request: Request, next: Next, said: Answer = said) -> Answer:
                     return said
 
             now(chain([link, Says()])(a_request("a.test")))
-            held = len(link.stores.success) + len(link.stores.denial)
+            held = len(link.store.success) + len(link.store.denial)
             self.assertEqual(held, int(wanted.startswith("kept")), wanted)
         self.assertEqual(self.cache("cache 30 b.test").explain_passed(a_request("a.test"), SUCCESS), [])

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.core.answer import FOR_CLIENT, FOR_NOBODY, Answer
+from kdns.core.answer import Answer, Sections
 from kdns.core.request import Request
+from kdns.core.validity import ALWAYS
 from kdns.plugins.cache.config import CacheConfig, Limits
 from kdns.plugins.cache.policy import Place, judge, passed_by, positive
 from kdns.wire.constants import ANY, AXFR, FORMERR, NOTIMP, NXDOMAIN, RA, REFUSED, RRSIG, SERVFAIL, TC, TXT
@@ -104,7 +105,7 @@ class PolicyTests(SynchronousTestCase):
         ):
             self.assertIs(judge(answer, request, CONFIG, WALL).place, Place.NOWHERE)
             self.assertIsNot(judge(answer, ASKED, CONFIG, WALL).place, Place.NOWHERE)
-        self.check(Answer(answer=(address("www.example.com"),)), Place.SUCCESS, 300, request)
+        self.check(Answer(body=Sections((address("www.example.com"),)), validity=ALWAYS), Place.SUCCESS, 300, request)
 
     def test_truncated(self) -> None:
         """What was cut off is not kept."""
@@ -120,7 +121,7 @@ class PolicyTests(SynchronousTestCase):
         ):
             records = (address("www.example.com"), signature(expiration, inception))
             self.check(relayed(signed, records), place, ttl, signed)
-            self.check(Answer(answer=records, validity=relayed(signed).validity), place, ttl, signed)
+            self.check(Answer(body=Sections(answer=records), validity=relayed(signed).validity), place, ttl, signed)
             self.check(relayed(ASKED, records), Place.SUCCESS, 300)
 
     def test_disabled_zones(self) -> None:
@@ -131,11 +132,11 @@ class PolicyTests(SynchronousTestCase):
         other = a_request("www.example.net")
         self.check(relayed(other, (address("www.example.net"),)), Place.SUCCESS, 300, other, config)
 
-    def test_scope(self) -> None:
-        """What holds for nobody is not kept; what holds for its client is."""
-        records = (address("www.example.com"),)
-        self.check(Answer(answer=records, validity=FOR_NOBODY), Place.NOWHERE, 300)
-        self.check(Answer(answer=records, validity=FOR_CLIENT), Place.SUCCESS, 300)
+    def test_once(self) -> None:
+        """What is for one query alone is not kept."""
+        body = Sections((address("www.example.com"),))
+        self.check(Answer(body=body), Place.NOWHERE, 300)
+        self.check(Answer(body=body, validity=ALWAYS.not_repeated()), Place.SUCCESS, 300)
 
     def test_passed_by(self) -> None:
         """Transfers and what is no query are none of the cache's business."""

@@ -10,13 +10,14 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.core.answer import FOR_EVERYBODY, FROM_UPSTREAM, Answer, Scope, Validity
+from kdns.core.answer import Answer, Sections
 from kdns.core.chain import Reply, chain
 from kdns.core.failure import ResolutionFailed
 from kdns.core.metrics import Gauge
 from kdns.core.reply import render_reply
 from kdns.core.request import Request, Transport
 from kdns.core.stamps import Stamp, stand
+from kdns.core.validity import ALWAYS, FROM_UPSTREAM, Validity, Varies, by_client
 from kdns.plugin.seam import Resource
 from kdns.plugins.cache import directive
 from kdns.wire.constants import (
@@ -53,6 +54,7 @@ class CacheTestCase(SynchronousTestCase):
         corefile = ".:53 {\n" + words + " {\n" + "\n".join(options) + "\n}\n}\n"
         self.builder = built(directive, corefile, self.context)
         self.upstream = Upstream(ttl=ttl)
+        (self.link,) = self.builder.links
         self._chain = chain([*self.builder.links, self.upstream])
 
     def tearDown(self) -> None:
@@ -85,10 +87,10 @@ class HitTests(CacheTestCase):
         """A hit shows what is left of the TTL, has AA set, and asks nobody."""
         self.start()
         first = self.ask()
-        self.assertEqual((first.flags, first.ttl, first.source), (RA, 300, "forward"))
+        self.assertEqual((first.flags, first.body.lowest_ttl, first.source), (RA, 300, "forward"))
         self.clock.advance(2.2)
         second = self.ask()
-        self.assertEqual((second.flags, second.ttl, second.source), (AA | RA, 298, "cache"))
+        self.assertEqual((second.flags, second.body.lowest_ttl, second.source), (AA | RA, 298, "cache"))
         self.assertEqual(len(self.upstream.asked), 1)
         self.assertEqual(scan(render_reply(SEQ, second)).record(scan(render_reply(SEQ, second)).slots[0]).ttl, 298)
 
@@ -97,7 +99,7 @@ class HitTests(CacheTestCase):
         self.start(ttl=10)
         self.ask()
         self.clock.advance(9.9)
-        self.assertEqual(self.ask().ttl, 1)
+        self.assertEqual(self.ask().body.lowest_ttl, 1)
         self.clock.advance(0.1)
         self.assertEqual(self.last(self.ask()), 2)
 
@@ -107,7 +109,7 @@ class HitTests(CacheTestCase):
         self.ask()
         self.clock.advance(7.5)
         answer = self.ask()
-        self.assertEqual((answer.ttl, answer.validity.until), (300, 1300.0))
+        self.assertEqual((answer.body.lowest_ttl, answer.validity.until), (300, 1300.0))
 
     def test_other_zones_pass(self) -> None:
         """What is not in the zones of the cache does not concern it."""
@@ -186,8 +188,8 @@ class HitTests(CacheTestCase):
         assert isinstance(waiting, Deferred)
         self.clock.advance(3)
         self.upstream.waiting[0].callback(relayed(SEQ, (address("seq.example.com"),)))
-        self.assertEqual(self.successResultOf(waiting).ttl, 300)
-        self.assertEqual(self.ask().ttl, 300)
+        self.assertEqual(self.successResultOf(waiting).body.lowest_ttl, 300)
+        self.assertEqual(self.ask().body.lowest_ttl, 300)
 
     def test_wildcard(self) -> None:
         """The wildcard that an answer came from is known of hits too."""
@@ -222,57 +224,45 @@ class HoldTests(CacheTestCase):
         for at, shows in ((0.0, 1001.0), (0.25, 1001.0), (4.0, 1005.0), (5.0, 1010.0)):
             self.clock.advance(at)
             holds = self.ask().validity
-            self.assertEqual((holds.scope, holds.until, holds.shows), (Scope.EVERYBODY, 1010.0, shows))
+            self.assertEqual((holds.repeat, holds.until, holds.counts_from), (True, 1010.0, shows))
 
-    def test_the_first_reply_is_given_once(self) -> None:
-        """It lacks AA, so it must not be repeated; another cache may keep it all the same."""
-        self.start()
-        holds = self.ask().validity
-        self.assertEqual((holds.scope, holds.cacheable), (Scope.NOBODY, Scope.EVERYBODY))
-
-    def test_the_first_reply_may_stand_for_the_entry(self) -> None:
-        """What is held for everybody and says what the entry would say is repeated from the first reply on, as hits."""
+    def test_the_first_reply_stands_for_the_entry(self) -> None:
+        """The reply is repeated from the first one on as what the entry says, and counted as a hit."""
         stamp = Stamp()
-        own = Validity(Scope.EVERYBODY, stamps=(stamp.ref(),))
         for option, shows in (("servfail 5s", 1001.0), ("keepttl", inf)):
-            self.start(option)
-            self.upstream.script = lambda request: Answer(answer=(address("a.test", ttl=30),), validity=own, flags=AA)
-            first, second = self.ask(), self.ask()
-            self.assertEqual(first.validity, Validity(Scope.EVERYBODY, 1030.0, own.stamps, Scope.EVERYBODY, shows))
-            self.assertEqual((first.validity, first.flags, first.ttl), (second.validity, second.flags, second.ttl))
-            self.assertEqual(first.charges, second.charges)
-            self.assertEqual((self.count("misses_total"), self.count("hits_total", "success")), (1, 1))
+            for own in (Validity(True, stamps=(stamp.ref(),)), FROM_UPSTREAM.narrowed(stamps=(stamp.ref(),))):
+                for flags in (AA, RA, AA | RA, 0):
+                    self.start(option)
+                    answer = Answer(body=Sections(answer=(address("a.test", ttl=30),)), validity=own, flags=flags)
+                    self.upstream.script = lambda request, answer=answer: answer
+                    first, second = self.ask(), self.ask()
+                    self.assertEqual(first.validity, Validity(True, 1030.0, own.stamps, True, shows))
+                    self.assertEqual((first.flags, first.repeat_flags), (flags, second.flags))
+                    self.assertEqual((first.validity, first.body), (second.validity, second.body))
+                    self.assertEqual(first.charges, second.charges)
+                    self.assertEqual((self.count("misses_total"), self.count("hits_total", "success")), (1, 1))
 
     def test_the_first_reply_does_not_stand_for_another(self) -> None:
-        """Not where the entry says something else, nor where its hits are counted for prefetching."""
-        for option, flags in (("servfail 5s", RA), ("servfail 5s", AA | RA), ("prefetch 2", AA)):
+        """Not where the entry says less, nor where its hits are counted for prefetching."""
+        for option, options in (("servfail 5s", ((8, b"\x00\x01\x00\x00"),)), ("prefetch 2", None)):
             self.start(option)
-            self.upstream.script = lambda request, flags=flags: Answer(
-                answer=(address("a.test", ttl=30),), validity=FOR_EVERYBODY, flags=flags
-            )
-            self.assertEqual(self.ask().validity.scope, Scope.NOBODY, (option, flags))
+            answer = Answer(body=Sections(answer=(address("a.test", ttl=30),)), validity=ALWAYS, options=options)
+            self.upstream.script = lambda request, answer=answer: answer
+            self.assertFalse(self.ask().validity.repeat, option)
 
     def test_what_is_not_kept_holds_as_it_did(self) -> None:
         """Cluster data behind ``disable`` is held by the table; repetitions count as misses."""
         self.start("disable success")
         stamp = Stamp()
-        own = Validity(Scope.EVERYBODY, stamps=(stamp.ref(),))
-        self.upstream.script = lambda request: Answer(answer=(address("a.test", ttl=1),), validity=own, flags=AA | AD)
+        own = Validity(True, stamps=(stamp.ref(),))
+        self.upstream.script = lambda request: Answer(
+            body=Sections(answer=(address("a.test", ttl=1),)), validity=own, flags=AA | AD
+        )
         answer = self.ask()
-        self.assertEqual((answer.validity, answer.ttl, answer.flags), (own, 5, AA))
+        self.assertEqual((answer.validity, answer.body.lowest_ttl, answer.flags), (own, 5, AA))
         for charge in answer.charges:
             charge.charge(7)
         self.assertEqual((self.count("requests_total"), self.count("misses_total")), (8, 8))
-
-    def test_other_orders_get_the_same_ttl(self) -> None:
-        """Forms that take turns are treated alike."""
-        self.start("disable success")
-        turn = Answer(answer=(address("a.test", 2, 1),), flags=AD)
-        self.upstream.script = lambda request: Answer(
-            answer=(address("a.test", 1, 1),), flags=AD, turns=(turn,), validity=FOR_EVERYBODY
-        )
-        answer = self.ask()
-        self.assertEqual([(form.ttl, form.flags) for form in (answer, *answer.turns)], [(5, 0), (5, 0)])
 
     def test_repetitions_count_as_hits(self) -> None:
         """What the table repeats is charged like what the cache says itself."""
@@ -301,13 +291,27 @@ class HoldTests(CacheTestCase):
         stamp.bump()
         self.assertEqual(self.last(self.ask()), 3)
 
-    def test_narrow_answers(self) -> None:
-        """An answer for one client is kept for that client and held for no other."""
+    def test_answers_for_one_query(self) -> None:
+        """An answer for one query is not kept: the plugins behind are asked each time."""
         self.start()
         self.upstream.script = lambda request: replace(self.upstream.numbered(request), validity=Validity())
-        mine, other = a_request("a.test", client="10.0.0.1"), a_request("a.test", client="10.0.0.2")
-        self.assertEqual([self.last(self.ask(request)) for request in (mine, other, mine, other)], [1, 2, 1, 2])
-        self.assertEqual(self.ask(mine).validity.scope, Scope.CLIENT)
+        self.assertEqual([self.last(self.ask()) for _ in range(3)], [1, 2, 3])
+
+    def test_audience(self) -> None:
+        """Where a plugin behind tells clients apart, so do the entries."""
+        self.start()
+        self.upstream.varies = by_client(lambda client: client.rpartition(".")[0])
+        self.link.placed([self.upstream])
+        clients = [a_request("a.test", client=client) for client in ("10.0.0.1", "10.0.1.1", "10.0.0.2", "10.0.1.2")]
+        self.assertEqual([self.last(self.ask(request)) for request in clients], [1, 2, 1, 2])
+
+    def test_transport(self) -> None:
+        """The same for transports and listeners."""
+        self.start()
+        self.upstream.varies = Varies(transport=True)
+        self.link.placed([self.upstream])
+        requests = [a_request("a.test", transport=transport) for transport in (Transport.UDP, Transport.TCP) * 2]
+        self.assertEqual([self.last(self.ask(request)) for request in requests], [1, 2, 1, 2])
 
 
 class PrefetchTests(CacheTestCase):
@@ -323,7 +327,7 @@ class PrefetchTests(CacheTestCase):
         self.assertEqual(self.last(self.ask()), 1)
         self.assertEqual(self.upstream.asked[-1].transport, Transport.TCP)
         answer = self.ask()
-        self.assertEqual((self.last(answer), answer.ttl), (2, 100))
+        self.assertEqual((self.last(answer), answer.body.lowest_ttl), (2, 100))
         self.assertEqual(self.count("prefetch_total"), 1)
 
     def test_unpopular_entries_are_not(self) -> None:
@@ -356,14 +360,14 @@ class PrefetchTests(CacheTestCase):
         self.start("prefetch 2 1m 10%", ttl=100)
         self.upstream.script = None
         self.ask()
-        self.assertEqual(self.ask().validity.scope, Scope.NOBODY)
-        self.assertEqual(self.ask().validity.scope, Scope.EVERYBODY)
+        self.assertFalse(self.ask().validity.repeat)
+        self.assertTrue(self.ask().validity.repeat)
         self.clock.advance(89.5)
         self.ask()
         self.assertEqual(self.ask().validity.until, 1090.0)
         self.upstream.script = self.upstream.wait
         self.clock.advance(0.5)
-        self.assertEqual(self.ask().validity.scope, Scope.NOBODY)
+        self.assertFalse(self.ask().validity.repeat)
         self.upstream.waiting[0].callback(relayed(SEQ, (address("seq.example.com"),)))
 
     def test_failure(self) -> None:
@@ -401,13 +405,13 @@ class StaleImmediateTests(CacheTestCase):
         self.clock.advance(10)
         self.upstream.script = self.upstream.wait
         stale = self.ask()
-        self.assertEqual((self.last(stale), stale.ttl, stale.flags), (1, 0, AA | RA))
-        self.assertEqual((stale.ede, stale.validity.scope), (((EDE_STALE_ANSWER, ""),), Scope.NOBODY))
+        self.assertEqual((self.last(stale), stale.body.lowest_ttl, stale.flags), (1, 0, AA | RA))
+        self.assertEqual((stale.ede, stale.validity.repeat), (((EDE_STALE_ANSWER, ""),), False))
         self.ask()
         self.assertEqual(len(self.upstream.waiting), 1)
         self.upstream.waiting[0].callback(relayed(SEQ, (address("seq.example.com", 9),)))
         fresh = self.ask()
-        self.assertEqual((self.last(fresh), fresh.ttl, fresh.ede), (9, 300, ()))
+        self.assertEqual((self.last(fresh), fresh.body.lowest_ttl, fresh.ede), (9, 300, ()))
         self.assertEqual((self.count("served_stale_total"), self.count("prefetch_total")), (2, 1))
         self.assertEqual((self.count("hits_total", "success"), self.count("misses_total")), (3, 1))
 
@@ -419,7 +423,7 @@ class StaleImmediateTests(CacheTestCase):
         self.clock.advance(61)
         self.upstream.script = self.upstream.fail
         stale = self.ask()
-        self.assertEqual((stale.rcode, stale.ttl, stale.ede), (NXDOMAIN, 30, ((EDE_STALE_NXDOMAIN, ""),)))
+        self.assertEqual((stale.rcode, stale.body.lowest_ttl, stale.ede), (NXDOMAIN, 30, ((EDE_STALE_NXDOMAIN, ""),)))
 
     def test_too_old(self) -> None:
         """After the time allowed the client waits again."""
@@ -448,7 +452,7 @@ class StaleImmediateTests(CacheTestCase):
         self.ask()
         held = self.ask()
         self.assertEqual(len(self.upstream.asked), 2)
-        self.assertEqual((held.validity.scope, held.validity.until), (Scope.EVERYBODY, 1050.0))
+        self.assertEqual((held.validity.repeat, held.validity.until), (True, 1050.0))
         for charge in held.charges:
             charge.charge(3)
         self.assertEqual(self.count("served_stale_total"), 5)
@@ -505,7 +509,7 @@ class StaleVerifyTests(CacheTestCase):
         self.assertEqual(self.last(self.ask()), 1)
         self.upstream.script = None
         fresh = self.ask()
-        self.assertEqual((self.last(fresh), fresh.flags, fresh.ttl), (4, RA, 10))
+        self.assertEqual((self.last(fresh), fresh.flags, fresh.body.lowest_ttl), (4, RA, 10))
 
     def test_verified(self) -> None:
         """The client gets what the upstream says, denials too."""
@@ -521,7 +525,7 @@ class StaleVerifyTests(CacheTestCase):
         reply = self.waiting()
         self.upstream.fail_later()
         answer = self.successResultOf(reply)
-        self.assertEqual((self.last(answer), answer.ttl), (1, 0))
+        self.assertEqual((self.last(answer), answer.body.lowest_ttl), (1, 0))
         self.assertEqual(self.count("served_stale_total"), 1)
 
     def test_too_slow(self) -> None:
@@ -597,12 +601,12 @@ class AnswerOfRecordsTests(CacheTestCase):
         """Records are kept as they are and shown with the TTL that is left."""
         self.start()
         make: Callable[[Request], Answer] = lambda request: Answer(  # noqa: E731 - a script is one expression
-            flags=AA, answer=(address("a.test", ttl=30),), validity=FOR_EVERYBODY
+            flags=AA, body=Sections(answer=(address("a.test", ttl=30),)), validity=ALWAYS
         )
         self.upstream.script = make
         self.ask()
         self.clock.advance(3)
         answer = self.ask()
         self.assertEqual(answer.sections()[0], (address("a.test", ttl=27),))
-        self.assertEqual(answer.validity.scope, Scope.EVERYBODY)
+        self.assertTrue(answer.validity.repeat)
         self.assertEqual(from_text("a.test"), answer.sections()[0][0].owner)

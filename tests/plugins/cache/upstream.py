@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from kdns.core.answer import FROM_UPSTREAM, Answer, Validity
-from kdns.core.chain import Next, Reply
+from kdns.core.answer import Answer
+from kdns.core.chain import Link, Next, Reply
 from kdns.core.failure import ResolutionFailed
 from kdns.core.request import Request
+from kdns.core.validity import FROM_UPSTREAM, NOTHING, Validity
 from kdns.wire.constants import NOERROR, QR, RA, SOA
 from kdns.wire.message import scan
 from kdns.wire.names import from_text
@@ -47,7 +48,7 @@ def relayed(
     """An answer that relays a message."""
     asked = request.question if question is None else question
     message = render(1, QR | flags | rcode, asked, (answer, authority, additional), opt, 65535, 65535)
-    return Answer(rcode, flags, relayed=scan(message), validity=validity, source="forward")
+    return Answer(rcode, flags, body=scan(message), validity=validity, source="forward")
 
 
 def no_such_name(request: Request, ttl: int = 60) -> Answer:
@@ -58,10 +59,11 @@ def no_such_name(request: Request, ttl: int = 60) -> Answer:
 Script = Callable[[Request], Reply]
 
 
-class Upstream:
+class Upstream(Link):
     """The end of a chain; it numbers what it answers by default: 192.0.2.1, 192.0.2.2, ..."""
 
     name = "forward"
+    varies = NOTHING
 
     def __init__(self, script: Script | None = None, ttl: int = 300) -> None:
         self.script = script

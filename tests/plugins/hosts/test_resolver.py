@@ -8,11 +8,12 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.core.answer import FOR_EVERYBODY, FROM_UPSTREAM, Answer, Scope
-from kdns.core.chain import Next, Reply, chain
+from kdns.core.answer import Answer
+from kdns.core.chain import Link, Next, Reply, chain
 from kdns.core.failure import RcodeOnly
 from kdns.core.request import Request
 from kdns.core.stamps import stand
+from kdns.core.validity import ALWAYS, FROM_UPSTREAM, NOTHING
 from kdns.corefile.errors import CorefileError
 from kdns.plugin.seam import BlockBuilder, Keeper
 from kdns.plugins.hosts import directive
@@ -32,10 +33,11 @@ LINES = """
 """
 
 
-class Elsewhere:
+class Elsewhere(Link):
     """The next plugin."""
 
     name = "elsewhere"
+    varies = NOTHING
 
     def answer(self, request: Request, next: Next) -> Reply:
         """Say where it came from."""
@@ -66,7 +68,7 @@ class HostsTests(SynchronousTestCase):
         name = from_text("host.test")
         self.assertEqual((answer.rcode, answer.flags, answer.source), (0, AA, "hosts"))
         self.assertEqual(answer.answer, tuple(a_or_aaaa(name, 60, bytes((10, 0, 0, last))) for last in (1, 2)))
-        self.assertEqual(answer.validity.scope, Scope.EVERYBODY)
+        self.assertTrue(answer.validity.repeat)
         self.assertEqual(len(self.ask(self.site(), "host.test", AAAA).answer), 1)
         self.assertEqual(self.ask(self.site(), "any.wild.test").answer[0].owner, from_text("any.wild.test"))
 
@@ -99,7 +101,7 @@ class HostsTests(SynchronousTestCase):
         builder = self.site("fallthrough")
         answer = self.ask(builder, "nope.test")
         self.assertTrue(stand(answer.validity.stamps))
-        self.assertEqual((answer.validity.scope, answer.validity.cacheable), (Scope.NOBODY, Scope.EVERYBODY))
+        self.assertEqual((answer.validity.repeat, answer.validity.cacheable), (False, True))
         for resource in builder.resources:
             resource.stop()
         self.assertFalse(stand(answer.validity.stamps))
@@ -120,7 +122,7 @@ class HostsTests(SynchronousTestCase):
         """What is outside the zones does not concern it."""
         answer = self.ask(self.site(zones="example.com"), "host.test")
         self.assertIs(answer, ELSEWHERE)
-        self.assertNotEqual(ELSEWHERE.validity, FOR_EVERYBODY)
+        self.assertNotEqual(ELSEWHERE.validity, ALWAYS)
 
     def test_files(self) -> None:
         """A file that is not there is warned of, one that cannot be looked at is an error."""

@@ -80,17 +80,6 @@ class ReadTests(SynchronousTestCase):
             pass
 
 
-class ForgetTests(SynchronousTestCase):
-    """Letting go of a table."""
-
-    def test_steps(self) -> None:
-        """It is emptied in steps."""
-        made = table(*(f"10.0.0.{number % 7} n{number}.test" for number in range(2500)))
-        self.assertEqual(sum(1 for _ in made.forget()), 4)
-        self.assertIsNone(made.addresses(from_text("n1.test")))
-        self.assertEqual(made.names(v4(1)), [])
-
-
 class FindTests(SynchronousTestCase):
     """Looking a name up in several tables."""
 

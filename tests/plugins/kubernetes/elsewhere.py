@@ -7,9 +7,10 @@ It knows an address for every name but those that begin with ``nx``, which do no
 
 from __future__ import annotations
 
-from kdns.core.answer import FROM_UPSTREAM, Answer
-from kdns.core.chain import Next, Reply
+from kdns.core.answer import Answer, Sections
+from kdns.core.chain import Link, Next, Reply
 from kdns.core.request import Request
+from kdns.core.validity import FROM_UPSTREAM
 from kdns.corefile.dispenser import Dispenser
 from kdns.plugin.seam import Block, BlockBuilder
 from kdns.wire.constants import NXDOMAIN, RA, A
@@ -31,7 +32,7 @@ def reference(name: str, qtype: str) -> Said:
     return Said("NOERROR", False, frozenset([f"{name} {TTL} A {ADDRESS}"]))
 
 
-class Outside:
+class Outside(Link):
     """The link of the chain."""
 
     name = "elsewhere"
@@ -41,10 +42,12 @@ class Outside:
         missing = request.qname.startswith(b"\x02nx")
         if request.qtype == A and not missing and not request.qname.startswith(b"\x04none"):
             record = a_or_aaaa(request.spelled, TTL, bytes((192, 0, 2, 80)))
-            return Answer(flags=RA, answer=(record,), validity=FROM_UPSTREAM, source=self.name)
+            return Answer(flags=RA, body=Sections(answer=(record,)), validity=FROM_UPSTREAM, source=self.name)
         zone = from_text("elsewhere")
         record = soa(b"\x00", TTL, b"\x02ns\x03dns" + zone, b"\x0ahostmaster" + zone, (1, 2, 3, 4, TTL))
-        return Answer(NXDOMAIN if missing else 0, RA, authority=(record,), validity=FROM_UPSTREAM, source=self.name)
+        return Answer(
+            NXDOMAIN if missing else 0, RA, body=Sections(authority=(record,)), validity=FROM_UPSTREAM, source=self.name
+        )
 
 
 class OutsideDirective:

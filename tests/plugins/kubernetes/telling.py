@@ -38,7 +38,7 @@ def told(answer: Answer) -> Said:
 def told_reply(message: bytes) -> Said:
     """A reply from the wire; its own TTLs are what a cache may have counted down."""
     return told(
-        Answer(int.from_bytes(message[2:4], "big") & 0xF, int.from_bytes(message[2:4], "big"), relayed=scan(message))
+        Answer(int.from_bytes(message[2:4], "big") & 0xF, int.from_bytes(message[2:4], "big"), body=scan(message))
     )
 
 

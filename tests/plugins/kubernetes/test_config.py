@@ -177,8 +177,10 @@ class ErrorTests(SynchronousTestCase):
             self.assertIn("apiserver_qps", self.error(f"apiserver_qps {text}"))
 
     def test_only_reverse_zones(self) -> None:
-        """There must be a zone that services have names in."""
-        for zones in ("10.in-addr.arpa", "in-addr.arpa", "ip6.arpa in-addr.arpa", "10.0.0.0/8"):
+        """There must be a zone that services have names in; the tops of the reverse zones count as such, as they do in CoreDNS."""
+        for zones in ("in-addr.arpa", "ip6.arpa in-addr.arpa", "10.in-addr.arpa ip6.arpa"):
+            self.assertEqual(parsed_block("", zones).primary, from_text("cluster.local"))
+        for zones in ("10.in-addr.arpa", "10.0.0.0/8"):
             self.assertEqual(self.error("", zones), "plugin/kubernetes: non-reverse zone name must be used")
 
 

@@ -8,10 +8,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from kdns.cluster.changes import Delete, Upsert
 from kdns.cluster.index import ClusterIndex
 from kdns.cluster.objects import ClusterObject, Kind, Namespace, Pod, Port
-from kdns.core.answer import FOR_NOBODY, FROM_UPSTREAM, NO_REPLY, Answer, Scope
+from kdns.core.answer import NO_REPLY, Answer, Sections
 from kdns.core.failure import NoNextPlugin
 from kdns.core.request import Request
 from kdns.core.stamps import Stamp, stand
+from kdns.core.validity import FROM_UPSTREAM, ONCE
 from kdns.wire.constants import AA, NOERROR, NXDOMAIN, SERVFAIL, TC
 from kdns.wire.names import from_text, to_text
 from kdns.wire.records import a_or_aaaa
@@ -73,7 +74,7 @@ class AliasTests(SynchronousTestCase):
         """The CNAME stands whatever the server says of its target, and TC comes along."""
         address = a_or_aaaa(from_text("www.example.com"), 77, packed("192.0.2.1")[0])
         for inner, records, flags in (
-            (Answer(answer=(address,)), {"CNAME www.example.com.", "A 192.0.2.1"}, AA),
+            (Answer(body=Sections(answer=(address,))), {"CNAME www.example.com.", "A 192.0.2.1"}, AA),
             (Answer(NXDOMAIN), {"CNAME www.example.com."}, AA),
             (Answer(SERVFAIL), {"CNAME www.example.com."}, AA),
             (Answer(flags=TC), {"CNAME www.example.com."}, AA | TC),
@@ -100,12 +101,12 @@ class AliasTests(SynchronousTestCase):
         bench = Bench(resolve=lambda request: Answer(validity=FROM_UPSTREAM))
         bench.put(external("e", "www.example.com"))
         holds = bench.ask("e.prod.svc.cluster.local.").validity
-        self.assertEqual((holds.scope, holds.cacheable), (Scope.NOBODY, Scope.EVERYBODY))
+        self.assertEqual((holds.repeat, holds.cacheable), (False, True))
         bench.put(external("e", "www.example.org"))
         self.assertFalse(stand(holds.stamps))
-        bench = Bench(resolve=lambda request: Answer(SERVFAIL, validity=FOR_NOBODY))
+        bench = Bench(resolve=lambda request: Answer(SERVFAIL))
         bench.put(external("e", "www.example.com"))
-        self.assertEqual(bench.ask("e.prod.svc.cluster.local.").validity.cacheable, Scope.NOBODY)
+        self.assertFalse(bench.ask("e.prod.svc.cluster.local.").validity.cacheable)
 
     def test_no_target(self) -> None:
         """An external name that is an address is no name at all."""
@@ -263,7 +264,7 @@ class NotYetTests(SynchronousTestCase):
         answer = bench.ask("nope.prod.svc.cluster.local.")
         self.assertEqual((answer.rcode, answer.flags), (SERVFAIL, AA))
         self.assertEqual(answer.ede, ((14, "services: no answer of the API server yet"),))
-        self.assertEqual(answer.validity, FOR_NOBODY)
+        self.assertEqual(answer.validity, ONCE)
         self.assertEqual(len(answer.authority), 1)
 
     def test_before_sync_falls_through(self) -> None:
@@ -348,7 +349,7 @@ class StampTests(SynchronousTestCase):
                 for number in range(len(changes)):
                     self.setUp()
                     answer = self.bench.ask(name, qtype)
-                    self.assertIs(answer.validity.scope, Scope.EVERYBODY, name)
+                    self.assertTrue(answer.validity.repeat, name)
                     for change in changes[number:] if about == "elsewhere" else changes[number : number + 1]:
                         self.bench.cluster.index.apply(change, 5.0)
                     if not stand(answer.validity.stamps):
@@ -395,3 +396,21 @@ class StampTests(SynchronousTestCase):
 
 def _no_next(request: Request) -> Answer:
     raise NoNextPlugin("kubernetes")
+
+
+class LongNameTests(SynchronousTestCase):
+    """Names that would be longer than 255 bytes."""
+
+    def test_left_out(self) -> None:
+        """They are in no answer, and an address that has no other name has none."""
+        zone = ".".join(["z" * 60] * 3)
+        bench = Bench(zones=f"{zone} in-addr.arpa")
+        long, short = "s" * 60, "short"
+        for name in (long, short):
+            bench.put(headless(name), part(name, name, "10.0.0.1", "10.0.0.2", hostnames=(b"h" * 63, None)))
+        self.assertEqual(bench.told(f"{long}.prod.svc.{zone}.", "SRV").answer, frozenset())
+        self.assertEqual(
+            bench.answers(f"{short}.prod.svc.{zone}.", "SRV"), {f"SRV 0 50 80 10-0-0-2.short.prod.svc.{zone}."}
+        )
+        self.assertEqual(bench.told("1.0.0.10.in-addr.arpa.", "PTR").rcode, "NXDOMAIN")
+        self.assertEqual(bench.answers("2.0.0.10.in-addr.arpa.", "PTR"), {f"PTR 10-0-0-2.short.prod.svc.{zone}."})

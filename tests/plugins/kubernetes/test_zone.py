@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.core.answer import FOR_NOBODY, Scope
+from kdns.core.validity import ONCE
 from kdns.plugins.kubernetes.lookup import Found, Item
 from kdns.plugins.kubernetes.zone import Zone
 from kdns.wire.constants import AA, AAAA, NOERROR, NXDOMAIN, SERVFAIL, A
@@ -36,13 +36,13 @@ class ZoneTests(SynchronousTestCase):
             for answer, rcode in ((zone.nodata((), 100.0), NOERROR), (zone.nxdomain((), 100.0), NXDOMAIN)):
                 self.assertEqual((answer.rcode, answer.flags, answer.answer), (rcode, AA, ()))
                 self.assertEqual(answer.authority, (zone.soa_record(),))
-                self.assertEqual((answer.validity.scope, answer.validity.until), (Scope.EVERYBODY, until))
+                self.assertEqual((answer.validity.repeat, answer.validity.until), (True, until))
 
     def test_not_ready(self) -> None:
         """What cannot be told yet is kept by nobody."""
         answer = Zone(ZONE, 5, 0).not_ready((14, "why"))
         self.assertEqual((answer.rcode, answer.flags, answer.ede), (SERVFAIL, AA, ((14, "why"),)))
-        self.assertEqual(answer.validity, FOR_NOBODY)
+        self.assertEqual(answer.validity, ONCE)
 
     def test_addresses(self) -> None:
         """One family, each address once, in the order of the data."""
@@ -60,6 +60,17 @@ class ZoneTests(SynchronousTestCase):
         self.assertEqual(texts(glue), {f"{name} 5 A 10.0.0.1", f"{name} 5 AAAA fd00::1"})
         self.assertEqual((len(records), len(glue)), (2, 2))
         self.assertEqual(Zone(ZONE, 5, 0).services(OWNER, Found()), ([], []))
+
+    def test_long_names(self) -> None:
+        """A target of more than 255 bytes is no name: neither it nor its address is in any record."""
+        front = (b"\x3f" + bytes(63)) * 3
+        fits, long = (front + bytes((length,)) + bytes(length) for length in (47, 48))
+        self.assertEqual((len(fits + ZONE), len(long + ZONE)), (255, 256))
+        items = [Item(ONE, long, 80), Item(TWO, fits, 80)]
+        zone = Zone(ZONE, 5, 0)
+        for records, glue in (zone.services(OWNER, Found(items=items)), zone.name_servers(ZONE, items, [])):
+            self.assertEqual([record.rdata[-255:] for record in records], [fits + ZONE])
+            self.assertEqual([record.owner for record in glue], [fits + ZONE])
 
     def test_name_servers(self) -> None:
         """Without a service of its own a server is called ``ns.dns``."""

@@ -23,7 +23,6 @@ from kdns.plugin.seam import ServerContext
 from kdns.plugins.kubernetes import ClusterZone, LiveCluster
 from kdns.plugins.kubernetes.cluster import needs_of, projection_options
 from kdns.plugins.kubernetes.config import Config, parse
-from kdns.server.addresses import table_key
 from kdns.server.assembly import read_text
 from kdns.server.service import KdnsService
 from kdns.testing.memory import MemoryReactor
@@ -196,7 +195,7 @@ class World:
 
     def in_table(self, question: Question) -> bool:
         """Whether the answer table would give the reply to a question of the test's client."""
-        key = table_key(wire(question), CLIENT)
+        key = self.listener.table_key(wire(question), CLIENT)
         now = self.context.clock()
         return any(table.get(key, now) is not None for table in self._opened.tables)
 
@@ -218,9 +217,7 @@ class World:
 
     def _link(self, name: str) -> Any:
         assert self.service.configuration is not None
-        link = self.service.configuration.builders[0].linked(name)
-        assert link is not None
-        return link
+        return next(link for link in self.service.configuration.builders[0].links if link.name == name)
 
     @property
     def zone(self) -> ClusterZone:

@@ -9,10 +9,11 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.core.answer import FOR_EVERYBODY, Answer, Scope
-from kdns.core.chain import Next, Reply, chain
+from kdns.core.answer import Answer, Sections
+from kdns.core.chain import Link, Next, Reply, chain
 from kdns.core.request import Request
 from kdns.core.stamps import stand
+from kdns.core.validity import ALWAYS, NOTHING
 from kdns.plugin.seam import BlockBuilder, Keeper
 from kdns.plugins.loadbalance import directive
 from kdns.plugins.loadbalance.service import WeightFile
@@ -28,10 +29,11 @@ ADDRESSES = tuple(a_or_aaaa(NAME, 30, bytes((192, 0, 2, number))) for number in 
 REQUEST = a_request("www.example.com")
 
 
-class Fixed:
+class Fixed(Link):
     """A link that always says the same."""
 
     name = "fixed"
+    varies = NOTHING
 
     def __init__(self, answer: Reply) -> None:
         self._answer = answer
@@ -55,7 +57,7 @@ class LinkTests(SynchronousTestCase):
     def test_every_reply_is_shuffled(self) -> None:
         """Addresses come in another order each time, now or later."""
         builder = built(directive, ".:53 {\n loadbalance\n}\n", self.context)
-        answer = Answer(answer=ADDRESSES)
+        answer = Answer(body=Sections(answer=ADDRESSES))
         seen = {now(self.ask(builder, answer)).answer for _ in range(10)}
         self.assertTrue(len(seen) > 5)
         later = self.ask(builder, succeed(answer))
@@ -66,9 +68,9 @@ class LinkTests(SynchronousTestCase):
         """Errors, transfers and silence."""
         builder = built(directive, ".:53 {\n loadbalance\n}\n", self.context)
         for answer, request in (
-            (Answer(NXDOMAIN, answer=ADDRESSES), REQUEST),
-            (Answer(answer=ADDRESSES), a_request("www.example.com", AXFR)),
-            (Answer(answer=ADDRESSES, silent=True), REQUEST),
+            (Answer(NXDOMAIN, body=Sections(answer=ADDRESSES)), REQUEST),
+            (Answer(body=Sections(answer=ADDRESSES)), a_request("www.example.com", AXFR)),
+            (Answer(body=Sections(answer=ADDRESSES), silent=True), REQUEST),
         ):
             self.assertIs(self.ask(builder, answer, request), answer)
 
@@ -76,7 +78,7 @@ class LinkTests(SynchronousTestCase):
         """``prefer`` decides who is first."""
         builder = built(directive, ".:53 {\n loadbalance {\n prefer 192.0.2.4/32\n}\n}\n", self.context)
         for _ in range(5):
-            self.assertEqual(now(self.ask(builder, Answer(answer=ADDRESSES))).answer[0], ADDRESSES[4])
+            self.assertEqual(now(self.ask(builder, Answer(body=Sections(answer=ADDRESSES)))).answer[0], ADDRESSES[4])
 
 
 class WeightedTests(LinkTests):
@@ -98,32 +100,32 @@ class WeightedTests(LinkTests):
         """An answer with a weighted address holds for nobody else, since each query draws anew."""
         builder = self.weighted("www.example.com\n192.0.2.3 255\n")
         for answer in (
-            Answer(answer=ADDRESSES, validity=FOR_EVERYBODY),
-            relayed(REQUEST, ADDRESSES, validity=FOR_EVERYBODY),
+            Answer(body=Sections(answer=ADDRESSES), validity=ALWAYS),
+            relayed(REQUEST, ADDRESSES, validity=ALWAYS),
         ):
             drawn = [now(self.ask(builder, answer)) for _ in range(40)]
             self.assertTrue(sum(form.answer[0] == ADDRESSES[3] for form in drawn) > 30)
-            self.assertTrue(all(form.validity.scope is Scope.NOBODY and not form.turns for form in drawn))
+            self.assertTrue(all(not form.validity.repeat and form.rotate is None for form in drawn))
 
     def test_other_names_take_turns(self) -> None:
         """Names without weights are as with ``round_robin``, until the file changes."""
         builder = self.weighted("a.test\n192.0.2.3 255\n")
-        answer = now(self.ask(builder, Answer(answer=ADDRESSES, validity=FOR_EVERYBODY)))
-        self.assertEqual((answer.validity.scope, len(answer.turns)), (Scope.EVERYBODY, 7))
+        answer = now(self.ask(builder, Answer(body=Sections(answer=ADDRESSES), validity=ALWAYS)))
+        self.assertEqual((answer.validity.repeat, answer.rotate), (True, ()))
         self.assertTrue(stand(answer.validity.stamps))
         with open(self.path, "w") as file:
             file.write("www.example.com\n192.0.2.3 255\n")
         self.clock.advance(30)
         self.assertFalse(stand(answer.validity.stamps))
-        again = now(self.ask(builder, Answer(answer=ADDRESSES, validity=FOR_EVERYBODY)))
-        self.assertEqual(again.validity.scope, Scope.NOBODY)
+        again = now(self.ask(builder, Answer(body=Sections(answer=ADDRESSES), validity=ALWAYS)))
+        self.assertFalse(again.validity.repeat)
 
     def test_other_types(self) -> None:
         """Only A, AAAA and SRV are weighted."""
         builder = self.weighted("www.example.com\n192.0.2.3 255\n")
         request = a_request("www.example.com", TXT)
-        answer = now(self.ask(builder, Answer(additional=ADDRESSES, validity=FOR_EVERYBODY), request))
-        self.assertEqual(len(answer.turns), 7)
+        answer = now(self.ask(builder, Answer(body=Sections(additional=ADDRESSES), validity=ALWAYS), request))
+        self.assertEqual(answer.rotate, ())
 
     def test_a_file_that_went_bad(self) -> None:
         """The weights known stay, and the operator is told; a file that did not change is not read."""

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.core.answer import NO_REPLY, Answer
+from kdns.core.answer import NO_REPLY, Answer, Sections
 from kdns.core.failure import ResolutionFailed
 from kdns.core.observe import Exchange
 from kdns.core.request import Metadata, Request, Transport
@@ -180,7 +180,7 @@ class JsonTests(SynchronousTestCase):
 
     def test_every_field(self) -> None:
         """Numbers are numbers, addresses have no brackets, and fields come in an order that does not change."""
-        answer = Answer(flags=AA, answer=(a_or_aaaa(from_text("a.test."), 5, bytes(4)),))
+        answer = Answer(flags=AA, body=Sections(answer=(a_or_aaaa(from_text("a.test."), 5, bytes(4)),)))
         exchange = exchange_of(a_request("A.test.", client="fd00::7", client_port=5000), answer)
         self.assertEqual(
             self.line("", exchange),
@@ -242,7 +242,7 @@ class RepetitionTests(SynchronousTestCase):
         lines = Lines()
         template = "{remote} {port} {>id} {name} {/a/b} {duration} {>id}"
         (observer,) = built(directive, f'. {{\n log . "{template}"\n}}', a_house_with(lines)).observers
-        answer = Answer(answer=(a_or_aaaa(from_text("a.test."), 5, bytes(4)),))
+        answer = Answer(body=Sections(answer=(a_or_aaaa(from_text("a.test."), 5, bytes(4)),)))
         each = observer.repeat(exchange_of(a_request("a.test.", metadata={"a/b": "{c}"}), answer)).each
         assert each is not None
         each("10.0.0.7", 1234, 99, 7.5e-05)
@@ -274,7 +274,7 @@ def relayed(
     octets = b"\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x00" if opt else b""
     message = scan(render(7, QR | RD | flags, request.question, (records, authority, ()), octets, 4096, 4096))
     options = None if message.options is None else tuple(message.options)
-    return Answer(message.rcode, flags & ~0xF, relayed=message, options=options, source="forward")
+    return Answer(message.rcode, flags & ~0xF, body=message, options=options, source="forward")
 
 
 def golden_answer(case: str, request: Request) -> Answer:
@@ -283,16 +283,16 @@ def golden_answer(case: str, request: Request) -> Answer:
     cluster = in_zone_soa("cluster.local.")
     match case:
         case "q1" | "q15":
-            return Answer(flags=AA, answer=(a_or_aaaa(owner, 30, bytes(4)),))
+            return Answer(flags=AA, body=Sections(answer=(a_or_aaaa(owner, 30, bytes(4)),)))
         case "q2":
-            return Answer(flags=AA, authority=(cluster,))
+            return Answer(flags=AA, body=Sections(authority=(cluster,)))
         case "q3" | "q17":
-            return Answer(NXDOMAIN, AA, authority=(cluster,))
+            return Answer(NXDOMAIN, AA, body=Sections(authority=(cluster,)))
         case "q4" | "q5" | "q6-inner":
             return relayed(request, RA, a_or_aaaa(owner, 5, bytes(4)), opt=request.edns is not None)
         case "q6":
             target = from_text("api.example.com.")
-            return Answer(flags=AA, answer=(cname(owner, 30, target), a_or_aaaa(target, 30, bytes(4))))
+            return Answer(flags=AA, body=Sections(answer=(cname(owner, 30, target), a_or_aaaa(target, 30, bytes(4)))))
         case "q7":
             return relayed(request, RA | SERVFAIL)
         case "q8":
@@ -300,7 +300,9 @@ def golden_answer(case: str, request: Request) -> Answer:
         case "q9":
             return relayed(request, RA | REFUSED)
         case "q10" | "q11":
-            return Answer(flags=AA, answer=tuple(a_or_aaaa(owner, 30, bytes((10, 0, 0, n))) for n in range(60)))
+            return Answer(
+                flags=AA, body=Sections(answer=tuple(a_or_aaaa(owner, 30, bytes((10, 0, 0, n))) for n in range(60)))
+            )
         case "q12":
             return relayed(request, RA | NXDOMAIN, authority=(upstream_soa(),))
         case "q13":
@@ -309,7 +311,7 @@ def golden_answer(case: str, request: Request) -> Answer:
             return Answer(REFUSED)
         case "q16":
             glue = (a_or_aaaa(owner, 30, bytes(4)),)
-            return Answer(flags=AA, answer=(srv(owner, 30, 0, 100, 5432, owner),), additional=glue)
+            return Answer(flags=AA, body=Sections(answer=(srv(owner, 30, 0, 100, 5432, owner),), additional=glue))
     raise AssertionError(case)
 
 

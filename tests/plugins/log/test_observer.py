@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.core.answer import NO_REPLY, Answer
+from kdns.core.answer import NO_REPLY, Answer, Sections
 from kdns.core.failure import Refused, ResolutionFailed
 from kdns.core.observe import Exchange
 from kdns.core.reply import render_reply
@@ -29,7 +29,7 @@ def reply(rcode: int, qname: str = "a.test.", seconds: float = 0.001, client: st
     """An exchange that ended like this."""
     records = (a_or_aaaa(from_text(qname), 5, bytes(4)),) if rcode == NOERROR else ()
     authority = (in_zone_soa("test."),) if rcode == NXDOMAIN else ()
-    answer = Answer(rcode, answer=records, authority=authority)
+    answer = Answer(rcode, body=Sections(answer=records, authority=authority))
     return exchange_of(a_request(qname, client=client), answer, seconds)
 
 
@@ -55,13 +55,13 @@ class RuleTests(SynchronousTestCase):
         referral = Record(from_text("test."), 2, IN, 5, from_text("ns.test."))
         request = a_request("a.test.")
         for answer, wanted in [
-            (Answer(answer=(record,)), "success"),
-            (Answer(authority=(referral,)), "success"),
-            (Answer(authority=(in_zone_soa("test."),)), "denial"),
-            (Answer(NXDOMAIN, authority=(in_zone_soa("test."),)), "denial"),
+            (Answer(body=Sections(answer=(record,))), "success"),
+            (Answer(body=Sections(authority=(referral,))), "success"),
+            (Answer(body=Sections(authority=(in_zone_soa("test."),))), "denial"),
+            (Answer(NXDOMAIN, body=Sections(authority=(in_zone_soa("test."),))), "denial"),
             (Answer(SERVFAIL), "error"),
             (Answer(NXDOMAIN), "denial"),
-            (Answer(NXDOMAIN, answer=(record,)), "denial"),
+            (Answer(NXDOMAIN, body=Sections(answer=(record,))), "denial"),
             (NO_REPLY, "error"),
         ]:
             for name in ("success", "denial", "error"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.core.answer import NO_REPLY, Answer
+from kdns.core.answer import NO_REPLY, Answer, Sections
 from kdns.core.metrics import Registry
 from kdns.core.observe import Exchange
 from kdns.core.request import Request, Transport
@@ -44,7 +44,7 @@ class CountTests(SynchronousTestCase):
         record = a_or_aaaa(from_text("a.test."), 5, bytes(4))
         where = 'server="dns://:53",zone=".",view="inside"'
         self.assertEqual(
-            self.finish(a_request("a.test."), Answer(answer=(record,), source="hosts")),
+            self.finish(a_request("a.test."), Answer(body=Sections(answer=(record,)), source="hosts")),
             {
                 f'coredns_dns_requests_total{{{where},proto="udp",family="1",type="A"}} 1',
                 f'coredns_dns_responses_total{{{where},rcode="NOERROR",plugin="hosts"}} 1',
@@ -97,7 +97,7 @@ class CountTests(SynchronousTestCase):
         """Answers from the table leave the same numbers behind as answers from the chain."""
         record = a_or_aaaa(from_text("a.test."), 5, bytes(4))
         request = a_request("a.test.", edns=Edns(1232, DO, 0, b""))
-        exchange = exchange_of(request, Answer(answer=(record,), source="hosts"), seconds=0.001)
+        exchange = exchange_of(request, Answer(body=Sections(answer=(record,)), source="hosts"), seconds=0.001)
         for _ in range(7):
             self.metrics.finished(exchange)
         wanted = list(self.registry.lines())

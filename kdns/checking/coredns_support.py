@@ -1,0 +1,275 @@
+# -*- test-case-name: tests.checking.test_coredns_support -*-
+"""
+How each directive of CoreDNS stands in kdns: the one place from which notes, advice and ``docs/compatibility.md`` are made.
+
+A test compares it with the registry of plugins and with the page. The plugins' pages and ``standards.md`` say exactly what differs; here it
+is one sentence each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from kdns.corefile.guesses import EXTERNAL, OBSOLETE, OBSOLETE_OPTIONS
+from kdns.corefile.order import DIRECTIVE_ORDER
+
+PAGE = "docs/compatibility.md"
+"""Where an operator reads more."""
+
+
+class Standing(Enum):
+    """What can be said of a directive; the value is the word in the table."""
+
+    SAME = "same"
+    """It does what it does in CoreDNS."""
+
+    DIFFERS = "differs"
+    """It is there, and something about it is not as in CoreDNS."""
+
+    NOT_YET = "not yet"
+    """kdns refuses it."""
+
+    NEVER = "never"
+    """kdns refuses it, and nobody means to change that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """
+    A directive.
+
+    :ivar differences: a sentence each; of the directive as a whole, whatever its options.
+    :ivar options: sentences about options that differ, or that kdns alone has, by the words that their lines begin with.
+    :ivar reason: why it is not there.
+    :ivar instead: what to do in its place.
+    """
+
+    standing: Standing
+    differences: tuple[str, ...] = ()
+    options: Mapping[str, str] = field(default_factory=dict)
+    reason: str = ""
+    instead: str = ""
+
+    @property
+    def there(self) -> bool:
+        """Whether kdns has it."""
+        return self.standing in (Standing.SAME, Standing.DIFFERS)
+
+
+def _same() -> Row:
+    return Row(Standing.SAME)
+
+
+def _differs(*differences: str, options: Mapping[str, str] | None = None) -> Row:
+    return Row(Standing.DIFFERS, differences, options or {})
+
+
+def _not_yet(instead: str, reason: str = "") -> Row:
+    return Row(Standing.NOT_YET, reason=reason, instead=instead)
+
+
+def _never(reason: str, instead: str) -> Row:
+    return Row(Standing.NEVER, reason=reason, instead=instead)
+
+
+_OWN = "It is kdns's own, CoreDNS refuses it"
+ENCRYPTED = "End the encryption in front of kdns, or keep CoreDNS for this server block."
+_KEEP = "Keep CoreDNS for the zones that need it, and forward them to it."
+_DROP = "Delete the line; nothing depends on it."
+
+ROWS: dict[str, Row] = {
+    "root": _same(),
+    "metadata": _same(),
+    "geoip": _not_yet("Delete it, and what uses its metadata."),
+    "cancel": _not_yet(
+        "Delete the line: every query has 4.8 seconds in kdns, then it is SERVFAIL with an Extended DNS Error."
+    ),
+    "proxyproto": _not_yet("Let clients reach kdns without a proxy that hides their addresses."),
+    "quic": _never("No client of a cluster speaks DNS over QUIC.", ENCRYPTED),
+    "grpc_server": _never("No client of a cluster speaks DNS over gRPC.", ENCRYPTED),
+    "https": _not_yet(ENCRYPTED),
+    "https3": _never("No client of a cluster speaks DNS over HTTP/3.", ENCRYPTED),
+    "timeouts": _not_yet("Delete the line: the time-outs of TCP are CoreDNS's defaults."),
+    "multisocket": _not_yet(
+        "Delete the line, and run more replicas instead of more sockets.", "One process of kdns uses one core."
+    ),
+    "reload": _differs(
+        "A reload keeps the watch of the cluster, upstreams with their health and an unchanged cache; CoreDNS begins them anew.",
+        "A Corefile that does not parse counts in coredns_reload_failed_total, too.",
+        "With different times in several blocks each of them checks; CoreDNS takes the last.",
+    ),
+    "nsid": _not_yet(_DROP),
+    "bufsize": _not_yet(
+        "Delete the line where clients ask for 1232 octets, as current ones do; replies are as large as the client takes."
+    ),
+    "bind": _differs("Names that stand for no address are an error; CoreDNS then listens on all addresses."),
+    "debug": _differs("An exception is always answered with SERVFAIL and logged; it never ends the process."),
+    "trace": _not_yet("Delete it; `kdns explain` and the log show the way of a query."),
+    "ready": _differs(
+        "Every plugin of every block is waited for; in CoreDNS a plugin in a later block hides the same one in an earlier block.",
+        "It says no during lameduck, after a failed reload as well; /ready/why says what is waited for.",
+    ),
+    "health": _differs("The page stays open through reloads, and takes 100 connections at a time."),
+    "pprof": _not_yet("Delete the line.", "Go's profiles mean nothing for a Python program."),
+    "shed": _not_yet(
+        "Delete the line: kdns bounds what waits by itself and counts what it refuses.",
+        "Queues in kdns have bounds without it.",
+    ),
+    "prometheus": _differs(
+        "The label plugin of coredns_dns_responses_total names the plugin that answered; CoreDNS names the one behind prometheus.",
+        "Metrics of the runtime are python_* in place of go_*, and goversion holds the version of Python.",
+        options={"runtime_metrics": "Adds metrics of Python, not of Go."},
+    ),
+    "errors": _differs(
+        "Expressions see the first 4096 characters of a text; pending sums are printed at the end.",
+        "It prints 100 lines a second at most, and says how many failures it did not show.",
+        options={
+            "stacktrace": "It has no effect: an exception is always logged with where it happened.",
+            "budget": f"{_OWN}: how many lines a second are printed.",
+        },
+    ),
+    "log": _differs(
+        "{size} is the length of the query as it was received.",
+        "Lines that the output does not take in time are dropped and counted; DNS never waits for the log.",
+        options={
+            "format": f"{_OWN}: how lines look.",
+            "only": f"{_OWN}: which replies have a line.",
+            "except": f"{_OWN}: which replies have none.",
+            "slower": f"{_OWN}: only what took long has a line.",
+            "sample": f"{_OWN}: one of so many replies has a line.",
+            "budget": f"{_OWN}: how many lines a second are printed.",
+        },
+    ),
+    "dnstap": _not_yet("Use log, or capture packets."),
+    "local": _not_yet(
+        "Answer localhost with hosts: `hosts { 127.0.0.1 localhost; ::1 localhost; fallthrough }`, a line each."
+    ),
+    "dns64": _not_yet("Let the resolver behind forward synthesize AAAA records."),
+    "any": _not_yet(
+        "Delete the line: ANY is NODATA for names of the cluster; forwarded names get what the upstream says."
+    ),
+    "chaos": _not_yet(_DROP),
+    "loadbalance": _differs(
+        "A shuffled order is turned round, so that each address comes first equally often.",
+        "In replies of upstreams only addresses of one name and type change places.",
+    ),
+    "tsig": _not_yet("Delete it: kdns serves no transfers or updates that it would protect."),
+    "rewrite": _not_yet(
+        "For single names use hosts, or an ExternalName service; for whole zones keep CoreDNS, and forward to it."
+    ),
+    "autopath": _not_yet(
+        "Delete the line: names of the search path that do not exist are the cheapest answers of kdns."
+    ),
+    "acl": _not_yet("Use a NetworkPolicy, or bind."),
+    "cache": _differs(
+        "An answer made from the cluster or a hosts file leaves the cache with the change of what it was made from, whatever its TTL.",
+        "What was asked for lately is kept, where CoreDNS evicts by chance; octets are bounded as well as entries.",
+        "A name of the cluster that does not exist comes into the cache when it is asked for the second time.",
+        options={
+            "serve_stale": "Stale replies carry an Extended DNS Error, for clients that sent an OPT.",
+            "size": f"{_OWN}: the memory of the cache.",
+        },
+    ),
+    "header": _not_yet(_DROP),
+    "dnssec": _not_yet(_KEEP),
+    "tls": _not_yet(ENCRYPTED),
+    "minimal": _not_yet("Delete the line: replies are only larger without it."),
+    "template": _not_yet("For fixed names use hosts; for patterns keep CoreDNS, and forward to it."),
+    "transfer": _not_yet("Delete it where nobody transfers the zone; AXFR is REFUSED."),
+    "hosts": _differs("What was learnt from the file leaves every cache with the file's next change."),
+    "route53": _never(
+        "Clouds serve their zones themselves; credentials for their APIs do not belong into cluster DNS.",
+        "Forward the zone to the cloud's resolver.",
+    ),
+    "azure": _never(
+        "Clouds serve their zones themselves; credentials for their APIs do not belong into cluster DNS.",
+        "Forward the zone to the cloud's resolver.",
+    ),
+    "clouddns": _never(
+        "Clouds serve their zones themselves; credentials for their APIs do not belong into cluster DNS.",
+        "Forward the zone to the cloud's resolver.",
+    ),
+    "k8s_external": _not_yet(_KEEP),
+    "kubernetes": _differs(
+        "A name that exists without records of its own (svc, a namespace, the apex) is NODATA for TXT, not NXDOMAIN.",
+        "in-addr.arpa and ip6.arpa are reverse zones: PTR targets never end in them, but in cluster.local where no other zone is named.",
+        "EndpointSlices of type FQDN, or without the label that names their service, are ignored.",
+        "The last slice of a service that still exists is let go half a second after its deletion.",
+        options={
+            "pods verified": "All addresses of a pod count, not the first alone.",
+            "apiserver_qps": "It has an effect; in CoreDNS 1.14 it has none.",
+            "apiserver_burst": "It has an effect; in CoreDNS 1.14 it has none.",
+            "apiserver_max_inflight": "It has an effect; in CoreDNS 1.14 it has none.",
+            "manifests": f"{_OWN}: the cluster is read from files.",
+            "snapshot": f"{_OWN}: the cluster is kept on disk.",
+        },
+    ),
+    "file": _not_yet(_KEEP),
+    "auto": _not_yet(_KEEP),
+    "secondary": _not_yet(_KEEP),
+    "etcd": _not_yet(_KEEP),
+    "loop": _differs(
+        "It takes the one upstream that loops out of use and goes on; CoreDNS ends the process, and so does `loop exit` here.",
+    ),
+    "forward": _differs(
+        "Queries over UDP are spread at random over sockets that are replaced all the time, and identical ones under way are asked once.",
+        "Cookies, padding and keepalive of clients are not passed on.",
+        "A resolv.conf is read again when it changes.",
+        options={"next": "Without a later forward that fits, the reply stands."},
+    ),
+    "grpc": _never(
+        "Resolvers are asked over UDP, TCP, TLS and HTTPS; gRPC is spoken by CoreDNS alone.",
+        "Use forward, with tls:// or https:// where it must be encrypted.",
+    ),
+    "erratic": _never(
+        "It answers wrongly by design, for tests.", "Delete it; tests in Python have kdns.testing.upstream."
+    ),
+    "whoami": _same(),
+    "on": _never(
+        "It runs programs, and the image of kdns has none to run.",
+        "Use life-cycle hooks of the pod, or the supervisor.",
+    ),
+    "sign": _not_yet("Sign zones where they are made; kdns serves no zone files."),
+    "view": _not_yet("Use bind with an address for each kind of clients."),
+    "nomad": _never("kdns serves Kubernetes.", "Forward service.nomad to Nomad's or Consul's DNS."),
+}
+"""By directive; every one of :data:`~kdns.corefile.order.DIRECTIVE_ORDER`, in its order."""
+
+
+def table() -> str:
+    """The table of the page."""
+    lines = ["| Directive | In kdns | What is different, or why it is missing and what to do |", "|---|---|---|"]
+    lines += [
+        f"| {_linked(name)} | {ROWS[name].standing.value} | {' '.join(_sentences(ROWS[name]))} |"
+        for name in DIRECTIVE_ORDER
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def old_words() -> str:
+    """The table of the page with words of old Corefiles."""
+    words = {f"`{name}`": text for name, text in OBSOLETE.items()}
+    words |= {f"`{name}` `{option}`": text for (name, option), text in OBSOLETE_OPTIONS.items()}
+    return _two_columns("Directive or option", "What became of it", words)
+
+
+def external() -> str:
+    """The table of the page with plugins of other builds of CoreDNS."""
+    return _two_columns("Plugin", "Without it", {f"`{name}`": text for name, text in EXTERNAL.items()})
+
+
+def _two_columns(left: str, right: str, rows: Mapping[str, str]) -> str:
+    lines = (f"| {name} | {text[0].upper()}{text[1:]}. |" for name, text in rows.items())
+    return "\n".join((f"| {left} | {right} |", "|---|---|", *lines)) + "\n"
+
+
+def _linked(name: str) -> str:
+    return f"[`{name}`](plugins/{name}.md)" if ROWS[name].there else f"`{name}`"
+
+
+def _sentences(row: Row) -> Iterator[str]:
+    yield from (text.replace("|", r"\|") for text in row.differences)
+    yield from (f"`{option}`: {text}" for option, text in row.options.items())
+    yield from (text for text in (row.reason, row.instead) if text)

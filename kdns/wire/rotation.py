@@ -1,0 +1,126 @@
+# -*- test-case-name: tests.wire.test_rotation -*-
+"""
+The orders of the address records in a finished reply.
+
+A reply that is sent again and again should name each address first equally often. The records of one address set follow one another and
+differ in their rdata only, so the next order is the same bytes, cut in two and joined the other way round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from math import lcm
+from typing import TypeAlias
+
+from kdns.wire.constants import AAAA, A
+from kdns.wire.names import skip_name
+from kdns.wire.query import HEADER, RECORD_HEAD
+
+Preferred: TypeAlias = tuple[IPv4Network | IPv6Network, ...]
+"""Networks whose addresses come first."""
+
+MOST_KEPT = 16
+"""Orders of one reply that are kept; with more, each is made when its turn comes."""
+
+
+class Rotation:
+    """All orders of one finished reply."""
+
+    __slots__ = ("_kept", "_parts", "_turn", "turns")
+
+    def __init__(self, parts: Sequence[tuple[int, int, int]]) -> None:
+        """
+        :param parts: offset of the first record, bytes of a record, and how many follow one another, for each set that rotates.
+        """
+        self._parts = parts
+        counts = [count for _, _, count in parts]
+        cycle = lcm(*counts)
+        self.turns = cycle if cycle <= MOST_KEPT else max(counts)
+        """Orders until the first one comes again."""
+
+        self._turn = 0
+        self._kept: list[bytes | None] | None = [None] * self.turns if self.turns <= MOST_KEPT else None
+
+    def forget(self) -> None:
+        """The reply changed, though not its length: make the orders from the new one."""
+        if self._kept is not None:
+            self._kept = [None] * self.turns
+
+    def next(self, reply: bytes) -> bytes:
+        """
+        The order whose turn it is.
+
+        :param reply: the first order, identifier left out.
+        """
+        self._turn = turn = (self._turn + 1) % self.turns
+        if not turn:
+            return reply
+        if self._kept is None:
+            return self._order(reply, turn)
+        kept = self._kept[turn]
+        if kept is None:
+            kept = self._kept[turn] = self._order(reply, turn)
+        return kept
+
+    def _order(self, reply: bytes, turn: int) -> bytes:
+        pieces: list[bytes] = []
+        done = 0
+        for start, step, count in self._parts:
+            cut = start + turn % count * step
+            end = start + count * step
+            pieces += (reply[done:start], reply[cut:end], reply[start:cut])
+            done = end
+        pieces.append(reply[done:])
+        return b"".join(pieces)
+
+
+def rotation_of(reply: bytes, prefer: Preferred = ()) -> Rotation | None:
+    """
+    The orders of a reply, identifier left out; None when it has only one.
+
+    :param prefer: preferred addresses stand in front of the others of their set, and rotate by themselves.
+    :raises kdns.wire.names.MalformedName, struct.error, IndexError: it is not a whole message.
+    """
+    message = b"\x00\x00" + reply
+    _, _, questions, *counts = HEADER.unpack_from(message)
+    offset = 12
+    for _ in range(questions):
+        offset = skip_name(message, offset) + 4
+    parts: list[tuple[int, int, int]] = []
+    left = sum(counts)
+    while left > 0:
+        start = offset
+        head = skip_name(message, offset) + 10
+        rtype, _, _, length = RECORD_HEAD.unpack_from(message, head - 10)
+        offset = head + length
+        left -= 1
+        if rtype not in (A, AAAA):
+            continue
+        same, step = message[start:head], offset - start
+        while left and message.startswith(same, offset):
+            offset += step
+            left -= 1
+        count = (offset - start) // step
+        first = _preferred(message, head, step, length, count, prefer) if prefer else 0
+        for begin, size in ((start, first), (start + first * step, count - first)):
+            if size > 1:
+                parts.append((begin - 2, step, size))
+    return Rotation(parts) if parts else None
+
+
+def _preferred(message: bytes, rdata: int, step: int, length: int, count: int, prefer: Preferred) -> int:
+    """How many addresses of a set are preferred ones; they stand in front."""
+    for index in range(count):
+        place = rdata + index * step
+        if not preferred(message[place : place + length], prefer):
+            return index
+    return count
+
+
+def preferred(address: bytes, prefer: Preferred) -> bool:
+    """Whether a packed address is in one of the networks; rdata of another length is in none."""
+    return len(address) in (4, 16) and any(ip_address(address) in network for network in prefer)
+
+
+__all__ = ["MOST_KEPT", "Preferred", "Rotation", "preferred", "rotation_of"]
