@@ -334,13 +334,12 @@ def _cluster(cluster: Mapping[str, Any], width: int) -> Iterator[Line]:
         spans = [Span(" " * (TITLE - 1))]
     problems = []
     for number, watch in enumerate(watches):
-        age = at(watch, "event_age")
-        style = BAD if age > 300 else WARN if age > 120 else PLAIN
-        spans += [Span(", " if number else " ", DIM), Span(f"{watch['resource']} ", DIM), Span(rough_age(age), style)]
+        age = watch.get("event_age")
+        style = BAD if age is None or age > 300 else WARN if age > 120 else PLAIN
+        text = "never" if age is None else f"{rough_age(age)} ago"
+        spans += [Span(", " if number else " ", DIM), Span(f"{watch['resource']} ", DIM), Span(text, style)]
         if watch.get("problem"):
             problems.append(f"{watch['resource']}: {watch['problem']}")
-    if watches:
-        spans.append(Span(" ago", DIM))
     yield tuple(spans)
     why = str(cluster.get("why", ""))
     for text in ([why] if why else problems)[:3]:

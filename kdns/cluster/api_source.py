@@ -25,13 +25,14 @@ from kdns.cluster.api import ApiClient
 from kdns.cluster.change_sink import Entrance
 from kdns.cluster.changes import Change
 from kdns.cluster.credentials import Credentials
-from kdns.cluster.freshness import Freshness, FreshnessMetrics
+from kdns.cluster.freshness import Freshness, FreshnessMetrics, grouped
 from kdns.cluster.index import ClusterIndex
 from kdns.cluster.limiter import Limiter
 from kdns.cluster.projection import Options, Projector
 from kdns.cluster.reflector import Reflector, Surroundings
 from kdns.cluster.source import SyncWaiters
 from kdns.cluster.watched import Needs, watched_for
+from kdns.core.degraded import DegradedStates
 from kdns.core.metrics import Registry
 
 
@@ -50,6 +51,7 @@ class ApiSource:
 
     :param options: what is kept of the objects.
     :param wall: Unix seconds.
+    :param degraded: where watches that fail are listed.
     :param watch_change: is told of each change once it is entered, and whether DNS can see it.
     """
 
@@ -65,6 +67,7 @@ class ApiSource:
         limits: Limits = Limits(),
         wall: Callable[[], float] = time,
         chance: Random | None = None,
+        degraded: DegradedStates | None = None,
         watch_change: Callable[[Change, bool], None] = lambda change, changed: None,
     ) -> None:
         registry = Registry() if registry is None else registry
@@ -80,6 +83,8 @@ class ApiSource:
             reactor,
             SystemRandom() if chance is None else chance,
             FreshnessMetrics(registry, reactor.seconds),
+            DegradedStates() if degraded is None else degraded,
+            wall,
         )
         self._reflectors = [Reflector(watched, around, self._a_watch_synced) for watched in watched_for(needs)]
         self._waiters = SyncWaiters()
@@ -112,8 +117,8 @@ class ApiSource:
         return self._waiters.wait(self.synced)
 
     def why_not_ready(self) -> str:
-        """What is waited for, resource by resource; empty when everything is there."""
-        return "; ".join(filter(None, (reflector.freshness.why_not_ready() for reflector in self._reflectors)))
+        """Why not everything is known, with the resources it concerns; empty when everything is."""
+        return grouped((name, watch.why_not_ready()) for name, watch in self.freshness.items())
 
     def resync(self, reason: str = "asked") -> None:
         """Ask for the whole state of everything again; what is stored serves meanwhile."""

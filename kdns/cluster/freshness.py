@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from math import inf
 
 from kdns.cluster.watch_states import State
 from kdns.core.metrics import Gauge, Registry
@@ -17,7 +18,6 @@ class Freshness:
 
     resource: str
     """Plural."""
-    started: float = 0.0
     state: State = State.STOPPED
     last_event: float | None = None
     """When the server said something last: an event, a bookmark, or a page of a list."""
@@ -43,23 +43,21 @@ class Freshness:
         """Whether the whole state was entered once."""
         return self.last_sync is not None
 
-    def event_age(self, now: float) -> float:
-        """Seconds since the server said something; since the start when it never did."""
-        return max(0.0, now - (self.started if self.last_event is None else self.last_event))
+    def event_age(self, now: float) -> float | None:
+        """Seconds since the server said something; None when it never did."""
+        return None if self.last_event is None else max(0.0, now - self.last_event)
 
-    def sync_age(self, now: float) -> float:
-        """Seconds since the whole state was entered; since the start when it never was."""
-        return max(0.0, now - (self.started if self.last_sync is None else self.last_sync))
+    def sync_age(self, now: float) -> float | None:
+        """Seconds since the whole state was entered; None when it never was."""
+        return None if self.last_sync is None else max(0.0, now - self.last_sync)
 
     def why_not_ready(self) -> str:
-        """What is waited for; empty when nothing is."""
+        """Why the whole state is not known; empty when it is."""
         if self.synced:
             return ""
         if self.problem:
-            return f"{self.resource}: {self.problem}"
-        if self.entered:
-            return f"{self.resource}: {self.entered} objects so far"
-        return f"{self.resource}: no answer of the API server yet"
+            return self.problem
+        return f"{self.entered} objects so far" if self.entered else "no answer of the API server yet"
 
 
 class FreshnessMetrics:
@@ -69,12 +67,12 @@ class FreshnessMetrics:
         self._now = now
         self._event_age = registry.gauge(
             "kdns_kubernetes_last_event_age_seconds",
-            "Seconds since the API server last said something about a resource, bookmarks included.",
+            "Seconds since the API server last said something about a resource, bookmarks included; +Inf: it never did.",
             ("resource",),
         )
         self._sync_age = registry.gauge(
             "kdns_kubernetes_last_sync_age_seconds",
-            "Seconds since the whole state of a resource was last entered.",
+            "Seconds since the whole state of a resource was last entered; +Inf: it never was.",
             ("resource",),
         )
         self._synced = registry.gauge(
@@ -110,8 +108,8 @@ class FreshnessMetrics:
     def show(self, watch: Freshness) -> None:
         """Make the cells of a watch; its gauges follow it from now on."""
         resource = watch.resource
-        event_age = self._event_age.gauge(resource, read=lambda: watch.event_age(self._now()))
-        sync_age = self._sync_age.gauge(resource, read=lambda: watch.sync_age(self._now()))
+        event_age = self._event_age.gauge(resource, read=lambda: _or_never(watch.event_age(self._now())))
+        sync_age = self._sync_age.gauge(resource, read=lambda: _or_never(watch.sync_age(self._now())))
         synced = self._synced.gauge(resource, read=lambda: float(watch.synced))
         self._gauges[resource] = (event_age, sync_age, synced)
         self.bad_objects.counter(resource)
@@ -124,6 +122,20 @@ class FreshnessMetrics:
             # Another configuration may watch the same resource by now, with the same cell or another.
             if family.cells.get((watch.resource,)) is gauge:
                 family.forget(watch.resource)
+
+
+def _or_never(age: float | None) -> float:
+    # An alert on an age that is too great must fire when there is none.
+    return inf if age is None else age
+
+
+def grouped(reasons: Iterable[tuple[str, str]]) -> str:
+    """Pairs of resource and reason as one text, in which each reason stands once; those without a reason are left out."""
+    resources: dict[str, list[str]] = {}
+    for resource, reason in reasons:
+        if reason:
+            resources.setdefault(reason, []).append(resource)
+    return "; ".join(f"{', '.join(names)}: {reason}" for reason, names in resources.items())
 
 
 class Complaints:

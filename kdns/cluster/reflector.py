@@ -36,6 +36,7 @@ from kdns.cluster.timing import Clock, Timer, pause, stop_timer
 from kdns.cluster.watch_states import Move, State, after
 from kdns.cluster.watch_stream import Following
 from kdns.cluster.watched import FIRST_PAGE, Watched, list_options, next_limit, stream_options, watch_options
+from kdns.core.degraded import DegradedStates
 
 IDLE = (90.0, 120.0)
 """Seconds without event or bookmark after which a connection is not trusted; the server sends a bookmark about once a minute."""
@@ -89,6 +90,8 @@ class Surroundings:
     clock: Clock
     chance: Random
     metrics: FreshnessMetrics
+    degraded: DegradedStates
+    wall: Callable[[], float]
 
 
 class Reflector:
@@ -108,6 +111,8 @@ class Reflector:
         self._clock = around.clock
         self._chance = around.chance
         self._metrics = around.metrics
+        self._degraded = around.degraded
+        self._wall = around.wall
         self._on_sync = on_sync
         self._backoff = Backoff(around.chance)
         self._complaints = Complaints()
@@ -141,7 +146,6 @@ class Reflector:
     def start(self) -> None:
         """Begin to watch."""
         assert self.state is State.STOPPED, "started twice"
-        self.freshness.started = self._clock.seconds()
         self._metrics.show(self.freshness)
         self._move(Move.START)
         self._stopped = False
@@ -155,6 +159,7 @@ class Reflector:
         """Watch no more; what is in the index stays there."""
         if self.state is not State.STOPPED:
             self._metrics.hide(self.freshness)
+            self._degraded.forget(self._name)
         self._move(Move.STOP)
         self._stopped = True
         running, self._running = self._running, []
@@ -232,7 +237,15 @@ class Reflector:
     def _note(self, cause: str, text: str) -> None:
         self.freshness.errors[cause] += 1
         self._metrics.errors.counter(self.watched.plural, cause).inc()
+        self._fails(text)
+
+    @property
+    def _name(self) -> str:
+        return f"watch of {self.watched.plural}"
+
+    def _fails(self, text: str) -> None:
         self.freshness.problem = text
+        self._degraded.begin(self._name, text, self._wall())
 
     def _forget_version(self, reason: str) -> None:
         self._version = ""
@@ -240,9 +253,14 @@ class Reflector:
 
     def _works(self) -> None:
         """The server answered as it should."""
-        self.freshness.problem = ""
+        self._accepted()
         self._complaints.forget()
         self._too_large = 0
+
+    def _accepted(self) -> None:
+        """The server lets us watch; how long it does so remains to be seen."""
+        self.freshness.problem = ""
+        self._degraded.end(self._name, self._wall(), log)
 
     def _close(self) -> None:
         """Give up the stream and the list under way."""
@@ -392,7 +410,7 @@ class Reflector:
         opened = await self._api.watch(self.watched, options)
         self._following = Following(opened, self._clock, self._line, self._chance.uniform(*IDLE))
         self._following.begin()
-        self.freshness.problem = ""
+        self._accepted()
         return Move.OPENED
 
     async def _stream(self) -> Move:
@@ -405,7 +423,7 @@ class Reflector:
                 continue
             if isinstance(following.failure, Silence):
                 self._metrics.frozen.counter(self.watched.plural, self._frozen).inc()
-                self.freshness.problem = f"the watch is frozen: {following.failure}"
+                self._fails(f"the watch is frozen: {following.failure}")
                 log.warn("{resource}: {problem}", resource=self.watched.plural, problem=self.freshness.problem)
                 return Move.SILENT
             if following.failure is not None:
@@ -519,7 +537,7 @@ class Reflector:
                 await pause(self._clock, QUIET[1])
 
     def _quiet(self) -> float:
-        return self.freshness.event_age(self._clock.seconds())
+        return self.freshness.event_age(self._clock.seconds()) or 0.0
 
     async def _probe(self) -> None:
         """Ask on another connection whether something has changed since the last event; give the watch up if it missed that."""

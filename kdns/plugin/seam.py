@@ -25,6 +25,7 @@ from twisted.logger import Logger
 
 from kdns.core.chain import Link
 from kdns.core.deferred_free import DeferredFree
+from kdns.core.degraded import DegradedStates
 from kdns.core.metrics import Registry
 from kdns.core.observe import Observer
 from kdns.core.request import Request
@@ -95,6 +96,9 @@ class ServerContext:
     random: Random = field(default_factory=SystemRandom)
     registry: Registry = field(default_factory=Registry)
     tallies: TallyBook = field(default_factory=TallyBook)
+    degraded: DegradedStates = field(default_factory=DegradedStates)
+    """What does not work at present: whoever notices a fault begins a state, and ends it when it works again."""
+
     deferred_free: DeferredFree = field(default_factory=DeferredFree)
     """Takes large tables that are not used any more; the service lets go of them."""
 

@@ -19,6 +19,10 @@ log = Logger(namespace="kdns.server")
 reload_log = Logger(namespace="plugin/reload")
 
 
+COREFILE = "Corefile"
+"""The name of the degraded state in which the Corefile cannot be used."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How a reload ended."""
@@ -44,6 +48,7 @@ class Reloads:
         self.refused = ""
         self._wall = context.wall
         self._bad_since = 0.0
+        self._degraded = context.degraded
         registry = context.registry
         self._failures = registry.counter("coredns_reload_failed_total", "Reloads that failed.").counter()
         self._version = registry.gauge(
@@ -85,6 +90,7 @@ class Reloads:
             reload_log.info("The Corefile can be used again, after {since}", since=since)
         self._bad.set(0)
         self.refused = ""
+        self._degraded.forget(COREFILE)
 
     def unreadable(self, error: CorefileError) -> None:
         """A look at the Corefile found none that can be read."""
@@ -123,6 +129,7 @@ class Reloads:
         if not self.config_bad:
             self._bad_since = self._wall()
         self._bad.set(1)
+        self._degraded.begin(COREFILE, f"cannot be used, so the one before it stays: {text}", self._wall())
         self.last = Outcome(self._wall(), False, text)
 
     def _running(self, fingerprint: str) -> None:

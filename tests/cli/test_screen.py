@@ -120,9 +120,11 @@ class ScreenTests(SynchronousTestCase):
         lines = shown(after_a_minute())
         (number,) = (number for number, line in enumerate(lines) if line.startswith("Cluster"))
         self.assertEqual(lines[number].split("   ")[-1].strip(), "cluster.local. synced; the API was heard about")
-        self.assertEqual(lines[number + 1].strip(), "services 3 s, endpointslices 6 min ago")
+        self.assertEqual(lines[number + 1].strip(), "services 3 s ago, endpointslices 6 min ago")
         self.assertEqual(lines[number + 2].strip(), "endpointslices: no route")
-        self.assertIn("heard about services 3 s, endpointslices 6 min ago", self.line(after_a_minute(), "Cluster", 120))
+        self.assertIn(
+            "heard about services 3 s ago, endpointslices 6 min ago", self.line(after_a_minute(), "Cluster", 120)
+        )
         for change, wanted in (
             ({"synced": False, "why": "services: forbidden"}, "not synced"),
             ({"stale": "from a snapshot 9 s old"}, "from a snapshot 9 s old"),
@@ -130,6 +132,9 @@ class ScreenTests(SynchronousTestCase):
             look = a_look()
             look["clusters"][0] |= change
             self.assertIn(wanted, self.line(View(look), "Cluster"))
+        look = a_look()
+        look["clusters"][0]["watches"] = [{"resource": "services", "event_age": None}]
+        self.assertIn("the API was heard about services never", self.line(View(look), "Cluster", 120))
 
     def test_upstreams(self) -> None:
         """Each upstream; those that are not healthy come first, and say why they are out of use."""

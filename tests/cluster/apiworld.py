@@ -16,6 +16,7 @@ from kdns.cluster.index import ClusterIndex
 from kdns.cluster.projection import Options, Projector
 from kdns.cluster.watch_states import State
 from kdns.cluster.watched import Needs, watched_for
+from kdns.core.degraded import DegradedStates
 from kdns.core.metrics import Registry
 from kdns.testing.memory import MemoryReactor
 from tests.apiserver import ApiServer, ServerOptions
@@ -59,6 +60,7 @@ class ApiWorld(SynchronousTestCase):
         self.server = ApiServer(self.reactor, self.server_options)
         self.server.start()
         self.registry = Registry()
+        self.degraded = DegradedStates()
         self.changes: list[tuple[Change, bool]] = []
         self.source = self.make_source()
         self.addCleanup(self._clean)
@@ -75,6 +77,7 @@ class ApiWorld(SynchronousTestCase):
             limits=self.limits,
             wall=self.wall,
             chance=Random(3),
+            degraded=self.degraded,
             watch_change=lambda change, changed: self.changes.append((change, changed)),
         )
 

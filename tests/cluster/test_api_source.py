@@ -44,6 +44,20 @@ class ApiSourceTests(ApiWorld):
             ' of API group "discovery.k8s.io"',
         )
 
+    def test_never_reached(self) -> None:
+        """A server that was never reached was never heard of, and the cause is told once."""
+        gone = self.server.begin_outage()
+        self.reactor.settle()
+        self.successResultOf(gone)
+        self.source.start()
+        self.reactor.advance(7.0)
+        why = self.source.why_not_ready()
+        self.assertTrue(why.startswith(f"namespaces, services, endpointslices: {self.server.url}: no connection:"), why)
+        self.assertEqual(why.count(self.server.url), 1)
+        self.assertIsNone(self.source.freshness["services"].event_age(self.reactor.seconds()))
+        lines = list(self.registry.lines())
+        self.assertIn('kdns_kubernetes_last_event_age_seconds{resource="services"} +Inf', lines)
+
     def test_found_data_serves_before_sync(self) -> None:
         """What one watch has entered is there while another has not begun."""
         self.server.inject(FaultKind.HANG, "endpointslices")

@@ -139,12 +139,33 @@ class FaultTests(Troubled):
             self.assertEqual(self.address_of("gone"), "10.96.1.2")
         self.assertEqual(len(self.server.requests), asked)
         self.assertTrue(60 <= self.errors()["unreachable"] <= 130, self.errors())
-        self.assertGreater(self.source.freshness["services"].event_age(self.reactor.seconds()), 3600.0)
+        self.assertGreater(self.source.freshness["services"].event_age(self.reactor.seconds()) or 0.0, 3600.0)
         self.assertEqual(self.source.why_not_ready(), "")
         self.change()
         self.server.compact()
         self.server.end_outage()
         self.assertLess(self.recovered(), 61.0)
+
+    def test_log(self) -> None:
+        """The beginning of a failure is logged, and so is its end, with how long it took; in between it is listed."""
+        with capturedLogs() as events:
+            gone = self.server.begin_outage()
+            self.reactor.advance(60.0)
+            self.successResultOf(gone)
+            (since,) = {int(state.since - self.wall()) for state in self.degraded}
+            self.assertEqual(since, -60)
+            self.assertEqual(
+                {state.name for state in self.degraded},
+                {"watch of namespaces", "watch of services", "watch of endpointslices"},
+            )
+            self.assertIn("no connection", next(iter(self.degraded)).text)
+            self.server.end_outage()
+            self.recovered()
+        lines = [str(formatEvent(event)) for event in events]
+        begins = [line for line in lines if line.startswith("Failed to watch: failed to watch *v1.Service:")]
+        ends = [line for line in lines if line.startswith("watch of services: in order again after ")]
+        self.assertEqual((bool(begins), len(ends)), (True, 1), lines)
+        self.assertEqual(list(self.degraded), [])
 
     # What the server says
 
@@ -311,7 +332,7 @@ class FaultTests(Troubled):
         asked = [r for r in self.server.requests_for("watch", "services") if r.time > before.time]
         self.assertEqual({request.query["timeoutSeconds"] for request in asked}, {"1"})
         self.assertTrue(8 <= len(asked) <= 14, len(asked))
-        self.assertLess(self.source.freshness["services"].event_age(self.reactor.seconds()), 20.0)
+        self.assertLess(self.source.freshness["services"].event_age(self.reactor.seconds()) or 0.0, 20.0)
         self.assertEqual((self.frozen("missed_change"), self.frozen("no_answer"), self.errors()), (0, 0, {}))
 
     def test_busy(self) -> None:

@@ -2,7 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.cluster.freshness import Complaints, Freshness, FreshnessMetrics
+from kdns.cluster.freshness import Complaints, Freshness, FreshnessMetrics, grouped
 from kdns.core.metrics import Registry
 
 
@@ -10,32 +10,40 @@ class FreshnessTests(SynchronousTestCase):
     """One watch."""
 
     def test_ages(self) -> None:
-        """Ages count from the start as long as nothing came."""
-        watch = Freshness("services", started=100.0)
-        self.assertEqual((watch.event_age(130.0), watch.sync_age(130.0)), (30.0, 30.0))
+        """There are none as long as nothing came."""
+        watch = Freshness("services")
+        self.assertEqual((watch.event_age(130.0), watch.sync_age(130.0)), (None, None))
         watch.last_event, watch.last_sync = 128.0, 110.0
         self.assertEqual((watch.event_age(130.0), watch.sync_age(130.0)), (2.0, 20.0))
 
     def test_why_not_ready(self) -> None:
         """The best reason that is known."""
         watch = Freshness("services")
-        self.assertEqual(watch.why_not_ready(), "services: no answer of the API server yet")
+        self.assertEqual(watch.why_not_ready(), "no answer of the API server yet")
         watch.entered = 7
-        self.assertEqual(watch.why_not_ready(), "services: 7 objects so far")
+        self.assertEqual(watch.why_not_ready(), "7 objects so far")
         watch.problem = "forbidden"
-        self.assertEqual(watch.why_not_ready(), "services: forbidden")
+        self.assertEqual(watch.why_not_ready(), "forbidden")
         watch.last_sync = 1.0
         self.assertEqual(watch.why_not_ready(), "")
+
+    def test_grouped(self) -> None:
+        """What is the same for several resources is said once."""
+        self.assertEqual(grouped([("a", "down"), ("b", ""), ("c", "slow"), ("d", "down")]), "a, d: down; c: slow")
+        self.assertEqual(grouped([("a", "")]), "")
 
     def test_metrics(self) -> None:
         """Ages are those of the moment of the scrape, and go with the watch."""
         now = [100.0]
         registry = Registry()
         metrics = FreshnessMetrics(registry, lambda: now[0])
-        watch = Freshness("services", started=90.0)
+        watch = Freshness("services")
         metrics.show(watch)
-        self.assertIn('kdns_kubernetes_last_event_age_seconds{resource="services"} 10', list(registry.lines()))
+        for age in ("event", "sync"):
+            wanted = f'kdns_kubernetes_last_{age}_age_seconds{{resource="services"}} +Inf'
+            self.assertIn(wanted, list(registry.lines()))
         self.assertIn('kdns_kubernetes_synced{resource="services"} 0', list(registry.lines()))
+        watch.last_event = 90.0
         now[0] = watch.last_sync = 105.0
         self.assertIn('kdns_kubernetes_last_event_age_seconds{resource="services"} 15', list(registry.lines()))
         self.assertIn('kdns_kubernetes_synced{resource="services"} 1', list(registry.lines()))

@@ -89,3 +89,15 @@ class RecordTests(SynchronousTestCase):
         self.reloads.taken_over("three")
         self.assertEqual((self.metric("kdns_reload_config_bad"), self.reloads.last), (0, Outcome(12.0, True)))
         self.assertEqual(self.metric("kdns_reload_last_success_timestamp_seconds"), 12.0)
+
+    def test_degraded(self) -> None:
+        """A Corefile that cannot be used is listed until it says what runs."""
+        self.reloads.started("one", watched=True)
+        self.reloads.unreadable(ParseError("no", place=HERE))
+        (state,) = self.context.degraded
+        self.assertEqual(
+            (state.name, state.text),
+            ("Corefile", f"cannot be used, so the one before it stays: {located(ParseError('no', place=HERE))}"),
+        )
+        self.reloads.unchanged()
+        self.assertEqual(list(self.context.degraded), [])

@@ -46,6 +46,7 @@ class HostsFile(Resource):
         self._book = StampBook()
         self._all = Stamp()
         self._seen: tuple[int, int] | None = None
+        self._name = f"hosts file {config.path}"
         self._timer: Timer | None = None
         self._reading: Deferred[None] | None = None
 
@@ -62,6 +63,7 @@ class HostsFile(Resource):
         """Read no more; what was answered until now is no longer true for sure."""
         stop_timer(self._timer)
         self._timer = None
+        self._context.degraded.forget(self._name)
         if self._reading is not None:
             self._reading.cancel()
         self._all.bump()
@@ -84,7 +86,14 @@ class HostsFile(Resource):
         """Read the file if it is another one than before."""
         try:
             status = os.stat(self._config.path)
-        except OSError:
+        except OSError as error:
+            if (
+                self._begin_degraded(str(error.strerror)) and self._seen is not None
+            ):  # a missing file was logged at the start
+                log.warn(
+                    "{path} cannot be read: {error}; its last content is used", path=self._config.path, error=error
+                )
+            self._seen = None
             return None
         seen = (status.st_mtime_ns, status.st_size)
         if seen == self._seen:
@@ -95,12 +104,19 @@ class HostsFile(Resource):
 
     def _read_ended(self, outcome: Failure | None) -> None:
         self._reading = None
-        if not isinstance(outcome, Failure) or outcome.check(CancelledError):
+        if not isinstance(outcome, Failure):
+            self._context.degraded.end(self._name, self._context.wall(), log)
             return
+        if outcome.check(CancelledError):
+            return
+        self._begin_degraded(getattr(outcome.value, "strerror", None) or str(outcome.value))
         if outcome.check(OSError):
             log.warn("{path} cannot be read: {error}", path=self._config.path, error=str(outcome.value))
         else:
             log.failure("reading {path} failed", outcome, path=self._config.path)
+
+    def _begin_degraded(self, text: str) -> bool:
+        return self._context.degraded.begin(self._name, f"cannot be read: {text}", self._context.wall())
 
     def _read(self, seen: tuple[int, int]) -> Generator[None, None, None]:
         """Read the file, find out what changed, and exchange the tables."""

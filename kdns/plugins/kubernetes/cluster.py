@@ -35,6 +35,9 @@ from kdns.plugins.kubernetes.snapshots import SnapshotKeeper
 
 log = Logger(namespace="plugin/kubernetes")
 
+DATA = "cluster data"
+"""The name of the degraded state before the first sync."""
+
 WAIT_NOTICE = 0.5
 """Seconds between two lines that say that the start still waits."""
 
@@ -89,12 +92,12 @@ class LiveCluster(Resource):
         lines = [f"{counts or 'nothing'} known, {'synced' if self.synced else 'not synced'}"]
         now = self._context.reactor.seconds()
         for resource, watch in getattr(self._source, "freshness", {}).items():
-            heard = (
-                f"heard of {watch.event_age(now):.0f} s ago" if watch.last_event is not None else "nothing heard yet"
+            heard, synced = watch.event_age(now), watch.sync_age(now)
+            lines.append(
+                f"{resource}: {'never heard of' if heard is None else f'heard of {heard:.0f} s ago'},"
+                f" {'never synced' if synced is None else f'synced {synced:.0f} s ago'}; {watch.state.value}"
+                f"{'; ' if watch.problem else ''}{watch.problem}"
             )
-            problem = f"; {watch.problem}" if watch.problem else ""
-            synced = f"synced {watch.sync_age(now):.0f} s ago" if watch.synced else "not synced"
-            lines.append(f"{resource}: {heard}, {synced}; {watch.state.value}{problem}")
         if self._manifests:
             lines.append(f"read from manifests: {', '.join(self._manifests)}; looked at every few seconds")
         return lines
@@ -113,6 +116,8 @@ class LiveCluster(Resource):
         if self._snapshot is not None:
             self._snapshot.read()
             self._snapshot.start()
+            if self.synced:
+                self._begin_degraded("from a snapshot, until the first sync")
         self._source.start()
         self._syncing = self._source.when_synced()
         self._syncing.addCallbacks(self._came_in_sync, lambda _: None)
@@ -126,8 +131,12 @@ class LiveCluster(Resource):
         ]
         return self._waiting
 
+    def _begin_degraded(self, text: str) -> None:
+        self._context.degraded.begin(DATA, text, self._context.wall())
+
     def _came_in_sync(self, _: None) -> None:
         self._syncing = None
+        self._context.degraded.end(DATA, self._context.wall(), log)
         self._fresh.bump()
         self._go_on()
 
@@ -137,6 +146,7 @@ class LiveCluster(Resource):
 
     def _give_up(self) -> None:
         log.warn("starting server with unsynced Kubernetes API")
+        self._begin_degraded("incomplete: names that are not known yet are answered with SERVFAIL")
         self._go_on()
 
     def _go_on(self) -> None:
@@ -155,6 +165,7 @@ class LiveCluster(Resource):
     def stop(self) -> Deferred[None]:
         """Read no more."""
         self._stop_waiting()
+        self._context.degraded.forget(DATA)
         if self._syncing is not None:
             self._syncing.cancel()
         if self._snapshot is not None:
@@ -193,6 +204,7 @@ def source_for(context: ServerContext, source: Source, index: ClusterIndex) -> C
         limits=Limits(source.qps, source.burst, source.max_inflight),
         wall=context.wall,
         chance=context.random,
+        degraded=context.degraded,
         watch_change=ProgrammingLatency(context.registry, index, context.wall),
     )
 

@@ -52,6 +52,9 @@ from kdns.wire.records import Record, cname
 STALE_SECONDS = 1.0
 """How long a reply that tells the age of its data is given again as it is."""
 
+NOT_READY = "not all of the cluster is known yet"
+"""What clients are told. Why that is so names addresses of the control plane, so it is for the operator alone."""
+
 MOST_ALIASES = 10
 """External names that are followed inside the zone for one query."""
 
@@ -153,7 +156,7 @@ class ClusterZone(Link, ServesCluster):
             # What the next plugin says holds only as long as the cluster has nothing to say.
             return then(next(request), partial(_dependent, tuple(found.stamps)))
         if not self.cluster.synced:
-            return zone.not_ready((EDE_NOT_READY, self.cluster.why_not_ready()))
+            return zone.not_ready((EDE_NOT_READY, NOT_READY))
         answer = zone.nxdomain(found.stamps, self._clock())
         if zone_name not in self._deniable:
             return answer
@@ -166,11 +169,11 @@ class ClusterZone(Link, ServesCluster):
     def explain(self, request: Request) -> list[Note]:
         """What the name is read as, which objects are behind it, and what is missing."""
         notes = explain(self.config, self.cluster.index, request.qname, request.qtype)
-        if not self.cluster.synced:
-            notes.append(
-                Note(f"not everything is known of the cluster yet: {self.cluster.why_not_ready()}", missing=True)
-            )
-        return notes
+        if self.cluster.synced:
+            return notes
+        # Nobody knows what is missing as long as not everything is known.
+        unknown = Note(f"{NOT_READY}: {self.cluster.why_not_ready()}", missing=True)
+        return [unknown, *(note for note in notes if not note.missing)]
 
     def freshness(self) -> list[str]:
         """Where the data is from and how old it may be."""

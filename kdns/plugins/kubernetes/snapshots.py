@@ -60,7 +60,7 @@ class SnapshotKeeper:
         self._whole = whole
         self._timer: Timer | None = None
         self._held = -1  # how many changes the index had seen when the file was written
-        self._complained = ""
+        self._name = f"snapshot {path}"
         self._writing: Deferred[None] | None = None
 
     def read(self) -> None:
@@ -78,6 +78,7 @@ class SnapshotKeeper:
                 count = self._enter(file)
         except (SnapshotError, OSError) as error:
             log.error("snapshot {path} is not used: {error}", path=self._path, error=error)
+            self._begin_degraded(f"not used: {error}")
             return
         self.written = header.written
         self._held = self._index.changes
@@ -98,6 +99,7 @@ class SnapshotKeeper:
         """Write no more. What changed since the last time is not lost: the API tells it after the next start."""
         stop_timer(self._timer)
         self._timer = None
+        self._context.degraded.forget(self._name)
         writing, self._writing = self._writing, None
         if writing is not None:
             writing.cancel()
@@ -118,7 +120,7 @@ class SnapshotKeeper:
 
     def _written(self, result: None) -> None:
         self._writing = None
-        self._complained = ""
+        self._context.degraded.end(self._name, self._context.wall(), log)
 
     def _failed(self, error: BaseException) -> None:
         if isinstance(error, CancelledError):
@@ -127,6 +129,8 @@ class SnapshotKeeper:
         self._held = -1
         # Without the name of the temporary file, which is another each time.
         text = (error.strerror if isinstance(error, OSError) else "") or str(error)
-        if text != self._complained:
-            self._complained = text
+        if self._begin_degraded(f"cannot be written: {text}"):
             log.error("snapshot {path} cannot be written: {error}", path=self._path, error=text)
+
+    def _begin_degraded(self, text: str) -> bool:
+        return self._context.degraded.begin(self._name, text, self._context.wall())

@@ -105,6 +105,25 @@ class ReloadTests(FileTestCase):
         self.clock.advance(5)
         self.assertEqual(find(made.tables, A_TEST), [b"\x0a\0\0\x01"])
 
+    def test_degraded(self) -> None:
+        """That the file cannot be read is logged once, listed while it is so, and its end is logged."""
+        self.write("10.0.0.1 a.test")
+        self.begin()
+        name = f"hosts file {self.path}"
+        with capturedLogs() as events:
+            os.remove(self.path)
+            self.clock.advance(5)
+            (state,) = self.context.degraded
+            self.assertEqual((state.name, state.text), (name, "cannot be read: No such file or directory"))
+            self.clock.advance(5)
+            self.write("10.0.0.1 a.test")
+            self.clock.advance(5)
+        self.assertEqual(list(self.context.degraded), [])
+        lines = [str(formatEvent(event)) for event in events]
+        self.assertEqual(len(lines), 2, lines)
+        self.assertIn("its last content is used", lines[0])
+        self.assertEqual(lines[1], f"{name}: in order again after 10 s")
+
     def test_never(self) -> None:
         """With ``reload 0`` the file is read once."""
         self.write("10.0.0.1 a.test")

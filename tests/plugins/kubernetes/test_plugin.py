@@ -255,7 +255,7 @@ class NotYetTests(SynchronousTestCase):
     """Before everything has been seen, and while it may be out of date."""
 
     def test_before_sync(self) -> None:
-        """What is there is answered; what is not found is SERVFAIL, says why, and is kept by nobody."""
+        """What is there is answered; what is not found is SERVFAIL, says so without naming the API server, and is kept by nobody."""
         bench = Bench()
         bench.put(vip("web", "10.96.0.1"))
         bench.cluster.synced = False
@@ -263,7 +263,7 @@ class NotYetTests(SynchronousTestCase):
         self.assertEqual(bench.told(WEB, "AAAA").rcode, "NOERROR")
         answer = bench.ask("nope.prod.svc.cluster.local.")
         self.assertEqual((answer.rcode, answer.flags), (SERVFAIL, AA))
-        self.assertEqual(answer.ede, ((14, "services: no answer of the API server yet"),))
+        self.assertEqual(answer.ede, ((14, "not all of the cluster is known yet"),))
         self.assertEqual(answer.validity, ONCE)
         self.assertEqual(len(answer.authority), 1)
 

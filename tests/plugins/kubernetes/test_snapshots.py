@@ -68,7 +68,7 @@ class KeeperTests(SynchronousTestCase):
     def keep(self, path: Path | None = None, options: Options = PLAIN) -> tuple[SnapshotKeeper, ClusterIndex]:
         """A keeper of a new index."""
         index = ClusterIndex()
-        context = a_house(self.clock)
+        self.context = context = a_house(self.clock)
         keeper = SnapshotKeeper(context, str(path or self.path), index, options, self.aside, lambda: self.whole)
         return keeper, index
 
@@ -191,9 +191,13 @@ class KeeperTests(SynchronousTestCase):
         self.clock.pump([INTERVAL] * 4)
         wanted = f"snapshot {away} cannot be written: No such file or directory"
         self.assertEqual(self.heard.lines, [(INTERVAL, "error", wanted)])
+        (state,) = self.context.degraded
+        self.assertEqual((state.name, state.text), (f"snapshot {away}", "cannot be written: No such file or directory"))
         away.parent.mkdir()
         self.clock.advance(INTERVAL)
         self.assertTrue(away.exists())
+        self.assertEqual(self.heard.lines[1:], [(INTERVAL * 5, "info", f"snapshot {away}: in order again after 120 s")])
+        self.assertEqual(list(self.context.degraded), [])
 
     def test_stop(self) -> None:
         """Ending in the middle of a file leaves the one of before, and nothing in the reactor."""
