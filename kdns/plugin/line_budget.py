@@ -1,29 +1,29 @@
 # -*- test-case-name: tests.plugin.test_line_budget -*-
 """
-A budget of lines a second, for plugins that print a line for each query.
+A rate limit for the log lines of a plugin, in lines a second.
 
-It decides before a line is made, so that a flood of lines costs next to nothing, and says once a second how many it held back. It is a
-plugin's and not the output's business because only a plugin knows which of its lines must not be lost to the others. What the process
-prints altogether is bounded by the output, which drops what is not taken.
+The plugin asks before it formats a line, so that a flood of suppressed lines costs next to nothing. Once a second the number of suppressed
+lines is logged. Each plugin has a limit of its own, because only the plugin knows which of its lines matter more than others. The output
+bounds what the process prints altogether.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from kdns.core.metrics import Counter, Registry
+from kdns.core.timing import Clock, Timer
 from kdns.plugin.seam import Resource
 
 WINDOW = 1.0
-"""Seconds that a budget is for. They begin with a line, so that a silent plugin keeps no timer."""
+"""Seconds in which the budget is spent. A window begins with a line, so a silent plugin has no timer."""
 
 Say = Callable[[int, int], None]
-"""Says how many lines were held back, and how many of these were errors."""
+"""Logs how many lines were suppressed, and how many of them were errors."""
 
 
 def held_lines(registry: Registry, plugin: str, reason: str) -> Counter:
-    """The counter of lines that a plugin held back."""
+    """The counter of a plugin's suppressed lines."""
     family = registry.counter(
         "kdns_log_held_lines_total", "Lines that were not made, by plugin and reason.", ["plugin", "reason"]
     )
@@ -32,37 +32,37 @@ def held_lines(registry: Registry, plugin: str, reason: str) -> Counter:
 
 class LineBudget(Resource):
     """
-    Admits so many lines a second.
+    Admits a number of lines a second.
 
     :param lines: at least 1.
-    :param reserve: lines of them that are for errors alone.
-    :param reactor: keeps the time.
-    :param held: counts what is not admitted.
+    :param reserve: how many of them only errors may use.
+    :param clock: the reactor.
+    :param held: counts suppressed lines.
     """
 
-    def __init__(self, lines: int, reserve: int, reactor: Any, held: Counter, say: Say) -> None:
+    def __init__(self, lines: int, reserve: int, clock: Clock, held: Counter, say: Say) -> None:
         self._lines = lines
         self._reserve = reserve
-        self._reactor = reactor
+        self._clock = clock
         self._counter = held
         self._say = say
         self._left = 0
-        """Lines that are left in the second that runs; 0 when none runs."""
+        """Lines left in the current window; 0 when there is none."""
 
         self._held = self._errors = 0
-        self._end: Any = None
+        self._end: Timer | None = None
         self._stopped = False
 
     def admit(self, error: bool) -> bool:
-        """Whether there may be a line now; it is counted when not."""
+        """Whether a line may be printed now; a line that may not is counted."""
         left = self._left
         if left > self._reserve or (error and left):
             self._left = left - 1
             return True
         if self._stopped:
-            return True  # few come after the end of a configuration, and nobody would say what was held back
+            return True  # the configuration has ended: few lines come, and nothing would report suppressed ones
         if self._end is None:
-            self._end = self._reactor.callLater(WINDOW, self._over)
+            self._end = self._clock.callLater(WINDOW, self._over)
             self._left = self._lines - 1
             return True
         self._counter.value += 1
@@ -71,7 +71,7 @@ class LineBudget(Resource):
         return False
 
     def stop(self) -> None:
-        """Say what was held back until now, and hold back no more."""
+        """Report the lines suppressed so far, and suppress no more."""
         self._stopped = True
         if self._end is not None:
             self._end.cancel()

@@ -1,9 +1,9 @@
 # -*- test-case-name: tests.plugins.test_errors -*-
 """
-*errors*: a line for each query that failed, or one line for many that failed alike.
+*errors*: log a line for each failed query, or one line for many similar failures.
 
-Decides what is printed of a failure and when. What a failure is, the chain says (:class:`~kdns.core.failure.ResolutionFailed`); a query
-that no block takes is none. When an upstream is silent every query to it fails, so there is a budget of lines a second.
+A failure is a :class:`~kdns.core.failure.ResolutionFailed` from the chain; a query that no block takes is not one. When an upstream is down
+every query to it fails, so lines are limited to a number a second.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from twisted.logger import Logger, LogLevel
 from kdns.core.failure import RcodeOnly, ResolutionFailed
 from kdns.core.observe import Exchange, Observer, Repeat
 from kdns.core.regexp import Regexp
+from kdns.core.timing import Clock, Timer
 from kdns.corefile.dispenser import Dispenser
 from kdns.corefile.values import format_duration, parse_duration, parse_int
 from kdns.plugin.line_budget import LineBudget, held_lines
@@ -27,10 +28,10 @@ from kdns.wire.names import to_text
 log = Logger(namespace="plugin/errors")
 
 MOST_MATCHED = 4096
-"""Characters of a failure's text that expressions see: matching takes time in proportion to the length of the text."""
+"""Characters of a failure's text that expressions see; matching time grows with the length of the text."""
 
 BUDGET = 100
-"""Lines a second, unless the Corefile says another number. Nobody reads more, and each costs as much as some queries."""
+"""Lines a second by default. Nobody reads more, and a line costs as much as several queries."""
 
 LEVELS: dict[str, Any] = {
     "warning": LogLevel.warn,
@@ -44,10 +45,10 @@ SHOW_FIRST = "show_first"
 
 @dataclass(frozen=True, slots=True)
 class Consolidation:
-    """Failures to be counted instead of printed."""
+    """Failures that are counted instead of printed."""
 
     period: float
-    """Seconds from the first failure to the line that sums them up."""
+    """Seconds from the first failure to the summary."""
 
     expression: str
     level: str = "error"
@@ -60,10 +61,10 @@ class Config:
 
     consolidations: tuple[Consolidation, ...] = ()
     stacktrace: bool = False
-    """Whether an exception that nobody foresaw is printed with where it happened; kdns always does that."""
+    """Accepted without effect: kdns always logs the traceback of an unexpected exception."""
 
     budget: int = BUDGET
-    """Lines a second; 0 for as many as there are."""
+    """Lines a second; 0: no limit."""
 
 
 class ErrorsDirective:
@@ -160,7 +161,7 @@ class Errors(Observer):
         return True
 
     def finished(self, exchange: Exchange) -> None:
-        """Print what failed, or count it where it is to be summed up: the first expression that fits decides."""
+        """Print a failure, or count it for the summary of the first expression that matches."""
         failure = exchange.failure
         if failure is None or isinstance(failure, RcodeOnly) or exchange.zone == DROPPED:
             return
@@ -172,7 +173,7 @@ class Errors(Observer):
             _print(LogLevel.error, exchange, failure)
 
     def repeat(self, exchange: Exchange) -> Repeat:
-        """A failure is never given again without asking."""
+        """A failure is never repeated without asking the plugins."""
         return Repeat()
 
 
@@ -190,27 +191,27 @@ def _print(level: Any, exchange: Exchange, failure: ResolutionFailed) -> None:
 
 @dataclass(slots=True)
 class Summary:
-    """Failures that match one expression, counted for a period that begins with the first."""
+    """Failures that match one expression, counted in periods; a period begins with its first failure."""
 
     config: Consolidation
-    reactor: Any
+    clock: Clock
     _regexp: Regexp = field(init=False)
     _count: int = field(default=0, init=False)
-    _end: Any = field(default=None, init=False)
+    _end: Timer | None = field(default=None, init=False)
     _stopped: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         self._regexp = Regexp(self.config.expression)
 
     def fits(self, text: str) -> bool:
-        """Whether a failure with this text is one of them; none is after the end."""
+        """Whether a failure with this text belongs here; none does after the end."""
         return not self._stopped and self._regexp.found_in(text[:MOST_MATCHED])
 
     def count(self, exchange: Exchange, failure: ResolutionFailed) -> None:
-        """Count one."""
+        """Count a failure."""
         self._count += 1
         if self._end is None:
-            self._end = self.reactor.callLater(self.config.period, self._ended)
+            self._end = self.clock.callLater(self.config.period, self._ended)
             if self.config.show_first:
                 _print(LEVELS[self.config.level], exchange, failure)
 
@@ -227,7 +228,7 @@ class Summary:
             )
 
     def stop(self) -> None:
-        """Say what was counted until now; what comes after is printed one by one."""
+        """Log the summary of the running period; later failures are printed one by one."""
         self._stopped = True
         if self._end is not None:
             self._end.cancel()
@@ -235,12 +236,12 @@ class Summary:
 
 
 class Summaries(Resource):
-    """Ends the periods that run when the configuration ends."""
+    """Ends running periods with the configuration."""
 
     def __init__(self, summaries: tuple[Summary, ...]) -> None:
         self._summaries = summaries
 
     def stop(self) -> None:
-        """Print what was counted."""
+        """See :meth:`Summary.stop`."""
         for summary in self._summaries:
             summary.stop()

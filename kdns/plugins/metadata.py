@@ -1,5 +1,5 @@
 # -*- test-case-name: tests.plugins.test_metadata -*-
-"""``metadata``: collect what plugins know of a query under labels that ``log`` and others show."""
+"""``metadata``: have plugins describe each query under labels, which ``log`` and others can print."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from kdns.plugin.seam import Block, BlockBuilder
 
 @dataclass(frozen=True, slots=True)
 class MetadataConfig:
-    """For which queries."""
+    """The queries that are described."""
 
     zones: tuple[bytes, ...]
+    """Names in these zones."""
 
 
 class MetadataDirective:
@@ -36,7 +37,7 @@ class MetadataDirective:
         return MetadataConfig(tuple(zone.name for zone in zones))
 
     def build(self, config: MetadataConfig, builder: BlockBuilder) -> None:
-        """Have the server collect it; plugins that have something to say are its sources."""
+        """Have the block collect metadata from the plugins that offer some."""
         builder.collect_metadata = config.zones
 
 

@@ -7,6 +7,8 @@ from functools import lru_cache
 from socket import AF_INET, AF_INET6, inet_ntop
 from struct import Struct
 
+from kdns.core.text import bracketed
+
 V4_MAPPED = "::ffff:"
 
 _SOCKADDR = Struct(">HH4s").unpack_from
@@ -45,11 +47,6 @@ def unpack_sockaddr(octets: bytes | bytearray, start: int = 0) -> tuple[str, int
     if family == _INET6:
         return _text(AF_INET6, bytes(octets[start + 8 : start + 24])), port
     raise ValueError(f"address family {int.from_bytes(octets[start : start + 2], 'little')}")
-
-
-def bracketed(address: str) -> str:
-    """IPv6 in brackets, IPv4 as it is."""
-    return f"[{address}]" if ":" in address else address
 
 
 def server_label(scheme: str, bind: str, port: int) -> str:

@@ -18,9 +18,9 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 
+from kdns.core.text import bracketed
 from kdns.plugin.seam import Unavailable
 from kdns.server import mmsg
-from kdns.server.addresses import bracketed
 from kdns.server.datagrams import MAX_QUERY, DatagramShell
 from kdns.server.listener import Listener
 from kdns.server.streams import ACCEPTED_AT_ONCE, ConnectionLimit, PacedTransport, StreamFactory

@@ -7,7 +7,8 @@ from struct import pack
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.server.addresses import bracketed, plain_address, server_label, unpack_sockaddr
+from kdns.core.text import bracketed
+from kdns.server.addresses import plain_address, server_label, unpack_sockaddr
 
 
 class AddressTests(SynchronousTestCase):

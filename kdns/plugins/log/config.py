@@ -1,5 +1,5 @@
 # -*- test-case-name: tests.plugins.log.test_config -*-
-"""What the Corefile says about the query log: which names, which replies, how many, and in which format."""
+"""The directive ``log``: which names and replies are logged, how many, and in which format."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ KINDS = ("name", "client", "rcode")
 OPTIONS = ("class", "format", "only", "except", "slower", "sample", "budget")
 
 SLOW = 1.0
-"""Seconds from which a reply always has a line, unless ``sample`` says another number."""
+"""A reply that took so many seconds is never sampled out, unless ``sample`` has another number."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One ``log``: what it logs of which names, and how."""
+    """One use of ``log``."""
 
     names: tuple[bytes, ...] = (ROOT,)
     template: str = ""
@@ -43,14 +43,14 @@ class Rule:
 
     classes: frozenset[str] = frozenset(CLASSES[1:])
     format: str = ""
-    """Empty for the one that the process prints its other lines in."""
+    """Empty for the format of the process's other lines."""
 
     choice: Choice = field(default_factory=Choice)
     slower: float = 0.0
     sample: int = 1
     slow: float = SLOW
     budget: int = 0
-    """Lines a second; 0 for as many as there are."""
+    """Lines a second; 0: no limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,6 @@ class LogDirective:
     name = "log"
 
     def parse(self, tokens: Dispenser, block: Block) -> Config:
-        """Read all its repetitions."""
         return Config(tuple(_rule(tokens) for _ in tokens.invocations()))
 
     def build(self, config: Config, builder: BlockBuilder) -> None:

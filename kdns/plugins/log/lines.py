@@ -1,9 +1,9 @@
 # -*- test-case-name: tests.plugins.log.test_lines -*-
 """
-What the lines of the query log say, as text and as JSON: a core module of *log*.
+The lines of the query log, as text and as JSON: a core module of *log*.
 
-A format is cut into pieces once. For an exchange all pieces that do not depend on the client are filled in once too, so that a repetition
-costs one formatting of four values. Which exchange has a line is not decided here, and where lines go is the business of the output.
+A format is split into pieces once. For a reply, the pieces that do not depend on the client are filled in once, so that the line of a
+repetition is one formatting of four values. Other modules decide which replies are logged, and write the lines.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from msgspec import json
 
 from kdns.core.dates import Dates
 from kdns.core.observe import EachRepeat, Exchange
+from kdns.core.text import bracketed
 from kdns.plugin.replies import reply_flags, reply_size
 from kdns.plugin.seam import Output
 from kdns.wire.constants import AA, AD, CD, OPCODE_MASK, QR, RA, RD, TC, Z, class_text, rcode_text, type_text
@@ -30,20 +31,15 @@ COMMON = (
 COMBINED = COMMON + ' "{>opcode}"'
 
 MISSING = "-"
-"""Stands for what is not there."""
+"""Stands for a missing value."""
 
 _PLACEHOLDER = re.compile(r"\{[^{}]*\}")
 _FLAGS = ((QR, "qr"), (AA, "aa"), (TC, "tc"), (RD, "rd"), (RA, "ra"), (Z, "z"), (AD, "ad"), (CD, "cd"))
 _EVERY_FLAG = QR | AA | TC | RD | RA | Z | AD | CD
 
 
-def bracketed(address: str) -> str:
-    """IPv6 in brackets, IPv4 as it is."""
-    return f"[{address}]" if ":" in address else address
-
-
 def seconds_text(seconds: float) -> str:
-    """Seconds as a decimal number without exponent and needless zeros, to the nanosecond: ``0.000114375s``."""
+    """Seconds as a decimal number to the nanosecond, without exponent and trailing zeros: ``0.000114375s``."""
     return _seconds(seconds) + "s"
 
 
@@ -54,9 +50,9 @@ def _seconds(seconds: float) -> str:
 
 class LastSeconds:
     """
-    The text of a duration, remembered as long as the next one is the same object: all replies that were sent together are told that.
+    The text of the last duration. Replies that are sent together have the same duration, as one float object, which is formatted once.
 
-    :param date: makes the text of the present time, which is remembered with it.
+    :param date: makes the text of the present time, which is kept with it.
     """
 
     __slots__ = ("_date", "date", "seconds", "text")
@@ -108,7 +104,7 @@ VALUES: dict[str, Value] = {
     "{>rflags}": _flags_text,
     "{rsize}": lambda exchange: str(reply_size(exchange)),
 }
-"""What a placeholder says of an exchange and of all its repetitions."""
+"""The value of a placeholder, the same for a reply and all its repetitions."""
 
 JSON_VALUES: dict[str, JsonValue] = {
     **VALUES,
@@ -124,23 +120,23 @@ JSON_VALUES: dict[str, JsonValue] = {
 """The same in JSON."""
 
 EACH = {"{remote}": "{0}", "{port}": "{1}", "{>id}": "{2}", "{duration}": "{3}"}
-"""What differs from client to client, by its place among the arguments of :data:`~kdns.core.observe.EachRepeat`."""
+"""Placeholders that differ from client to client, by their place among the arguments of :data:`~kdns.core.observe.EachRepeat`."""
 
 IN_ORDER = ["{0}", "{1}", "{2}", "{3}"]
 
 _GAP = "\0"
-"""Stands where one of them goes; no value holds one."""
+"""Marks the place of such a value in a template; no value contains it."""
 
 
 class Form(Protocol):
     """A format."""
 
     def writer(self, exchange: Exchange, output: Output) -> EachRepeat:
-        """What writes the line of an exchange, or of a repetition of it, when it is told what differs from client to client."""
+        """A function that writes the line of a reply or a repetition, given the values that differ from client to client."""
 
 
 def placeholders(template: str) -> Iterator[tuple[str, str]]:
-    """The known placeholders of a template, each with the text before it; at last the text that is left, with no placeholder."""
+    """The known placeholders of a template, each with the text before it; last, the remaining text with an empty placeholder."""
     position = 0
     for match in _PLACEHOLDER.finditer(template):
         placeholder = match[0]
@@ -151,7 +147,7 @@ def placeholders(template: str) -> Iterator[tuple[str, str]]:
 
 
 class TextForm:
-    """A line of text: what is no known placeholder stays as it is written."""
+    """A line of text; unknown placeholders stay as they are written."""
 
     def __init__(self, template: str) -> None:
         self._values: list[Value] = []
@@ -268,7 +264,7 @@ def _escaped(text: str) -> str:
 
 
 def _printable(value: str) -> str:
-    """A value on one line: metadata may hold what a client sent."""
+    """A value on one line: metadata may contain a client's bytes."""
     if value.isprintable():
         return value
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in value)

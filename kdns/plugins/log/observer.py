@@ -1,5 +1,5 @@
 # -*- test-case-name: tests.plugins.log.test_observer -*-
-"""The observer of *log*: finds the rule for an exchange and has its line written, if the rule's policy says so."""
+"""The observer of *log*: find the rule for a reply, and write its line if the rule wants one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from kdns.wire.names import is_subdomain
 
 @dataclass(frozen=True, slots=True)
 class Ruling:
-    """One directive of the Corefile, at work."""
+    """One rule: a use of the directive in a Corefile."""
 
     names: tuple[bytes, ...]
     classes: frozenset[str]
@@ -31,15 +31,15 @@ class Ruling:
     budget: LineBudget | None = None
 
     def wants(self, exchange: Exchange, kind: str) -> bool:
-        """Whether an exchange of the class *kind* has a line, as far as its client and its duration have no say."""
+        """Whether class, name and response code of a reply are wanted."""
         return kind in self.classes and self.choice.fits(exchange)
 
     def ignores_denials(self, zone: bytes) -> bool:
-        """Whether no name below *zone* that does not exist has a line."""
+        """Whether NXDOMAIN is not logged for any name below *zone*."""
         return "denial" not in self.classes or self.choice.denials_below(zone) is False
 
     def judge(self, exchange: Exchange, kind: str) -> Judge | None:
-        """What decides for the exchange and each repetition; None when all have a line."""
+        """The decision for a reply and each repetition; None when all are logged."""
         return judge(
             kind == "error" or exchange.failure is not None,
             slower=self.slower,
@@ -61,9 +61,9 @@ class QueryLog(Observer):
 
     def alike_below(self, zone: bytes) -> bool:
         """
-        Whether no name below *zone* that does not exist has a line.
+        Whether NXDOMAIN is not logged for any name below *zone*.
 
-        Where they all have one they are alike too, but then there is a line to make for each, and nothing to be gained.
+        If it is logged for all of them they are alike, too, but each needs a line, so nothing would be gained.
         """
         for name, ruling in self._rulings:
             if is_subdomain(zone, name):
@@ -73,18 +73,18 @@ class QueryLog(Observer):
         return True
 
     def finished(self, exchange: Exchange) -> None:
-        """Write the line of an exchange if a rule wants it."""
+        """Write the line of a reply if a rule wants it."""
         each = self._each(exchange)
         if each is not None:
             request = exchange.request
             each(request.client, request.client_port, request.ident, exchange.seconds)
 
     def repeat(self, exchange: Exchange) -> Repeat:
-        """The line of a repetition, ready but for what differs from client to client."""
+        """The line of a repetition, prepared but for what differs from client to client."""
         return Repeat(each=self._each(exchange))
 
     def _each(self, exchange: Exchange) -> EachRepeat | None:
-        """The first rule whose name fits decides, whether it wants the reply or not. What no block took is not logged."""
+        """The first rule whose name fits decides, even if it does not want the reply. Queries that no block took are not logged."""
         if exchange.zone == DROPPED:
             return None
         qname = exchange.request.qname

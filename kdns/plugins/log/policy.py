@@ -1,9 +1,9 @@
 # -*- test-case-name: tests.plugins.log.test_observer -*-
 """
-Which replies have a line: a core module of *log*.
+Which replies are logged: a core module of *log*.
 
-What depends on the exchange alone (:meth:`Choice.fits`) is decided once, for it and all its repetitions. What differs from one repetition
-to the next (client, duration, lot, budget) is decided for each, by a :data:`Judge` that costs well under a microsecond.
+Conditions on name and response code (:meth:`Choice.fits`) are decided once for a reply and all its repetitions from the answer table.
+Client, duration, sampling and budget differ from one repetition to the next; a :data:`Judge` decides them in well under a microsecond.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from kdns.wire.names import is_subdomain
 Network = IPv4Network | IPv6Network
 
 MOST_KNOWN = 10_000
-"""Clients whose networks are remembered; past that the memory begins anew."""
+"""Clients whose result is remembered; past that all are forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +61,14 @@ class Choice:
 
     @property
     def clients(self) -> Clients | None:
-        """What decides by client; None when the Corefile does not ask for it."""
+        """The conditions on clients; None without any."""
         if not self.only_clients and not self.except_clients:
             return None
         return Clients(self.only_clients, self.except_clients)
 
 
 class Clients:
-    """Clients by network; what was decided of one is remembered."""
+    """Clients by network; results are remembered."""
 
     def __init__(self, only: tuple[Network, ...], others: tuple[Network, ...]) -> None:
         self._only = only
@@ -76,7 +76,7 @@ class Clients:
         self._known: dict[str, bool] = {}
 
     def wanted(self, client: str) -> bool:
-        """Whether the lines of a client, an address as text, are wanted."""
+        """Whether replies to a client, an address as text, are wanted."""
         known = self._known.get(client)
         if known is None:
             if len(self._known) >= MOST_KNOWN:
@@ -93,10 +93,10 @@ class Clients:
 
 class Lot:
     """
-    One of *n*, drawn by lot.
+    A random sample of one in *n*.
 
-    Not every n-th: A and AAAA of a name come in pairs, and with an even number only the one or the other would ever be seen. How many to
-    pass over is drawn once for each that is taken, which is as good as drawing for each and costs nothing in between.
+    It is not every n-th: A and AAAA of a name come in pairs, and with an even *n* only one of the two would ever be seen. The gap to the
+    next sample is drawn at each sample, which has the same distribution as a draw for each reply and costs less.
     """
 
     def __init__(self, n: int, random: Random, held: Counter) -> None:
@@ -106,7 +106,7 @@ class Lot:
         self._left = self._gap()
 
     def draw(self) -> bool:
-        """Whether this is the one; the others are counted."""
+        """Whether this reply is in the sample; one that is not is counted."""
         left = self._left - 1
         if left:
             self._left = left
@@ -120,7 +120,7 @@ class Lot:
 
 
 Judge = Callable[[str, float], bool]
-"""Whether a reply to a client, after so many seconds, has a line."""
+"""Whether a reply to a client (address as text) that took so many seconds is logged."""
 
 
 def judge(
@@ -133,12 +133,12 @@ def judge(
     admit: Callable[[bool], bool] | None = None,
 ) -> Judge | None:
     """
-    What decides for an exchange and its repetitions; None when all have a line.
+    The decision for a reply and its repetitions; None when all of them are logged.
 
-    :param error: whether it is an error, which the lot does not take away.
-    :param slower: only replies that took as many seconds.
-    :param lot: decides among what is no error and took less than *slow* seconds.
-    :param admit: has the last word, and is asked for nothing that has no line anyway.
+    :param error: whether it is an error; errors are not sampled.
+    :param slower: log only replies that took at least so many seconds.
+    :param lot: samples the replies that took less than *slow* seconds.
+    :param admit: a budget, asked last.
     """
     draw = None if lot is None or error else lot.draw
     if not slower and clients is None and draw is None and admit is None:
