@@ -2,21 +2,20 @@
 """
 The commands ``cache.list``, ``cache.get`` and ``cache.flush``: what the caches of a running server hold, and to forget it.
 
-Two things keep answers: the plugin *cache* by TTL, and in front of everything the answer table, finished replies. A list reads both, and
-whatever is flushed, the whole answer table goes with it: it is made anew from what the plugins say. Everything is cut into slices of a
-millisecond or two, for queries wait meanwhile.
+Two things keep answers: the plugin *cache*, by TTL, and in front of everything the answer table, which keeps finished replies. A list reads
+both. A flush always empties the whole answer table, which fills again from what the plugins say. All commands run in slices.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import Any, TypeVar
+from collections.abc import Generator, Iterator, Sequence
+from typing import Any
 
 import msgspec
-from twisted.internet.task import deferLater
 
 from kdns.admin.commands import Arguments, CommandError, Result, number_of, text_of
 from kdns.admin.explain import question_of
+from kdns.core.slices import in_slices
 from kdns.core.stamps import stand
 from kdns.plugin.capabilities import KeepsAnswers
 from kdns.server.nxdomain_synthesis import head_of
@@ -25,13 +24,11 @@ from kdns.server.table import Entry as TableEntry
 from kdns.wire.constants import rcode_text, type_number, type_text
 from kdns.wire.names import MalformedName, from_text, is_subdomain, read_name, to_text
 
-AT_ONCE = 250
-"""Entries that are looked at in one turn: 2 ms when all are listed."""
+STEP = 20
+"""Entries between two looks at the clock: 150 microseconds when all are listed."""
 
 MOST_LISTED = 100_000
 DEFAULT_LISTED = 1000
-
-T = TypeVar("T")
 
 
 class CacheEntry(msgspec.Struct, omit_defaults=True):
@@ -106,14 +103,14 @@ class Caches:
     async def list(self, arguments: Arguments) -> Result:
         """``zone``, ``type`` and ``limit``: the entries, and how many there are."""
         limit = number_of(arguments, "limit", DEFAULT_LISTED, MOST_LISTED)
-        return await self._listed(Wanted(arguments), limit)
+        return await in_slices(self._context.reactor, self._listed(Wanted(arguments), limit))
 
     async def get(self, arguments: Arguments) -> Result:
         """``name`` and ``type``: the entries for a name."""
         wanted = Wanted(arguments)
         if wanted.name is None:
             raise CommandError("which name?")
-        return await self._listed(wanted, MOST_LISTED)
+        return await in_slices(self._context.reactor, self._listed(wanted, MOST_LISTED))
 
     async def flush(self, arguments: Arguments) -> Result:
         """``name`` (and ``type``), ``zone``, or ``all``: forget, so that the next answers are fresh."""
@@ -121,43 +118,50 @@ class Caches:
         wanted = Wanted(arguments)
         if everything == (wanted.name is not None or wanted.zone is not None):
             raise CommandError("say what to flush: a name, a zone, or everything")
+        return await in_slices(self._context.reactor, self._flushed(wanted, everything))
+
+    def _flushed(self, wanted: Wanted, everything: bool) -> Generator[None, None, Result]:
         flushed = 0
         for link in self._links():
             for budget in (link.store.success, link.store.denial):
-                async for key, _ in self._sliced(list(budget.entries.items())):
+                for count, key in enumerate(list(budget.entries), 1):
                     if everything or wanted.takes(key[0], key[1]):
                         flushed += budget.drop(key)
+                    if not count % STEP:
+                        yield
         finished = 0
         for entries in self._server.room.cut():
             finished += len(entries)
             while entries:
-                del entries[-AT_ONCE:]  # a finished reply takes a microsecond to let go of
-                await deferLater(self._context.reactor, 0)
+                del entries[-STEP:]
+                yield
         return {"flushed": flushed, "replies": finished}
 
-    async def _listed(self, wanted: Wanted, limit: int) -> Result:
-        text = bytearray(b"[")  # it grows with the slices, so that nothing is left to put together in the last one
+    def _listed(self, wanted: Wanted, limit: int) -> Generator[None, None, Result]:
+        text = bytearray(b"[")  # it grows with the slices, so that nothing is left to join in the last one
         found = 0
-        async for entry in self._entries(wanted):
-            found += 1
-            if found <= limit:
-                text += b"," if found > 1 else b""
-                text += msgspec.json.encode(entry)
+        for count, entry in enumerate(self._entries(wanted), 1):
+            if entry is not None:
+                found += 1
+                if found <= limit:
+                    text += b"," if found > 1 else b""
+                    text += msgspec.json.encode(entry)
+            if not count % STEP:
+                yield
         text += b"]"
         return {"entries": msgspec.Raw(text), "found": found, "caches": sum(1 for _ in self._links())}
 
-    async def _entries(self, wanted: Wanted) -> AsyncIterator[CacheEntry]:
+    def _entries(self, wanted: Wanted) -> Iterator[CacheEntry | None]:
+        """What is wanted of all entries; None for each other."""
         for link in self._links():
             for budget in (link.store.success, link.store.denial):
-                async for key, entry in self._sliced(list(budget.entries.items())):
-                    if wanted.takes(key[0], key[1]):
-                        yield self._cached(link, key, entry)
+                for key, entry in list(budget.entries.items()):
+                    yield self._cached(link, key, entry) if wanted.takes(key[0], key[1]) else None
         for endpoint, opened in self._server.endpoints.items():
             for table in opened.tables:
-                async for octets, reply in self._sliced(table.entries()):
-                    name, qtype = question_in(octets)
-                    if wanted.takes(name, qtype):
-                        yield self._finished(endpoint.label, name, qtype, reply)
+                for query, reply in table.entries():
+                    name, qtype = question_in(query)
+                    yield self._finished(endpoint.label, name, qtype, reply) if wanted.takes(name, qtype) else None
 
     def _cached(self, link: KeepsAnswers, key: Sequence[Any], entry: Any) -> CacheEntry:
         now = self._context.clock()
@@ -190,13 +194,6 @@ class Caches:
             stale=now >= entry.until or not stand(entry.noted),
             records=entry.reply[4] << 8 | entry.reply[5],
         )
-
-    async def _sliced(self, entries: Sequence[T]) -> AsyncIterator[T]:
-        for start in range(0, len(entries), AT_ONCE):
-            if start:
-                await deferLater(self._context.reactor, 0)
-            for entry in entries[start : start + AT_ONCE]:
-                yield entry
 
     def _links(self) -> Iterator[KeepsAnswers]:
         """The caches of all server blocks, each once."""

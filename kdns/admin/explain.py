@@ -8,12 +8,11 @@ The reply is the one that the real chain makes (see :mod:`kdns.admin.tracing`), 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from ipaddress import ip_address
 from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred
-from twisted.internet.task import deferLater
 
 from kdns import __version__
 from kdns.admin.commands import Arguments, CommandError, Result, flag_of, text_of
@@ -23,9 +22,11 @@ from kdns.admin.tracing import Run, Tracer
 from kdns.core.answer import Answer
 from kdns.core.reply import render_reply
 from kdns.core.request import Request, Transport, request_from
+from kdns.core.slices import in_slices
 from kdns.core.stamps import stand
 from kdns.server.assembly import Endpoint
 from kdns.server.deadlines import PATIENCE
+from kdns.server.nxdomain_synthesis import head_of
 from kdns.server.service import KdnsService
 from kdns.server.sockets import OpenEndpoint
 from kdns.server.table import Entry
@@ -35,8 +36,8 @@ from kdns.wire.names import MalformedName, reverse_name, spelled_from_text
 from kdns.wire.presentation import flag_texts, record_line
 from kdns.wire.query import HEADER, Query, read_query
 
-AT_ONCE = 2000
-"""Entries of the answer table that are looked at in one turn: 2 ms."""
+STEP = 100
+"""Entries of the answer table between two looks at the clock: 100 microseconds."""
 
 LOOPBACK = "127.0.0.1"
 
@@ -186,25 +187,23 @@ class _Asking:
         }
         return {
             **as_dict(run),
-            "table": await self._held(octets),
+            "table": await in_slices(self._context.reactor, self._held(octets)),
             "template": self._template(run, octets),
             "freshness": freshness,
             "reply": None if run.held_back else reply_of(request, run),
         }
 
-    async def _held(self, octets: bytes) -> list[Result]:
-        """What the answer tables hold for the name and type of a query, however it was asked."""
+    def _held(self, query: bytes) -> Generator[None, None, list[Result]]:
+        """What the answer tables hold for the name and type of a query, whatever its flags and EDNS."""
         found = []
-        wanted = octets[12:]
+        wanted = query[12:].lower()
         for table in self._opened.tables:
-            entries = table.entries()
-            for start in range(0, len(entries), AT_ONCE):
-                if start:
-                    await deferLater(self._context.reactor, 0)
-                for key, entry in entries[start : start + AT_ONCE]:
-                    head = 11 if key[0] == 255 else 10
-                    if key[head : head + len(wanted)].lower() == wanted.lower():
-                        found.append(self._entry(key, entry, octets[2:]))
+            for count, (key, entry) in enumerate(table.entries(), 1):
+                start = head_of(key)
+                if key[start : start + len(wanted)].lower() == wanted:
+                    found.append(self._entry(key, entry, query[2:]))
+                if not count % STEP:
+                    yield
         return found
 
     def _entry(self, key: bytes, entry: Entry, octets: bytes) -> Result:
