@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 
 ROLE = re.compile(r":(mod|class|func|meth|attr|data|exc):`[~!]?([^`<>]+)`")
 FILE = re.compile(r"(?<![\w*./-])((?:[\w-]+/)*[\w-]+\.py)\b(?!\.)")
-DOTTED = re.compile(r"(?<![\w./-])((?:kdns|tests|bench)(?:\.[A-Za-z_]\w*)+)(?!\w*[/@])")
+DOTTED = re.compile(r"(?<![\w./-])((?:kdns|tests)(?:\.[A-Za-z_]\w*)+)(?!\w*[/@])")
 
 ELSEWHERE = frozenset(("plugin.py", "json.py"))
 """Names of files in examples, and of no file here."""
