@@ -162,7 +162,7 @@ ROWS: dict[str, Row] = {
     "autopath": _not_yet(
         "Delete the line: names of the search path that do not exist are the cheapest answers of kdns."
     ),
-    "acl": _not_yet("Use a NetworkPolicy, or bind."),
+    "acl": _differs("The Extended DNS Error of a refusal goes only to clients that sent an OPT."),
     "cache": _differs(
         "An answer made from the cluster or a hosts file leaves the cache with the change of what it was made from, whatever its TTL.",
         "What was asked for lately is kept, where CoreDNS evicts by chance; octets are bounded as well as entries.",

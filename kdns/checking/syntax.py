@@ -98,6 +98,7 @@ SYNTAX: dict[str, Syntax] = {
     "loadbalance": Syntax(
         "loadbalance [round_robin | weighted FILE]", ("round_robin",), _options("reload DURATION", "prefer CIDR...")
     ),
+    "acl": Syntax("acl [ZONES...]", (ZONES,), _options("ACTION [type TYPES...] [net NETWORKS...]")),
     "cache": Syntax(
         "cache [TTL] [ZONES...]",
         (),

@@ -230,6 +230,13 @@ class Answer(Struct, frozen=True):
         """A copy that holds as long as *validity* says."""
         return replace(self, validity=validity)
 
+    def charged(self, *charges: Charge) -> Answer:
+        """A copy whose repetitions count *charges* too, and so do the other names that it denies."""
+        denial = self.denial
+        if denial is not None:
+            denial = replace(denial, charges=denial.charges + charges)
+        return replace(self, charges=self.charges + charges, denial=denial)
+
     def once(self) -> Answer:
         """A copy for this query alone."""
         return replace(self, validity=ONCE, denial=None, rotate=None)

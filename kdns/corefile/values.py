@@ -11,7 +11,9 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
 
+from kdns.core.networks import unmapped
 from kdns.core.text import bracketed, printable
 
 _NANOSECONDS = {
@@ -150,6 +152,21 @@ def _bounded(digits: str) -> int:
     sign = -1 if digits.startswith("-") else 1
     significant = digits.lstrip("+-").lstrip("0") or "0"
     return sign * (int(significant) if len(significant) <= 20 else 2**64)
+
+
+def parse_cidr(text: str) -> IPv4Network | IPv6Network:
+    """
+    A network as ``ADDRESS/LENGTH``; bits behind the length are cleared, and IPv4 written as IPv6 is IPv4.
+
+    :raises BadValue: something else.
+    """
+    address, _, length = text.partition("/")
+    if "%" not in address and _UNSIGNED.fullmatch(length):
+        try:
+            return unmapped(ip_network(text, strict=False))
+        except ValueError:
+            pass
+    raise BadValue(f"invalid CIDR address: {text}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ BUILT_IN = {
     "errors": "kdns.plugins.errors",
     "log": "kdns.plugins.log",
     "loadbalance": "kdns.plugins.loadbalance",
+    "acl": "kdns.plugins.acl",
     "cache": "kdns.plugins.cache",
     "hosts": "kdns.plugins.hosts",
     "kubernetes": "kdns.plugins.kubernetes",

@@ -3,7 +3,8 @@
 The golden cases as values: which questions, in which order, of which Corefile, and what is wanted.
 
 What is wanted of a case is what CoreDNS answered; where a newer release of it answers better, that (``kdns_expect``, with the reason in
-``why``); and where kdns answers something else for good, that (``deviations.json``, with the reason in there).
+``why``); and where kdns answers something else for good, that (``deviations.json``, with the reason in there). One deviation is a rule: a
+reply has an OPT only if the query had one, and its DO bit is the query's.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ WAITING = ("before-sync", "cache-disable", "cache-kubernetes")
 """Files about a cluster in which time passes."""
 
 OTHERS = (
+    "acl", "acl-order",
     "blocks", "blocks-no-root", "cache", "cache-30", "cache-keepttl", "cache-options", "cache-prefetch", "cache-stale-verify",
     "cache-stale", "forward", "forward-max-concurrent", "forward-next", "forward-options", "hosts", "hosts-fallthrough-part",
     "hosts-fallthrough", "hosts-zones", "whoami",
@@ -94,7 +96,7 @@ def case_file(name: str) -> CaseFile:
     document: Any = json.loads((CASES / f"{name}.json").read_text(encoding="utf-8"))
     cases = []
     for row in document["cases"]:
-        golden = row.get("kdns_expect", row["expect"])
+        golden = _with_asked_opt(row, row.get("kdns_expect", row["expect"]))
         deviation = deviations().get((name, row["id"]))
         wanted = golden if deviation is None else deviation.kdns
         cases.append(Case(row["id"], row, golden, wanted))
@@ -107,6 +109,14 @@ def case_file(name: str) -> CaseFile:
         document.get("api") == "unreachable",
         tuple(cases),
     )
+
+
+def _with_asked_opt(question: Mapping[str, Any], golden: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A golden answer with the OPT that the rule allows: CoreDNS sends one with DO=1 wherever a plugin adds an option."""
+    edns, asked = golden.get("edns"), question["edns"]
+    if edns is None:
+        return golden
+    return {**golden, "edns": None if asked is None else {**edns, "do": edns["do"] and asked["do"]}}
 
 
 def add_tests(case: Any, names: Iterable[str], said: str) -> None:

@@ -38,6 +38,7 @@ def query(question: Mapping[str, Any], ident: int = IDENT) -> bytes:
     """The octets of a question as the case files write it."""
     edns = question["edns"]
     made = dns.message.Message(id=ident)
+    made.set_opcode(dns.opcode.from_text(question.get("opcode", "QUERY")))
     qclass = dns.rdataclass.from_text(question.get("qclass", "IN"))
     name = dns.name.from_text(question["qname"])
     made.question.append(dns.rrset.RRset(name, qclass, dns.rdatatype.from_text(question["qtype"])))
@@ -90,6 +91,8 @@ def tell(reply: bytes | None, port: int = 0, asked: bytes = b"") -> Told:
         "additional": _records(message.additional, serials, port),
         "edns": _edns(message),
     }
+    if message.opcode() != dns.opcode.QUERY:
+        expect["opcode"] = dns.opcode.to_text(message.opcode())
     question = tuple(
         f"{row.name} {dns.rdataclass.to_text(row.rdclass)} {dns.rdatatype.to_text(row.rdtype)}"
         for row in message.question

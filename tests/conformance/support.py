@@ -44,6 +44,8 @@ class StartCase:
     files: Mapping[str, str]
     environment: Mapping[str, str]
     wanted: Outcome
+    file: str = "corefile-errors"
+    """The file of cases that it is from."""
 
     @property
     def concerns_language_alone(self) -> bool:
@@ -66,7 +68,7 @@ class StartCase:
         )
         files = {path: fill(text) for path, text in self.files.items()}
         environment = {name: fill(text) for name, text in self.environment.items()}
-        return StartCase(self.name, fill(self.corefile), files, environment, wanted)
+        return StartCase(self.name, fill(self.corefile), files, environment, wanted, self.file)
 
     def write(self, folder: Path) -> None:
         """Put the Corefile and its other files into *folder*."""
@@ -75,12 +77,12 @@ class StartCase:
             (folder / path).write_text(text, encoding="utf-8", newline="")
 
 
-def start_cases() -> list[StartCase]:
-    """All cases of ``corefile-errors.json``."""
-    document: Any = json.loads((HERE / "corefile-errors.json").read_text(encoding="utf-8"))
+def start_cases(file: str = "corefile-errors") -> list[StartCase]:
+    """All cases of ``corefile-errors.json``, or of another file like it."""
+    document: Any = json.loads((HERE / f"{file}.json").read_text(encoding="utf-8"))
     cases = []
     for case in document["cases"]:
         wanted = case.get("kdns_expect", case)
         outcome = Outcome(wanted["error"], tuple(wanted.get("listeners", ())), tuple(wanted.get("warnings", ())))
-        cases.append(StartCase(case["id"], case["corefile"], case.get("files", {}), case.get("env", {}), outcome))
+        cases.append(StartCase(case["id"], case["corefile"], case.get("files", {}), case.get("env", {}), outcome, file))
     return cases

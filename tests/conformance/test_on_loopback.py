@@ -144,7 +144,9 @@ class GoldenOnLoopbackTests(TestCase):
         await stream.ready
         wrong = []
         try:
-            for ident, case in enumerate(case_file(name).cases):
+            # This machine has no pod's address.
+            here = [case for case in case_file(name).cases if "from" not in case.question]
+            for ident, case in enumerate(here):
                 client = stream if case.question["proto"] == "tcp" else datagrams
                 message = query(case.question, ident)
                 told = tell(await client.ask(message, opened.port), port.getHost().port, message)

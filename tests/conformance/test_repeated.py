@@ -242,33 +242,43 @@ class Server:
         opened = next(iter(self.service.endpoints.values()))
         opened.factory.first_query = opened.factory.idle = PATIENCE  # nobody hurries to compare what was told
         self.in_batches = any(isinstance(shell, mmsg.MmsgPort) for shell in opened.datagrams)
-        self.client: Asking
+        self._port = opened.port
+        self.clients: dict[str, Asking] = {}
+        for source in {source_of(case.question) for case in file.cases if is_local(case)} | {"127.0.0.1"}:
+            self.clients[source] = await self._connected(source)
+
+    async def _connected(self, source: str) -> Asking:
         if self.tcp:
             stream = Stream()
-            reactor.connectTCP("127.0.0.1", opened.port, _Connect(stream))
+            self._reactor.connectTCP("127.0.0.1", self._port, _Connect(stream), bindAddress=(source, 0))
             await stream.ready
-            self.client = stream
-        else:
-            datagrams = Datagrams(opened.port)
-            self._client_port = reactor.listenUDP(0, datagrams, "127.0.0.1", 65535)
-            datagrams.port = self._client_port.getHost().port
-            self.client = datagrams
+            return stream
+        datagrams = Datagrams(self._port)
+        datagrams.port = self._reactor.listenUDP(0, datagrams, source, 65535).getHost().port
+        return datagrams
 
     async def stop(self) -> None:
         """End all."""
-        if isinstance(self.client, Stream):
-            self.client.transport.loseConnection()
-            await self.client.gone
-        else:
-            await self._client_port.stopListening()
+        for client in self.clients.values():
+            if isinstance(client, Stream):
+                client.transport.loseConnection()
+                await client.gone
+            elif isinstance(client, Datagrams):
+                await client.transport.stopListening()
         await self.service.stopService()
         await self._upstream.stop()
 
-    async def ask(self, messages: Sequence[bytes], window: int) -> list[bytes]:
-        """Ask some questions at a time, in their order; the replies in the same order."""
+    async def ask(self, messages: Sequence[tuple[str, bytes]], window: int) -> list[bytes]:
+        """Ask some questions at a time, each from its address, in their order; the replies in the same order."""
         replies: list[bytes] = []
         for start in range(0, len(messages), window):
-            replies += await self.client.ask(messages[start : start + window], self._reactor)
+            some = messages[start : start + window]
+            by_ident: dict[bytes, bytes] = {}
+            for source in dict.fromkeys(source for source, _ in some):
+                mine = [message for one, message in some if one == source]
+                told = await self.clients[source].ask(mine, self._reactor)
+                by_ident.update(zip((message[:2] for message in mine), told, strict=True))
+            replies += [by_ident[message[:2]] for _, message in some]
         return replies
 
     @property
@@ -276,6 +286,16 @@ class Server:
         """Replies that came out of tables and templates."""
         tables = [table for opened in self.service.endpoints.values() for table in opened.tables]
         return sum(table.given + table.nxdomains.given for table in tables)
+
+
+def source_of(question: Mapping[str, Any]) -> str:
+    """The client's address."""
+    return str(question.get("from", "127.0.0.1"))
+
+
+def is_local(case: Case) -> bool:
+    """Whether this machine has the client's address."""
+    return source_of(case.question).startswith("127.")
 
 
 def changed_edns(question: Mapping[str, Any], **changes: Any) -> Mapping[str, Any]:
@@ -326,10 +346,12 @@ def variants(case: Case, time: int) -> Iterator[tuple[str, Mapping[str, Any]]]:
 def questions(file: CaseFile) -> list[Case]:
     """The cases that are asked, each question once; denials first, so that what is made from them is there when the others come."""
     left_out = (*CASES_LEFT_OUT, *(CASES_LEFT_OUT_WITH_CACHE if "cache" in file.corefile else ()))
-    found: dict[bytes, Case] = {}
+    found: dict[tuple[str, bytes], Case] = {}
     for case in file.cases:
-        if not case.id.startswith(left_out) and "after_ms" not in case.question:
-            found.setdefault(query(case.question), case)
+        # What has no reply cannot be waited for.
+        silent = "no_reply" in case.wanted
+        if not case.id.startswith(left_out) and "after_ms" not in case.question and is_local(case) and not silent:
+            found.setdefault((source_of(case.question), query(case.question)), case)
     return sorted(found.values(), key=lambda case: case.wanted.get("rcode") != "NXDOMAIN")
 
 
@@ -381,7 +403,10 @@ class GoldenRepeatedTests(TestCase):
                 for variant, question in variants(case, time):
                     stages.setdefault(variant, []).append((case, question))
             for variant, asked in stages.items():
-                messages = [query(question, (ident + i) & 0xFFFF) for i, (_, question) in enumerate(asked)]
+                messages = [
+                    (source_of(question), query(question, (ident + i) & 0xFFFF))
+                    for i, (_, question) in enumerate(asked)
+                ]
                 ident += len(messages)
                 those = servers if variant in FEWER or window == 1 else servers[:2]
                 asking = [Deferred.fromCoroutine(server.ask(messages, window)) for server in those]
@@ -389,7 +414,7 @@ class GoldenRepeatedTests(TestCase):
                 for i, (case, question) in enumerate(asked):
                     where = f"{file.name}/{case.id} ({variant}, time {time})"
                     replies = [replies[i] for replies in told]
-                    for difference in self.differences(file, case, question, messages[i], those, replies, variant):
+                    for difference in self.differences(file, case, question, messages[i][1], those, replies, variant):
                         wrong.append(f"{where} {difference}")
         return wrong
 
@@ -405,18 +430,19 @@ class GoldenRepeatedTests(TestCase):
     ) -> Iterator[str]:
         """What differs between the servers' replies to one message, and from the golden one."""
         golden = case.wanted if variant == "as it is" and "cache" not in file.corefile else None
+        source = source_of(question)
         for server, reply in zip(servers[1:], replies[1:], strict=True):
             apart = []
             if reply != replies[0]:
-                cold = tell(replies[0], servers[0].client.port, message)
-                found = tell(reply, server.client.port, message)
+                cold = tell(replies[0], servers[0].clients[source].port, message)
+                found = tell(reply, server.clients[source].port, message)
                 apart = both_ways(question, cold, found if server.tcp else over_tcp(found, cold, file))
             if golden is not None and case.question["proto"] == ("tcp" if server.tcp else "udp"):
                 # Octets that were looked at once need not be read again.
-                if (case.id, server.client.port, reply[2:]) not in self.golden:
-                    apart += compare(question, golden, tell(reply, server.client.port, message), now=NOW)
+                if (case.id, server.clients[source].port, reply[2:]) not in self.golden:
+                    apart += compare(question, golden, tell(reply, server.clients[source].port, message), now=NOW)
                 if not apart:
-                    self.golden.add((case.id, server.client.port, reply[2:]))
+                    self.golden.add((case.id, server.clients[source].port, reply[2:]))
             if apart:
                 yield f"from {server.name}: " + "; ".join(apart)
         sent = [row["hex"] for row in (question["edns"] or {}).get("options", ()) if row["code"] == 10]

@@ -22,6 +22,9 @@ from tests.conformance.world import OWN_ADDRESS, MemoryWorld
 PORT = "15353"
 ADDRESSES = ("127.0.0.1", "127.0.0.2", "::1", OWN_ADDRESS)
 
+MORE = ("acl",)
+"""Plugins whose cases of ``corefile-errors-more.json`` are started: a case's name begins with the plugin's."""
+
 _MISSING = re.compile(r"plugin/(\w+): (.*kdns does not have this plugin of CoreDNS yet.*)", re.DOTALL)
 
 
@@ -84,13 +87,28 @@ class GoldenStartTests(SynchronousTestCase):
                 continue
             case, outcome = self.outcome(case)
             compared += 1
-            deviation = deviations().get(("corefile-errors", case.name))
-            wanted = case.wanted if deviation is None else Outcome(deviation.kdns["error"])
-            if not self.alike(wanted, outcome):
-                wrong.append(f"{case.name}: wanted {wanted}\n    got {outcome}")
+            wrong += self.differences(case, outcome)
         self.flushLoggedErrors()
         self.assertEqual(wrong, [], "\n".join(["", *wrong]))
         self.assertGreater(compared, 150)
+
+    def test_more_starts(self) -> None:
+        """So are those of the later recording, for the plugins that are listed here."""
+        prefixes = tuple(f"{name.replace('_', '-')}-" for name in MORE)
+        cases = [case for case in start_cases("corefile-errors-more") if case.name.startswith(prefixes)]
+        wrong = [difference for case in cases for difference in self.differences(*self.outcome(case))]
+        self.flushLoggedErrors()
+        self.assertEqual(wrong, [], "\n".join(["", *wrong]))
+        self.assertGreater(len(cases), 10 * len(MORE))
+
+    def differences(self, case: StartCase, outcome: Outcome) -> list[str]:
+        """What of an outcome is not as wanted."""
+        deviation = deviations().get((case.file, case.name))
+        wanted = case.wanted
+        if deviation is not None:
+            listeners = tuple(deviation.kdns.get("listeners", ()))
+            wanted = Outcome(deviation.kdns["error"], listeners, tuple(deviation.kdns.get("warnings", ())))
+        return [] if self.alike(wanted, outcome) else [f"{case.name}: wanted {wanted}\n    got {outcome}"]
 
     def test_refused(self) -> None:
         """A Corefile with a directive that kdns lacks is refused, with the place and with what there is instead."""

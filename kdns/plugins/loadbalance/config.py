@@ -5,13 +5,11 @@ from __future__ import annotations
 
 import os.path
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_network
 
+from kdns.core.networks import Network
 from kdns.corefile.dispenser import Dispenser
-from kdns.corefile.values import BadValue
+from kdns.corefile.values import parse_cidr
 from kdns.plugin.seam import Block
-
-Network = IPv4Network | IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +57,7 @@ def _parse_one(tokens: Dispenser, block: Block) -> LoadbalanceConfig:
             if reload < 0:
                 raise tokens.error(f"invalid reload duration '{tokens.val}'")
         elif option == "prefer":
-            prefer += [tokens.convert(_network, word) for word in tokens.args(1, None)]
+            prefer += [tokens.convert(parse_cidr, word) for word in tokens.args(1, None)]
         else:
             raise tokens.unknown_property("reload", "prefer")
     return LoadbalanceConfig(weights, reload, tuple(prefer))
-
-
-def _network(text: str) -> Network:
-    try:
-        if "/" in text:
-            return ip_network(text, strict=False)
-    except ValueError:
-        pass
-    raise BadValue(f"invalid CIDR address: {text}")
