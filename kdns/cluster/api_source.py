@@ -4,7 +4,7 @@ The Kubernetes API as a source: one watch for each resource that the configurati
 
 ::
 
-    source = ApiSource(reactor, index, credentials, Needs(pods=True), registry=registry)
+    source = ApiSource(reactor, ChangeSink(index, reactor, time), credentials, Needs(pods=True), registry=registry)
     source.start()
     await source.when_synced()
     ...
@@ -13,20 +13,16 @@ The Kubernetes API as a source: one watch for each resource that the configurati
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random, SystemRandom
-from time import time
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList
 
 from kdns.cluster.api import ApiClient
-from kdns.cluster.change_sink import Entrance
-from kdns.cluster.changes import Change
+from kdns.cluster.change_sink import ChangeSink
 from kdns.cluster.credentials import Credentials
 from kdns.cluster.freshness import Freshness, FreshnessMetrics, grouped
-from kdns.cluster.index import ClusterIndex
 from kdns.cluster.limiter import Limiter
 from kdns.cluster.projection import Options, Projector
 from kdns.cluster.reflector import Reflector, Surroundings
@@ -49,42 +45,38 @@ class ApiSource:
     """
     A :class:`~kdns.cluster.source.ClusterSource` that watches the API.
 
+    :param sink: takes the changes.
     :param options: what is kept of the objects.
-    :param wall: Unix seconds.
     :param degraded: where watches that fail are listed.
-    :param watch_change: is told of each change once it is entered, and whether DNS can see it.
     """
 
     def __init__(
         self,
         reactor: Any,
-        index: ClusterIndex,
+        sink: ChangeSink,
         credentials: Credentials,
         needs: Needs,
         options: Options | None = None,
         *,
         registry: Registry | None = None,
         limits: Limits = Limits(),
-        wall: Callable[[], float] = time,
         chance: Random | None = None,
         degraded: DegradedStates | None = None,
-        watch_change: Callable[[Change, bool], None] = lambda change, changed: None,
     ) -> None:
         registry = Registry() if registry is None else registry
         limiter = Limiter(reactor, limits.qps, limits.burst, limits.max_inflight)
-        self.index = index
+        self.index = sink.index
+        self._sink = sink
         self._reactor = reactor
         self._api = ApiClient(reactor, credentials, limiter, registry)
-        self._entrance = Entrance(index, reactor, wall, watch_change)
         around = Surroundings(
             self._api,
             Projector(options),
-            self._entrance,
+            sink,
             reactor,
             SystemRandom() if chance is None else chance,
             FreshnessMetrics(registry, reactor.seconds),
             DegradedStates() if degraded is None else degraded,
-            wall,
         )
         self._reflectors = [Reflector(watched, around, self._a_watch_synced) for watched in watched_for(needs)]
         self._waiters = SyncWaiters()
@@ -107,7 +99,7 @@ class ApiSource:
     def stop(self) -> Deferred[None]:
         """End all watches; fires when nothing is left in the reactor. Who waits for :meth:`when_synced` is let go by cancelling."""
         stopping: list[Deferred[Any]] = [reflector.stop() for reflector in self._reflectors]
-        self._entrance.stop()
+        self._sink.stop()
         self._waiters.cancel()
         stopping.append(self._api.stop())
         return DeferredList(stopping).addCallback(lambda _: None)

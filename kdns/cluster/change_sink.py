@@ -1,20 +1,24 @@
-# -*- test-case-name: tests.cluster.test_api_source -*-
+# -*- test-case-name: tests.cluster.test_change_sink -*-
 """
-Entering changes into the index, for all watches of a source.
+The one way into the index: every source (the API, manifests, a snapshot) hands its changes to a :class:`ChangeSink`.
 
-An event is visible, and every answer that it makes wrong is dead, when :meth:`Entrance.apply` returns: no query sees one without the other.
-Long work (a page, a sweep) is cut into slices of some milliseconds, between which DNS is answered.
+Changes are plain values (changes.py), so a listener can apply them to an index of its own, in another process too.
+
+A change is visible when :meth:`ChangeSink.apply` returns, and every answer that it makes wrong is dead: no query sees one without the
+other. Long work (a page, a sweep) is cut into slices, between which DNS is answered.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
+from typing import TypeAlias
 
 import msgspec
 
 from kdns.cluster.bodies import SLICE
 from kdns.cluster.changes import Change
 from kdns.cluster.index import ClusterIndex
+from kdns.cluster.objects import Kind
 from kdns.cluster.relist import Relist
 from kdns.cluster.timing import Clock, Timer, stop_timer
 from kdns.core.slices import in_slices
@@ -22,35 +26,40 @@ from kdns.core.slices import in_slices
 SWEPT_AT_ONCE = 50
 """Objects between two looks at the clock: deleting that many takes less than a millisecond."""
 
+Listener: TypeAlias = Callable[[Change, bool], None]
+"""Told of a change, and whether DNS can see it."""
 
-class Entrance:
+
+class ChangeSink:
     """
-    The way into an index; keeps the timer for what the index holds back for a moment.
+    Enters changes into an index, tells its listeners, and keeps the timer for what the index holds back for a moment.
 
     :param wall: Unix seconds, as the index wants them.
-    :param watch_change: is told of each change that was entered, and whether DNS can see it.
     """
 
-    def __init__(
-        self,
-        index: ClusterIndex,
-        clock: Clock,
-        wall: Callable[[], float],
-        watch_change: Callable[[Change, bool], None] = lambda change, changed: None,
-    ) -> None:
+    def __init__(self, index: ClusterIndex, clock: Clock, wall: Callable[[], float]) -> None:
         self.index = index
+        self.wall = wall
         self._clock = clock
-        self._wall = wall
-        self._watch_change = watch_change
+        self._listeners: list[Listener] = []
         self._timer: Timer | None = None
+
+    def listen(self, listener: Listener) -> None:
+        """Tell *listener* of each change from now on, once it is entered."""
+        self._listeners.append(listener)
 
     def apply(self, change: Change) -> bool:
         """Enter a change; whether DNS can see it."""
-        changed = self.index.apply(change, self._wall())
+        changed = self.index.apply(change, self.wall())
         if self._timer is None:
             self._plan()
-        self._watch_change(change, changed)
+        for listener in self._listeners:
+            listener(change, changed)
         return changed
+
+    def relist(self, kind: Kind) -> Relist:
+        """Begin to enter a new list of a kind; one that is under way for it is given up."""
+        return self.index.relist(kind, lambda change, now: self.apply(change))
 
     async def each(self, items: Iterable[msgspec.Raw], enter: Callable[[msgspec.Raw], None]) -> None:
         """Call *enter* for each item, in slices."""
@@ -66,24 +75,23 @@ class Entrance:
         """Delete the objects that were not listed, in slices."""
 
         def work() -> Generator[None, None, None]:
-            while not relist.sweep(SWEPT_AT_ONCE, self._wall()):
+            while not relist.sweep(SWEPT_AT_ONCE, self.wall()):
                 yield
 
         await in_slices(self._clock, work(), SLICE)
-        self._plan()
 
     def stop(self) -> None:
         """Keep no timer any more; what is held back is let go of."""
         stop_timer(self._timer)
         self._timer = None
-        self.index.expire(max(self._wall(), self.index.next_deadline() or 0.0))
+        self.index.expire(max(self.wall(), self.index.next_deadline() or 0.0))
 
     def _plan(self) -> None:
         deadline = self.index.next_deadline()
         if deadline is not None and self._timer is None:
-            self._timer = self._clock.callLater(max(0.0, deadline - self._wall()), self._expire)
+            self._timer = self._clock.callLater(max(0.0, deadline - self.wall()), self._expire)
 
     def _expire(self) -> None:
         self._timer = None
-        self.index.expire(self._wall())
+        self.index.expire(self.wall())
         self._plan()

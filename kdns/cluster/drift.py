@@ -18,7 +18,7 @@ import msgspec
 from kdns.cluster import projection
 from kdns.cluster.api import ApiClient
 from kdns.cluster.bodies import SLICE
-from kdns.cluster.change_sink import Entrance
+from kdns.cluster.change_sink import ChangeSink
 from kdns.cluster.changes import Change, Delete, Keep
 from kdns.cluster.objects import Version, pack_version
 from kdns.cluster.projection import ProjectionError, Projector
@@ -58,7 +58,7 @@ class DriftChecker:
     watched: Watched
     api: ApiClient
     projector: Projector
-    entrance: Entrance
+    sink: ChangeSink
     clock: Clock
     complain: Callable[[ProjectionError], None] = lambda problem: None
     _useless: dict[Place, Version] = field(default_factory=dict, init=False)
@@ -85,7 +85,7 @@ class DriftChecker:
     async def _compare(self) -> tuple[list[Suspect], int]:
         """All that differs, and the number of objects listed."""
         kind = self.watched.kind
-        check = self.entrance.index.drift(kind)
+        check = self.sink.index.drift(kind)
         suspects: list[Suspect] = []
         token, compared = "", 0
         while True:
@@ -125,7 +125,7 @@ class DriftChecker:
     def _stored(self, suspect: Suspect) -> Version | None:
         """The version stored now; that of the list when they agree."""
         wanted = suspect.listed if suspect.listed is not None else ""
-        found = self.entrance.index.drift(self.watched.kind).page([(suspect.namespace, suspect.name, wanted)])
+        found = self.sink.index.drift(self.watched.kind).page([(suspect.namespace, suspect.name, wanted)])
         return found[0].stored if found else suspect.listed
 
     async def _repair(self, suspect: Suspect) -> int:
@@ -152,7 +152,7 @@ class DriftChecker:
         if isinstance(change, Delete) and suspect.stored is None:
             self._remember([suspect])
             return 0
-        self.entrance.apply(change)
+        self.sink.apply(change)
         return 1
 
     def _remember(self, suspects: list[Suspect]) -> None:

@@ -201,12 +201,16 @@ class ClusterIndex:
                 changed |= self._let_go(*place, now)
         return changed
 
-    def relist(self, kind: Kind) -> Relist:
-        """Begin to enter a new list of a kind; one that is under way for it is given up."""
+    def relist(self, kind: Kind, apply: Callable[[Change, float], object] | None = None) -> Relist:
+        """
+        Begin to enter a new list of a kind; one that is under way for it is given up.
+
+        :param apply: enters the changes, in place of :meth:`apply` which it must call.
+        """
         before = self._relists.get(kind)
         if before is not None:
             before.abort()
-        relist = self._relists[kind] = Relist(kind, self._tables[kind], self.apply)
+        relist = self._relists[kind] = Relist(kind, self._tables[kind], apply or self.apply)
         return relist
 
     def drift(self, kind: Kind) -> DriftCheck:

@@ -24,7 +24,7 @@ from kdns.cluster.api import ApiClient
 from kdns.cluster.api_errors import ApiRefusal, Unreachable, WatchProblem
 from kdns.cluster.backoff import Backoff
 from kdns.cluster.bodies import Silence, StreamProblem
-from kdns.cluster.change_sink import Entrance
+from kdns.cluster.change_sink import ChangeSink
 from kdns.cluster.changes import Change
 from kdns.cluster.drift import DriftChecker
 from kdns.cluster.freshness import Complaints, Freshness, FreshnessMetrics
@@ -86,12 +86,11 @@ class Surroundings:
 
     api: ApiClient
     projector: Projector
-    entrance: Entrance
+    sink: ChangeSink
     clock: Clock
     chance: Random
     metrics: FreshnessMetrics
     degraded: DegradedStates
-    wall: Callable[[], float]
 
 
 class Reflector:
@@ -107,18 +106,15 @@ class Reflector:
         self.state = State.STOPPED
         self._api = around.api
         self._projector = around.projector
-        self._entrance = around.entrance
+        self._sink = around.sink
         self._clock = around.clock
         self._chance = around.chance
         self._metrics = around.metrics
         self._degraded = around.degraded
-        self._wall = around.wall
         self._on_sync = on_sync
         self._backoff = Backoff(around.chance)
         self._complaints = Complaints()
-        self._drift = DriftChecker(
-            watched, around.api, around.projector, around.entrance, around.clock, self._bad_object
-        )
+        self._drift = DriftChecker(watched, around.api, around.projector, around.sink, around.clock, self._bad_object)
         self._running: list[Deferred[None]] = []
         self._stopped = True
         self._following: Following | None = None
@@ -245,7 +241,7 @@ class Reflector:
 
     def _fails(self, text: str) -> None:
         self.freshness.problem = text
-        self._degraded.begin(self._name, text, self._wall())
+        self._degraded.begin(self._name, text, self._sink.wall())
 
     def _forget_version(self, reason: str) -> None:
         self._version = ""
@@ -260,7 +256,7 @@ class Reflector:
     def _accepted(self) -> None:
         """The server lets us watch; how long it does so remains to be seen."""
         self.freshness.problem = ""
-        self._degraded.end(self._name, self._wall(), log)
+        self._degraded.end(self._name, self._sink.wall(), log)
 
     def _close(self) -> None:
         """Give up the stream and the list under way."""
@@ -293,7 +289,7 @@ class Reflector:
         self._complete = self._unreadable = False
         self._bad_before = self.freshness.bad_objects
         self.freshness.entered = 0
-        self._relist = self._entrance.index.relist(self.watched.kind)
+        self._relist = self._sink.relist(self.watched.kind)
 
     async def _initial_stream(self) -> Move:
         if self._clock.seconds() < self._no_streams_until:
@@ -369,7 +365,7 @@ class Reflector:
                 self._begin_state()
                 begun = True
             self.freshness.last_event = self._clock.seconds()
-            await self._entrance.each(page.items, self._enter_item)
+            await self._sink.each(page.items, self._enter_item)
             limit, token = next_limit(len(octets), len(page.items)), page.continue_token
             if not token:
                 break
@@ -394,7 +390,7 @@ class Reflector:
             # Something in it has no name, so nobody can tell what was not in it.
             relist.abort()
         else:
-            await self._entrance.sweep(relist)
+            await self._sink.sweep(relist)
         self.freshness.last_sync = self._clock.seconds()
         if self.freshness.bad_objects == self._bad_before:
             self._resync_pause = RESYNC[0]
@@ -464,7 +460,7 @@ class Reflector:
         if event.version == self._version:
             return False
         self._resync_later("out_of_order")
-        stored = self._entrance.index.drift(change.kind).page([(change.namespace, change.name, "")])
+        stored = self._sink.index.drift(change.kind).page([(change.namespace, change.name, "")])
         version = stored[0].stored if stored else None
         return isinstance(version, int) and isinstance(this, int) and version < this
 
@@ -498,7 +494,7 @@ class Reflector:
         if isinstance(change, ProjectionError):
             self._bad_object(change)
         else:
-            self._entrance.apply(change)
+            self._sink.apply(change)
 
     # What could not be read
 
@@ -509,7 +505,7 @@ class Reflector:
         log.warn("{problem}; what is known of it is kept", problem=str(problem))
         keep = problem.keep()
         if keep is not None:
-            self._entrance.apply(keep)
+            self._sink.apply(keep)
         else:
             self._unreadable = True
         self._resync_later("bad_object")

@@ -55,7 +55,7 @@ class Relist:
 
     __slots__ = ("_apply", "_closed", "_marks", "_rest", "kind")
 
-    def __init__(self, kind: Kind, table: ByName[ClusterObject], apply: Callable[[Change, float], bool]) -> None:
+    def __init__(self, kind: Kind, table: ByName[ClusterObject], apply: Callable[[Change, float], object]) -> None:
         self.kind = kind
         self._marks = Marks(table)
         self._apply = apply
@@ -67,18 +67,15 @@ class Relist:
         """Whether it is swept to the end or aborted."""
         return self._closed
 
-    def seen(self, change: Change, now: float) -> bool:
+    def seen(self, change: Change, now: float) -> None:
         """
         An item of the list, as the projection put it: Upsert enters it, Keep leaves what is stored as it is, Delete (an item DNS has no
         use for) lets it be swept.
-
-        :return: whether anything changed for DNS.
         """
         if change.kind is not self.kind or self._closed:
             raise ValueError(f"{change.kind.value} in a list of {self.kind.value}, closed: {self._closed}")
-        if isinstance(change, Delete):
-            return False
-        return self._apply(change, now)
+        if not isinstance(change, Delete):
+            self._apply(change, now)
 
     def noticed(self, change: Change) -> None:
         """

@@ -17,12 +17,12 @@ import os
 import struct
 import tempfile
 import zlib
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import BinaryIO
 
 import msgspec
 
-from kdns.cluster.changes import Upsert
+from kdns.cluster.changes import Change, Upsert
 from kdns.cluster.index import ClusterIndex
 from kdns.cluster.objects import ClusterObject, Kind
 from kdns.cluster.projection import Options
@@ -168,17 +168,17 @@ class Reader:
         return octets
 
 
-def load(reader: Reader, index: ClusterIndex, now: float) -> Iterator[int]:
+def load(reader: Reader, apply: Callable[[Change], object]) -> Iterator[int]:
     """
-    Enter the objects of a snapshot into an index, a batch for each step; each step yields how many there are so far.
+    Apply the objects of a snapshot, a batch for each step; each step yields how many there are so far.
 
-    When it breaks off with :class:`SnapshotError`, what was entered stays: it passed its own checksums. Put it into an index of its own if
-    all or nothing is wanted.
+    When it breaks off with :class:`SnapshotError`, what was applied stays: it passed its own checksums. For all or nothing,
+    :func:`verify` the file first.
     """
     count = 0
     for items in reader.batches():
         for item in items:
-            index.apply(Upsert(item), now)
+            apply(Upsert(item))
         count += len(items)
         yield count
 

@@ -10,6 +10,7 @@ import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.cluster.api_source import ApiSource, Limits
+from kdns.cluster.change_sink import ChangeSink
 from kdns.cluster.changes import Change
 from kdns.cluster.credentials import at_endpoint
 from kdns.cluster.index import ClusterIndex
@@ -67,18 +68,18 @@ class ApiWorld(SynchronousTestCase):
 
     def make_source(self) -> ApiSource:
         """A source for the server, with an empty index."""
+        sink = ChangeSink(ClusterIndex(grace=0.0), self.reactor, self.wall)
+        sink.listen(lambda change, changed: self.changes.append((change, changed)))
         return ApiSource(
             self.reactor,
-            ClusterIndex(grace=0.0),
+            sink,
             at_endpoint(self.server.url, None),
             self.needs,
             self.options,
             registry=self.registry,
             limits=self.limits,
-            wall=self.wall,
             chance=Random(3),
             degraded=self.degraded,
-            watch_change=lambda change, changed: self.changes.append((change, changed)),
         )
 
     def wall(self) -> float:

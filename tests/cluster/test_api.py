@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from random import Random
+from time import time
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -12,6 +13,7 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from kdns.cluster.api_source import ApiSource, Limits
+from kdns.cluster.change_sink import ChangeSink
 from kdns.cluster.credentials import Credentials, FileCredentials, Source, Wanted, at_endpoint, parse_server
 from kdns.cluster.finding import find_credentials
 from kdns.cluster.index import ClusterIndex
@@ -50,7 +52,7 @@ class LoopbackTests(TestCase):
         """A source that is stopped at the end."""
         made = ApiSource(
             self.reactor,
-            ClusterIndex(grace=0.0),
+            ChangeSink(ClusterIndex(grace=0.0), self.reactor, time),
             credentials,
             Needs(),
             limits=Limits(1000, 1000),
@@ -367,7 +369,9 @@ class TuningTests(SynchronousTestCase):
         server = ApiServer(reactor)
         server.start()
         index = ClusterIndex()
-        source = ApiSource(reactor, index, at_endpoint(server.url, None), Needs(endpoints=False))
+        source = ApiSource(
+            reactor, ChangeSink(index, reactor, time), at_endpoint(server.url, None), Needs(endpoints=False)
+        )
         source.start()
         reactor.advance(0.1)
         clients = [
@@ -398,7 +402,9 @@ class CertificateTests(SynchronousTestCase):
         )
         self.server.show_certificate(identity)
         before = len(self.server.requests)
-        source = ApiSource(self.reactor, ClusterIndex(), files, Needs(), limits=Limits(1000, 1000))
+        source = ApiSource(
+            self.reactor, ChangeSink(ClusterIndex(), self.reactor, time), files, Needs(), limits=Limits(1000, 1000)
+        )
         source.start()
         self.reactor.advance(0.1)
         synced, asked = source.synced, len(self.server.requests) > before
@@ -439,6 +445,12 @@ class RegistryTests(SynchronousTestCase):
         """Two sources of one process share the families."""
         registry, reactor = Registry(), MemoryReactor()
         for _ in range(2):
-            ApiSource(reactor, ClusterIndex(), at_endpoint("http://127.0.0.1:1", None), Needs(), registry=registry)
+            ApiSource(
+                reactor,
+                ChangeSink(ClusterIndex(), reactor, time),
+                at_endpoint("http://127.0.0.1:1", None),
+                Needs(),
+                registry=registry,
+            )
         names = [family.name for family in registry.families()]
         self.assertEqual(len(names), len(set(names)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from twisted.internet.defer import CancelledError
 
 from kdns.cluster.api_source import ApiSource
+from kdns.cluster.change_sink import ChangeSink
 from kdns.cluster.changes import Upsert
 from kdns.cluster.credentials import at_endpoint
 from kdns.cluster.index import ClusterIndex
@@ -108,7 +109,12 @@ class ApiSourceTests(ApiWorld):
         """The last endpoints of a service outlive their slice by the grace of the index, and then go by themselves."""
         self.server.apply(service("web", "10.96.1.1"))
         self.server.apply(endpoint_slice("web-1", "web", "10.1.0.1"))
-        source = ApiSource(self.reactor, ClusterIndex(), at_endpoint(self.server.url, None), self.needs, wall=self.wall)
+        source = ApiSource(
+            self.reactor,
+            ChangeSink(ClusterIndex(), self.reactor, self.wall),
+            at_endpoint(self.server.url, None),
+            self.needs,
+        )
         source.start()
         self.reactor.advance(0.1)
         self.server.delete("EndpointSlice", "default", "web-1")

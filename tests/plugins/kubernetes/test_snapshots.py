@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from kdns.cluster.change_sink import ChangeSink
 from kdns.cluster.changes import Upsert
 from kdns.cluster.index import ClusterIndex
 from kdns.cluster.objects import Namespace, Service, ServiceKind
@@ -69,7 +70,8 @@ class KeeperTests(SynchronousTestCase):
         """A keeper of a new index."""
         index = ClusterIndex()
         self.context = context = a_house(self.clock)
-        keeper = SnapshotKeeper(context, str(path or self.path), index, options, self.aside, lambda: self.whole)
+        sink = ChangeSink(index, self.clock, context.wall)
+        keeper = SnapshotKeeper(context, str(path or self.path), sink, options, self.aside, lambda: self.whole)
         return keeper, index
 
     def aside(self, work: Callable[[], Any]) -> Deferred[Any]:
@@ -214,7 +216,8 @@ class KeeperTests(SynchronousTestCase):
         """Nor does it complain of what it gave up itself."""
         waiting: Deferred[Any] = Deferred()
         index = ClusterIndex()
-        keeper = SnapshotKeeper(a_house(self.clock), str(self.path), index, Options(), lambda work: waiting)
+        sink = ChangeSink(index, self.clock, self.context.wall)
+        keeper = SnapshotKeeper(self.context, str(self.path), sink, Options(), lambda work: waiting)
         keeper.start()
         index.apply(Upsert(Namespace(b"prod")), 1.0)
         self.clock.advance(INTERVAL)
