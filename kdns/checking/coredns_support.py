@@ -214,8 +214,8 @@ ROWS: dict[str, Row] = {
         "It takes the one upstream that loops out of use and goes on; CoreDNS ends the process, and so does `loop exit` here.",
     ),
     "forward": _differs(
-        "Queries over UDP are spread at random over sockets that are replaced all the time, and identical ones under way are asked once.",
-        "Cookies, padding and keepalive of clients are not passed on.",
+        "Queries over UDP are spread at random over sockets that are replaced all the time, and identical ones in flight are asked once.",
+        "The OPT that goes upstream is kdns's own, with the client's subnet; other options are not passed on.",
         "A resolv.conf is read again when it changes.",
         options={"next": "Without a later forward that fits, the reply stands."},
     ),

@@ -46,6 +46,12 @@ ECHOED_OPTIONS = frozenset((NSID, EXPIRE, COOKIE, TCP_KEEPALIVE, PADDING))
 ECHOED_OVER_UDP = ECHOED_OPTIONS - {TCP_KEEPALIVE}
 """The same over UDP, where the keepalive option must be ignored (RFC 7828 section 3.3.2)."""
 
+HOP_BY_HOP = frozenset((COOKIE, TCP_KEEPALIVE, PADDING))
+"""
+Options between two hosts (RFC 7873, RFC 7828, RFC 7830). Those of an upstream are not for clients; those of a query are echoed in each of
+its replies.
+"""
+
 _OPT = Struct("!BHHBBHH")
 """An OPT without its rdata (RFC 6891 section 6.1.2)."""
 
@@ -100,20 +106,20 @@ def _opt(request: Request, answer: Answer) -> bytes:
     """
     The OPT of the reply, with the client's payload size and DO bit; empty for a client that sent none (RFC 6891 section 6.1.1).
 
-    It carries the answer's options, or else those of the query that are echoed.
+    It carries the answer's options and the query's hop-by-hop options, or without options of the answer all that are echoed.
     """
     edns = request.edns
     if edns is None:
         return b""
-    if answer.options is not None:
-        rdata = pack_options(answer.options)
-        flags = edns.flags & DO
-    else:
-        rdata = edns.options
-        if rdata:
-            echoed = ECHOED_OVER_UDP if request.transport is Transport.UDP else ECHOED_OPTIONS
-            rdata = pack_options([option for option in options_of(rdata) if option[0] in echoed])
-        flags = edns.flags & KEPT_FLAGS
+    flags = edns.flags & (KEPT_FLAGS if answer.options is None else DO)
+    rdata = edns.options
+    if rdata:
+        echoed = ECHOED_OVER_UDP if request.transport is Transport.UDP else ECHOED_OPTIONS
+        if answer.options is not None:
+            echoed = echoed & HOP_BY_HOP - {code for code, _ in answer.options}
+        rdata = pack_options([option for option in options_of(rdata) if option[0] in echoed])
+    if answer.options:
+        rdata = pack_options(answer.options) + rdata
     if answer.ede:
         rdata += pack_options([(EDE, code.to_bytes(2, "big") + text.encode()) for code, text in answer.ede])
     # The fourth field is the upper eight bits of the response code, the fifth the version.

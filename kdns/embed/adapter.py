@@ -56,7 +56,6 @@ from kdns.wire.constants import (
     TC,
     rcode_text,
 )
-from kdns.wire.message import Relayed
 from kdns.wire.names import BadName, from_labels, labels_of
 from kdns.wire.query import RECORD_HEAD, Edns
 from kdns.wire.records import Record
@@ -228,8 +227,8 @@ class KdnsResolver(ResolverBase, Service):
 
     async def _ask(self, request: Request) -> Lists:
         answer = await self._server.resolve(request)
-        if answer.flags & TC and isinstance(answer.body, Relayed):
-            # The upstream had more to say than fits over UDP.
+        if answer.flags & TC:
+            # There is more than fits over UDP.
             answer = await self._server.resolve(replace(request, transport=Transport.TCP))
         if answer.silent:
             raise DNSQueryRefusedError("the server does not reply to this query")

@@ -28,11 +28,9 @@ from kdns.plugin.seam import Block, BlockBuilder, Resource
 from kdns.plugins.forward.failures import ExchangeFailed
 from kdns.plugins.forward.forwarder import Forwarder
 from kdns.plugins.forward.plugin import Forward
-from kdns.plugins.forward.reply import answers_check
 from kdns.plugins.forward.upstream import Upstream
-from kdns.wire.constants import HINFO, IN, RD, REFUSED
+from kdns.wire.constants import HINFO, RD, REFUSED
 from kdns.wire.names import from_text, is_subdomain, to_text
-from kdns.wire.query import HEADER
 
 PATIENCE = 1.0
 """Seconds until a probe without a reply is sent again."""
@@ -183,11 +181,8 @@ class LoopGuard(Resource):
         """Send it once; whether a reply came within a second, which is used up in any case if none did."""
         reactor = self._context.reactor
         began = reactor.seconds()
-        ident = self._context.random.getrandbits(16)
-        question = probe.name + HINFO.to_bytes(2, "big") + IN.to_bytes(2, "big")
-        message = HEADER.pack(ident, RD, 1, 0, 0, 0) + question
         try:
-            await probe.upstream.send(message, lambda reply: answers_check(ident, reply), PATIENCE)
+            await probe.upstream.probe(probe.name, HINFO, RD, PATIENCE)
         except ExchangeFailed:
             left = PATIENCE - (reactor.seconds() - began)
             if left > 0 and not probe.seen:

@@ -17,9 +17,10 @@ from msgspec.structs import replace
 from kdns.wire.constants import AAAA, OPT, QR, RCODE_MASK, A
 from kdns.wire.names import MalformedName, read_name, skip_name
 from kdns.wire.query import HEADER, RECORD_HEAD, options_of
-from kdns.wire.records import MAX_TTL, MAY_HOLD_NAMES, Record, expand_rdata
+from kdns.wire.records import MAX_TTL, MAY_HOLD_NAMES, Record, check_rdata, expand_rdata
 
 _TTL = struct.Struct("!I")
+_NO_NAMES = b"\xff" * 12
 
 ANSWER, AUTHORITY, ADDITIONAL = 0, 1, 2
 
@@ -181,6 +182,33 @@ class Relayed(Struct, frozen=True, gc=False):
             for place, source in zip(places, sources, strict=True):
                 message[place.rdata : place.end] = self.message[source.rdata : source.end]
         return replace(self, message=bytes(message))
+
+    def check(self) -> None:
+        """
+        See whether every owner can be read, and the rdata of the types that kdns knows.
+
+        :raises MalformedMessage: one cannot.
+        """
+        # A name that points into the header would read differently in the reply to the client, so no name can be read there.
+        message = _NO_NAMES + self.message[12:]
+        asked = self.body > 12
+        try:
+            for slot in self.slots:
+                start = slot.start
+                if not asked or message[start] != 0xC0 or message[start + 1] != 12:
+                    read_name(message, start)
+                rtype, start, end = slot.rtype, slot.rdata, slot.end
+                # A and AAAA are nearly all there is. Outside of class IN they may be anything.
+                if rtype in (A, AAAA):
+                    if (
+                        end - start != (4 if rtype == A else 16)
+                        and message[slot.ttl_at - 2 : slot.ttl_at] == b"\x00\x01"
+                    ):
+                        raise MalformedName(f"an address of {end - start} octets")
+                else:
+                    check_rdata(message, start, end, rtype)
+        except (MalformedName, IndexError) as error:
+            raise MalformedMessage(str(error)) from None
 
     def uncompressed_size(self, question: bytes = b"") -> int:
         """

@@ -207,12 +207,13 @@ def read_name(message: bytes, offset: int) -> tuple[bytes, int]:
     Read a possibly compressed name, in its own spelling.
 
     :return: the name in wire form, and the offset just behind it in *message*.
-    :raises MalformedName: over 255 bytes or 127 pointers, a pointer that does not point backward (RFC 1035 section 4.1.4), an unknown
-        label type, or bytes missing.
+    :raises MalformedName: over 255 bytes or 127 pointers, a pointer that does not point backward (RFC 1035 section 4.1.4) or to a name that
+        ends before it, an unknown label type, or bytes missing.
     """
     # Labels up to a pointer or the end are one run, copied with one slice.
     runs: list[bytes] = []
     start = lowest = offset
+    bound = len(message)
     size = 0
     behind = -1
     try:
@@ -224,6 +225,8 @@ def read_name(message: bytes, offset: int) -> tuple[bytes, int]:
                     raise MalformedName(f"name over {MAX_NAME} bytes")
                 if length:
                     continue
+                if offset > bound:
+                    raise MalformedName("name runs over what points to it")
                 runs.append(message[start:offset])
                 break
             if length < 0xC0:
@@ -234,10 +237,13 @@ def read_name(message: bytes, offset: int) -> tuple[bytes, int]:
             # Each pointer leads further back than the one before, so there is no loop. A long chain of them still takes time.
             if target >= lowest:
                 raise MalformedName("compression pointer does not point backward")
+            if offset > bound:
+                raise MalformedName("name runs over what points to it")
             if len(runs) >= MAX_POINTERS:
                 raise MalformedName(f"name with over {MAX_POINTERS} pointers")
             runs.append(message[start:offset])
             size += offset - start
+            bound = offset
             start = offset = lowest = target
     except IndexError:
         raise MalformedName("name runs over the end of the message") from None

@@ -12,7 +12,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import NamedTuple
 
-from kdns.wire.constants import AAAA, CNAME, IN, NAPTR, NS, PTR, SOA, SRV, TXT, A
+from kdns.wire.constants import AAAA, CNAME, HINFO, IN, NAPTR, NS, NSEC, PTR, RRSIG, SOA, SRV, TXT, A
 from kdns.wire.names import MalformedName, read_name
 
 _SRV = Struct("!HHH")
@@ -49,13 +49,16 @@ class Layout(NamedTuple):
     compressible: bool
     """Whether a sender may compress them (RFC 3597 section 4: only types of RFC 1035)."""
 
+    behind: int = 0
+    """Bytes behind the last name."""
+
 
 LAYOUTS = {
     NS: Layout(0, 1, True),
     3: Layout(0, 1, True),  # MD
     4: Layout(0, 1, True),  # MF
     CNAME: Layout(0, 1, True),
-    SOA: Layout(0, 2, True),
+    SOA: Layout(0, 2, True, 20),
     7: Layout(0, 1, True),  # MB
     8: Layout(0, 1, True),  # MG
     9: Layout(0, 1, True),  # MR
@@ -74,6 +77,12 @@ LAYOUTS = {
 
 MAY_HOLD_NAMES = frozenset((*LAYOUTS, NAPTR))
 """Types whose rdata :func:`expand_rdata` may change."""
+
+STRINGS = frozenset((HINFO, TXT, 99))  # 99 is SPF
+"""Types whose rdata is character strings and nothing else."""
+
+FIRST_NAMES = {RRSIG: 18, NSEC: 0, 64: 2, 65: 2}  # 64 is SVCB, 65 HTTPS
+"""Types with an uncompressed name and more behind it: how many bytes stand in front of the name."""
 
 
 def expand_rdata(message: bytes, start: int, end: int, rtype: int) -> bytes:
@@ -94,10 +103,30 @@ def expand_rdata(message: bytes, start: int, end: int, rtype: int) -> bytes:
     for _ in range(layout.names):
         name, offset = read_name(message, offset)
         parts.append(name)
-    if offset > end:
-        raise MalformedName("a name runs over the end of its record")
+    if offset + layout.behind != end:
+        raise MalformedName(f"{end - offset} octets behind the names of a record of type {rtype}")
     parts.append(message[offset:end])
     return b"".join(parts)
+
+
+def check_rdata(message: bytes, start: int, end: int, rtype: int) -> None:
+    """
+    See whether the rdata between two offsets of a message fits its type. Types that are not known here fit anything.
+
+    :raises MalformedName: it does not.
+    """
+    if rtype in MAY_HOLD_NAMES:
+        expand_rdata(message, start, end, rtype)
+    elif rtype in STRINGS:
+        offset = start
+        while offset < end:
+            offset += 1 + message[offset]
+        if offset != end or start == end:
+            raise MalformedName("character strings do not fill their record")
+    elif rtype in FIRST_NAMES:
+        _, offset = read_name(message, start + FIRST_NAMES[rtype])
+        if offset > end:
+            raise MalformedName("a name runs over the end of its record")
 
 
 def _naptr_strings(message: bytes, start: int, end: int) -> int:

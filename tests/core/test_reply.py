@@ -124,16 +124,19 @@ class EdnsTests(SynchronousTestCase):
             self.assertEqual(echoed, transport is not Transport.UDP, transport)
 
     def test_own_options(self) -> None:
-        """With options of its own a reply has those and nothing of the query's but DO."""
+        """With options of its own a reply has those, and of the query's DO and what is between the client and kdns alone."""
+        hop_by_hop = [self.OPTIONS[2], self.OPTIONS[4]]
         found = read(self.asked(DO | 0x4001), Answer(options=((NSID, b"me"),)))
-        self.assertEqual(self.told(found), [(NSID, b"me")])
+        self.assertEqual(self.told(found), [(NSID, b"me"), *hop_by_hop])
         self.assertEqual(found.ednsflags & 0xFFFF, DO)
-        self.assertEqual(self.told(read(self.asked(), Answer(options=()))), [])
+        self.assertEqual(self.told(read(self.asked(), Answer(options=()))), hop_by_hop)
+        own = read(self.asked(), Answer(options=((COOKIE, b"12345678abcdefgh"),)))
+        self.assertEqual(self.told(own), [(COOKIE, b"12345678abcdefgh"), self.OPTIONS[4]])
 
     def test_extended_error(self) -> None:
         """Extended errors come behind the other options."""
         found = read(self.asked(), Answer(SERVFAIL, options=(), ede=((22, "nobody"), (0, ""))))
-        self.assertEqual(self.told(found), [(EDE, b"\x00\x16nobody"), (EDE, b"\x00\x00")])
+        self.assertEqual(self.told(found)[2:], [(EDE, b"\x00\x16nobody"), (EDE, b"\x00\x00")])
 
     def test_extended_rcode(self) -> None:
         """The upper bits of a response code are in the OPT."""

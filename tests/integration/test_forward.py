@@ -11,7 +11,7 @@ from twisted.trial.unittest import TestCase
 from kdns.core.failure import ResolutionFailed
 from kdns.core.request import Transport
 from kdns.plugins.forward import Carrier, Forwarder, Stanza, Target
-from kdns.plugins.forward.stanza import TlsFiles
+from kdns.plugins.forward.config import TlsFiles
 from kdns.testing.certificates import Authority
 from kdns.testing.upstream import Entry, FakeUpstream, UpstreamServer
 from tests.plugins.forward.support import last_octet

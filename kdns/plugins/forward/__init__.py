@@ -1,8 +1,8 @@
-"""``forward``: ask other resolvers, and give their replies on as they came."""
+"""``forward``: ask other resolvers, and relay their replies as they came."""
 
+from kdns.plugins.forward.config import HealthCheck, Stanza
 from kdns.plugins.forward.forwarder import Forwarder
 from kdns.plugins.forward.plugin import Forward, ForwardDirective, directive
-from kdns.plugins.forward.stanza import HealthCheck, Stanza
 from kdns.plugins.forward.targets import Carrier, Elsewhere, Target, parse_to
 
 __all__ = [

@@ -1,11 +1,12 @@
 # -*- test-case-name: tests.plugins.forward.test_config -*-
-"""From the ``forward`` lines of one server block to :class:`~kdns.plugins.forward.stanza.Stanza` values."""
+"""What one ``forward`` of a Corefile says, as a value with every default filled in (:class:`Stanza`), and how it is parsed."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from enum import Enum
 from typing import Any
 
 from twisted.logger import Logger
@@ -15,19 +16,112 @@ from kdns.corefile.keys import zones_of
 from kdns.corefile.values import BadValue, format_duration, parse_duration, parse_int, parse_uint
 from kdns.plugin.seam import Block
 from kdns.plugins.forward.policy import Policy
-from kdns.plugins.forward.stanza import DohMethod, HealthCheck, Stanza, TlsFiles
-from kdns.plugins.forward.targets import Carrier, Elsewhere, Target, canonical_address, each_once, parse_to
+from kdns.plugins.forward.targets import Carrier, Elsewhere, Target, To, canonical_address, each_once, parse_to
 from kdns.wire.constants import NOERROR, rcode_number
-from kdns.wire.names import BadName, from_text
+from kdns.wire.names import ROOT, BadName, from_text, is_subdomain
 
 _log = Logger(namespace="plugin/forward")
+
+
+class DohMethod(Enum):
+    """How a query is put into HTTP; the value is the word in a Corefile."""
+
+    GET = "GET"
+    """In the URL; shared caches may answer."""
+
+    POST = "POST"
+    """In the body."""
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """Paths of PEM files; empty where there is none."""
+
+    certificate: str = ""
+    key: str = ""
+    authority: str = ""
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The paths that are given."""
+        return tuple(path for path in (self.certificate, self.key, self.authority) if path)
+
+
+NO_FILES = TlsFiles()
+"""The system's trust, and no certificate of our own."""
+
+
+@dataclass(frozen=True, slots=True)
+class HealthCheck:
+    """
+    How an upstream is checked after a query to it failed.
+
+    :ivar interval: seconds from a failed check to the next.
+    :ivar recursion: the RD bit of the check.
+    :ivar domain: the name asked for, in wire form.
+    """
+
+    interval: float = 0.5
+    recursion: bool = True
+    domain: bytes = ROOT
+
+
+@dataclass(frozen=True, slots=True)
+class Stanza:
+    """
+    One ``forward``; names are lower-case wire form, times are seconds.
+
+    :ivar excepted: names that are not forwarded, with all names below them.
+    :ivar max_age: 0 means that connections live as long as they are used.
+    :ivar max_fails: 0 means that an upstream is never down.
+    :ivar max_connect_attempts: None means two for each upstream, 0 as many as there is time for.
+    :ivar max_concurrent: 0 means any number.
+    :ivar resolver: the servers asked for the addresses of host names in *to*; none means the system's resolver.
+    :ivar root: the folder that relative paths start at; empty is the working directory.
+    """
+
+    to: tuple[To, ...]
+    origin: bytes = ROOT
+    excepted: tuple[bytes, ...] = ()
+    force_tcp: bool = False
+    prefer_udp: bool = False
+    expire: float = 10.0
+    max_age: float = 0.0
+    max_idle_conns: int = 0
+    read_timeout: float = 2.0
+    max_fails: int = 2
+    max_connect_attempts: int | None = None
+    health_check: HealthCheck = HealthCheck()
+    policy: Policy = Policy.RANDOM
+    max_concurrent: int = 0
+    next_rcodes: frozenset[int] = frozenset()
+    next_on_nodata: bool = False
+    failover: frozenset[int] = frozenset()
+    failfast: bool = False
+    tls: TlsFiles = NO_FILES
+    tls_servername: str = ""
+    doh_method: DohMethod = DohMethod.POST
+    source_address: str = ""
+    resolver: tuple[Target, ...] = ()
+    root: str = ""
+
+    @property
+    def takes_all(self) -> bool:
+        """Whether queries for all names are forwarded."""
+        return self.origin == ROOT and not self.excepted
+
+    def takes(self, qname: bytes) -> bool:
+        """Whether queries for *qname*, in lower case, are forwarded. The origin itself is never excepted."""
+        if not is_subdomain(qname, self.origin):
+            return False
+        return qname == self.origin or not any(is_subdomain(qname, name) for name in self.excepted)
 
 
 def parse(tokens: Dispenser, block: Block) -> tuple[Stanza, ...]:
     """
     All ``forward`` stanzas of a block, in file order.
 
-    :raises CorefileError: see the page of the plugin for what is wanted.
+    :raises CorefileError: ``docs/plugins/forward.md`` says what is wanted.
     """
     return tuple(_stanza(tokens, block.root) for _ in tokens.invocations())
 
@@ -71,7 +165,7 @@ def _origin(tokens: Dispenser, text: str) -> bytes:
 
 
 _Fields = dict[str, Any]
-"""Fields of a stanza to exchange; each option checks its own types."""
+"""Fields of a stanza to replace; each option checks its own types."""
 
 
 def _flag(field: str) -> Callable[[Dispenser, Stanza], _Fields]:
@@ -237,4 +331,4 @@ OPTIONS: dict[str, Callable[[Dispenser, Stanza], _Fields]] = {
     "source_address": _source_address,
     "resolver": _resolver,
 }
-"""The options of the block, each with what reads it."""
+"""The options of the block, each with its parser."""

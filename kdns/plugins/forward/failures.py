@@ -1,5 +1,5 @@
-# -*- test-case-name: tests.plugins.forward.test_cores -*-
-"""What can go wrong between here and an upstream, and how it is worded: a core module of *forward*."""
+# -*- test-case-name: tests.plugins.forward.test_policy -*-
+"""What can go wrong between kdns and an upstream, in the words that operators search for."""
 
 from __future__ import annotations
 
@@ -7,43 +7,65 @@ import errno
 import os
 
 from kdns.core.failure import ResolutionFailed
-from kdns.wire.constants import EDE_NETWORK_ERROR, EDE_NO_REACHABLE_AUTHORITY, SERVFAIL
+from kdns.wire.constants import EDE_NETWORK_ERROR, EDE_NO_REACHABLE_AUTHORITY, EDE_OTHER, SERVFAIL
 
 
 class ExchangeFailed(Exception):
     """
-    An attempt brought no reply.
+    An attempt brought no usable reply.
 
-    :ivar text: what went wrong, in the words operators search for.
-    :ivar silent: nothing came in time, in contrast to a refusal.
-    :ivar blame: whether it speaks against the upstream; a lack of descriptors here does not.
+    :ivar text: what went wrong.
+    :ivar silent: nothing came in time, as opposed to a refusal.
+    :ivar blame: whether the upstream is to be checked; a lack of descriptors here is not its fault.
+    :cvar blamed: the same, where the caller says nothing.
     """
 
-    def __init__(self, text: str, *, silent: bool = False, blame: bool = True) -> None:
+    blamed = True
+
+    def __init__(self, text: str, *, silent: bool = False, blame: bool | None = None) -> None:
         super().__init__(text)
         self.text = text
         self.silent = silent
-        self.blame = blame
+        self.blame = self.blamed if blame is None else blame
 
     def again(self) -> ExchangeFailed:
-        """The same failure for somebody else."""
+        """
+        The same failure, for another query.
+
+        Each query gets an exception of its own: a traceback to which several coroutines add would grow without end.
+        """
         return type(self)(self.text, silent=self.silent, blame=self.blame)
 
     def as_resolution(self) -> ResolutionFailed:
-        """What the client and the ``errors`` plugin are told when nothing else worked either."""
+        """What the client and the ``errors`` plugin are told when no other attempt worked."""
         code = EDE_NO_REACHABLE_AUTHORITY if self.silent else EDE_NETWORK_ERROR
         return ResolutionFailed(self.text, SERVFAIL, (code, ""))
 
 
 class PooledConnectionClosed(ExchangeFailed):
-    """A connection that had been used before was closed by the upstream; the next one may work, and nobody is to blame."""
+    """The upstream closed a connection that had been used before. Another one may work."""
 
 
 class Suspected(ExchangeFailed):
-    """Somebody forges replies: ask in another way."""
+    """Somebody forges replies to this query: ask over a stream."""
 
-    def __init__(self, text: str, *, silent: bool = False, blame: bool = False) -> None:
-        super().__init__(text, silent=silent, blame=blame)
+    blamed = False
+
+
+class OtherQuestion(ExchangeFailed):
+    """The upstream replied to another question, or with an error and no question."""
+
+    blamed = False
+
+
+class Unreadable(ExchangeFailed):
+    """The reply to the question has records that cannot be read. The upstream is alive, so there is nothing to check."""
+
+    blamed = False
+
+    def as_resolution(self) -> ResolutionFailed:
+        """See :meth:`ExchangeFailed.as_resolution`."""
+        return ResolutionFailed(self.text, SERVFAIL, (EDE_OTHER, "unreadable reply from upstream"))
 
 
 def no_healthy() -> ResolutionFailed:
@@ -52,7 +74,7 @@ def no_healthy() -> ResolutionFailed:
 
 
 def read_timeout(protocol: str, source: str, upstream: str) -> ExchangeFailed:
-    """The upstream said nothing in time."""
+    """No reply came in time."""
     return ExchangeFailed(f"read {protocol} {source}->{upstream}: i/o timeout", silent=True)
 
 
@@ -62,14 +84,14 @@ def read_error(protocol: str, source: str, upstream: str, code: int) -> Exchange
 
 
 def dial_error(protocol: str, upstream: str, code: int) -> ExchangeFailed:
-    """No socket, no route, or nobody at home."""
+    """No socket, no route, or no listener."""
     return ExchangeFailed(
         f"dial {protocol} {upstream}: connect: {reason(code)}", blame=code not in (errno.EMFILE, errno.ENFILE)
     )
 
 
 def dial_timeout(protocol: str, upstream: str) -> ExchangeFailed:
-    """No connection came about in time."""
+    """No connection was made in time."""
     return ExchangeFailed(f"dial {protocol} {upstream}: i/o timeout", silent=True)
 
 

@@ -1,57 +1,49 @@
 # -*- test-case-name: tests.plugins.forward.test_forwarder -*-
 """
-One ``forward`` stanza at work: its upstreams, and the way of a query through them. It needs no Corefile.
+One ``forward`` stanza at work: its upstreams, and the exchanges in flight. It needs no Corefile.
 
 ::
 
     forwarder = Forwarder.to(reactor, "10.0.0.1", "tls://9.9.9.9%dns.quad9.net", max_fails=3)
     forwarder.start()
     answer = await forwarder.ask(request)
-
-Identical queries under way share one exchange (flight.py); who is asked next is plan.py's decision.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from random import Random, SystemRandom
-from typing import Any, NamedTuple
+from typing import Any
 
-from msgspec.structs import replace
 from twisted.internet.defer import Deferred
-from twisted.internet.task import LoopingCall, deferLater
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from kdns.core.answer import Answer
 from kdns.core.failure import ResolutionFailed
 from kdns.core.metrics import Registry
 from kdns.core.request import Metadata, Request, Transport
-from kdns.core.validity import FROM_UPSTREAM
 from kdns.corefile.errors import SetupError
 from kdns.corefile.values import BadValue
 from kdns.plugin.seam import Resource
-from kdns.plugins.forward.failures import ExchangeFailed, Suspected, no_healthy
-from kdns.plugins.forward.flight import Flight, Flights
-from kdns.plugins.forward.health import Health
+from kdns.plugins.forward.config import Stanza
+from kdns.plugins.forward.exchange import ASKED_FLAGS, Exchange, opt_for_upstream
+from kdns.plugins.forward.failures import ExchangeFailed
 from kdns.plugins.forward.metrics import ForwardMetrics
-from kdns.plugins.forward.plan import AttemptPlan
-from kdns.plugins.forward.policy import Order
+from kdns.plugins.forward.policy import Health, Order
 from kdns.plugins.forward.sources import Sources
-from kdns.plugins.forward.stanza import Stanza
 from kdns.plugins.forward.targets import Carrier, parse_to
 from kdns.plugins.forward.upstream import Means, Upstream
-from kdns.wire.constants import AA, AD, COOKIE, FORMERR, PADDING, RA, RCODE_MASK, REFUSED, TC, TCP_KEEPALIVE, Z
-from kdns.wire.message import Relayed
-from kdns.wire.query import Edns, options_of, pack_options
+from kdns.wire.constants import REFUSED, TC
 
 POLL_INTERVAL = 5.0
 """Seconds between looks at a resolv.conf; a look is one ``stat``."""
 
-PAUSE = 0.1
-"""Seconds to pause after all upstreams failed at once and the number of attempts is not limited, so as not to spin."""
-
-RELAYED_FLAGS = AA | TC | RA | AD | Z
-"""Header bits of an upstream's reply that the client sees; RD and CD are the client's own."""
+MOST_VARIANTS = 4
+"""
+Exchanges over UDP for one name, type and class: clients differ in RD, CD, AD, DO and subnet. Further ones go over streams, where nobody can
+guess, so that a forged reply never has more than four identifiers to fit (RFC 5452 section 5).
+"""
 
 _log = Logger(namespace="plugin/forward")
 
@@ -60,7 +52,7 @@ class Forwarder(Resource):
     """
     Forward queries to the upstreams of one stanza.
 
-    :raises ValueError: there is nobody to ask, or a certificate is none.
+    :raises ValueError: there is no upstream, or a file holds no certificate.
     :raises OSError: a certificate cannot be read.
     :ivar changed: called with the forwarder when a resolv.conf names other servers than before.
     """
@@ -76,19 +68,25 @@ class Forwarder(Resource):
         self.stanza = stanza
         self.upstreams: list[Upstream] = []
         self.changed: list[Callable[[Forwarder], None]] = []
-        self._reactor = reactor
-        self._chance = chance if chance is not None else SystemRandom()
-        self._metrics = ForwardMetrics(registry if registry is not None else Registry())
-        self._order = Order(stanza.policy, self._chance)
-        self._flights: Flights[_Exchange] = Flights()
+        self.reactor = reactor
+        self.seconds: Callable[[], float] = reactor.seconds
+        self.chance = chance if chance is not None else SystemRandom()
+        self.metrics = ForwardMetrics(registry if registry is not None else Registry())
+        self.waiting = 0
+        """Clients that wait for exchanges."""
+
+        self._order = Order(stanza.policy, self.chance)
+        self._flights: dict[tuple[bytes, int, int], list[Exchange]] = {}
+        """Exchanges in flight by name, type and class."""
+
         self._poll: LoopingCall | None = None
         self._looking: Deferred[None] | None = None
         tls = None
         if any(to.carrier is not Carrier.DNS for to in stanza.to):
-            from kdns.plugins.forward.tls import TlsMaker  # OpenSSL costs megabytes: only who needs it
+            from kdns.plugins.forward.tls import TlsMaker  # OpenSSL costs megabytes: only if needed
 
             tls = TlsMaker(stanza.tls)
-        self._means = Means(reactor, self._chance, self._metrics, stanza, tls)
+        self._means = Means(reactor, self.chance, self.metrics, stanza, tls)
         self._sources = Sources(stanza.to, stanza.root)
         if not self._sources.hosts:
             self._take_up()
@@ -98,18 +96,18 @@ class Forwarder(Resource):
         """
         A forwarder to *upstreams*, written as in a Corefile.
 
-        :param options: fields of :class:`~kdns.plugins.forward.stanza.Stanza`.
-        :raises ValueError: nobody is left to ask.
+        :param options: fields of :class:`~kdns.plugins.forward.config.Stanza`.
+        :raises ValueError: there is no upstream.
         """
         return cls(Stanza(tuple(parse_to(text) for text in upstreams), **options), reactor)
 
     # Life
 
     def start(self) -> Deferred[None] | None:
-        """Look host names up, and begin to watch files. Fails with :class:`SetupError` when a host has no address."""
+        """Look host names up, and begin to watch files. The Deferred fails with :class:`SetupError` when a host has no address."""
         if self._sources.has_files:
             self._poll = LoopingCall(self._read_again)
-            self._poll.clock = self._reactor
+            self._poll.clock = self.reactor
             self._poll.start(POLL_INTERVAL, now=False)
         if not self._sources.hosts:
             return None
@@ -118,20 +116,22 @@ class Forwarder(Resource):
 
     async def _look_up(self) -> None:
         try:
-            await self._sources.look_up(self._reactor, self.stanza.resolver, self._chance)
+            await self._sources.look_up(self.reactor, self.stanza.resolver, self.chance)
             self._take_up()
         except BadValue as error:
             raise SetupError(str(error), plugin="forward", located=False) from error
 
     def stop(self) -> Deferred[None] | None:
-        """Ask nobody any more; who waits is told that it was cancelled."""
+        """Send nothing more; clients that wait are told that it was cancelled."""
         if self._looking is not None:
             self._looking.cancel()
         if self._poll is not None:
             if self._poll.running:
                 self._poll.stop()
             self._poll = None
-        self._flights.cancel()
+        for exchange in [exchange for flights in self._flights.values() for exchange in flights]:
+            for waiter, _ in list(exchange.waiting):
+                waiter.cancel()
         for upstream in self.upstreams:
             upstream.close()
         return None
@@ -149,7 +149,7 @@ class Forwarder(Resource):
             tell(self)
 
     def _take_up(self) -> None:
-        """Ask the targets that the sources name now; what is known of those that stay, stays."""
+        """Ask the targets that the sources name now. Upstreams that stay keep their health and connections."""
         targets = self._sources.targets()
         known = {upstream.target: upstream for upstream in self.upstreams}
         self.upstreams = [known.pop(target) if target in known else Upstream(target, self._means) for target in targets]
@@ -162,219 +162,78 @@ class Forwarder(Resource):
         """
         Forward a request.
 
-        Cancelling the Deferred ends the exchange, unless others wait for the same.
+        Cancelling the Deferred ends the exchange, unless other clients wait for the same.
 
-        :raises ResolutionFailed: too many queries are under way.
+        :raises ResolutionFailed: too many queries are in flight.
         """
-        most = self.stanza.max_concurrent
-        if most and self._flights.waiting >= most:
-            self._metrics.rejected.inc()
+        stanza = self.stanza
+        most = stanza.max_concurrent
+        if most and self.waiting >= most:
+            self.metrics.rejected.inc()
             raise ResolutionFailed(f"concurrent queries exceeded maximum {most}", REFUSED)
-        edns = request.edns
-        if edns is not None and edns.options:
-            edns = without_hop_by_hop(edns)
-            request = replace(request, edns=edns)
-        # What goes upstream but for the identifier, and whether the reply must fit a datagram. Not the spelling: each client gets its
-        # own back, and who forges replies shall not have one question asked a thousand times at once (RFC 5452 section 5).
         udp = request.transport is Transport.UDP
-        key = (request.qname, request.qtype, request.qclass, request.flags, edns, request.udp_size, udp)
-        flight = self._flights.get(key)
-        if flight is not None:
-            self._metrics.coalesced.inc()
-            waiting = flight.join()
-            if request.metadata is not None:
-                waiting.addCallback(_noted, flight, request.metadata)
-            return waiting
-        made = _Exchange(request, key, self._flights, self)
-        waiting = made.join()
+        # What makes two queries different upstream. Not the spelling: each client gets its own back.
+        variant = (request.flags & ASKED_FLAGS, opt_for_upstream(request.edns), udp)
+        key = (request.qname, request.qtype, request.qclass)
+        flights = self._flights.get(key)
+        if flights is None:
+            flights = self._flights[key] = []
+        new = None
+        for exchange in flights:
+            if exchange.variant == variant:
+                self.metrics.coalesced.inc()
+                break
+        else:
+            stream = stanza.force_tcp or not (udp or stanza.prefer_udp) or len(flights) >= MOST_VARIANTS
+            exchange = new = Exchange(self, request, variant, stream)
+            flights.append(exchange)
+        waiting = exchange.join(request)
         if request.metadata is not None:
-            waiting.addCallback(_noted, made, request.metadata)
-        made.begin()
+            waiting.addCallback(_note_upstream, exchange, request.metadata)
+        if new is not None:
+            new.begin()
         return waiting
 
+    def ended(self, exchange: Exchange) -> None:
+        """*exchange* takes no more clients."""
+        request = exchange.request
+        key = (request.qname, request.qtype, request.qclass)
+        flights = self._flights.get(key, [])
+        if exchange in flights:
+            flights.remove(exchange)
+            if not flights:
+                del self._flights[key]
+
     def order(self) -> Sequence[Upstream]:
-        """Whom to ask for one more query, one after another."""
+        """The upstreams for one more query, first one first."""
         upstreams = self.upstreams
         if len(upstreams) == 1 and upstreams[0].health.state is Health.HEALTHY:
             return upstreams
         return self._order.next([up for up in upstreams if up.health.state is not Health.WITHDRAWN])
 
-    async def exchange(
-        self, request: Request, order: Sequence[Upstream], first: _First | None = None
-    ) -> tuple[Answer, str]:
-        """
-        Ask the upstreams in their order until one replies; the answer and whose it is.
-
-        :param first: what came of asking the first, where somebody did so already.
-        :raises ResolutionFailed: nobody replied.
-        """
-        stanza = self.stanza
-        seconds = self._reactor.seconds
-        most = 2 * len(order) if stanza.max_connect_attempts is None else stanza.max_connect_attempts
-        started = seconds() if first is None else first.began
-        plan = AttemptPlan(
-            order, lambda up: up.health.usable, self._chance, started, most=most, failfast=stanza.failfast
-        )
-        tcp = stanza.force_tcp or (request.transport is not Transport.UDP and not stanza.prefer_udp)
-        failure: ExchangeFailed | None = None
-        reply: tuple[Answer, str] | None = None
-        failures, broken, suspected = 0, False, False
-        if first is not None and isinstance(first.failure, Suspected):
-            suspected = True
-        elif first is not None:
-            plan.began()
-            failure, reply = first.failure, first.reply
-            failures = 1 if failure is not None else 0
-            if reply is not None:
-                plan.replied(order[0])
-            elif not most and failures % len(order) == 0:
-                await deferLater(self._reactor, PAUSE)
-        while True:
-            upstream = plan.next(seconds())
-            if plan.broken and not broken:
-                broken = True
-                self._metrics.broken.inc()
-            if upstream is None:
-                break
-            try:
-                answer = _answer(*await upstream.ask(request, tcp or suspected), request)
-            except ExchangeFailed as error:
-                failure, suspected = error, False
-                failures += 1
-                if not most and failures % len(order) == 0:
-                    await deferLater(self._reactor, PAUSE)
-                continue
-            reply = (answer, upstream.text)
-            if not isinstance(answer.body, Relayed) or answer.rcode not in stanza.failover:
-                break
-            plan.replied(upstream)
-        if reply is not None:
-            return reply
-        raise failure.as_resolution() if failure is not None else no_healthy()
-
-    def goes_on(self, answer: Answer) -> bool:
-        """Whether the following stanza shall be asked as well (``next``, ``next_on_nodata``)."""
-        if not isinstance(answer.body, Relayed):
-            return False
+    def asks_next(self, answer: Answer) -> bool:
+        """Whether the following stanza is to be asked as well (``next``, ``next_on_nodata``)."""
         if answer.rcode in self.stanza.next_rcodes:
             return True
         return self.stanza.next_on_nodata and not (answer.rcode or answer.answer_count() or answer.flags & TC)
 
+    # What comes of queries over UDP; see kdns.plugins.forward.sockets.Sink.
 
-class _First(NamedTuple):
-    """What came of asking the first upstream of an order."""
+    def replied(self, queries: list[Exchange], now: float) -> None:
+        """Each of these has its reply."""
+        for exchange in queries:
+            try:
+                exchange.take(exchange.reply, True, now)
+            except Exception as error:  # a fault in one exchange must not take the replies of the others
+                _log.failure("a reply could not be used")
+                exchange.crash(error)
 
-    began: float
-    failure: ExchangeFailed | None = None
-    reply: tuple[Answer, str] | None = None
-
-
-class _Exchange(Flight):
-    """
-    A request on its way through the upstreams.
-
-    Nearly always the first upstream is asked over UDP, and it replies. That needs no coroutine, no Deferred beside those of who waits,
-    and no timer. Whatever else may come, :meth:`Forwarder.exchange` goes on with it.
-    """
-
-    __slots__ = ("_forwarder", "_order", "_work", "upstream")
-
-    def __init__(self, request: Request, key: Hashable, flights: Flights[_Exchange], forwarder: Forwarder) -> None:
-        super().__init__(request, key, flights)
-        self._forwarder = forwarder
-        self._order: Sequence[Upstream] = ()
-        self._work: Deferred[None] | None = None
-        self.upstream = ""
-        """Whose reply it is, once there is one."""
-
-    def begin(self) -> None:
-        """Ask."""
-        self._order = order = self._forwarder.order()
-        request = self.request
-        if order and request.transport is Transport.UDP:
-            upstream = order[0]
-            if upstream.ports is not None and upstream.health.usable:
-                upstream.ports.ask(self)
-                return
-        self._go_on(None)
-
-    def drop(self) -> None:
-        """See :class:`Flight`."""
-        if self.port is not None:
-            self.port.forget(self)
-            self._order[0].given_up(self.began)
-        if self._work is not None:
-            self._work.cancel()
-
-    def replied(self, relayed: Relayed | None, size: int, now: float) -> None:
-        """See :class:`~kdns.plugins.forward.asking.Asking`."""
-        upstream = self._order[0]
-        answer = _answer(relayed, size, True, self.request)
-        if relayed is not None:
-            upstream.metrics.replied(
-                answer.rcode if isinstance(answer.body, Relayed) else relayed.rcode, now - self.began
-            )
-            failover = self._forwarder.stanza.failover
-            if failover and isinstance(answer.body, Relayed) and answer.rcode in failover:
-                self._go_on(_First(self.began, reply=(answer, upstream.text)))
-                return
-        self.upstream = upstream.text
-        self.land(answer)
-
-    def failed(self, failure: ExchangeFailed) -> None:
-        """See :class:`~kdns.plugins.forward.asking.Asking`."""
-        if failure.blame:
-            self._order[0].failed()
-        self._go_on(_First(self.began, failure))
-
-    def _go_on(self, first: _First | None) -> None:
-        work = Deferred.fromCoroutine(self._forwarder.exchange(self.request, self._order, first))
-        self._work = work.addCallbacks(self._came, self.crash)
-
-    def _came(self, result: tuple[Answer, str]) -> None:
-        answer, self.upstream = result
-        self.land(answer)
+    def failed(self, query: Exchange, failure: ExchangeFailed) -> None:
+        """This one will have no reply."""
+        query.failed(failure)
 
 
-def _noted(answer: Answer, exchange: _Exchange, metadata: Metadata) -> Answer:
-    metadata["forward/upstream"] = exchange.upstream
+def _note_upstream(answer: Answer, exchange: Exchange, metadata: Metadata) -> Answer:
+    if exchange.upstream is not None:
+        metadata["forward/upstream"] = exchange.upstream.text
     return answer
-
-
-HOP_BY_HOP = frozenset((COOKIE, TCP_KEEPALIVE, PADDING))
-"""
-EDNS options that are between a client and this server: they say nothing to an upstream (RFC 7873, RFC 7828, RFC 7830).
-
-A cookie would besides make each client's query another one, to be asked on its own as often as somebody likes to.
-"""
-
-
-def without_hop_by_hop(edns: Edns) -> Edns:
-    """An OPT as it goes upstream."""
-    options = options_of(edns.options)
-    kept = [option for option in options if option[0] not in HOP_BY_HOP]
-    return edns if len(kept) == len(options) else edns._replace(options=pack_options(kept))
-
-
-def _answer(relayed: Relayed | None, size: int, udp: bool, request: Request) -> Answer:
-    if relayed is None:
-        # The upstream replied to something else: the client hears so, with nothing of the upstream's in it.
-        return Answer(rcode=FORMERR, source="forward")
-    if udp and size > 512 and size > request.limit:
-        return Answer(flags=TC | relayed.flags & RA, source="forward")
-    if relayed.opt is None:
-        return Answer(
-            relayed.flags & RCODE_MASK,
-            relayed.flags & RELAYED_FLAGS,
-            body=relayed,
-            validity=FROM_UPSTREAM,
-            source="forward",
-        )
-    return Answer(
-        relayed.rcode,
-        relayed.flags & RELAYED_FLAGS,
-        body=relayed,
-        options=tuple(relayed.options or ()),
-        validity=FROM_UPSTREAM,
-        source="forward",
-    )

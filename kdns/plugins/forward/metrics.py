@@ -1,5 +1,5 @@
 # -*- test-case-name: tests.plugins.forward.test_plugin -*-
-"""What *forward* counts. Names and labels are those of dashboards; what kdns adds begins with ``kdns_``."""
+"""What *forward* counts. Names and labels are those that dashboards for CoreDNS know; what kdns adds begins with ``kdns_``."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class ForwardMetrics:
         ).counter()
         self.rejected = registry.counter(
             "coredns_forward_max_concurrent_rejects_total",
-            "Queries refused because max_concurrent queries were under way.",
+            "Queries refused because max_concurrent queries were in flight.",
         ).counter()
         self.coalesced = registry.counter(
-            "kdns_forward_coalesced_total", "Queries that shared the exchange of an identical one under way."
+            "kdns_forward_coalesced_total", "Queries that shared the exchange of an identical one in flight."
         ).counter()
         self.durations = registry.histogram(
             "coredns_proxy_request_duration_seconds",
@@ -45,7 +45,7 @@ class ForwardMetrics:
         )
         self.ignored = registry.counter(
             "kdns_forward_replies_ignored_total",
-            "Messages from an upstream that were no reply to the query, by what was wrong.",
+            "Messages from an upstream that were no usable reply, by reason.",
             ("to", "reason"),
         )
 
@@ -71,7 +71,12 @@ class UpstreamMetrics:
         cell.observe(seconds)
 
     def connection(self, protocol: str, hit: bool) -> Counter:
-        """A query needed a connection, and there was one or not; what counts it, for who counts the next one himself."""
+        """
+        Count a query that needed a connection.
+
+        :param hit: whether there was one.
+        :return: the counter, for callers that count further queries themselves.
+        """
         family = self._families.hits if hit else self._families.misses
         counter = family.counter(PROXY, self._upstream, protocol)
         counter.inc()
@@ -82,5 +87,9 @@ class UpstreamMetrics:
         self._families.check_failures.counter(PROXY, self._upstream).inc()
 
     def ignored(self, reason: str) -> None:
-        """Something came that was no reply."""
+        """A message came that was no usable reply."""
         self._families.ignored.counter(self._upstream, reason).inc()
+
+
+NOT_COUNTED = ForwardMetrics(Registry()).of("")
+"""For kdns's own queries: nobody scrapes it."""

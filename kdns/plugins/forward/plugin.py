@@ -16,19 +16,26 @@ from kdns.corefile.dispenser import Dispenser
 from kdns.corefile.errors import SetupError
 from kdns.plugin.capabilities import AsksUpstreams
 from kdns.plugin.seam import Block, BlockBuilder
-from kdns.plugins.forward.config import parse
-from kdns.plugins.forward.explaining import of_nobody, of_stanza
+from kdns.plugins.forward.config import Stanza, parse
 from kdns.plugins.forward.forwarder import Forwarder
+from kdns.plugins.forward.policy import Health
 from kdns.plugins.forward.sources import Sources
-from kdns.plugins.forward.stanza import Stanza
 from kdns.plugins.forward.targets import Elsewhere
+from kdns.wire.names import is_subdomain, to_text
+
+_HEALTH = {
+    Health.HEALTHY: "healthy",
+    Health.SUSPECT: "did not answer lately, is being checked",
+    Health.DOWN: "down: checks fail",
+    Health.WITHDRAWN: "taken out of use",
+}
 
 
 class Forward(Link, AsksUpstreams):
     """
-    The stanzas of one block; the first that takes a name forwards it, and what no stanza takes goes to the next plugin.
+    The stanzas of one block. The first that takes a name forwards it; names that none takes go to the next plugin.
 
-    :param forwarders: one for each stanza, in file order. Who makes them starts and stops them.
+    :param forwarders: one for each stanza, in file order; whoever makes them starts and stops them.
     """
 
     name = "forward"
@@ -37,20 +44,20 @@ class Forward(Link, AsksUpstreams):
     def __init__(self, forwarders: list[Forwarder]) -> None:
         self.forwarders = forwarders
         self._only: Forwarder | None = None
-        """The one that takes every name, where there is but that one."""
+        """The only forwarder, if it takes every name."""
 
         if len(forwarders) == 1 and forwarders[0].stanza.takes_all:
             self._only = forwarders[0]
 
     def answer(self, request: Request, next: Next) -> Reply:
-        """Forward, or pass on."""
+        """Forward the request, or pass it on."""
         if self._only is not None:
             return self._only.ask(request)
         taker = self._following(-1, request)
         return next(request) if taker is None else self._ask(taker, request)
 
     def _following(self, index: int, request: Request) -> int | None:
-        """The first stanza behind *index* that takes the request's name."""
+        """The first stanza after *index* that takes the request's name."""
         for number in range(index + 1, len(self.forwarders)):
             if self.forwarders[number].stanza.takes(request.qname):
                 return number
@@ -65,23 +72,42 @@ class Forward(Link, AsksUpstreams):
         following = self._following(number, request)
         if following is None:
             return waiting
-        after = following
 
-        def perhaps_next(answer: Answer) -> Any:
-            return self._ask(after, request) if forwarder.goes_on(answer) else answer
+        def perhaps_next(answer: Answer, following: int) -> Any:
+            return self._ask(following, request) if forwarder.asks_next(answer) else answer
 
-        return waiting.addCallback(perhaps_next)
+        return waiting.addCallback(perhaps_next, following)
 
     # What an operator is told; see kdns.core.explaining.
 
     def explain(self, request: Request) -> list[Note]:
-        """Whom it would ask, and how they are."""
+        """Which upstreams it would ask, and how they are."""
         taker = self._following(-1, request)
-        return of_nobody(self.forwarders, request.qname) if taker is None else of_stanza(self.forwarders[taker])
+        if taker is None:
+            return [_not_taken(forwarder.stanza, request.qname) for forwarder in self.forwarders]
+        forwarder = self.forwarders[taker]
+        stanza = forwarder.stanza
+        notes = [Note(f"forward {to_text(stanza.origin)} takes the name; policy {stanza.policy.value}, in turn:")]
+        for upstream in forwarder.upstreams:
+            words = _HEALTH[upstream.health.state]
+            if upstream.health.fails:
+                words += f", {upstream.health.fails} checks failed"
+            if upstream.reason:
+                words += f": {upstream.reason}"
+            notes.append(Note(f"  {upstream.text}: {words}"))
+        if not any(upstream.health.usable for upstream in forwarder.upstreams):
+            notes.append(Note("no upstream is healthy: one is asked all the same", missing=True))
+        return notes
 
     def asks_others(self, request: Request) -> bool:
         """Whether a stanza takes the name."""
         return self._following(-1, request) is not None
+
+
+def _not_taken(stanza: Stanza, qname: bytes) -> Note:
+    excepted = [zone for zone in stanza.excepted if is_subdomain(qname, zone)]
+    why = f"except {to_text(excepted[0])}" if excepted else "the name is not in it"
+    return Note(f"forward {to_text(stanza.origin)} does not take the name: {why}")
 
 
 class ForwardDirective:
@@ -119,13 +145,13 @@ def _forwarder(stanza: Stanza, index: int, builder: BlockBuilder) -> Forwarder:
         return Forwarder(stanza, context.reactor, chance=context.random, registry=context.registry)
 
     if any(isinstance(to, Elsewhere) for to in stanza.to) and Sources(stanza.to, stanza.root).hosts:
-        return builder.run(make())  # host names are looked up anew with each configuration
+        return builder.run(make())  # host names are looked up again with each configuration
     key = ("forward", builder.block.keys, builder.view, index)
     return builder.keep(key, (stanza, _digests(stanza)), make)
 
 
 def _digests(stanza: Stanza) -> tuple[str, ...]:
-    """What stands in the certificate files now: a renewed one makes a new forwarder at the next reload."""
+    """Digests of the certificate files: a renewed certificate makes a new forwarder at the next reload."""
     found = []
     for path in stanza.tls.paths:
         found.append(sha256(read_config_file(path)).hexdigest())

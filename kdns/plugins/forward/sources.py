@@ -1,8 +1,6 @@
 # -*- test-case-name: tests.plugins.forward.test_plugin -*-
 """
-From the TOs of a stanza to the addresses they stand for now: files are read and re-read, host names looked up once.
-
-Which addresses are asked, and in which order, is left to forwarder.py.
+The addresses that the TOs of a stanza stand for now: files are read again when they change, host names are looked up once.
 """
 
 from __future__ import annotations
@@ -21,12 +19,11 @@ from zope.interface import implementer
 
 from kdns.core.config_files import config_file_status, read_config_file
 from kdns.corefile.values import BadValue, quote
-from kdns.plugins.forward import udp
 from kdns.plugins.forward.failures import ExchangeFailed
-from kdns.plugins.forward.reply import Asked, Verdict
+from kdns.plugins.forward.sockets import ask_once
 from kdns.plugins.forward.targets import Elsewhere, Target, To, each_once, nameservers, with_carrier
 from kdns.wire.constants import AAAA, IN, RD, A
-from kdns.wire.message import ANSWER, Relayed
+from kdns.wire.message import ANSWER, MalformedMessage, scan
 from kdns.wire.names import BadName, from_text
 from kdns.wire.query import HEADER
 
@@ -37,14 +34,14 @@ _log = Logger(namespace="plugin/forward")
 
 
 class _File:
-    """A resolv.conf and what it said last."""
+    """A resolv.conf and the servers it named last."""
 
     def __init__(self, path: str, source: Elsewhere) -> None:
         self.path = path
         self.source = source
         self.targets: list[Target] = []
         self._seen: tuple[int, int, int] | None = None
-        self._complained = False
+        self._logged = False
 
     def read(self) -> bool:
         """
@@ -63,21 +60,21 @@ class _File:
         if found == self.targets:
             return False
         if not found and self.targets:
-            _log.warn("{path} names no server any more, those it named stay in use", path=self.path)
+            _log.warn("{path} names no server any more; the servers it named before stay in use", path=self.path)
             return False
         self.targets = found
         return True
 
     def read_again(self) -> bool:
-        """As :meth:`read`; a file that cannot be read changes nothing, and is complained of once."""
+        """Like :meth:`read`; a file that cannot be read changes nothing, and is logged once."""
         try:
             changed = self.read()
         except OSError as error:
-            if not self._complained:
+            if not self._logged:
                 _log.warn("cannot read {path}: {error}", path=self.path, error=str(error))
-            self._complained = True
+            self._logged = True
             return False
-        self._complained = False
+        self._logged = False
         return changed
 
 
@@ -86,7 +83,7 @@ class Sources:
     The TOs of one stanza.
 
     :param root: the folder that relative paths start at; empty is the working directory.
-    :raises BadValue: a TO is neither address, file nor host name; or there is nobody to ask and no host name that may help.
+    :raises BadValue: a TO is neither address, file nor host name; or there are neither addresses nor host names.
     :ivar hosts: the host names, with the addresses found for each.
     """
 
@@ -120,7 +117,7 @@ class Sources:
 
     @property
     def has_files(self) -> bool:
-        """Whether there is anything to re-read."""
+        """Whether there are files to read again."""
         return bool(self._files)
 
     def targets(self) -> tuple[Target, ...]:
@@ -140,15 +137,15 @@ class Sources:
         return each_once(found)
 
     def read_again(self) -> bool:
-        """Read the files that changed; whether the addresses are others now."""
+        """Read the files that changed; whether the addresses changed."""
         changes = [file.read_again() for file in self._files.values()]  # each of them, whatever the first says
         return any(changes)
 
     async def look_up(self, reactor: Any, resolvers: Sequence[Target], chance: Random) -> None:
         """
-        Look the host names up, with *resolvers*, or with the system's when there are none.
+        Look the host names up at *resolvers*, or with the system's resolver when there are none.
 
-        :raises BadValue: one has no address, or nobody knows it.
+        :raises BadValue: one has no address, or no resolver knows it.
         """
         for source, found in self.hosts.items():
             if resolvers:
@@ -162,7 +159,7 @@ class Sources:
 
 @implementer(IResolutionReceiver)
 class _Addresses:
-    """Collects what the reactor's resolver finds."""
+    """Collects the addresses that the reactor's resolver finds."""
 
     def __init__(self, done: Deferred[list[str]]) -> None:
         self._done = done
@@ -204,21 +201,12 @@ async def _ask_resolvers(reactor: Any, name: str, resolvers: Sequence[Target], c
 
 
 async def _addresses(reactor: Any, name: str, qtype: int, resolver: Target, chance: Random) -> list[str]:
-    qname = from_text(name)
-    asked = Asked(chance.getrandbits(16), qname, qtype, IN)
-    question = qname + qtype.to_bytes(2, "big") + IN.to_bytes(2, "big")
-    replies: list[Relayed] = []
-
-    def take(message: bytes) -> bool:
-        verdict, relayed = asked.judge(message)
-        if verdict is not Verdict.REPLY or relayed is None:
-            return False
-        replies.append(relayed)
-        return True
-
-    message = HEADER.pack(asked.ident, RD, 1, 0, 0, 0) + question
-    await udp.ask(reactor, resolver, message, take, RESOLVER_PATIENCE)
-    reply = replies[0]
+    question = from_text(name) + qtype.to_bytes(2, "big") + IN.to_bytes(2, "big")
+    message = HEADER.pack(0, RD, 1, 0, 0, 0)[2:] + question
+    try:
+        reply = scan(await ask_once(reactor, resolver, chance, message, question, RESOLVER_PATIENCE))
+    except MalformedMessage:
+        raise ExchangeFailed(f"unreadable reply from {resolver.text}") from None
     packed = [
         reply.message[slot.rdata : slot.end] for slot in reply.slots if (slot.section, slot.rtype) == (ANSWER, qtype)
     ]

@@ -1,9 +1,8 @@
-# -*- test-case-name: tests.plugins.forward.test_cores -*-
+# -*- test-case-name: tests.plugins.forward.test_targets -*-
 """
-Where queries may be sent: what a TO of *forward* says, and what a resolv.conf says. A core module.
+Where queries may be sent: what a TO of *forward* says, and what a resolv.conf says, as values.
 
-A TO that is no address is a file or a host name; which of the two, and what comes of it, is decided by who may look
-(:mod:`kdns.plugins.forward.sources`).
+A TO that is no address is a file or a host name. Which of the two, and its addresses, :mod:`kdns.plugins.forward.sources` finds out.
 """
 
 from __future__ import annotations
@@ -67,7 +66,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Elsewhere:
-    """A TO that is no address: a file with name servers, or the name of a host."""
+    """A TO that is no address: the path of a resolv.conf, or a host name."""
 
     name: str
     port: int
@@ -86,7 +85,7 @@ def parse_to(text: str) -> To:
     """
     Read one TO: ``[SCHEME://]IP[%NAME][:PORT]``, a path, or a host name.
 
-    :raises BadValue: a scheme that cannot be spoken, a path behind an address, a bad port.
+    :raises BadValue: an unknown scheme, a path behind an address, a bad port.
     """
     scheme, mark, rest = text.partition("://")
     if not mark:
@@ -111,7 +110,7 @@ def parse_to(text: str) -> To:
 
 
 def _host_and_port(text: str, default: int) -> tuple[str, int, str]:
-    """Host, port, and what stands behind a ``%``: a server name, or an interface that nobody needs."""
+    """Host, port, and what stands behind a ``%``: a server name, or an interface, which is not used."""
     bare, _, name = text.strip("[]").partition("%")
     if canonical_address(bare) is not None and ":" not in name:
         return bare, default, name
@@ -136,7 +135,7 @@ def canonical_address(text: str) -> str | None:
 
 def nameservers(text: str) -> list[Target]:
     """
-    The name servers of a resolv.conf in their order; ``search``, ``options`` and what cannot be read are left out.
+    The name servers of a resolv.conf in their order; ``search``, ``options`` and unreadable words are left out.
 
     A line may hold several addresses. An interface (``fe80::1%eth0``) is dropped; a port (``10.0.0.1:5353``) is taken.
     """
@@ -156,7 +155,7 @@ def nameservers(text: str) -> list[Target]:
 
 def each_once(targets: Iterable[Target]) -> tuple[Target, ...]:
     """
-    Without repetitions; each stands where it stood first.
+    Without repetitions; the first place of each counts.
 
     :raises BadValue: none is left, or more than 15.
     """

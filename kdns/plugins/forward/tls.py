@@ -1,8 +1,8 @@
-# -*- test-case-name: tests.plugins.forward.test_stream -*-
+# -*- test-case-name: tests.plugins.forward.test_streams -*-
 """
-What TLS with upstreams needs, made once for each stanza and server name. Certificates are always verified.
+The TLS side of connections to upstreams, made once for each stanza and server name. Certificates are always verified.
 
-Making a context loads all trusted certificates, which costs milliseconds and memory: never per query.
+Making a context loads all trusted certificates, which costs milliseconds and memory, so it is never done for each connection.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from twisted.internet import ssl
 
 from kdns.core.config_files import read_config_file
 from kdns.core.tls_identity import NameCheckedCreator
-from kdns.plugins.forward.stanza import TlsFiles
+from kdns.plugins.forward.config import TlsFiles
 
 _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n?", re.DOTALL)
 
@@ -33,7 +33,7 @@ class TlsMaker:
         self._trust: Any = ssl.platformTrust()
         self._client: Any = None
         self._chain: list[Any] = []
-        self._creators: dict[str, Any] = {}
+        self._creators: dict[tuple[str, tuple[bytes, ...]], Any] = {}
         try:
             if files.authority:
                 self._trust = ssl.trustRootFromCertificates(_certificates(files.authority))
@@ -49,21 +49,26 @@ class TlsMaker:
                 raise
             raise ValueError(f"tls: no usable certificate or key: {error!r}") from error
 
-    def creator(self, name: str) -> Any:
+    def creator(self, name: str, protocols: tuple[bytes, ...] = ()) -> Any:
         """
         The TLS side for upstreams that must show a certificate for *name*, a host name or an IP address; the same one each time.
 
         It is an ``IOpenSSLClientConnectionCreator``.
 
+        :param protocols: what to offer to speak, best first (RFC 7301).
         :raises ValueError: no certificate can be for *name*.
         """
-        made = self._creators.get(name)
+        made = self._creators.get((name, protocols))
         if made is None:
             extra = {"extraCertChain": self._chain} if self._chain else None
             options = ssl.optionsForClientTLS(
-                name, trustRoot=self._trust, clientCertificate=self._client, extraCertificateOptions=extra
+                name,
+                trustRoot=self._trust,
+                clientCertificate=self._client,
+                acceptableProtocols=list(protocols) or None,
+                extraCertificateOptions=extra,
             )
-            made = self._creators[name] = NameCheckedCreator(options, name)
+            made = self._creators[name, protocols] = NameCheckedCreator(options, name)
         return made
 
 

@@ -1,55 +1,39 @@
 # -*- test-case-name: tests.plugins.forward.test_upstream -*-
-"""
-One upstream: asks it, checks it, and counts both. A shell of *forward*.
-
-Which upstream is asked is forwarder.py's business; whether this one is down, health.py decides.
-"""
+"""One upstream: its sockets and connections, its health checks, its metrics. Which upstream is asked is the exchange's decision."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from random import Random
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.logger import Logger
 
-from kdns.core.request import Request, Transport
-from kdns.plugins.forward import udp
-from kdns.plugins.forward.asking import Asking
-from kdns.plugins.forward.failures import ExchangeFailed, PooledConnectionClosed, Suspected
-from kdns.plugins.forward.health import Health, UpstreamHealth
+from kdns.plugins.forward.config import Stanza
+from kdns.plugins.forward.failures import ExchangeFailed, OtherQuestion, PooledConnectionClosed
 from kdns.plugins.forward.metrics import ForwardMetrics
-from kdns.plugins.forward.pool import MOST_CONNECTIONS, ConnectionPool, PoolLimits
-from kdns.plugins.forward.ports import Ports
-from kdns.plugins.forward.reply import Asked, Verdict, answers_check, check_query
-from kdns.plugins.forward.stanza import Stanza
+from kdns.plugins.forward.policy import Health, UpstreamHealth
+from kdns.plugins.forward.sockets import (
+    MALFORMED,
+    OTHER_IDENT,
+    UdpSockets,
+    ask_once,
+    is_error_only,
+    what_is_wrong,
+)
+from kdns.plugins.forward.streams import MOST_CONNECTIONS, ConnectionPool, PoolLimits
 from kdns.plugins.forward.targets import Carrier, Target
-from kdns.wire.constants import TC
-from kdns.wire.message import Relayed
+from kdns.wire.constants import IN, NS, QR, RD
 
 if TYPE_CHECKING:
-    from kdns.plugins.forward.doh import HttpsUpstream
     from kdns.plugins.forward.tls import TlsMaker
 
 CHECK_PATIENCE = 1.0
 """Seconds that a health check may take."""
 
 _log = Logger(namespace="plugin/forward")
-
-
-class Reply(NamedTuple):
-    """What an upstream said to a query."""
-
-    relayed: Relayed | None
-    """None when the reply was to another question."""
-
-    size: int
-    """Octets as they came."""
-
-    udp: bool = False
-    """Whether it came over UDP."""
 
 
 @dataclass(slots=True)
@@ -63,34 +47,12 @@ class Means:
     tls: TlsMaker | None = None
 
 
-class _Attempt(Asking):
-    """One attempt over UDP."""
-
-    __slots__ = ("done",)
-
-    def __init__(self, request: Request) -> None:
-        super().__init__(request)
-        self.done: Deferred[Reply] = Deferred(self._cancelled)
-
-    def _cancelled(self, done: Deferred[Reply]) -> None:
-        if self.port is not None:
-            self.port.forget(self)
-
-    def replied(self, relayed: Relayed | None, size: int, now: float) -> None:
-        """See :class:`Asking`."""
-        self.done.callback(Reply(relayed, size, udp=True))
-
-    def failed(self, failure: ExchangeFailed) -> None:
-        """See :class:`Asking`."""
-        self.done.errback(failure)
-
-
 class Upstream:
     """
     One upstream of one stanza.
 
-    :ivar ports: where it is asked from over UDP; None when it is not.
-    :ivar reason: why it is out of use; empty when it is not.
+    :ivar udp: its sockets for queries; None when it is not asked over UDP.
+    :ivar reason: why it is out of use; empty when it is in use.
     """
 
     def __init__(self, target: Target, means: Means) -> None:
@@ -101,124 +63,75 @@ class Upstream:
         self.reason = ""
         self._means = means
         self._reactor = means.reactor
-        self._chance = means.chance
         self.metrics = means.metrics.of(target.text)
         self._check_call: Any = None
         self._check: Deferred[None] | None = None
         self._closed = False
-        self._https: HttpsUpstream | None = None
-        self._stream: ConnectionPool | None = None
-        self.ports: Ports | None = None
+        self.udp: UdpSockets | None = None
         if target.carrier is Carrier.DNS and not stanza.force_tcp:
-            self.ports = Ports(
+            self.udp = UdpSockets(
                 means.reactor, target, means.chance, stanza.read_timeout, self.metrics, stanza.source_address
             )
-        name = target.server_name or stanza.tls_servername or target.host
-        if target.carrier is Carrier.HTTPS:
-            from kdns.plugins.forward.doh import HttpsUpstream  # the HTTP client costs megabytes: only who needs it
+        self._protocol = {Carrier.DNS: "tcp", Carrier.TLS: "tcp-tls", Carrier.HTTPS: "https"}[target.carrier]
+        self._streams = self._pool()
 
-            assert means.tls is not None, "whoever makes the means makes TLS for those who need it"
-            self._https = HttpsUpstream(
-                means.reactor,
-                target,
-                means.tls.creator(name),
-                stanza.doh_method,
-                expire=stanza.expire,
-                idle=stanza.max_idle_conns,
-                source=stanza.source_address,
-            )
-        else:
-            creator = means.tls.creator(name) if means.tls is not None and target.carrier is Carrier.TLS else None
-            self._stream = self._pool(creator)
+    def _pool(self) -> ConnectionPool:
+        stanza, target, tls = self._means.stanza, self.target, self._means.tls
+        options: dict[str, Any] = {}
+        if target.carrier is not Carrier.DNS:
+            assert tls is not None, "whoever makes the means makes TLS for the upstreams that need it"
+            protocols: tuple[bytes, ...] = ()
+            if target.carrier is Carrier.HTTPS:
+                from kdns.plugins.forward.https import PROTOCOLS, HttpsConnection  # megabytes: only if needed
 
-    def _pool(self, creator: Any) -> ConnectionPool:
-        stanza = self._means.stanza
-        protocol = "tcp" if creator is None else "tcp-tls"
+                protocols = PROTOCOLS
+                options |= {"make": partial(HttpsConnection, stanza.doh_method), "one_by_one": True}
+            options["tls"] = tls.creator(target.server_name or stanza.tls_servername or target.host, protocols)
         return ConnectionPool(
             self._reactor,
-            self.target,
+            target,
             PoolLimits(stanza.expire, stanza.max_age, stanza.max_idle_conns),
-            self._chance,
-            tls=creator,
+            self._means.chance,
             source=stanza.source_address,
-            counted=lambda hit: self.metrics.connection(protocol, hit),
-            unexpected=lambda: self.metrics.ignored(Verdict.OTHER_IDENT.value),
+            counted=partial(self.metrics.connection, self._protocol),
+            unexpected=partial(self.metrics.ignored, OTHER_IDENT),
+            **options,
         )
 
     @property
     def in_flight(self) -> int:
-        """Queries and checks that wait for its reply, those over HTTPS left out."""
-        udp = 0 if self.ports is None else self.ports.waiting
-        return udp + (0 if self._stream is None else sum(len(one.pending) for one in self._stream.connections))
+        """Queries and checks that wait for a reply."""
+        return (0 if self.udp is None else self.udp.waiting) + self._streams.in_flight
 
-    # Queries
-
-    async def ask(self, request: Request, tcp: bool) -> Reply:
+    async def ask_stream(self, message: bytes, question: bytes) -> bytes:
         """
-        Send the request on and return the reply.
+        Ask over a connection.
 
-        :param tcp: not over UDP.
-        :raises ExchangeFailed: no reply; health checks begin if that speaks against the upstream.
+        :param message: the query without its identifier.
+        :return: the reply; its question is the one that was asked, its records have not been looked at.
+        :raises ExchangeFailed: there is none.
         """
-        began = self._reactor.seconds()
-        try:
-            if tcp or self.ports is None:
-                reply = await self._ask_stream(request)
-            else:
-                try:
-                    reply = await self._ask_udp(request)
-                except Suspected:
-                    reply = await self._ask_stream(request)
-                if request.transport is not Transport.UDP and reply.relayed and reply.relayed.flags & TC:
-                    # prefer_udp: a client that came over a stream gets the whole reply.
-                    reply = await self._ask_stream(request)
-        except ExchangeFailed as failure:
-            if failure.blame:
-                self.failed()
-            raise
-        except CancelledError:
-            self.given_up(began)
-            raise
-        if reply.relayed is not None:
-            self.metrics.replied(reply.relayed.rcode, self._reactor.seconds() - began)
-        return reply
-
-    async def _ask_udp(self, request: Request) -> Reply:
-        assert self.ports is not None, "only who speaks plain DNS is asked over UDP"
-        asking = _Attempt(request)
-        self.ports.ask(asking)
-        return await asking.done
-
-    async def _ask_stream(self, request: Request) -> Reply:
-        message, patience = request.wire(0), self._means.stanza.read_timeout
         for _ in range(MOST_CONNECTIONS + 1):
             try:
-                octets = await self._send(message, patience)
+                reply = await self._streams.ask(message, self._means.stanza.read_timeout)
                 break
             except PooledConnectionClosed:
                 continue
         else:
-            raise ExchangeFailed(f"read tcp {self.text}: EOF")
-        ident = octets[0] << 8 | octets[1] if len(octets) > 1 else -1
-        verdict, relayed = Asked(ident, request.qname, request.qtype, request.qclass).judge(octets)
-        if verdict is Verdict.REPLY:
-            return Reply(relayed, len(octets))
-        if verdict is not Verdict.ERROR_ONLY:
-            self.metrics.ignored(verdict.value)
-        if verdict is Verdict.MALFORMED:
-            raise ExchangeFailed(f"read tcp {self.text}: malformed reply")
-        return Reply(None, len(octets))
-
-    async def _send(self, message: bytes, patience: float) -> bytes:
-        if self._https is not None:
-            return await self._https.ask(message, patience)
-        assert self._stream is not None, "an upstream is asked over streams or over HTTPS"
-        return await self._stream.ask(message, patience)
+            raise ExchangeFailed(f"read {self._protocol} {self.text}: EOF")
+        wrong = what_is_wrong(reply, question)
+        if not wrong:
+            return reply
+        if not is_error_only(reply):
+            self.metrics.ignored(wrong)
+        if wrong == MALFORMED:
+            raise ExchangeFailed(f"read {self._protocol} {self.text}: malformed reply")
+        raise OtherQuestion(f"read {self._protocol} {self.text}: reply to another question")
 
     # Health
 
     def given_up(self, began: float) -> None:
-        """A client's time was up before the upstream's was. A check tells whether the upstream is to blame."""
+        """The client of a query gave up before the upstream's time was over. A check tells whether the upstream is to blame."""
         if self._reactor.seconds() - began >= CHECK_PATIENCE:
             self.failed()
 
@@ -241,26 +154,20 @@ class Upstream:
             self.health.restore()
 
     def retire(self) -> None:
-        """Nobody new will ask it: close its connections when those who wait have their replies."""
+        """Send it nothing more; close its connections when the queries in flight have ended."""
         self._closed = True
         self._stop_checks()
-        if self.ports is not None:
-            self.ports.retire()
-        if self._stream is not None:
-            self._stream.retire()
-        if self._https is not None:
-            self._https.close()
+        if self.udp is not None:
+            self.udp.retire()
+        self._streams.retire()
 
     def close(self) -> None:
-        """Close its connections and end its checks; whoever waits for it hears of it."""
+        """Close its connections and end its checks; the queries on connections fail."""
         self._closed = True
         self._stop_checks()
-        if self.ports is not None:
-            self.ports.close()
-        if self._stream is not None:
-            self._stream.close()
-        if self._https is not None:
-            self._https.close()
+        if self.udp is not None:
+            self.udp.close()
+        self._streams.close()
 
     def _stop_checks(self) -> None:
         if self._check_call is not None:
@@ -300,32 +207,33 @@ class Upstream:
 
     async def check(self) -> None:
         """
-        See whether it answers at all.
+        See whether it answers at all: any DNS reply will do.
 
         :raises ExchangeFailed: it does not within a second.
         """
         options = self._means.stanza.health_check
-        ident = self._chance.getrandbits(16)
-        message = check_query(ident, options.domain, options.recursion)
-        await self.send(message, lambda reply: answers_check(ident, reply), CHECK_PATIENCE)
+        await self.probe(options.domain, NS, RD if options.recursion else 0, CHECK_PATIENCE)
 
-    async def send(self, message: bytes, take: Callable[[bytes], bool], patience: float) -> None:
+    async def probe(self, name: bytes, qtype: int, flags: int, patience: float) -> None:
         """
-        Send a message that is no client's query, over a connection of its own, and wait until *take* accepts a reply.
+        Send a query of kdns's own, over a socket or connection of its own, and wait for any DNS reply.
 
-        :raises ExchangeFailed: it accepts none within *patience* seconds.
+        :raises ExchangeFailed: there is none within *patience* seconds.
         """
-        if self.target.carrier is Carrier.DNS and not self._means.stanza.force_tcp:
-            await udp.ask(self._reactor, self.target, message, take, patience, self._means.stanza.source_address)
-            return
-        if self._https is not None:
-            octets = message[:2] + (await self._https.ask(message, patience))[2:]
-        else:
-            assert self._stream is not None, "an upstream is asked over streams or over HTTPS"
+        question = name + qtype.to_bytes(2, "big") + IN.to_bytes(2, "big")
+        message = flags.to_bytes(2, "big") + b"\0\1\0\0\0\0\0\0" + question
+        means = self._means
+        if self.udp is not None:
+            source = means.stanza.source_address
             try:
-                waiting = Deferred.fromCoroutine(self._stream.try_new(message, patience))
-                octets = await waiting.addTimeout(patience, self._reactor)
-            except TimeoutError:
-                raise ExchangeFailed(f"read tcp {self.text}: i/o timeout", silent=True) from None
-        if not take(octets):
-            raise ExchangeFailed(f"read tcp {self.text}: malformed reply")
+                await ask_once(self._reactor, self.target, means.chance, message, question, patience, source)
+            except OtherQuestion:
+                pass  # it is alive
+            return
+        try:
+            waiting = Deferred.fromCoroutine(self._streams.try_new(message, patience))
+            reply = await waiting.addTimeout(patience, self._reactor)
+        except TimeoutError:
+            raise ExchangeFailed(f"read {self._protocol} {self.text}: i/o timeout", silent=True) from None
+        if len(reply) < 12 or not reply[2] & QR >> 8:
+            raise ExchangeFailed(f"read {self._protocol} {self.text}: malformed reply")

@@ -53,6 +53,7 @@ class Entry:
     :ivar copies: how often the reply is sent.
     :ivar huge: fill the reply with records to at least so many octets, and send it whatever the asker can take.
     :ivar garbage: send these octets instead of a reply.
+    :ivar raw: send these octets behind the query's identifier instead of a reply.
     """
 
     answer: tuple[Record, ...] = ()
@@ -74,6 +75,7 @@ class Entry:
     copies: int = 1
     huge: int = 0
     garbage: bytes | None = None
+    raw: bytes | None = None
     deed: Deed = Deed.SEND
 
 

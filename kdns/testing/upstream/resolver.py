@@ -137,6 +137,8 @@ class FakeUpstream:
             return []
         if entry.deed in (Deed.ASK_BACK, Deed.HANG_UP):
             return [Step(entry.delay, query if entry.deed is Deed.ASK_BACK else b"", entry.deed)]
+        if entry.raw is not None:
+            return [Step(entry.delay, query[:2] + entry.raw, entry.deed)] * entry.copies
         if entry.garbage is not None:
             return [Step(entry.delay, entry.garbage, entry.deed)] * entry.copies
         reply = self._reply(asked, entry)

@@ -8,7 +8,8 @@ from kdns.core.failure import ResolutionFailed
 from kdns.plugins.forward import Carrier, Target
 from kdns.testing.upstream import UpstreamServer
 from tests.certificate_cases import CASES, NAME, Case
-from tests.plugins.forward.test_stream import Doh, SecuredCase
+from tests.plugins.forward.test_https import Doh
+from tests.plugins.forward.test_streams import SecuredCase
 
 
 class CertificateTests(SecuredCase):

@@ -11,8 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from kdns.corefile.errors import CorefileError
 from kdns.plugin.seam import BlockBuilder, ServerContext
 from kdns.plugins.forward import Carrier, Elsewhere, HealthCheck, Stanza, Target, directive
+from kdns.plugins.forward.config import DohMethod, TlsFiles
 from kdns.plugins.forward.policy import Policy
-from kdns.plugins.forward.stanza import DohMethod, TlsFiles
 from kdns.testing.memory import MemoryReactor
 from kdns.wire.constants import NXDOMAIN, REFUSED, SERVFAIL
 from kdns.wire.names import ROOT, from_text

@@ -2,20 +2,53 @@
 
 from __future__ import annotations
 
-from twisted.internet.defer import CancelledError
+from random import Random
+from typing import Any
 
-from kdns.core.answer import NO_RECORDS
+import dns.message
+from msgspec.structs import replace
+from twisted.internet.defer import CancelledError, Deferred
+
+from kdns.core.answer import NO_RECORDS, Answer
 from kdns.core.failure import ResolutionFailed
+from kdns.core.reply import render_reply
+from kdns.core.request import Request
 from kdns.plugins.forward import Target
+from kdns.plugins.forward.exchange import UDP_SIZE
+from kdns.plugins.forward.forwarder import MOST_VARIANTS
 from kdns.plugins.forward.policy import Policy
 from kdns.testing.memory import Datagram
 from kdns.testing.upstream import Deed, Entry, Truncate
-from kdns.wire.constants import AA, AD, CD, FORMERR, NOERROR, NXDOMAIN, RA, RD, REFUSED, SERVFAIL, TC
+from kdns.wire.constants import (
+    AA,
+    AAAA,
+    AD,
+    CD,
+    CNAME,
+    FORMERR,
+    IN,
+    NOERROR,
+    NS,
+    NXDOMAIN,
+    RA,
+    RD,
+    REFUSED,
+    SERVFAIL,
+    SOA,
+    TC,
+    TXT,
+    A,
+)
 from kdns.wire.message import Relayed
 from kdns.wire.names import from_text
 from kdns.wire.query import Edns
 from tests.plugins.forward.support import TCP, ForwardCase, last_octet, parse_record, records
 from tests.support import a_request
+
+
+def opt_of(options: bytes) -> bytes:
+    """An OPT with these options."""
+    return b"\x00\x00\x29\x04\xd0\x00\x00\x00\x00" + len(options).to_bytes(2, "big") + options
 
 
 class OneUpstreamTests(ForwardCase):
@@ -50,13 +83,34 @@ class OneUpstreamTests(ForwardCase):
         answer = self.ask(self.net.forwarder(), "nx.example.com")
         self.assertEqual((answer.rcode, len(answer.sections()[1])), (NXDOMAIN, 1))
 
-    def test_query_goes_unchanged(self) -> None:
-        """Spelling, RD, CD, the OPT with its options go upstream; only the identifier is another."""
-        request = a_request("WwW.example.com", flags=CD, edns=Edns(1400, 0x8000, 0, b"\xfd\xe9\x00\x02ab"))
+    def test_query_upstream(self) -> None:
+        """Spelling, RD, CD and DO go upstream as the client sent them."""
+        request = a_request("WwW.example.com", flags=CD, edns=Edns(1400, 0x8000, 0, b""))
         self.ask(self.net.forwarder(), request)
         sent = self.net.first.received[0].query
-        self.assertEqual(sent[2:], request.wire(0)[2:])
+        self.assertEqual(sent[2:], replace(request, edns=Edns(UDP_SIZE, 0x8000, 0, b"")).wire(0)[2:])
         self.assertNotEqual(sent[:2], b"\x12\x67")
+
+    def test_opt_upstream(self) -> None:
+        """An OPT is made here: one size, DO or not, the client's subnet. No OPT of the client's means none upstream."""
+        subnet = b"\x00\x08\x00\x07\x00\x01\x18\x00\x0a\x00\x01"
+        options = b"\x00\x0a\x00\x08cookie..\x00\x0b\x00\x00\x00\x0c\x00\x02\x00\x00\xfd\xe9\x00\x02ab\x00\x03\x00\x00"
+        plain = b"\x00\x00\x29\x04\xd0\x00\x00"
+        for edns, wanted in (
+            (None, b"\x00\x00\x01\x00\x01"),
+            (Edns(512, 0, 0, b""), plain + b"\x00\x00\x00\x00"),
+            (Edns(65535, 0xC123, 0, options), plain + b"\x80\x00\x00\x00"),
+            (Edns(4096, 0, 0, options + subnet), plain + b"\x00\x00\x00\x0b" + subnet),
+            (Edns(4096, 0, 0, subnet + subnet), plain + b"\x00\x00\x00\x0b" + subnet),
+            (Edns(4096, 0, 0, b"\x00\x08\x00\x15" + bytes(21)), plain + b"\x00\x00\x00\x00"),
+        ):
+            self.ask(self.net.forwarder(), a_request("www.example.com", edns=edns))
+            self.assertTrue(self.net.first.received[-1].query.endswith(wanted), edns)
+
+    def test_flags_upstream(self) -> None:
+        """Bits that mean nothing in a query stay here."""
+        self.ask(self.net.forwarder(), a_request("www.example.com", flags=RD | AD | CD | AA | TC | RA | 0x40))
+        self.assertEqual(self.net.first.received[-1].query[2:4], (RD | AD | CD).to_bytes(2, "big"))
 
     def test_options_of_upstream(self) -> None:
         """An OPT of the upstream without options replaces the echo of the client's; without an OPT there is none."""
@@ -159,14 +213,94 @@ class OneUpstreamTests(ForwardCase):
         self.net.first.say("www.example.com", entry=Entry(deed=Deed.SEND_FROM_ELSEWHERE))
         self.failureResultOf(self.asked(self.net.forwarder(), seconds=4.0), ResolutionFailed)
 
-    def test_hop_by_hop_options_stay_here(self) -> None:
-        """Cookie, keepalive and padding of a client are none of the upstream's business; other options, and an empty OPT, go on."""
-        options = b"\x00\x0a\x00\x08cookie..\x00\x0b\x00\x00\x00\x08\x00\x01x\x00\x0c\x00\x02\x00\x00"
+    def test_hop_by_hop_options_of_the_upstream(self) -> None:
+        """Cookie, keepalive and padding of an upstream stay here; what else it says in its OPT goes to the client."""
+        request = a_request("www.example.com", edns=Edns(1232, 0, 0, b""))
+        waiting = self.wait_for(request)
+        options = b"\x00\x0a\x00\x08cookie..\x00\x0b\x00\x02\x00\x64\x00\x0c\x00\x02\x00\x00\x00\x0f\x00\x02\x00\x12"
+        self.reply(b"\x81\x80\x00\x01\x00\x00\x00\x00\x00\x01", opt_of(options))
+        self.assertEqual(self.successResultOf(waiting).options, ((15, b"\x00\x12"),))
+
+    def test_badvers_for_a_client_without_edns(self) -> None:
+        """A response code that does not fit a header is SERVFAIL for a client without an OPT, not NOERROR."""
+        badvers = b"\x00\x00\x29\x04\xd0\x01\x00\x00\x00\x00\x00"
+        waiting = self.wait_for(a_request("www.example.com"))
+        self.reply(b"\x81\x80\x00\x01\x00\x00\x00\x00\x00\x01", badvers)
+        answer = self.successResultOf(waiting)
+        self.assertEqual((answer.rcode, answer.validity.cacheable), (SERVFAIL, False))
+        waiting = self.wait_for(a_request("www.example.com", edns=Edns(1232, 0, 0, b"")))
+        self.reply(b"\x81\x80\x00\x01\x00\x00\x00\x00\x00\x01", badvers)
+        self.assertEqual(self.successResultOf(waiting).rcode, 16)
+
+    def test_truncated_by_the_size_asked_for(self) -> None:
+        """A client that takes more than kdns asked for gets the whole reply, without asking again over TCP itself."""
+        records = [f"big.example.com. 300 IN A 192.0.2.{number}" for number in range(1, 101)]
+        self.net.first.say("big.example.com", *records)
         forwarder = self.net.forwarder()
-        self.ask(forwarder, a_request("www.example.com", edns=Edns(1400, 0x8000, 0, options)))
-        self.assertEqual(self.net.first.received[0].query[-9:], b"\x80\x00\x00\x05\x00\x08\x00\x01x")
-        self.ask(forwarder, a_request("www.example.com", edns=Edns(1400, 0x8000, 0, options[:12])))
-        self.assertEqual(self.net.first.received[1].query[-6:], b"\x00\x00\x80\x00\x00\x00")
+        answer = self.ask(forwarder, a_request("big.example.com", edns=Edns(4096, 0, 0, b"")))
+        self.assertEqual(answer.flags & TC, 0)
+        self.assertEqual(answer.answer_count(), 100)
+        answer = self.ask(forwarder, a_request("big.example.com", edns=Edns(1232, 0, 0, b"")))
+        self.assertEqual(answer.flags & TC, TC)
+        self.assertEqual(self.net.first.asked(transport="tcp"), 1)
+
+    def test_prefer_udp_for_a_client_on_udp(self) -> None:
+        """With ``prefer_udp`` a truncated reply is asked for again over TCP; without TCP the truncated one is given."""
+        entry = Entry((parse_record("tc.example.com. 300 IN A 192.0.2.97"),), truncate=Truncate.NOTHING)
+        self.net.first.say("tc.example.com", entry=entry)
+        answer = self.ask(self.net.forwarder(prefer_udp=True), "tc.example.com")
+        self.assertEqual((answer.flags, last_octet(answer)), (RA, 97))
+        self.net.servers[0].refuse("tcp")
+        self.reactor.settle()
+        answer = self.ask(self.net.forwarder(prefer_udp=True, max_fails=0), "tc.example.com")
+        self.assertEqual(answer.flags, TC | RA)
+
+    def test_cut_datagram(self) -> None:
+        """A datagram that ends within its records and says nothing of it is asked for again over TCP, at once."""
+        waiting = self.wait_for(a_request("www.example.com"))
+        asked = self.net.first.asked(transport="tcp")
+        self.reply(b"\x81\x80\x00\x01\x00\x02\x00\x00\x00\x00", b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04\xc0")
+        self.assertEqual(last_octet(self.successResultOf(waiting)), 1)
+        self.assertEqual(self.net.first.asked(transport="tcp"), asked + 1)
+        self.assertEqual(self.net.metric("kdns_forward_replies_ignored_total", "10.0.0.1:53", "unreadable"), 1)
+
+    def test_unreadable_records(self) -> None:
+        """Records that cannot be read, over TCP too, are SERVFAIL with an Extended DNS Error, and each upstream is asked once."""
+        fixed = b"\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04\xc0\x00\x02\x01"
+        for record in (
+            b"\xc0\x21" + fixed,  # an owner that points at itself,
+            b"\xc0\x30" + fixed,  # forward,
+            b"\xff\xff" + fixed,  # behind the end,
+            b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x03\xc0\x00\x02",  # an address of three bytes,
+            b"\xc0\x0c\x00\x05\x00\x01\x00\x00\x00\x3c\x00\x02\xc0\x2d",  # an alias for itself,
+            b"\xc0\x0c\x00\x0f\x00\x01\x00\x00\x00\x3c\x00\x05\x00\x0a\x00\x00\x00",  # a byte too many,
+            b"\xc0\x0c\x00\x10\x00\x01\x00\x00\x00\x3c\x00\x02\x05a",  # a string that is cut short
+        ):
+            question = from_text("www.example.com") + b"\x00\x01\x00\x01"
+            message = b"\x81\x80\x00\x01\x00\x01\x00\x00\x00\x00" + question + record
+            for fake in self.net.fakes[:2]:
+                fake.say("www.example.com", entry=Entry(raw=message))
+                fake.received.clear()
+            failure = self.failureResultOf(self.asked(self.net.forwarder(2)), ResolutionFailed).value
+            self.assertEqual((failure.rcode, failure.ede), (SERVFAIL, (0, "unreadable reply from upstream")), record)
+            over = [[received.transport for received in fake.received] for fake in self.net.fakes[:2]]
+            self.assertEqual(over, [["udp", "tcp"], ["udp", "tcp"]])
+
+    def wait_for(self, request: Request) -> Deferred[Answer]:
+        """Ask the first upstream over UDP, which says nothing; :meth:`reply` speaks for it."""
+        self.net.first.plan("www.example.com", Entry(silent=True))
+        return self.asked(self.net.forwarder(), request)
+
+    def reply(self, head: bytes, records: bytes) -> None:
+        """Reply over UDP to the last query: what stands between identifier and question, and what behind the question."""
+        query = self.net.first.received[-1].query
+        socket = [
+            one for one in self.reactor.network.sockets.values() if one.remote == ("10.0.0.1", 53) and one.kind == "udp"
+        ][-1]
+        assert socket.local is not None
+        end = query.index(0, 12) + 5
+        self.reactor.inject(query[:2] + head + query[12:end] + records, ("10.0.0.1", 53), socket.local)
+        self.reactor.settle()
 
     def test_source_address(self) -> None:
         """``source_address`` is where datagrams and connections come from."""
@@ -390,3 +524,110 @@ class SelectRefusalTests(ForwardCase):
         self.net.servers[0].refuse("udp")
         self.reactor.settle()
         self.assertEqual(last_octet(self.ask(self.net.forwarder(2, policy=Policy.SEQUENTIAL))), 2)
+
+
+class BirthdayTests(ForwardCase):
+    """A question that a forger has asked in a thousand ways is in flight a few times at most (RFC 5452 section 5)."""
+
+    def test_sizes_and_options(self) -> None:
+        """The size and the options of a client's OPT do not make another query."""
+        self.silence(1)
+        forwarder = self.net.forwarder()
+        for size in range(512, 1512):
+            options = opt_of(size.to_bytes(2, "big") + b"\x00\x02ab")[11:]
+            forwarder.ask(a_request("www.example.com", edns=Edns(size, 0, 0, options))).addErrback(lambda _: None)
+        self.reactor.settle()
+        self.assertEqual(self.net.first.asked(), 1)
+        self.assertEqual(self.net.metric("kdns_forward_coalesced_total"), 999)
+
+    def test_flags_and_subnets(self) -> None:
+        """What does make another query goes over TCP when a few are in flight over UDP."""
+        self.silence(1)
+        forwarder = self.net.forwarder(read_timeout=4.0)
+        waiting = []
+        for number in range(40):
+            subnet = b"\x00\x08\x00\x07\x00\x01\x18\x00\x0a\x00" + bytes((number,))
+            waiting.append(forwarder.ask(a_request("www.example.com", edns=Edns(1232, 0, 0, subnet))))
+        waiting += [forwarder.ask(a_request("www.example.com", flags=flags)) for flags in (0, RD, AD, CD, RD | CD)]
+        self.reactor.settle()
+        asked = self.net.first.asked
+        self.assertEqual((asked(transport="udp"), asked(transport="tcp")), (MOST_VARIANTS, 45 - MOST_VARIANTS))
+        for one in waiting:
+            one.addErrback(lambda _: None).cancel()
+        forwarder.stop()
+        self.assertEqual(forwarder.waiting, 0)
+
+    def test_other_types_are_other_questions(self) -> None:
+        """A and AAAA of a name are asked at the same time."""
+        forwarder = self.net.forwarder()
+        both = [forwarder.ask(a_request("www.example.com", qtype)) for qtype in (1, 28)]
+        self.reactor.settle()
+        for one in both:
+            self.successResultOf(one)
+        self.assertEqual(self.net.first.asked(transport="udp"), 2)
+
+
+class FloodTests(ForwardCase):
+    """20,000 names that are never answered."""
+
+    def test_each_is_told(self) -> None:
+        """Every query ends, in time, and nothing is left of any."""
+        self.silence(1)
+        forwarder = self.net.forwarder(max_fails=0)
+        before = self.reactor.leftovers()
+        outcomes: list[object] = []
+        for number in range(20_000):
+            forwarder.ask(a_request(f"host{number}.example.com")).addBoth(outcomes.append)
+        self.reactor.advance(4.0)
+        self.assertEqual(len(outcomes), 20_000)
+        self.assertEqual({type(getattr(outcome, "value", None)) for outcome in outcomes}, {ResolutionFailed})
+        self.assertEqual((forwarder.waiting, self.reactor.leftovers()), (0, before))
+
+
+KNOWN = {(rtype, IN) for rtype in (A, AAAA, CNAME, NS, SOA, TXT, 15)}
+"""What the replies hold; where chance makes other types of them, dnspython knows more of those than kdns."""
+
+
+class MutatedReplyTests(ForwardCase):
+    """Replies with some bytes changed on their way."""
+
+    def seed(self) -> bytes:
+        """A reply with names, addresses and text in all sections, behind its identifier."""
+        reply = dns.message.from_text(
+            "id 7\nopcode QUERY\nrcode NOERROR\nflags QR RD RA\n;QUESTION\nwww.example.com. IN A\n;ANSWER\n"
+            "www.example.com. 300 IN CNAME web.example.com.\nweb.example.com. 60 IN A 192.0.2.1\n"
+            "web.example.com. 60 IN A 192.0.2.2\n;AUTHORITY\nexample.com. 60 IN NS ns.example.com.\n"
+            "example.com. 60 IN SOA ns.example.com. admin.example.com. 1 2 3 4 5\n;ADDITIONAL\n"
+            'ns.example.com. 60 IN AAAA 2001:db8::1\nns.example.com. 60 IN TXT "a" "bc"\nns.example.com. 60 IN MX 1 a.example.com.\n'
+        )
+        return reply.to_wire()[2:]
+
+    def test_mutated(self) -> None:
+        """What the client gets of 2,500 of them can be read, with every record in it; of the others it gets SERVFAIL."""
+        chance, seed = Random(5452), self.seed()
+        forwarder = self.net.forwarder(max_fails=0)
+        request = a_request("www.example.com", edns=Edns(1232, 0, 0, b""))
+        start, answered, refused = 10 + len(request.question), 0, 0
+        for _ in range(2500):
+            octets = bytearray(seed)
+            for _ in range(chance.randint(1, 3)):
+                octets[chance.randrange(start, len(octets))] = chance.choice(
+                    (0, 1, 2, 3, 0x3F, 0x40, 0xC0, 0xFF, chance.randrange(256))
+                )
+            if chance.random() < 0.2:
+                del octets[chance.randrange(start, len(octets)) :]
+            self.net.first.say("www.example.com", entry=Entry(raw=bytes(octets)))
+            waiting = self.asked(forwarder, request)
+            outcome: Any = waiting.result
+            waiting.addErrback(lambda _: None)
+            if isinstance(outcome, Answer):
+                answered += 1
+                records = [record for section in outcome.sections() for record in section]
+                if {(record.rtype, record.rclass) for record in records} <= KNOWN:
+                    dns.message.from_wire(render_reply(request, outcome))
+            else:
+                refused += 1
+                self.assertEqual(outcome.value.ede, (0, "unreadable reply from upstream"))
+        self.assertEqual(answered + refused, 2500)
+        self.assertGreater(answered, 500)
+        self.assertGreater(refused, 500)

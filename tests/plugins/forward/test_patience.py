@@ -5,8 +5,7 @@ from __future__ import annotations
 from twisted.internet.defer import CancelledError
 
 from kdns.core.reply import render_reply
-from kdns.plugins.forward.health import Health
-from kdns.plugins.forward.policy import Policy
+from kdns.plugins.forward.policy import Health, Policy
 from tests.plugins.forward.support import TCP, ForwardCase, last_octet
 from tests.support import a_request
 

@@ -1,14 +1,30 @@
-"""Tests of :mod:`kdns.plugins.forward.ports`: the sockets from which an upstream is asked, and what is believed that comes there."""
+"""Tests of :mod:`kdns.plugins.forward.sockets`: the sockets for UDP, and which datagrams are taken for replies."""
 
 from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.core.failure import ResolutionFailed
 from kdns.plugins.forward import Forwarder, Target
 from kdns.plugins.forward.policy import Policy
-from kdns.plugins.forward.ports import LIFETIME, MOST_QUERIES, MOST_STRAYS, SOCKETS, TOGETHER, Ports
+from kdns.plugins.forward.sockets import (
+    LIFETIME,
+    MALFORMED,
+    MOST_QUERIES,
+    MOST_STRAYS,
+    OTHER_QUESTION,
+    SOCKETS,
+    TOGETHER,
+    is_error_only,
+    what_is_wrong,
+)
 from kdns.testing.memory import Datagram
 from kdns.testing.upstream import Entry
 from kdns.wire.constants import NOERROR
+from kdns.wire.names import from_text
+from kdns.wire.query import HEADER
 from tests.plugins.forward.support import ForwardCase, last_octet, parse_record
 from tests.support import a_request
 
@@ -16,7 +32,7 @@ UPSTREAM = ("10.0.0.1", 53)
 IGNORED = "kdns_forward_replies_ignored_total"
 
 
-class PortsCase(ForwardCase):
+class SocketsCase(ForwardCase):
     """A forwarder whose datagrams to the first upstream are seen."""
 
     def setUp(self) -> None:
@@ -34,12 +50,6 @@ class PortsCase(ForwardCase):
         found = [socket for socket in self.reactor.network.sockets.values() if socket.kind == "udp" and socket.remote]
         return [f"{socket.local} -> {socket.remote}" for socket in found]
 
-    def ports_of(self, forwarder: Forwarder) -> Ports:
-        """Those of the first upstream."""
-        ports = forwarder.upstreams[0].ports
-        assert ports is not None
-        return ports
-
     def ignored(self, reason: str) -> float:
         """How many datagrams were no reply for that reason."""
         return self.net.metric(IGNORED, "10.0.0.1:53", reason)
@@ -53,7 +63,50 @@ class PortsCase(ForwardCase):
         self.reactor.settle()
 
 
-class SpreadTests(PortsCase):
+class QuestionTests(SynchronousTestCase):
+    """The question of a reply beside the one that was asked."""
+
+    question = from_text("www.example.com") + b"\x00\x41\x00\x01"
+
+    def message(self, flags: int = 0x8180, name: str = "www.example.com", qtype: int = 65) -> bytes:
+        """A reply without records."""
+        return HEADER.pack(7, flags, 1, 0, 0, 0) + from_text(name) + qtype.to_bytes(2, "big") + b"\x00\x01"
+
+    def test_verdicts(self) -> None:
+        """Shape and question are compared; letter case is not."""
+        for message, wanted in (
+            (self.message(), ""),
+            (self.message().replace(b"www", b"WwW"), ""),
+            (self.message(name="www.example.org"), OTHER_QUESTION),
+            (self.message(name="example.org"), OTHER_QUESTION),
+            (self.message(qtype=1), OTHER_QUESTION),
+            # 65 is "A" and 97 is "a": folding the case of the whole question would take one for the other.
+            (self.message(qtype=97), OTHER_QUESTION),
+            (self.message(flags=0x0100), MALFORMED),
+            (self.message()[:20], MALFORMED),
+            (b"", MALFORMED),
+            (HEADER.pack(7, 0x8180, 2, 0, 0, 0) + self.message()[12:] * 2, MALFORMED),
+            (HEADER.pack(7, 0x8180, 0, 0, 0, 0), OTHER_QUESTION),
+        ):
+            self.assertEqual(what_is_wrong(message, self.question), wanted, message)
+
+    def test_errors_without_a_question(self) -> None:
+        """A server that could not read the query says an error and nothing else."""
+        self.assertTrue(is_error_only(HEADER.pack(7, 0x8181, 0, 0, 0, 0)))
+        self.assertFalse(is_error_only(HEADER.pack(7, 0x8180, 0, 0, 0, 0)))
+        self.assertFalse(is_error_only(HEADER.pack(7, 0x0101, 0, 0, 0, 0)))
+        self.assertFalse(is_error_only(self.message(flags=0x8181)))
+
+    @settings(max_examples=200, deadline=None)
+    @given(st.binary(max_size=80))
+    def test_any_octets(self, octets: bytes) -> None:
+        """Whatever comes is judged, and a reply has the question."""
+        for message in (octets, b"\x12\x67\x81\x80\x00\x01" + octets):
+            if not what_is_wrong(message, self.question):
+                self.assertEqual(message[12 : 12 + len(self.question)].lower(), self.question.lower())
+
+
+class SpreadTests(SocketsCase):
     """Which sockets queries go from, and how long those are used."""
 
     def test_spread_over_few(self) -> None:
@@ -161,7 +214,7 @@ class SpreadTests(PortsCase):
         self.assertRegex(failure.text, r"^read udp \[::1\]:\d+->\[::1\]:53: read: connection refused$")
 
 
-class ForgeryTests(PortsCase):
+class ForgeryTests(SocketsCase):
     """What is believed that comes from the upstream's address."""
 
     def waiting(self, forwarder: Forwarder | None = None) -> Datagram:
@@ -255,7 +308,7 @@ class ForgeryTests(PortsCase):
         self.reactor.advance(1.0)
 
 
-class TroubleTests(PortsCase):
+class TroubleTests(SocketsCase):
     """Refusals, restarts, time, and those who give up."""
 
     def test_restart(self) -> None:
@@ -281,8 +334,8 @@ class TroubleTests(PortsCase):
         self.reactor.settle()
         self.net.servers[0].refuse("udp", "tcp")
         self.reactor.settle()
-        more = [forwarder.ask(a_request(f"more{number}.example.com")) for number in range(40)]
-        self.reactor.settle()
+        # One in a turn, so that each of the sockets has one.
+        more = [self.asked(forwarder, f"more{number}.example.com") for number in range(40)]
         for one in waiting + more:
             self.assertEqual(self.successResultOf(one).rcode, NOERROR)
 

@@ -1,17 +1,14 @@
-"""Tests of :mod:`kdns.plugins.forward.stream`, ``pool``, ``tls`` and ``doh``: connections to upstreams."""
+"""Tests of :mod:`kdns.plugins.forward.streams` and ``tls``: connections to upstreams over TCP and TLS."""
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64decode
 from typing import Any
 
 from twisted.internet.defer import CancelledError
-from twisted.web.resource import Resource
-from twisted.web.server import Site
 
 from kdns.core.failure import ResolutionFailed
 from kdns.plugins.forward import Carrier, Forwarder, Target
-from kdns.plugins.forward.stanza import DohMethod, TlsFiles
+from kdns.plugins.forward.config import TlsFiles
 from kdns.testing.certificates import Authority
 from kdns.testing.upstream import Deed, Entry, FakeUpstream, TcpManners, UpstreamServer
 from kdns.wire.constants import NOERROR
@@ -272,79 +269,3 @@ class TlsTests(SecuredCase):
         self.ask(forwarder)
         self.reactor.advance(1.5)
         self.assertFalse([line for line in self.reactor.leftovers() if "TCP connection" in line])
-
-
-class Doh(Resource):
-    """A DoH server in front of a fake upstream."""
-
-    isLeaf = True
-
-    def __init__(self, fake: FakeUpstream) -> None:
-        super().__init__()
-        self.fake = fake
-        self.requests: list[tuple[bytes, bytes, bytes]] = []
-        self.status = 200
-
-    def render_GET(self, request: Any) -> bytes:
-        """The query is in the URL."""
-        text = request.args[b"dns"][0]
-        return self.reply(request, urlsafe_b64decode(text + b"=" * (-len(text) % 4)))
-
-    def render_POST(self, request: Any) -> bytes:
-        """The query is the body."""
-        return self.reply(request, request.content.read())
-
-    def reply(self, request: Any, query: bytes) -> bytes:
-        """Answer."""
-        self.requests.append((request.method, request.path, query))
-        request.setResponseCode(self.status)
-        steps = self.fake.answer(query, "tls")
-        return steps[0].message if steps else b""
-
-
-class DohTests(SecuredCase):
-    """DNS over HTTPS."""
-
-    def doh(self) -> tuple[Doh, Target]:
-        """A DoH server."""
-        page = Doh(self.fake)
-        options = self.authority.server("127.0.0.1", "dns.example.com").server_options()
-        port = self.reactor.listenSSL(0, Site(page, reactor=self.reactor), options, interface="127.0.0.1")
-        self.addCleanup(self.reactor.settle)
-        self.net.closing.append(port.stopListening)
-        return page, Target("127.0.0.1", port.getHost().port, Carrier.HTTPS)
-
-    def test_post_and_get(self) -> None:
-        """``doh_method`` says how the query travels; its identifier is 0, its path ``/dns-query``."""
-        page, target = self.doh()
-        for method in DohMethod:
-            self.assertEqual(last_octet(self.ask(self.forwarder(target, doh_method=method), seconds=0.1)), 44)
-        request = a_request("www.example.com")
-        self.assertEqual(
-            page.requests,
-            [(b"GET", b"/dns-query", request.wire(0)), (b"POST", b"/dns-query", request.wire(0))],
-        )
-
-    def test_name_of_the_server(self) -> None:
-        """The certificate is compared with ``tls_servername``."""
-        page, target = self.doh()
-        self.ask(self.forwarder(target, tls_servername="dns.example.com"), seconds=0.1)
-        self.fails(self.forwarder(target, tls_servername="other.example.com"))
-        self.assertEqual(len(page.requests), 1)
-
-    def test_status(self) -> None:
-        """Another status than 200 is a failed attempt."""
-        page, target = self.doh()
-        page.status = 503
-        self.assertIn("status 503", self.fails(self.forwarder(target)))
-
-    def test_health_check(self) -> None:
-        """Checks go over HTTPS as well."""
-        page, target = self.doh()
-        page.status = 500
-        forwarder = self.net.forwarder(to=(target,), max_connect_attempts=1, tls=TlsFiles(authority=self.ca))
-        self.failureResultOf(self.asked(forwarder, seconds=0.0), ResolutionFailed)
-        page.status = 200
-        self.reactor.advance(2.0)
-        self.assertTrue(forwarder.upstreams[0].health.usable)
-        self.assertEqual(len(page.requests), 3)

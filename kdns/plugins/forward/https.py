@@ -1,0 +1,252 @@
+# -*- test-case-name: tests.plugins.forward.test_https -*-
+"""
+Queries over HTTPS (RFC 8484): HTTP/2 where the server speaks it, so that many queries share a connection, else HTTP/1.1.
+
+The protocols are those of h2 and h11, which do no input or output of their own.
+"""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64encode
+from typing import Any
+
+import h2.config
+import h2.connection
+import h2.errors
+import h2.events
+import h2.exceptions
+import h11
+
+from kdns.plugins.forward.config import DohMethod
+from kdns.plugins.forward.failures import ExchangeFailed, PooledConnectionClosed
+from kdns.plugins.forward.streams import MOST_PIPELINED, Connection
+
+PROTOCOLS = (b"h2", b"http/1.1")
+"""What is offered in the TLS handshake (RFC 7301)."""
+
+MEDIA_TYPE = "application/dns-message"
+PATH = "/dns-query"
+
+LONGEST = 65535
+"""Bytes of a message; a longer body is none."""
+
+ROOM = 1024
+"""Bytes that the other end must be ready to take before it is sent one more query."""
+
+
+class HttpsConnection(Connection):
+    """One connection; what it speaks is known when the handshake is over."""
+
+    protocol = "https"
+
+    def __init__(self, method: DohMethod, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.method = method
+        self.authority = self._upstream.removesuffix(":443")
+        self._http: _Http1 | _Http2 | None = None
+
+    @property
+    def shared(self) -> bool:  # type: ignore[override]  # known when the handshake is over
+        """HTTP/2 carries many queries at once."""
+        return isinstance(self._http, _Http2)
+
+    def most(self) -> int:
+        """See :meth:`Connection.most`."""
+        return self._http.most() if self._http is not None else 1
+
+    def handshakeCompleted(self) -> None:
+        """The certificate is good. A server that speaks HTTP/2 now says how many streams there may be."""
+        transport: Any = self.transport
+        if transport.negotiatedProtocol == b"h2":
+            self._http = _Http2(self)
+        else:
+            self._http = _Http1(self)
+            self.establish()
+
+    def send(self, message: bytes) -> int:
+        """See :meth:`Connection.send`."""
+        assert self._http is not None, "queries are sent when it is established"
+        # Identifier 0 keeps URLs cacheable (RFC 8484 section 4.1).
+        return self._http.send(b"\0\0" + message)
+
+    def forgotten(self, number: int) -> None:
+        """See :meth:`Connection.forgotten`."""
+        assert self._http is not None, "queries are sent when it is established"
+        self._http.forgotten(number)
+
+    def dataReceived(self, data: bytes) -> None:
+        """See :class:`~twisted.internet.protocol.Protocol`."""
+        if self._http is None:
+            return
+        try:
+            self._http.received(data)
+        except (h2.exceptions.ProtocolError, h11.RemoteProtocolError):
+            self.abort()
+        else:
+            self.rest()
+
+    def write(self, data: bytes) -> None:
+        """Send bytes of the protocol."""
+        transport: Any = self.transport
+        if data and transport is not None:
+            transport.write(data)
+
+    def finished(self, number: int, response: _Response) -> None:
+        """The whole response to a query is there."""
+        if response.status != 200:
+            self.failed(number, f"status {response.status}")
+        else:
+            self.replied(number, bytes(response.body))
+
+    def failed(self, number: int, text: str, kind: type[ExchangeFailed] = ExchangeFailed) -> None:
+        """There is no response to a query, or not the right one."""
+        self.replied(number, kind(f"https {self._upstream}: {text}"))
+
+    def target_of(self, message: bytes) -> str:
+        """Path and query of the URL."""
+        if self.method is DohMethod.POST:
+            return PATH
+        return f"{PATH}?dns={urlsafe_b64encode(message).rstrip(b'=').decode()}"
+
+
+class _Response:
+    """A response as it comes in."""
+
+    __slots__ = ("body", "status")
+
+    def __init__(self) -> None:
+        self.status = 0
+        self.body = bytearray()
+
+
+class _Http1:
+    """One query at a time."""
+
+    def __init__(self, connection: HttpsConnection) -> None:
+        self._connection = connection
+        self._http = h11.Connection(h11.CLIENT)
+        self._response = _Response()
+        self._number = 0
+
+    def most(self) -> int:
+        return 1
+
+    def send(self, message: bytes) -> int:
+        connection, post = self._connection, self._connection.method is DohMethod.POST
+        headers = [("host", connection.authority), ("accept", MEDIA_TYPE)]
+        if post:
+            headers += [("content-type", MEDIA_TYPE), ("content-length", str(len(message)))]
+        request = h11.Request(method=connection.method.value, target=connection.target_of(message), headers=headers)
+        connection.write(
+            (self._http.send(request) or b"")
+            + ((self._http.send(h11.Data(message)) or b"") if post else b"")
+            + (self._http.send(h11.EndOfMessage()) or b"")
+        )
+        self._number += 1
+        return self._number
+
+    def forgotten(self, number: int) -> None:
+        self._connection.abort()  # nothing else can be asked before its response has come
+
+    def received(self, data: bytes) -> None:
+        http, response = self._http, self._response
+        http.receive_data(data)
+        while True:
+            event = http.next_event()
+            if event is h11.NEED_DATA or event is h11.PAUSED or isinstance(event, h11.ConnectionClosed):
+                return
+            if isinstance(event, h11.Response):
+                response.status = event.status_code
+            elif isinstance(event, h11.Data):
+                response.body += event.data
+                if len(response.body) > LONGEST:
+                    self._connection.abort()
+                    return
+            elif isinstance(event, h11.EndOfMessage):
+                self._response = _Response()
+                if http.our_state is h11.DONE and http.their_state is h11.DONE:
+                    http.start_next_cycle()
+                else:
+                    self._connection.retired = True  # the server closes it
+                self._connection.finished(self._number, response)
+                response = self._response
+
+
+class _Http2:
+    """Many queries at once, each a stream."""
+
+    def __init__(self, connection: HttpsConnection) -> None:
+        self._connection = connection
+        self._responses: dict[int, _Response] = {}
+        self._settled = False
+        self._http = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True, header_encoding=None))
+        self._http.initiate_connection()
+        self._flush()
+
+    def most(self) -> int:
+        if self._http.outbound_flow_control_window < ROOM:
+            return 0
+        return min(MOST_PIPELINED, self._http.remote_settings.max_concurrent_streams)
+
+    def send(self, message: bytes) -> int:
+        connection, post = self._connection, self._connection.method is DohMethod.POST
+        number: int = self._http.get_next_available_stream_id()
+        headers = [
+            (":method", connection.method.value),
+            (":scheme", "https"),
+            (":authority", connection.authority),
+            (":path", connection.target_of(message)),
+            ("accept", MEDIA_TYPE),
+        ]
+        if post:
+            headers += [("content-type", MEDIA_TYPE), ("content-length", str(len(message)))]
+        self._http.send_headers(number, headers, end_stream=not post)
+        if post:
+            self._http.send_data(number, message, end_stream=True)
+        self._responses[number] = _Response()
+        self._flush()
+        return number
+
+    def forgotten(self, number: int) -> None:
+        if self._responses.pop(number, None) is not None:
+            self._http.reset_stream(number, h2.errors.ErrorCodes.CANCEL)
+            self._flush()
+
+    def received(self, data: bytes) -> None:
+        try:
+            events = self._http.receive_data(data)
+        finally:
+            self._flush()
+        for event in events:
+            self._happened(event)
+        self._flush()
+
+    def _happened(self, event: Any) -> None:
+        connection, number = self._connection, getattr(event, "stream_id", 0) or 0
+        response = self._responses.get(number)
+        match event:
+            case h2.events.ResponseReceived() if response is not None:
+                status = dict(event.headers or ()).get(b":status", b"")
+                response.status = int(status) if status.isdigit() else 0
+            case h2.events.DataReceived():
+                self._http.acknowledge_received_data(event.flow_controlled_length or 0, number)
+                if response is not None:
+                    response.body += event.data or b""
+                    if len(response.body) > LONGEST:
+                        self.forgotten(number)
+                        connection.failed(number, "the response is too long")
+            case h2.events.StreamEnded() if response is not None:
+                del self._responses[number]
+                connection.finished(number, response)
+            case h2.events.StreamReset() if response is not None:
+                del self._responses[number]
+                refused = event.error_code == h2.errors.ErrorCodes.REFUSED_STREAM
+                connection.failed(number, "stream reset", PooledConnectionClosed if refused else ExchangeFailed)
+            case h2.events.RemoteSettingsChanged() if not self._settled:
+                self._settled = True
+                connection.establish()
+            case h2.events.ConnectionTerminated():
+                connection.abort()  # h2 takes nothing more after a GOAWAY; the queries are asked again
+
+    def _flush(self) -> None:
+        self._connection.write(self._http.data_to_send())

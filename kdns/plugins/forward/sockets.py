@@ -1,0 +1,631 @@
+# -*- test-case-name: tests.plugins.forward.test_sockets -*-
+"""
+Ask one upstream over UDP: :class:`UdpSockets` takes a :class:`Query` and hands its reply to a :class:`Sink`.
+
+A few sockets share the queries. Each is connected to the upstream, on a port that the kernel drew. The queries of one reactor turn leave
+together from a random socket, each with a random identifier; the replies that wait at a socket are read together, compared with their
+queries, and handed on in one call for each sink. A socket is used for :data:`MOST_QUERIES` queries or :data:`LIFETIME` seconds, and for
+each identifier once. Then a new one takes its place, and it is closed when no query waits for a reply on it. ``docs/standards.md`` says
+what that means for forged replies.
+
+A datagram that is no reply ends no wait. After :data:`MOST_STRAYS` of them at one socket somebody is guessing: nothing that comes there is
+believed any more, and its queries are asked again over a stream (RFC 5452 section 9.3).
+
+``reactor.listenUDP`` is not used: it writes two log lines for each port, closes a refused port without a word on epoll, and keeps the
+descriptor a turn longer.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Callable, Iterator
+from itertools import groupby
+from math import inf
+from operator import attrgetter
+from random import Random
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReadDescriptor
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from kdns.core.metrics import Counter
+from kdns.plugins.forward.failures import (
+    ExchangeFailed,
+    OtherQuestion,
+    Suspected,
+    dial_error,
+    read_error,
+    read_timeout,
+)
+from kdns.plugins.forward.metrics import NOT_COUNTED, UpstreamMetrics
+from kdns.plugins.forward.targets import Target
+from kdns.wire.constants import QR, RCODE_MASK
+from kdns.wire.names import MalformedName, read_name
+
+SOCKETS = 8
+"""Sockets that queries are spread over; a power of two."""
+
+MOST_QUERIES = 256
+"""Queries from one socket, so at most as many wait on it. Making a socket costs as much as half a query."""
+
+LIFETIME = 2.0
+"""Seconds after which a socket takes no more queries: somebody who finds its port has that long to make use of it."""
+
+MOST_STRAYS = 20
+"""
+Datagrams at one socket that are no reply to anything asked from it, until nothing that comes there is believed. Somebody who knows the port
+can try 20 of 65536 identifiers.
+"""
+
+TOGETHER = 16
+"""
+Queries that leave together, or fewer when the turn ends. Each sending wakes the upstream if it runs on this machine; waking it once for
+several saves a tenth of what a query costs here. The first of them must not wait for long.
+"""
+
+LONGEST = 65535
+"""Bytes of a datagram; an upstream may send more than the query said kdns can take."""
+
+MOST_AT_ONCE = 32
+"""Datagrams read in one turn, so that a flood of forged ones does not hold up everything else."""
+
+LATE = "late"
+"""Reasons why a datagram was ignored, as ``kdns_forward_replies_ignored_total`` shows them: no query waits for it any more,"""
+
+OTHER_IDENT = "id"
+"""no query has this identifier,"""
+
+OTHER_QUESTION = "question"
+"""the identifier is right and the question is not,"""
+
+MALFORMED = "malformed"
+"""it is no reply at all,"""
+
+UNREADABLE = "unreadable"
+"""or it is the reply, and its records cannot be read."""
+
+_SLACK = 1e-6
+"""Seconds by which a timer may be early: a deadline is a sum of floats, which may lie a rounding error behind it."""
+
+_DRAWN = 512
+"""Random numbers drawn at a time; a system call for each would cost more than everything else that is done to a query here."""
+
+_sink_of = attrgetter("sink")
+_log = Logger(namespace="plugin/forward")
+
+
+class Sink(Protocol):
+    """Takes what comes of queries. Both calls may come while :meth:`UdpSockets.send` runs."""
+
+    def replied(self, queries: list[Any], now: float) -> None:
+        """
+        Each of the queries has its ``reply``, compared with its identifier and question; its records have not been looked at.
+
+        :param now: in seconds of the reactor's clock.
+        """
+
+    def failed(self, query: Any, failure: ExchangeFailed) -> None:
+        """There will be no reply."""
+
+
+class Query:
+    """
+    A query in flight over UDP. One object for each query, so it is a plain class with slots.
+
+    :param message: the query without its identifier.
+    :param question: the question section in it: an uncompressed name, type and class.
+    """
+
+    __slots__ = ("ident", "message", "question", "reply", "sent_at", "sink", "socket", "stranger")
+
+    def __init__(self, message: bytes, question: bytes, sink: Sink) -> None:
+        self.message = message
+        self.question = question
+        self.sink = sink
+        self.ident = b""
+        """The identifier that it was sent with."""
+
+        self.sent_at = 0.0
+        """When it was sent, in seconds of the reactor's clock."""
+
+        self.socket: UdpSocket | None = None
+        """The socket that waits for the reply; None when none does."""
+
+        self.reply = b""
+        self.stranger = False
+        """Whether a reply with the right identifier to another question has come."""
+
+
+class WaitingQuery(Query):
+    """A query whose reply fires a Deferred. Cancelling it gives the query up."""
+
+    __slots__ = ("done",)
+
+    def __init__(self, message: bytes, question: bytes) -> None:
+        super().__init__(message, question, _WAITERS)
+        self.done: Deferred[bytes] = Deferred(self._cancelled)
+
+    def _cancelled(self, done: Deferred[bytes]) -> None:
+        if self.socket is not None:
+            self.socket.forget(self)
+
+
+class _Waiters:
+    """The sink of all queries with Deferreds."""
+
+    def replied(self, queries: list[WaitingQuery], now: float) -> None:
+        for query in queries:
+            query.done.callback(query.reply)
+
+    def failed(self, query: WaitingQuery, failure: ExchangeFailed) -> None:
+        query.done.errback(failure)
+
+
+_WAITERS = _Waiters()
+
+
+def what_is_wrong(message: bytes, question: bytes) -> str:
+    """
+    Compare the question of a reply with the one that was asked.
+
+    :param question: as it was asked: an uncompressed name, type and class.
+    :return: empty when they are the same but for letter case (RFC 1035 section 2.3.3), or :data:`MALFORMED` or :data:`OTHER_QUESTION`.
+    """
+    end = 12 + len(question)
+    if len(message) < 12 or not message[2] & QR >> 8 or message[4] or message[5] > 1:
+        return MALFORMED
+    if not message[5]:
+        return OTHER_QUESTION
+    if message[end - 4 : end] == question[-4:] and message[12 : end - 4].lower() == question[:-4].lower():
+        return ""
+    try:
+        _, behind = read_name(message, 12)
+    except MalformedName:
+        return MALFORMED
+    return OTHER_QUESTION if behind + 4 <= len(message) else MALFORMED
+
+
+def is_error_only(message: bytes) -> bool:
+    """Whether a message is an error without a question, as servers send that cannot read the query."""
+    return (
+        len(message) >= 12 and bool(message[2] & QR >> 8) and message[4:6] == b"\0\0" and bool(message[3] & RCODE_MASK)
+    )
+
+
+@implementer(IReadDescriptor)
+class UdpSocket:
+    """One socket; :class:`UdpSockets` makes it."""
+
+    __slots__ = (
+        "_recv",
+        "_socket",
+        "asked",
+        "closed",
+        "closes_at",
+        "left",
+        "owner",
+        "retired",
+        "sent",
+        "strays",
+        "waiting",
+    )
+
+    def __init__(self, owner: UdpSockets, made: Any, closes_at: float) -> None:
+        self.owner = owner
+        self._socket = made
+        self._recv = made.recv
+        self.asked: dict[bytes, Query | None] = {}
+        """By identifier, in the order in which they were sent; None when the query does not wait any more."""
+
+        self.waiting = 0
+        self.left = MOST_QUERIES
+        self.strays = 0
+        self.closes_at = closes_at
+        self.retired = False
+        self.closed = False
+        self.sent = False
+
+    def fileno(self) -> int:
+        """The socket's descriptor; -1 when it is closed."""
+        number: int = self._socket.fileno()
+        return number
+
+    def logPrefix(self) -> str:
+        """How Twisted names it in a log."""
+        return "forward"
+
+    @property
+    def source(self) -> str:
+        """Its own address and port, as failures show them."""
+        host, port = self._socket.getsockname()[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    # Sending
+
+    def send(self, queries: list[Query]) -> None:
+        """Send those that are still wanted."""
+        send = self._socket.send
+        for query in queries:
+            if query.socket is not self or self.closed:
+                continue
+            try:
+                send(query.ident + query.message)
+                self.sent = True
+            except BlockingIOError:
+                pass  # the buffer is full: lost on the way, like any other datagram
+            except OSError as error:
+                self._not_sent(query, error.errno or 0)
+
+    def _not_sent(self, query: Query, code: int) -> None:
+        """The kernel refuses to send. If other queries left here before, it is they that were refused."""
+        if self.sent:
+            self.forget(query)
+            self.broken(code)
+            self.owner.send(query)  # from a new socket: this happens at most once for each that there is
+        else:
+            self.broken(code)
+
+    # Receiving
+
+    def doRead(self) -> None:
+        """Look at what has arrived."""
+        datagrams, refused = self._receive()
+        asked = self.asked
+        replied = []
+        for datagram in datagrams:
+            ident = datagram[:2]
+            query = asked.get(ident)
+            if (
+                query is not None
+                and datagram.startswith(query.question, 12)
+                and datagram[4:6] == b"\0\1"
+                and datagram[2] & 0x80
+            ):
+                asked[ident] = query.socket = None
+                query.reply = datagram
+                replied.append(query)
+            elif query is not None and self._is_reply(query, datagram):
+                replied.append(query)
+            elif query is None:
+                self._unknown(datagram)
+            if self.strays >= MOST_STRAYS:
+                break  # a right guess now is too late
+        self.waiting -= len(replied)
+        if replied:
+            now = self.owner.seconds()
+            for sink, queries in groupby(replied, _sink_of):
+                try:
+                    sink.replied(list(queries), now)
+                except Exception:  # a fault in one sink must not take the socket from the others
+                    _log.failure("a reply from {upstream} could not be used", upstream=self.owner.target.text)
+        if self.strays >= MOST_STRAYS:
+            self._fail_all(Suspected(f"{self.strays} forged replies from {self.owner.target.text}"))
+        elif refused:
+            self.broken(refused)
+        elif self.retired and not self.waiting:
+            self.close()
+
+    def _receive(self) -> tuple[list[bytes], int]:
+        """What waits at the socket, up to a bound, and the error that the kernel reports behind it."""
+        datagrams: list[bytes] = []
+        recv, refused = self._recv, 0
+        for _ in range(MOST_AT_ONCE):
+            try:
+                datagrams.append(recv(LONGEST))
+            except OSError as error:
+                if error.errno in (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR):
+                    break
+                # A refusal is reported before the replies that arrived ahead of it.
+                refused = error.errno or errno.EIO
+        return datagrams, refused
+
+    def _unknown(self, datagram: bytes) -> None:
+        """A datagram with an identifier for which no query waits."""
+        if datagram[:2] in self.asked:
+            self.owner.metrics.ignored(LATE)  # too late, or a second time: no sign of a forgery
+        else:
+            self._stray(OTHER_IDENT if len(datagram) >= 12 and datagram[2] & QR >> 8 else MALFORMED)
+
+    def _is_reply(self, query: Query, datagram: bytes) -> bool:
+        """Whether a datagram that does not show the question as it was sent is the reply to *query* all the same."""
+        wrong = what_is_wrong(datagram, query.question)
+        if not wrong:
+            self.asked[query.ident] = query.socket = None
+            query.reply = datagram
+            return True
+        if is_error_only(datagram):
+            self._end(query)
+            query.sink.failed(query, OtherQuestion(f"read udp {self.owner.target.text}: error without a question"))
+            return False
+        query.stranger = query.stranger or wrong == OTHER_QUESTION
+        self._stray(wrong)
+        return False
+
+    def _stray(self, reason: str) -> None:
+        self.owner.metrics.ignored(reason)
+        self.strays += 1
+
+    # The end of queries
+
+    def _end(self, query: Query) -> None:
+        self.asked[query.ident] = None
+        query.socket = None
+        self.waiting -= 1
+
+    def forget(self, query: Query) -> None:
+        """Give *query* up; the upstream's reply to it will be late."""
+        self._end(query)
+        # The upstream has been silent: the next query shall not meet what may still come.
+        self.retire()
+
+    def expire(self, now: float, patience: float) -> float:
+        """
+        Fail the queries that have waited for *patience* seconds.
+
+        :return: when to look again.
+        """
+        due = inf
+        for query in list(self.asked.values()):
+            if query is None or query.socket is not self:
+                continue
+            if query.sent_at + patience > now:
+                due = query.sent_at + patience
+                break
+            source, target = self.source, self.owner.target.text
+            self.forget(query)
+            failure = read_timeout("udp", source, target)
+            if query.stranger:
+                failure = OtherQuestion(f"read udp {source}->{target}: replies to another question")
+            query.sink.failed(query, failure)
+        if now >= self.closes_at:
+            self.retire()
+        return due if self.retired else min(due, self.closes_at)
+
+    def retire(self) -> None:
+        """Send no more queries from here; close when none waits."""
+        if not self.retired:
+            self.retired = True
+            self.owner.replace(self)
+        if not self.waiting:
+            self.close()
+
+    def broken(self, code: int) -> None:
+        """The kernel says that the upstream cannot be reached, so no query here will get a reply."""
+        if not self.closed:
+            self._fail_all(read_error("udp", self.source, self.owner.target.text, code))
+
+    def _fail_all(self, failure: ExchangeFailed) -> None:
+        left = [query for query in self.asked.values() if query is not None]
+        for query in left:
+            self._end(query)
+        self.retire()
+        for query in left:
+            query.sink.failed(query, failure.again())
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The reactor saw an error and nothing to read, as epoll does after a refusal: the socket knows which."""
+        if not self.closed:
+            self.doRead()
+        self.broken(errno.EIO)
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        if not self.closed:
+            self.closed = True
+            self.owner.closed(self)
+            self._socket.close()
+
+
+class UdpSockets:
+    """
+    Ask one upstream over UDP.
+
+    :param chance: draws identifiers and sockets; it must not be possible to foresee it.
+    :param patience: seconds that a query waits for its reply.
+    :param source: the local address to send from; empty leaves it to the kernel.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        target: Target,
+        chance: Random,
+        patience: float,
+        metrics: UpstreamMetrics = NOT_COUNTED,
+        source: str = "",
+    ) -> None:
+        self.target = target
+        self.metrics = metrics
+        self.seconds: Callable[[], float] = reactor.seconds
+        self._reactor = reactor
+        self._chance = chance
+        self._patience = patience
+        self._source = source
+        self._slots: list[UdpSocket | None] = [None] * SOCKETS
+        self._open: dict[UdpSocket, None] = {}  # in the order of their making
+        self._idents: Iterator[bytes] = iter(())
+        self._places: Iterator[int] = iter(())
+        self._hits: Counter | None = None
+        self._socket: UdpSocket | None = None
+        """The socket that the unsent queries will leave from."""
+
+        self._unsent: list[Query] = []
+        self._sending: Any = None
+        self._call: Any = None
+        self._due = inf
+
+    @property
+    def waiting(self) -> int:
+        """Queries that wait for a reply."""
+        return sum(one.waiting for one in self._open)
+
+    def send(self, query: Query) -> None:
+        """
+        Send *query* in this turn, with an identifier that is drawn here, and tell its sink what comes of it, perhaps at once.
+
+        :meth:`UdpSocket.forget` on its socket takes it back.
+        """
+        chosen = self._socket
+        if chosen is None or chosen.retired:
+            self.flush()  # to the socket that is about to be replaced
+            which = next(self._places, -1)
+            if which < 0:
+                self._places = iter(self._chance.randbytes(_DRAWN))
+                which = next(self._places)
+            which &= SOCKETS - 1
+            chosen = self._slots[which]
+            if chosen is None:
+                self.metrics.connection("udp", False)
+                try:
+                    chosen = self._make(which)
+                except OSError as error:
+                    query.sink.failed(query, dial_error("udp", self.target.text, error.errno or 0))
+                    return
+            else:
+                self._count_hit()
+            self._socket = chosen
+        else:
+            self._count_hit()
+        asked = chosen.asked
+        ident = next(self._idents, b"")
+        while not ident or ident in asked:
+            ident = next(self._idents, b"") or self._draw()
+        query.ident = ident
+        query.socket = chosen
+        query.sent_at = now = self.seconds()
+        asked[ident] = query
+        chosen.waiting += 1
+        chosen.left -= 1
+        self._unsent.append(query)
+        if now + self._patience < self._due:
+            self._wake_at(now + self._patience, now)
+        if len(self._unsent) >= TOGETHER or not chosen.left:
+            self.flush()
+            if not chosen.left:
+                chosen.retire()
+        elif self._sending is None:
+            self._sending = self._reactor.callLater(0, self._turn_ends)
+
+    def _count_hit(self) -> None:
+        if self._hits is None:
+            self._hits = self.metrics.connection("udp", True)
+        else:
+            self._hits.value += 1
+
+    def _draw(self) -> bytes:
+        drawn = self._chance.randbytes(2 * _DRAWN)
+        self._idents = iter([drawn[i : i + 2] for i in range(0, 2 * _DRAWN, 2)])
+        return next(self._idents)
+
+    def _turn_ends(self) -> None:
+        self._sending = None
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what was asked in this turn."""
+        unsent, chosen = self._unsent, self._socket
+        self._socket = None
+        if unsent and chosen is not None:
+            self._unsent = []
+            chosen.send(unsent)
+
+    def _make(self, which: int) -> UdpSocket:
+        """
+        A new socket in place *which*.
+
+        :raises OSError: there can be none.
+        """
+        made = connected_socket(self._reactor, self.target, self._source)
+        now = self.seconds()
+        new = self._slots[which] = UdpSocket(self, made, now + LIFETIME)
+        self._open[new] = None
+        self._reactor.addReader(new)
+        if new.closes_at < self._due:
+            self._wake_at(new.closes_at, now)
+        return new
+
+    def replace(self, old: UdpSocket) -> None:
+        """*old* takes no more queries."""
+        self._slots = [None if slot is old else slot for slot in self._slots]
+
+    def closed(self, old: UdpSocket) -> None:
+        """*old* is about to be closed."""
+        self._reactor.removeReader(old)
+        self._open.pop(old, None)
+        if not self._open and self._call is not None:
+            call, self._call, self._due = self._call, None, inf
+            call.cancel()
+
+    def retire(self) -> None:
+        """No more queries will come: close each socket when no query waits on it."""
+        for one in list(self._open):
+            one.retire()
+
+    def close(self) -> None:
+        """Close all sockets; nothing more is told of queries that wait."""
+        self._unsent = []
+        if self._sending is not None:
+            self._sending.cancel()
+            self._sending = None
+        for one in list(self._open):
+            one.close()
+
+    # The one timer.
+
+    def _wake_at(self, due: float, now: float) -> None:
+        if self._call is not None:
+            self._call.cancel()
+        self._due = due
+        self._call = self._reactor.callLater(max(0.0, due - now), self._look)
+
+    def _look(self) -> None:
+        self._call, self._due = None, inf
+        now = self.seconds()
+        due = min((one.expire(now + _SLACK, self._patience) for one in list(self._open)), default=inf)
+        if due < self._due and self._open:
+            self._wake_at(due, now)
+
+
+def connected_socket(reactor: Any, target: Target, source: str = "") -> Any:
+    """
+    A socket that sends to and receives from *target* only, on a port that the kernel draws. An ICMP refusal is seen at once.
+
+    :param reactor: a reactor with ``datagram_socket``, as that of :mod:`kdns.testing`, brings its own sockets.
+    :param source: the local address; empty leaves it to the kernel.
+    :raises OSError: there can be none.
+    """
+    ipv6 = ":" in target.host
+    family = socket.AF_INET6 if ipv6 else socket.AF_INET
+    own = getattr(reactor, "datagram_socket", None)
+    made = own(family) if own is not None else socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        made.setblocking(False)
+        made.bind((source or ("::" if ipv6 else "0.0.0.0"), 0))
+        made.connect((target.host, target.port))
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
+async def ask_once(
+    reactor: Any, target: Target, chance: Random, message: bytes, question: bytes, patience: float, source: str = ""
+) -> bytes:
+    """
+    Send one query of kdns's own from a socket of its own, and return the reply.
+
+    :param message: the query without its identifier.
+    :raises ExchangeFailed: there is none within *patience* seconds.
+    """
+    sockets = UdpSockets(reactor, target, chance, patience, source=source)
+    query = WaitingQuery(message, question)
+    sockets.send(query)
+    sockets.flush()
+    try:
+        return await query.done
+    finally:
+        sockets.close()
