@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from twisted.internet.defer import Deferred
 
 from kdns.core.config_files import read_config_file
+from kdns.core.text import reason_of
 
 SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 """Where a pod finds its token and the authority to trust."""
@@ -142,7 +143,7 @@ def read_file(path: str) -> bytes:
     try:
         return read_config_file(path, MAX_FILE)
     except OSError as problem:
-        raise CredentialsError(f"open {path}: {(problem.strerror or str(problem)).lower()}") from None
+        raise CredentialsError(f"open {path}: {reason_of(problem)}") from None
 
 
 @dataclass(slots=True)
@@ -307,4 +308,4 @@ def stat(path: str) -> None:
     try:
         Path(path).stat()
     except OSError as problem:
-        raise CredentialsError(f"stat {path}: {(problem.strerror or str(problem)).lower()}") from None
+        raise CredentialsError(f"stat {path}: {reason_of(problem)}") from None

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from os.path import dirname, join
 from typing import BinaryIO, TypeAlias
 
+from kdns.core.text import reason_of
 from kdns.wire.constants import RRSIG, SOA, SRV, class_number, type_number
 from kdns.wire.names import BadName
 from kdns.zones.rdata import BadRdata, parse_name, parse_rdata, parse_ttl
@@ -284,8 +285,7 @@ class MasterReader:
         try:
             yield from inner.read()
         except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise _Wrong(f"failed to open `{text}': open {text}: {reason}", arguments[0]) from error
+            raise _Wrong(f"failed to open `{text}': open {text}: {reason_of(error)}", arguments[0]) from error
         self._minimum = inner._minimum
 
     def _generate(self, line: bytes) -> Iterator[None]:
