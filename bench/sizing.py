@@ -3,7 +3,7 @@ What a replica needs in memory, for clusters of several sizes and with full cach
 
 kdns runs as its command runs it, with the Corefile that clusters have, beside the fake API server. Resident memory is read when it no
 longer changes. Run it as ``python -m bench.sizing [--quick]``; the coefficients that it prints at the end are those of
-``kdns/cli/sizing/needs.py``, rounded up there.
+``kdns/cli/needs.py``, rounded up there.
 """
 
 from __future__ import annotations

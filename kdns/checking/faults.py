@@ -18,11 +18,11 @@ from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 
 from kdns.checking.coredns_support import ENCRYPTED, PAGE, ROWS, Standing
 from kdns.checking.findings import Finding, Severity
-from kdns.checking.rules import page, unset_in
+from kdns.checking.rules import unset_in
 from kdns.checking.source import Source
 from kdns.checking.syntax import SYNTAX
 from kdns.cluster.credentials import CredentialsError
-from kdns.core.text import printable
+from kdns.core.text import checkout_path, printable
 from kdns.corefile.dispenser import Dispenser
 from kdns.corefile.errors import CorefileError, ExpectedToken, Overlap, ParseError, Place, SetupError
 from kdns.corefile.files import DiskFiles
@@ -313,7 +313,7 @@ def _missing(finding: Finding, directive: str) -> Finding:
     """A directive that CoreDNS has and kdns has not."""
     row = ROWS[directive]
     reason = f"{row.reason} " if row.standing is Standing.NEVER else ""
-    see = f" See {page(PAGE)}." if page(PAGE) else ""
+    see = f" See {PAGE}." if checkout_path(PAGE) else ""
     return replace(
         finding,
         text=finding.text.partition(";")[0],

@@ -15,14 +15,13 @@ from dataclasses import dataclass
 from functools import partial
 from ipaddress import ip_address
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import kdns
 from kdns.checking.coredns_support import PAGE, ROWS
 from kdns.checking.findings import Finding, Severity, note, warning
 from kdns.checking.source import Probe, Source
 from kdns.core.config_files import read_config_file
+from kdns.core.text import checkout_path
 from kdns.corefile.dispenser import Dispenser
 from kdns.corefile.environment import expand
 from kdns.corefile.errors import CorefileError, Place
@@ -563,7 +562,7 @@ def _differences(use: Directive) -> Iterator[Finding]:
         yield note(use.place, use.name, "CoreDNS does not have this directive: it is a plugin for kdns")
     if row is None or not row.there:
         return
-    see = ", ".join(filter(None, (page(f"docs/plugins/{use.name}.md"), page(PAGE))))
+    see = ", ".join(filter(None, map(checkout_path, (f"docs/plugins/{use.name}.md", PAGE))))
     for text in row.differences:
         yield note(use.place, use.name, text, see and f"see {see}")
     for first, *rest in _option_lines(use):
@@ -580,8 +579,3 @@ def _option_lines(use: Directive) -> list[list[Token]]:
             lines.append([])
         lines[-1].append(token)
     return [line for line in lines if line[0].text not in (use.name, "}")]
-
-
-def page(path: str) -> str:
-    """The path of a page of the documents where they are at hand, as in a checkout; empty in an installation."""
-    return path if (Path(kdns.__file__).parents[1] / path).is_file() else ""

@@ -2,7 +2,7 @@
 """
 ``kdns plan``: how many replicas a cluster needs, by the cluster-proportional autoscaler's formula, and what each of them needs.
 
-Reads the command line and prints; the formulas are in :mod:`kdns.cli.sizing`.
+Reads the command line and prints; the formulas are in :mod:`kdns.cli.autoscaler` and :mod:`kdns.cli.needs`.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TextIO
 
-from kdns.cli.sizing import needs
-from kdns.cli.sizing.autoscaler import DEFAULT, MODES, MOST, BadParameters, Cluster, Count, parameters_of
-from kdns.core.text import reason_of
+from kdns.cli import needs
+from kdns.cli.autoscaler import DEFAULT, MODES, MOST, BadParameters, Cluster, Count, parameters_of
+from kdns.core.text import checkout_path, printable, reason_of
 
 FINE, CANNOT, BAD_USAGE = 0, 1, 2
 
 MAX_FILE = 1024 * 1024
-"""Octets of a file with parameters: a ConfigMap has no more."""
+"""Bytes of a file with parameters: a ConfigMap has no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +52,12 @@ def main(arguments: Sequence[str], stdout: TextIO | None = None, stderr: TextIO 
     stdout, stderr = stdout or sys.stdout, stderr or sys.stderr
     try:
         options = _parser().parse_args(list(arguments))
+        plan = plan_for(options)
     except _Usage as error:
         (stdout if error.status == FINE else stderr).write(str(error))
         return error.status
-    try:
-        plan = plan_for(options)
     except BadParameters as error:
-        stderr.write(f"kdns plan: {error}\n")
+        stderr.write(f"kdns plan: {printable(str(error))}\n")
         return CANNOT
     stdout.write(as_json(plan) if options.json else "\n".join(lines(plan)) + "\n")
     return FINE
@@ -80,37 +79,36 @@ class _Parser(argparse.ArgumentParser):
         raise _Usage(self.format_help(), FINE)
 
 
+FLAGS: dict[str, dict[str, Any]] = {
+    "--nodes": {"required": True, "help": "nodes of the cluster"},
+    "--cores": {"required": True, "help": "cores of all nodes together"},
+    "--pods": {"required": True, "help": "pods of the cluster"},
+    "--services": {"required": True, "help": "services of the cluster"},
+    "--endpoints": {"help": "endpoints of all services (default: each pod is one, once)"},
+    "--unschedulable-nodes": {"default": 0, "help": "how many of the nodes take no pods"},
+    "--unschedulable-cores": {"default": 0, "help": "the cores of those"},
+    "--qps": {"default": 0, "help": "queries a second of the whole cluster"},
+}
+"""Amounts."""
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="kdns plan",
         description="Replicas by the cluster-proportional autoscaler's formula; memory and processor by measured figures.",
         allow_abbrev=False,
     )
-    add = parser.add_argument
-    add("--nodes", type=_amount, required=True, metavar="N", help="nodes of the cluster")
-    add("--cores", type=_amount, required=True, metavar="N", help="cores of all nodes together")
-    add("--pods", type=_amount, required=True, metavar="N", help="pods of the cluster")
-    add("--services", type=_amount, required=True, metavar="N", help="services of the cluster")
-    add("--endpoints", type=_amount, metavar="N", help="endpoints of all services (default: each pod is one, once)")
-    add("--unschedulable-nodes", type=_amount, default=0, metavar="N", help="how many of the nodes take no pods")
-    add("--unschedulable-cores", type=_amount, default=0, metavar="N", help="the cores of those")
-    add("--verified", action="store_true", help="the Corefile says `pods verified`, so that pods are watched")
-    add("--qps", type=_rate, default=0.0, metavar="N", help="queries a second of the whole cluster")
-    add("--mode", choices=MODES, default="", help="how the autoscaler counts (default: what --config says, linear)")
-    add(
-        "--config",
-        default="",
-        metavar="JSON|FILE",
-        help="parameters of the autoscaler, or a file with them or its ConfigMap",
-    )
-    add(
-        "--limit",
-        type=_octets,
-        default=0,
-        metavar="SIZE",
-        help="memory limit of a replica, as 170Mi (default: what is needed)",
-    )
-    add("--json", action="store_true", help="print JSON")
+    for flag, how in FLAGS.items():
+        parser.add_argument(flag, type=_rate if flag == "--qps" else _amount, metavar="N", **how)
+    watched = "the Corefile says `pods verified`, so that pods are watched"
+    counts = "how the autoscaler counts (default: what --config says, linear)"
+    parser.add_argument("--verified", action="store_true", help=watched)
+    parser.add_argument("--mode", choices=MODES, default="", help=counts)
+    config = "parameters of the autoscaler, or a file with them or its ConfigMap"
+    parser.add_argument("--config", default="", metavar="JSON|FILE", help=config)
+    limit = "memory limit of a replica, as 170Mi (default: what is needed)"
+    parser.add_argument("--limit", type=_bytes, default=0, metavar="SIZE", help=limit)
+    parser.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
 
@@ -133,7 +131,7 @@ def _rate(text: str) -> float:
 _UNITS = {"Ki": 1024, "Mi": 1024**2, "Gi": 1024**3, "k": 1000, "M": 1000**2, "G": 1000**3}
 
 
-def _octets(text: str) -> int:
+def _bytes(text: str) -> int:
     unit = next((unit for unit in _UNITS if text.endswith(unit)), "")
     return _amount(text.removesuffix(unit)) * _UNITS.get(unit, 1)
 
@@ -146,14 +144,14 @@ def plan_for(options: argparse.Namespace) -> Plan:
     """
     if options.unschedulable_nodes > options.nodes or options.unschedulable_cores > options.cores:
         raise BadParameters("more nodes or cores are unschedulable than there are")
-    mode, parameters = parameters_of(_text(options.config, options.mode), options.mode)
+    parameters = parameters_of(_text(options.config, options.mode), options.mode)
     cluster = Cluster(options.nodes, options.cores, options.unschedulable_nodes, options.unschedulable_cores)
     count = parameters.count(cluster)
     endpoints = options.pods if options.endpoints is None else options.endpoints
     contents = needs.Contents(options.services, endpoints, options.pods if options.verified else 0)
     limit = options.limit or needs.limit_for(contents)
     return Plan(
-        mode,
+        parameters.mode,
         count,
         contents,
         needs.memory(contents, limit),
@@ -183,46 +181,48 @@ def _text(config: str, mode: str) -> str:
         raise BadParameters(f"open {config}: {reason_of(error)}") from None
 
 
-def _assumptions(options: argparse.Namespace) -> Sequence[str]:
-    told = []
+def _assumptions(options: argparse.Namespace) -> Iterator[str]:
     if not options.config:
-        told.append(
-            f"the autoscaler has the parameters of conf/kubernetes/overlays/proportional/{options.mode or 'linear'} (--config)"
-        )
+        overlay = checkout_path(f"conf/kubernetes/overlays/proportional/{options.mode or 'linear'}") or "its add-on"
+        yield f"the autoscaler has the parameters of {overlay} (--config)"
     if options.endpoints is None:
-        told.append("each pod is an endpoint of one service (--endpoints)")
+        yield "each pod is an endpoint of one service (--endpoints)"
     if not options.verified:
-        told.append("pods are not watched: `pods insecure` or `disabled` (--verified)")
-    told.append("the cache is full, and so are the answer tables: a tenth of the memory limit")
-    told.append(
-        f"of 100 queries {100 * (1 - needs.SHARE_MISSED - needs.SHARE_FORWARDED):.0f} are in the answer tables,"
-        f" {100 * needs.SHARE_MISSED:.0f} are answered anew, {100 * needs.SHARE_FORWARDED:.0f} are forwarded"
+        yield "pods are not watched: `pods insecure` or `disabled` (--verified)"
+    yield "the cache is full, and so are the answer tables: a tenth of the memory limit"
+    held = 100 * (1 - needs.SHARE_MISSED - needs.SHARE_FORWARDED)
+    yield (
+        f"of 100 queries {held:.0f} are in the answer tables, {100 * needs.SHARE_MISSED:.0f} are answered by plugins,"
+        f" {100 * needs.SHARE_FORWARDED:.0f} are forwarded"
     )
-    told.append(f"a replica is one process on one core, busy for {100 * needs.LOAD:.0f} % of the time at most")
-    told.append("memory and times are those of docs/performance.md; other machines have others")
-    return told
+    yield f"a replica is one process on one core, busy for {100 * needs.LOAD:.0f} % of the time at most"
+    page = checkout_path("docs/performance.md")
+    yield f"memory and times were measured on one machine{f' ({page})' if page else ''}; other machines have others"
 
 
-def mebibytes(octets: int) -> str:
+def mebibytes(size: int) -> str:
     """As manifests have it, rounded up."""
-    return f"{-(-octets // needs.MEBI)}Mi"
+    return f"{-(-size // needs.MEBI)}Mi"
 
 
 def lines(plan: Plan) -> list[str]:
     """The plan as text."""
-    count, memory = plan.count, plan.memory
+    count = plan.count
     rule = f"; {count.rule}" if count.rule else ""
-    found = [
-        f"replicas            {count.replicas}   ({plan.mode}: {count.by_cores} by {count.cores:,} cores,"
-        f" {count.by_nodes} by {count.nodes:,} nodes{rule})",
-        f"memory, each        {mebibytes(memory.all)}   (kdns {mebibytes(memory.base)}, cluster {mebibytes(memory.cluster)},"
-        f" cache {mebibytes(memory.cache)}, answer tables {mebibytes(memory.table)}, slack {mebibytes(memory.slack)})",
-        f"memory limit        {mebibytes(plan.limit)}",
-        f"processor request   {math.ceil(1000 * needs.cores_for(plan.queries))}m   (no limit; {plan.queries:,.0f} queries a second each)",
-    ]
+    by = f"{count.by_cores} by {count.cores:,} cores, {count.by_nodes} by {count.nodes:,} nodes"
+    sizes = {"kdns": plan.memory.base, "cluster": plan.memory.cluster, "cache": plan.memory.cache}
+    sizes |= {"answer tables": plan.memory.table, "slack": plan.memory.slack}
+    parts = ", ".join(f"{name} {mebibytes(size)}" for name, size in sizes.items())
+    request = math.ceil(1000 * needs.cores_for(plan.queries))
+    rows = (
+        ("replicas", f"{count.replicas}   ({plan.mode}: {by}{rule})"),
+        ("memory, each", f"{mebibytes(plan.memory.all)}   ({parts})"),
+        ("memory limit", mebibytes(plan.limit)),
+        ("processor request", f"{request}m   (no limit; {plan.queries:,.0f} queries a second each)"),
+    )
+    found = [f"{name:<19} {text}" for name, text in rows]
     found += [f"warning: {text}" for text in warnings(plan)]
-    found += ["assumed:", *(f"  {text}" for text in plan.assumptions)]
-    return found
+    return [*found, "assumed:", *(f"  {text}" for text in plan.assumptions)]
 
 
 def warnings(plan: Plan) -> list[str]:

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+_CHECKOUT = Path(__file__).parents[2]
 _ESCAPES = {"\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v"}
 
 
@@ -23,6 +26,11 @@ def reason_of(error: OSError) -> str:
     """Why the system refused, in the lower case of the middle of a sentence: ``no such file or directory``."""
     reason = error.strerror or str(error)
     return reason[:1].lower() + reason[1:]
+
+
+def checkout_path(path: str) -> str:
+    """A path of the documents or examples where they are at hand, as in a checkout; empty in an installation, where it leads nowhere."""
+    return path if (_CHECKOUT / path).exists() else ""
 
 
 def bracketed(host: str) -> str:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-import kdns
 from kdns.checking.coredns_support import ROWS
 from kdns.checking.findings import Severity
 from kdns.checking.rules import find_differences
+from kdns.core import text
 from kdns.server.assembly import read_text
 from tests.checking.support import IN_A_CLUSTER, warnings
 
@@ -174,7 +174,7 @@ class NoteTests(SynchronousTestCase):
         self.assertEqual([(one.directive, one.line, one.text) for one in found], wanted)
         self.assertEqual({one.severity for one in found}, {Severity.NOTE})
         self.assertIn("docs/compatibility.md", found[0].suggestion)
-        self.patch(kdns, "__file__", "/usr/lib/python3/site-packages/kdns/__init__.py")
+        self.patch(text, "_CHECKOUT", Path("/usr/lib/python3/site-packages"))
         found = find_differences(read_text(". {\n errors\n}\n", {}))
         self.assertEqual({one.suggestion for one in found}, {""}, "paths of pages that are not there")
 

@@ -13,8 +13,8 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.cli import plan
+from kdns.cli.autoscaler import DEFAULT, parameters_of
 from kdns.cli.main import COMMANDS
-from kdns.cli.sizing.autoscaler import DEFAULT, parameters_of
 from tests.test_docs import ROOT
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.core.text import bracketed, printable, reason_of
+from kdns.core.text import bracketed, checkout_path, printable, reason_of
 
 
 class TextTests(SynchronousTestCase):
@@ -32,6 +32,12 @@ class TextTests(SynchronousTestCase):
             reason_of(FileNotFoundError(errno.ENOENT, "No such file or directory")), "no such file or directory"
         )
         self.assertEqual(reason_of(OSError("Only a text")), "only a text")
+
+    def test_paths(self) -> None:
+        """A path is told where it leads somewhere."""
+        self.assertEqual(
+            [checkout_path(path) for path in ("docs/operations.md", "docs/no-such-page.md")], ["docs/operations.md", ""]
+        )
 
     def test_brackets(self) -> None:
         """IPv6 addresses have brackets in front of a port."""

@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.cli.sizing.test_needs -*-
+# -*- test-case-name: tests.cli.test_needs -*-
 """
 What one replica needs in memory and processor time, from measured figures.
 
@@ -23,22 +23,22 @@ ENDPOINT = 0.33
 """Kilobytes of an endpoint, its share of a slice included."""
 
 POD = 0.55
-"""Kilobytes of a pod beside its endpoint, with ``pods verified``."""
+"""Kilobytes of a pod besides its endpoint, with ``pods verified``."""
 
 CACHE = 30.0
 """Megabytes of a cache whose two stores are full, 9,984 answers with one address each: twice what one store took."""
 
 TABLE_SHARE, TABLE_LEAST, TABLE_MOST = 0.1, 4 * MEBI, 64 * MEBI
-"""The answer tables' share of the memory limit, and its bounds in octets: those of :mod:`kdns.server.limits`."""
+"""The answer tables' share of the memory limit, and its bounds in bytes: those of :mod:`kdns.server.limits`."""
 
 SLACK = 0.1
 """Of everything: pages that the allocator keeps, and the moment of a relist."""
 
 DEFAULT_LIMIT = 170 * MEBI
-"""Octets; the limit in the manifests of clusters."""
+"""Bytes; the limit in the manifests of clusters."""
 
 HIT, MISS, FORWARDED = 10e-6, 90e-6, 105e-6
-"""Seconds of a core for an answer from the table, one that is made anew, one from an upstream; see docs/performance.md."""
+"""Seconds of a core for an answer from the table, one that plugins make, one from an upstream; see docs/performance.md."""
 
 SHARE_MISSED, SHARE_FORWARDED = 0.15, 0.05
 """Of all queries, where nothing else is known; the rest is answered from the table."""
@@ -62,7 +62,7 @@ class Contents:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Octets, by what they are for."""
+    """Bytes, by what they are for."""
 
     base: int
     cluster: int
@@ -77,7 +77,7 @@ class Memory:
 
 
 def table_bytes(limit: int) -> int:
-    """Octets that the answer tables may take under a memory limit."""
+    """Bytes that the answer tables may take under a memory limit."""
     return int(min(TABLE_MOST, max(TABLE_LEAST, limit * TABLE_SHARE)))
 
 

@@ -9,15 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.cli.sizing.autoscaler import DEFAULT, BadParameters, Cluster, Ladder, Linear, parameters_of
+from kdns.cli.autoscaler import DEFAULT, BadParameters, Cluster, parameters_of
 
 SIZES = st.integers(0, 20_000)
 
 
 def linear(text: str, nodes: int, cores: int, **more: int) -> int:
     """Replicas by parameters as JSON."""
-    mode, parameters = parameters_of(text)
-    assert mode == "linear"
+    parameters = parameters_of(text)
+    assert parameters.mode == "linear"
     return parameters.count(Cluster(nodes, cores, **more)).replicas
 
 
@@ -96,15 +96,15 @@ class LadderTests(SynchronousTestCase):
 
     def test_steps(self) -> None:
         """The last step that is reached counts, and the larger of both lists."""
-        mode, ladder = parameters_of(self.TEXT)
-        self.assertEqual(mode, "ladder")
+        ladder = parameters_of(self.TEXT)
+        self.assertEqual(ladder.mode, "ladder")
         for nodes, cores, wanted in ((1, 1, 1), (2, 8, 2), (2, 63, 2), (2, 64, 3), (100, 400, 3), (100, 6400, 15)):
             self.assertEqual(ladder.count(Cluster(nodes, cores)).replicas, wanted, (nodes, cores))
 
     def test_none(self) -> None:
         """Below the first step there is no replica."""
-        self.assertEqual(Ladder(cores_to_replicas=((64, 3),)).count(Cluster(1, 63)).replicas, 0)
-        self.assertEqual(Ladder(nodes_to_replicas=((0, 0), (3, 1))).count(Cluster(2, 0)).replicas, 0)
+        self.assertEqual(parameters_of('{"coresToReplicas": [[64, 3]]}').count(Cluster(1, 63)).replicas, 0)
+        self.assertEqual(parameters_of('{"nodesToReplicas": [[0, 0], [3, 1]]}').count(Cluster(2, 0)).replicas, 0)
 
     @settings(deadline=None, derandomize=True)
     @given(
@@ -114,7 +114,8 @@ class LadderTests(SynchronousTestCase):
         """The order in which steps are written does not matter."""
         wanted = max((step for step in steps if step[0] <= size), default=(0, 0))[1]
         for ordered in (steps, sorted(steps), sorted(steps, reverse=True)):
-            self.assertEqual(Ladder(nodes_to_replicas=tuple(ordered)).count(Cluster(size, 0)).replicas, wanted)
+            ladder = parameters_of(json.dumps({"nodesToReplicas": ordered}))
+            self.assertEqual(ladder.count(Cluster(size, 0)).replicas, wanted)
 
 
 class ParameterTests(SynchronousTestCase):
@@ -124,7 +125,7 @@ class ParameterTests(SynchronousTestCase):
         """The flag, one key of the ConfigMap, and the ConfigMap as kubectl prints it, are the same."""
         inner = '{"nodesPerReplica":8}'
         wanted = parameters_of(f'{{"linear":{inner}}}')
-        self.assertIsInstance(wanted[1], Linear)
+        self.assertEqual((wanted.mode, wanted.values["nodesPerReplica"]), ("linear", 8))
         self.assertEqual(parameters_of(inner), wanted)
         self.assertEqual(parameters_of(f"apiVersion: v1\nkind: ConfigMap\ndata:\n  linear: '{inner}'\n"), wanted)
         self.assertEqual(

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.cli.sizing import needs
-from kdns.cli.sizing.needs import DEFAULT_LIMIT, MEBI, Contents, largest, limit_for, memory
+from kdns.cli import needs
+from kdns.cli.needs import DEFAULT_LIMIT, MEBI, Contents, largest, limit_for, memory
 from kdns.server import limits
 from tests.test_docs import ROOT
 
