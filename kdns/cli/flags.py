@@ -28,7 +28,7 @@ TEXTS = {
 }
 """Flags with a value, and the field that it goes to."""
 
-SWITCHES = {"plugins": "plugins", "quiet": "quiet", "version": "version"}
+SWITCHES = {"plugins": "plugins", "quiet": "quiet", "takeover": "takeover", "version": "version"}
 """Flags that are on or off."""
 
 HELP = """\
@@ -47,6 +47,8 @@ Usage of kdns:
     \tlist the plugins there are
   -quiet
     \tsay nothing at the start
+  -takeover
+    \tshare the ports of a running kdns, which is ended afterwards
   -version
     \tshow the version
 Commands, each with a -h of its own:
@@ -90,6 +92,7 @@ class Flags:
     pidfile: str = ""
     plugins: bool = False
     quiet: bool = False
+    takeover: bool = False
     version: bool = False
     help: bool = False
 

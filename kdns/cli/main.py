@@ -122,6 +122,7 @@ def serve(flags: Flags, greeting: str = "") -> int:
         log_format=flags.log_format,
         greeting=greeting,
         admin=flags.admin,
+        take_over=flags.takeover,
     )
     observers: list[Any] = [daemon.observer]
     globalLogBeginner.beginLoggingTo(observers, discardBuffer=True, redirectStandardIO=False)

@@ -8,13 +8,11 @@ old one removes its own. The plugin makes the bytes of a page, at once or later.
 
 from __future__ import annotations
 
-import errno
-import os
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address
-from typing import Any, Protocol, TypeAlias, cast
+from functools import partial
+from typing import Any, Protocol, TypeAlias, TypeVar, cast
 
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -28,10 +26,12 @@ from twisted.web.resource import Resource as WebResource
 from twisted.web.server import NOT_DONE_YET
 from twisted.web.server import Site as WebSite
 
+from kdns.core.text import reason_of
 from kdns.corefile.errors import SetupError
 from kdns.corefile.values import ListenAddress
 from kdns.plugin.http_connections import Connection, Connections, Reply
-from kdns.plugin.seam import BlockBuilder, Resource, ServerContext, Unavailable
+from kdns.plugin.listening import NO_FAMILY, CannotListen, bound_socket
+from kdns.plugin.seam import BlockBuilder, Resource, ServerContext
 from kdns.plugin.turns import TurnQueue
 
 log = Logger(namespace="kdns.plugin.http")
@@ -62,22 +62,10 @@ class ServerTls(Protocol):
         """The server's side of a new connection."""
 
 
+T = TypeVar("T")
+
 NOT_FOUND = Response(b"404 page not found\n", 404)
 BROKEN = Response(b"500 internal server error\n", 500)
-
-
-class CannotListen(Unavailable):
-    """
-    An address cannot be listened on.
-
-    :ivar address: the address that was tried.
-    :ivar reason: the system's reason.
-    """
-
-    def __init__(self, address: ListenAddress, reason: str) -> None:
-        super().__init__(f"listen tcp {address}: bind: {reason}")
-        self.address = address
-        self.reason = reason
 
 
 class HttpListener(Resource):
@@ -142,6 +130,14 @@ class HttpListener(Resource):
         closed: Deferred[None] | None = port.stopListening()
         return closed
 
+    def check(self) -> None:
+        """
+        Open the port for a moment, to find out whether it can be had.
+
+        :raises CannotListen: it cannot.
+        """
+        _on_first(self.address, self._bound).close()
+
     def _open(self) -> None:
         reactor, turns = self._context.reactor, self._context.turns
         factory: Any = _PageSite(_Root(self, turns), timeout=None, reactor=reactor)
@@ -149,8 +145,26 @@ class HttpListener(Resource):
             factory = TLSMemoryBIOFactory(cast(Any, self._tls), False, factory, reactor)
             factory.noisy = False
         connections = Connections(factory, reactor, turns, self._evicted)
-        self.port = connections.port = _listen(reactor, self.address, connections)
+        self.port = connections.port = _on_first(self.address, partial(self._listen, connections))
         self._connections = connections
+
+    def _listen(self, factory: Connections, host: str) -> Any:
+        reactor = self._context.reactor
+        if IReactorSocket.providedBy(reactor):
+            with self._bound(host) as bound:
+                return reactor.adoptStreamPort(bound.fileno(), bound.family, factory)
+        # A reactor in memory has sockets of its own and cannot adopt one of the system's.
+        try:
+            return reactor.listenTCP(self.address.port, factory, BACKLOG, host)
+        except CannotListenError as error:
+            cause = error.socketError
+            raise OSError(cause.errno, reason_of(cause)) if isinstance(cause, OSError) else error from error
+
+    def _bound(self, host: str) -> socket.socket:
+        share, dual_stack = self._context.share_ports, host == "::"
+        return bound_socket(
+            socket.SOCK_STREAM, host, self.address.port, share=share, dual_stack=dual_stack, backlog=BACKLOG
+        )
 
 
 def listener_for(
@@ -169,73 +183,23 @@ def listener_for(
     return builder.keep(key, config, lambda: HttpListener(builder.context, address, tls))
 
 
-def _listen(reactor: Any, address: ListenAddress, factory: Any) -> Any:
-    """A port on the first way to write *address* that the system knows."""
-    hosts = _hosts(address.host)
-    for host in hosts[:-1]:
+def _on_first(address: ListenAddress, open: Callable[[str], T]) -> T:
+    """
+    What *open* makes of the first form of *address* that the system knows.
+
+    The wildcard is IPv6 and IPv4 together, and IPv4 alone on a system without IPv6.
+
+    :raises CannotListen: of none.
+    """
+    hosts = {"": ("::", "0.0.0.0"), "localhost": ("127.0.0.1", "::1")}.get(address.host, (address.host,))
+    for host in hosts:
         try:
-            return _listen_on(reactor, host, address, factory)
-        except CannotListen as error:
-            if error.reason not in _NO_SUCH_FAMILY:
-                raise
-    return _listen_on(reactor, hosts[-1], address, factory)
-
-
-_NO_SUCH_FAMILY = tuple(os.strerror(code).lower() for code in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL))
-
-
-def _hosts(host: str) -> tuple[str, ...]:
-    """Addresses to try: every address means IPv6 and IPv4 together, and IPv4 alone on a system without IPv6."""
-    if not host:
-        return "::", "0.0.0.0"
-    if host == "localhost":
-        return "127.0.0.1", "::1"
-    return (host,)
-
-
-def _listen_on(reactor: Any, host: str, address: ListenAddress, factory: Any) -> Any:
-    shown = address if not address.host else ListenAddress(host, address.port)
-    try:
-        if not IReactorSocket.providedBy(reactor):
-            # A reactor in memory has sockets of its own and cannot adopt one of the system's.
-            return reactor.listenTCP(address.port, factory, BACKLOG, host)
-        with _bound(host, address.port) as bound:
-            return reactor.adoptStreamPort(bound.fileno(), bound.family, factory)
-    except CannotListenError as error:
-        cause = error.socketError
-        reason = cause.strerror if isinstance(cause, OSError) else None
-        raise CannotListen(shown, (reason or str(cause)).lower()) from error
-    except OSError as error:
-        raise CannotListen(shown, (error.strerror or str(error)).lower()) from error
-
-
-def _bound(host: str, port: int) -> socket.socket:
-    """
-    A listening socket. Several processes may have the same address (SO_REUSEPORT), so a successor can start before its
-    predecessor ends.
-    """
-    family = _family(host)
-    made = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        made.setblocking(False)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        if family == socket.AF_INET6:
-            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if host == "::" else 1)
-        made.bind((host, port))
-        made.listen(BACKLOG)
-    except OSError:
-        made.close()
-        raise
-    return made
-
-
-def _family(host: str) -> socket.AddressFamily:
-    try:
-        return socket.AF_INET if ip_address(host.partition("%")[0]).version == 4 else socket.AF_INET6
-    except ValueError:
-        # A name: the system's table of hosts decides, once, at the start.
-        return socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][0]
+            return open(host)
+        except OSError as error:
+            if error.errno not in NO_FAMILY or host == hosts[-1]:
+                shown = address if not address.host else ListenAddress(host, address.port)
+                raise CannotListen("tcp", str(shown), error.strerror or str(error)) from error
+    raise AssertionError("there is an address at least")
 
 
 class _NoContent:

@@ -118,6 +118,9 @@ class ServerContext:
     turns: TurnQueue = field(init=False)
     """What all connections of clients wait in: one deadline for a turn of the reactor, whatever they speak."""
 
+    share_ports: bool = False
+    """Whether ports may be shared with another process: this one takes over from it. See :mod:`kdns.plugin.listening`."""
+
     dns_port: int = 53
     fatal: Callable[[str], None] = log_fatal
     """Ends the process with status 1 after printing the text, which begins with ``plugin/NAME: ``, behind ``[FATAL] ``."""

@@ -22,6 +22,7 @@ from kdns.core.slices import in_slices
 from kdns.core.timing import Timer, stop_timer
 from kdns.corefile.errors import CorefileError, Place
 from kdns.corefile.loader import Corefile
+from kdns.plugin.http import HttpListener
 from kdns.plugin.seam import Output, Resource, ServerContext, Unavailable
 from kdns.server import gauges
 from kdns.server.assembly import Configuration, Endpoint, assemble
@@ -30,7 +31,7 @@ from kdns.server.limits import table_bytes
 from kdns.server.listener import Listener
 from kdns.server.reloads import Reloads
 from kdns.server.saturation import Vitals
-from kdns.server.sockets import LISTENERS, OpenEndpoint
+from kdns.server.sockets import LISTENERS, OpenEndpoint, check_endpoint
 from kdns.server.streams import ConnectionLimit
 from kdns.server.table import TableBudget
 from kdns.server.top_talkers import TopTalkers
@@ -102,6 +103,20 @@ class KdnsService(Service):
         )
 
     # Life
+
+    def check(self) -> None:
+        """
+        Find out whether this can start: build the configuration, open its ports for a moment, and start nothing.
+
+        :raises CorefileError: the configuration is wrong.
+        :raises Unavailable: a port cannot be opened.
+        """
+        configuration = assemble(self._load(), self.context)
+        for resource in configuration.resources:
+            if isinstance(resource, HttpListener):
+                resource.check()
+        for endpoint in configuration.endpoints:
+            check_endpoint(self.context, endpoint.address, endpoint.port)
 
     def startService(self) -> None:
         """Begin; :meth:`when_running` tells when queries are answered."""

@@ -2,13 +2,11 @@
 """
 Open the sockets of an endpoint: TCP and UDP on one port, for one address or for all.
 
-All of them share their port (SO_REUSEPORT), so that a new process can take over from an old one without a gap.
+A process that takes over shares the ports of its predecessor for a while (:mod:`kdns.plugin.listening`), so there is no gap.
 """
 
 from __future__ import annotations
 
-import errno
-import os
 import select
 import socket
 from collections.abc import Callable
@@ -18,8 +16,9 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 
-from kdns.core.text import bracketed
-from kdns.plugin.seam import Unavailable
+from kdns.core.text import bracketed, reason_of
+from kdns.plugin.listening import NO_FAMILY, CannotListen, bound_socket
+from kdns.plugin.seam import ServerContext
 from kdns.server import mmsg
 from kdns.server.datagrams import MAX_QUERY, DatagramShell
 from kdns.server.listener import Listener
@@ -30,21 +29,7 @@ BACKLOG = 1024
 """Connections that may wait to be accepted."""
 
 RECEIVE_BUFFER = 4 * 1024 * 1024
-"""Octets of UDP that the kernel may keep while kdns is busy; it grants what its own limit allows."""
-
-_NO_FAMILY = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT)
-
-
-class CannotListen(Unavailable):
-    """A socket could not be opened; the text names it as CoreDNS would."""
-
-    def __init__(self, transport: str, address: str, port: int, reason: str) -> None:
-        call = "Listen" if transport == "tcp" else "ListenPacket"
-        super().__init__(f"{call}: listen {transport} {bracketed(address)}:{port}: bind: {reason}")
-        self.transport = transport
-        self.address = address
-        self.port = port
-        self.reason = reason
+"""Bytes of UDP that the kernel may queue while kdns is busy; it grants what its own limit allows."""
 
 
 @dataclass(slots=True)
@@ -124,24 +109,38 @@ LISTENERS: dict[str, Opener] = {"dns": open_endpoint}
 """How endpoints are opened, by the scheme of their server keys; a scheme that is not here is not served."""
 
 
-def _open_sockets(reactor: Any, opened: OpenEndpoint, address: str, room: TableBudget) -> None:
-    families = _families(address)
-    for number, (family, host) in enumerate(families):
-        optional = not address and number > 0
-        try:
-            stream = _bound(family, socket.SOCK_STREAM, host, opened.port, "tcp", address)
-        except _Skipped:
-            if optional:
+def check_endpoint(context: ServerContext, address: str, port: int) -> None:
+    """
+    Open the sockets of an endpoint for a moment.
+
+    :raises CannotListen: one of them cannot be opened.
+    """
+    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+        for host in _hosts(address):
+            try:
+                _bound(kind, host, address, port, context.share_ports).close()
+            except _NoFamily:
                 continue
-            raise AssertionError("the first family is never skipped") from None
-        opened.port = stream.getsockname()[1]
-        stream.listen(BACKLOG)
-        port = reactor.adoptStreamPort(stream.fileno(), family, opened.factory)
+
+
+def _hosts(address: str) -> tuple[str, ...]:
+    return (address,) if address else ("0.0.0.0", "::")
+
+
+def _open_sockets(reactor: Any, opened: OpenEndpoint, address: str, room: TableBudget) -> None:
+    share = opened.listener.context.share_ports
+    for host in _hosts(address):
+        try:
+            stream = _bound(socket.SOCK_STREAM, host, address, opened.port, share)
+        except _NoFamily:
+            continue
+        with stream:  # the reactor works on a copy of the descriptor
+            opened.port = stream.getsockname()[1]
+            port = reactor.adoptStreamPort(stream.fileno(), stream.family, opened.factory)
         port.transport = PacedTransport
-        stream.close()  # the reactor works on a copy of the descriptor
         opened.streams.append(port)
         opened.departures.append(partial(_accept_waiting, port))
-        datagram = _bound(family, socket.SOCK_DGRAM, host, opened.port, "udp", address)
+        datagram = _bound(socket.SOCK_DGRAM, host, address, opened.port, share)
         datagram.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
         table = room.table()
         opened.tables.append(table)
@@ -161,38 +160,27 @@ def _accept_waiting(port: Any) -> None:
         port.doRead()
 
 
-class _Skipped(Exception):
-    """This machine does not have the address family."""
+class _NoFamily(Exception):
+    """This machine does not have IPv6."""
 
 
-def _families(address: str) -> list[tuple[socket.AddressFamily, str]]:
-    if not address:
-        return [(socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")]
-    return [(socket.AF_INET6 if ":" in address else socket.AF_INET, address)]
-
-
-def _bound(
-    family: socket.AddressFamily, kind: socket.SocketKind, host: str, port: int, transport: str, address: str
-) -> socket.socket:
+def _bound(kind: socket.SocketKind, host: str, address: str, port: int, share: bool) -> socket.socket:
+    """
+    :param address: as the Corefile has it; empty for all.
+    """
+    stream = kind == socket.SOCK_STREAM
     try:
-        sock = socket.socket(family, kind)
+        return bound_socket(kind, host, port, share=share, backlog=BACKLOG if stream else 0)
     except OSError as error:
-        if host == "::" and error.errno in _NO_FAMILY:
-            raise _Skipped from None
-        raise CannotListen(transport, address, port, reason(error)) from None
-    try:
-        sock.setblocking(False)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.bind(socket.getaddrinfo(host, port, family, kind, 0, socket.AI_NUMERICHOST)[0][4])
-    except OSError as error:
-        sock.close()
-        if host == "::" and error.errno in _NO_FAMILY:
-            raise _Skipped from None
-        raise CannotListen(transport, address, port, reason(error)) from None
-    return sock
+        if host == "::" and not address and error.errno in NO_FAMILY:
+            raise _NoFamily from None
+        raise cannot_listen(stream, address, port, error.strerror or str(error)) from None
+
+
+def cannot_listen(stream: bool, address: str, port: int, why: str) -> CannotListen:
+    """The error for a port of TCP (*stream*) or UDP, as CoreDNS words it."""
+    transport, call = ("tcp", "Listen: ") if stream else ("udp", "ListenPacket: ")
+    return CannotListen(transport, f"{bracketed(address)}:{port}", why, call)
 
 
 def _listen(reactor: Any, opened: OpenEndpoint, address: str, room: TableBudget) -> None:
@@ -204,7 +192,7 @@ def _listen(reactor: Any, opened: OpenEndpoint, address: str, room: TableBudget)
             stream = reactor.listenTCP(opened.port, opened.factory, BACKLOG, address or "::")
             host = address or "::"
         except CannotListenError as error:
-            if address or getattr(error.socketError, "errno", None) not in _NO_FAMILY:
+            if address or getattr(error.socketError, "errno", None) not in NO_FAMILY:
                 raise
             stream, host = reactor.listenTCP(opened.port, opened.factory, BACKLOG, "0.0.0.0"), "0.0.0.0"
         opened.streams.append(stream)
@@ -214,13 +202,6 @@ def _listen(reactor: Any, opened: OpenEndpoint, address: str, room: TableBudget)
         shell = DatagramShell(opened.listener, table)
         opened.datagrams.append(reactor.listenUDP(opened.port, shell, host, MAX_QUERY))
     except CannotListenError as error:
-        transport = "udp" if opened.streams else "tcp"
         cause = error.socketError
-        text = reason(cause) if isinstance(cause, OSError) else str(cause)
-        raise CannotListen(transport, address, opened.port, text) from None
-
-
-def reason(error: OSError) -> str:
-    """What the system says about an error, as Go programs write it: without a capital."""
-    text = os.strerror(error.errno) if error.errno else str(error)
-    return text[:1].lower() + text[1:]
+        text = reason_of(cause) if isinstance(cause, OSError) else str(cause)
+        raise cannot_listen(not opened.streams, address, opened.port, text) from None

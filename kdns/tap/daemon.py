@@ -36,6 +36,7 @@ from kdns.server.log_format import Said, style_of
 from kdns.server.logs import OperatorLog
 from kdns.server.output import LineWriter, unblocked
 from kdns.server.service import KdnsService
+from kdns.tap.clock import use_monotonic_clock
 from kdns.tap.garbage import GarbagePlan
 from kdns.tap.signals import Signals
 
@@ -102,6 +103,7 @@ class Daemon(Service):
     :param own_log: write the log to standard output as CoreDNS does; otherwise it goes where the application's log goes.
     :param greeting: a text to show when queries are answered, also when *quiet*.
     :param admin: path of the admin socket; None for where clients look by themselves, empty or ``off`` for no socket.
+    :param take_over: share the ports of a running server, which is ended afterwards.
     :param ended: told the exit status when everything has stopped.
     :param leave: ends the process at once.
     """
@@ -119,6 +121,7 @@ class Daemon(Service):
         own_log: bool = True,
         greeting: str = "",
         admin: str | None = OFF,
+        take_over: bool = False,
         ended: Callable[[int], None] = lambda status: None,
         context: ServerContext | None = None,
         output: Output | None = None,
@@ -129,6 +132,7 @@ class Daemon(Service):
         self.status = 0
         self.context = context or ServerContext(reactor, environ=os.environ, dns_port=dns_port)
         self.context.log_format = log_format
+        self.context.share_ports = take_over
         self._style = style_of(log_format, self.context.wall)
         self.observer: OperatorLog | None = None
         self._reactor = reactor
@@ -163,6 +167,7 @@ class Daemon(Service):
 
     def startService(self) -> None:
         """Begin. What prevents it is said on standard error in one line, and ends the process."""
+        use_monotonic_clock(self._reactor)
         super().startService()
         self.signals.install()
         self._reactor.callWhenRunning(self.signals.install)  # the reactor replaces some when it begins to run
@@ -174,8 +179,23 @@ class Daemon(Service):
         """Print a line of the start."""
         self._output(self._style(Said(line, bare=True)))
 
+    def check(self) -> bool:
+        """
+        Find out whether this can start, before the process goes into the background, where nobody would hear why not.
+
+        :return: whether it can; why not has been said then.
+        """
+        try:
+            self.server.check()
+        except (CorefileError, Unavailable) as error:
+            self._complain(_advice(error), error)
+            return False
+        return True
+
     def _complain(self, text: str, error: BaseException | None) -> None:
-        """Say on standard error why the process ends."""
+        """Say on standard error, and in a log that is not this daemon's own, why the process ends."""
+        if self.observer is None:
+            log.error("{text}", text=text)
         self._complain_to(self._style(Said(text, "FATAL", details={"error": error}, bare=True)))
 
     def _fatal(self, text: str) -> None:
@@ -191,6 +211,11 @@ class Daemon(Service):
             self.observer.debug = any(builder.debug for builder in configuration.builders)
 
     def _serving(self, _: None) -> None:
+        self.context.share_ports = False  # a reload takes nothing over
+        # The reactor installs signal handlers of its own when it begins to run. Nobody who waits for these lines shall meet those.
+        self._reactor.callWhenRunning(self._say_start)
+
+    def _say_start(self) -> None:
         if not self._quiet:
             for line in version_lines():
                 self._say(line)
@@ -204,10 +229,8 @@ class Daemon(Service):
         if self._ending:
             return  # cancelled by a signal that came during the start
         error = failure.value
-        if isinstance(error, CorefileError):
-            self._complain(error.advice(), error)
-        elif isinstance(error, Unavailable):
-            self._complain(str(error), error)
+        if isinstance(error, (CorefileError, Unavailable)):
+            self._complain(_advice(error), error)
         else:
             log.failure("The start failed on something unforeseen", failure=failure)
             self._complain(f"{type(error).__name__}: {error}", error)
@@ -261,6 +284,10 @@ class Daemon(Service):
     def reload(self) -> None:
         """Take over what the Corefile says now."""
         self.server.reload()
+
+
+def _advice(error: CorefileError | Unavailable) -> str:
+    return error.advice() if isinstance(error, CorefileError) else str(error)
 
 
 def _to_stderr(line: str) -> None:

@@ -6,10 +6,12 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from twisted.application.service import Application
 from twisted.python import usage
+from twisted.scripts._twistd_unix import UnixAppLogger  # the one that twistd itself will use; it has no public name
 
 from kdns.server.log_format import FORMATS
-from kdns.tap.daemon import Daemon, exit_with, loader
+from kdns.tap.daemon import FAILED, Daemon, exit_with, loader
 
 MOST_PORT = 65535
 
@@ -51,18 +53,24 @@ class Options(usage.Options):
         ["log-format", None, "text", "How lines are printed: text or json.", log_format],
         ["dns-port", "p", 53, "Port of server blocks that name none.", port_number],
     ]
-    optFlags = [["quiet", "q", "Say nothing at the start."]]
+    optFlags = [
+        ["quiet", "q", "Say nothing at the start."],
+        ["takeover", None, "Share the ports of a running kdns, which is ended afterwards."],
+    ]
 
 
 def makeService(options: Options) -> Daemon:
     """
     The daemon as a service: it reads the Corefile when it starts, handles signals, and ends the process when it cannot serve.
 
-    In the foreground it writes its log to standard output as ``kdns`` does, unless twistd is told to put it elsewhere.
-    """
-    from twisted.internet import reactor  # an edge: whoever asks for the service has chosen the reactor
+    In the foreground it writes its log to standard output as ``kdns`` does, unless twistd is told to put it elsewhere. In the background
+    it could not tell anybody why it cannot start, and twistd would have ended with 0; so that is found out here.
 
-    return Daemon(
+    :raises SystemExit: it cannot start, and has said why.
+    """
+    from twisted.internet import reactor  # an edge: the program has chosen the reactor
+
+    daemon = Daemon(
         reactor,
         loader(options["conf"], os.environ),
         dns_port=options["dns-port"],
@@ -70,8 +78,17 @@ def makeService(options: Options) -> Daemon:
         admin=options["admin-socket"],
         log_format=options["log-format"],
         own_log=_in_foreground(options.parent),
+        take_over=bool(options["takeover"]),
         ended=exit_with,
     )
+    twistd = options.parent
+    if twistd is not None and not twistd.get("nodaemon") and not daemon.check():
+        # twistd opens its log after the service was made; what was logged until then is written when it is opened.
+        logger = UnixAppLogger(twistd)
+        logger.start(Application("kdns"))
+        logger.stop()
+        raise SystemExit(FAILED)
+    return daemon
 
 
 def _in_foreground(twistd: Any) -> bool:

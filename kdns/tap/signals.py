@@ -108,4 +108,4 @@ class Signals:
 
     def upgrade(self) -> None:
         """SIGUSR2, which has CoreDNS replace its own program."""
-        log.warn("SIGUSR2: kdns does not replace its own program, start a new process beside it")
+        log.warn("SIGUSR2: kdns does not replace its own program; start the new one with -takeover, then end this one")

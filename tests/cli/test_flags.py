@@ -17,6 +17,7 @@ GOOD: tuple[tuple[list[str], Flags], ...] = (
     (["--p=5300"], Flags(port=5300)),
     (["-p", "1", "-dns.port=2"], Flags(port=2)),
     (["-p", "0"], Flags(port=0)),
+    (["-takeover"], Flags(takeover=True)),
     (["-quiet", "-pidfile", "/run/kdns.pid"], Flags(quiet=True, pidfile="/run/kdns.pid")),
     (["-quiet=false", "-version=T"], Flags(version=True)),
     (["-plugins", "--"], Flags(plugins=True)),

@@ -186,9 +186,9 @@ class Life:
         self.write()
         self.program = self.start()
 
-    def start(self) -> Program:
+    def start(self, *flags: str) -> Program:
         """A process that serves."""
-        program = Program([*self._command, "-conf", str(self.map.corefile)])
+        program = Program([*self._command, "-conf", str(self.map.corefile), *flags])
         self.stack.enter_context(program)
         program.wait_for("linux/")
         return program
@@ -350,7 +350,7 @@ class Life:
     def restart(self) -> None:
         """A successor on the same port, then the end of the first: what it took it answers, in good order and in time."""
         old = self.program
-        successor = self.start()
+        successor = self.start("-takeover")
         slow: list[int] = []
 
         def ask_slowly() -> None:
@@ -494,7 +494,8 @@ def live(
         for number in range(bad):
             life.bad(number)
             say(report.bad[-1])
-        report.check(life.watches() == watches, f"watches were {watches}, then {life.watches()}")
+        # All of them are still there; others may be open for a moment, which ask whether the watches are alive.
+        report.check(watches <= life.watches(), f"watches were {watches}, then {life.watches()}")
         relists = life.metric("kdns_kubernetes_relists_total")
         report.figures["relists"] = relists
         say("restart")

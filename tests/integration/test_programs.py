@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import select
 import shutil
 import signal
@@ -26,6 +27,9 @@ from kdns.tap.daemon import version_lines
 from tests.integration.programs import PATIENCE, ROOT, Program, ask, free_port
 
 KDNS = ["-m", "kdns"]
+KDNS_AFTER = ["import sys; from kdns.cli.main import main; sys.exit(main())"]
+"""The same as code, to stand after something else that a process does."""
+
 _TWISTD = "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"
 
 HOSTS = """\
@@ -158,7 +162,9 @@ class ProgramTests(SynchronousTestCase):
         holder = socket.create_server(("127.0.0.1", 0))  # which does not share its port
         self.addCleanup(holder.close)
         held = holder.getsockname()[1]
-        taken = f"Listen: listen tcp 127.0.0.1:{held}: bind: address already in use\n"
+        taken = (
+            f"Listen: listen tcp 127.0.0.1:{held}: bind: address already in use: TESTS (pid {os.getpid()}) holds it\n"
+        )
         elsewhere = self.folder / "elsewhere"
         elsewhere.write_text(f".:{held} {{\n bind 127.0.0.1\n whoami\n}}\n")
         cases = (
@@ -170,7 +176,28 @@ class ProgramTests(SynchronousTestCase):
         )
         for command, error in cases:
             with Program(command) as program:
-                self.assertEqual(program.end(), (1, "", error))
+                status, said, errors = program.end()
+                errors = re.sub(r"use: \S+ [(]pid", "use: TESTS (pid", errors)  # however the tests were started
+                self.assertEqual((status, said, errors), (1, "", error))
+
+    def test_wall_clock_steps_back(self) -> None:
+        """When the wall clock steps back by an hour, timers go on: here the one that ends the process."""
+        self.write("192.0.2.1", f"health 127.0.0.1:{free_port()} {{\n lameduck 500ms\n }}")
+        step = self.folder / "step"
+        stepping = (
+            "import os, sys, time; wall = time.time\n"
+            f"time.time = lambda: wall() - 3600 * os.path.exists({str(step)!r})\n"
+        )
+        kdns = [*KDNS_AFTER, "-conf", str(self.corefile)]
+        twisted = twistd("-n", "--pidfile=", "kdns", "--conf", str(self.corefile))
+        for command in (["-c", stepping + kdns[0], *kdns[1:]], ["-c", stepping + twisted[1], *twisted[2:]]):
+            with Program(command) as program:
+                program.wait_for(version_lines()[1])
+                program.send(signal.SIGTERM)
+                program.wait_for("Going into lameduck mode for 500ms\n")
+                step.touch()
+                self.assertEqual(program.end()[0], 0)
+            step.unlink()
 
     def test_clients_leave_descriptors(self) -> None:
         """Clients that take all the connections they can leave descriptors for upstreams and pages, and the soft limit is no limit."""
@@ -199,16 +226,78 @@ class ProgramTests(SynchronousTestCase):
                 client.sendto(b"\0\1\1\0\0\1\0\0\0\0\0\0\7example\3com\0\0\1\0\1", ("127.0.0.1", self.port))
                 self.assertIn(b"\7example\3com\0", upstream.recv(512))
 
-    def test_two_processes_share_the_port(self) -> None:
-        """A second process takes the same port, so that a new version can take over without a gap."""
+    def test_take_over(self) -> None:
+        """
+        A second process on the same ports, pages included, does not start, and says which process has them.
+
+        One that was told to take over shares them, so that a new version can take over without a gap.
+        """
+        health = free_port()
+        self.write("192.0.2.1", f"health 127.0.0.1:{health}")
         command = [*KDNS, "-conf", str(self.corefile)]
         with Program(command) as first:
             first.wait_for(version_lines()[1])
+            held = f"address already in use: kdns (pid {first.process.pid}) holds it\n"
+            page = f"listen tcp 127.0.0.1:{health}: bind: {held}"
             with Program(command) as second:
-                second.wait_for(version_lines()[1])
+                self.assertEqual(second.end(), (1, "", page))
+            self.write("192.0.2.1")
+            for command_now in (command, twistd("-n", "--pidfile=", "kdns", "--conf", str(self.corefile))):
+                with Program(command_now) as second:
+                    self.assertEqual(second.end(), (1, "", f"Listen: listen tcp 127.0.0.1:{self.port}: bind: {held}"))
+            self.write("192.0.2.1", f"health 127.0.0.1:{health}")
+            with Program([*command, "-takeover"]) as second:
+                said = second.wait_for(version_lines()[1])
+                self.assertIn(
+                    f"[INFO] Taking over udp port {self.port}: kdns (pid {first.process.pid}) holds it\n", said
+                )
                 first.send(signal.SIGTERM)
                 self.assertEqual(first.end()[0], 0)
                 self.assertEqual(self.address(), "192.0.2.1")
+
+    def test_cannot_start_in_the_background(self) -> None:
+        """twistd that cannot start kdns ends with 1 before it goes into the background; the reason is on standard error and in its log."""
+        holder = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(holder.close)
+        held = holder.getsockname()[1]
+        on_port = f".:{held} {{\n bind 127.0.0.1\n whoami\n}}\n"
+        on_page = f".:{self.port} {{\n bind 127.0.0.1\n health 127.0.0.1:{held}\n whoami\n}}\n"
+        cases = (
+            (". {\n bind 127.0.0.1\n cach 30\n}\n", "Corefile:3 - Error during parsing: Unknown directive 'cach'"),
+            (on_port, f"Listen: listen tcp 127.0.0.1:{held}: bind: address already in use: "),
+            (on_page, f"listen tcp 127.0.0.1:{held}: bind: address already in use: "),
+            (None, "loading Corefile via flag: open "),
+        )
+        for number, (text, reason) in enumerate(cases):
+            conf = self.folder / f"{number}" / "Corefile"
+            if text is not None:
+                conf.parent.mkdir()
+                conf.write_text(text)
+            log, pidfile = self.folder / f"{number}.log", self.folder / f"{number}.pid"
+            words = ("--logfile", str(log), "--pidfile", str(pidfile), "kdns", "--conf", str(conf))
+            with Program(twistd(*words)) as program:
+                status, said, errors = program.end()
+            self.assertEqual((status, said, errors.count("\n"), pidfile.exists()), (1, "", 1, False), errors)
+            self.assertIn(reason, errors)
+            self.assertIn(errors, log.read_text())
+        self.assertFalse(self.listening())
+
+    def test_background(self) -> None:
+        """twistd that can start it goes into the background and serves there."""
+        log, pidfile = self.folder / "log", self.folder / "pid"
+        words = ("--logfile", str(log), "--pidfile", str(pidfile), "kdns", "--conf", str(self.corefile))
+        with Program(twistd(*words)) as program:
+            self.assertEqual(program.end(), (0, "", ""))
+        end = monotonic() + PATIENCE
+        while not pidfile.exists() or not self.listening():
+            self.assertLess(monotonic(), end)
+        try:
+            self.assertEqual(self.address(tcp=True), "192.0.2.1")
+        finally:
+            os.kill(int(pidfile.read_text()), signal.SIGTERM)
+        while pidfile.exists():
+            self.assertLess(monotonic(), end)
+        self.assertIn("SIGTERM: Shutting down", log.read_text())
 
 
 class DemoTests(SynchronousTestCase):

@@ -9,7 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from kdns.corefile.errors import SetupError
 from kdns.corefile.values import ListenAddress
-from kdns.plugin.http import CannotListen, HttpListener, Response, listener_for
+from kdns.plugin.http import HttpListener, Response, listener_for
+from kdns.plugin.listening import CannotListen
 from kdns.plugin.seam import Block, BlockBuilder, Keeper, ServerContext
 from kdns.testing.memory import MemoryReactor
 from tests.plugins.web import Client, memory_house, port_of

@@ -11,9 +11,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.corefile.errors import CorefileError
 from kdns.corefile.loader import Corefile
+from kdns.plugin.listening import CannotListen
 from kdns.server.assembly import read_text
 from kdns.server.service import KdnsService
-from kdns.server.sockets import CannotListen
 from kdns.testing.memory import MemoryReactor
 from tests.server import plugins
 from tests.server.support import a_house

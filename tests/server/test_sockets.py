@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import errno
 import socket
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from kdns.plugin.listening import CannotListen
 from kdns.plugin.seam import ServerContext
 from kdns.server.listener import Listener
-from kdns.server.sockets import CannotListen, open_endpoint, reason
+from kdns.server.sockets import cannot_listen, open_endpoint
 from kdns.server.table import TableBudget
 from kdns.testing.memory import MemoryReactor
 from tests.server.support import a_block, a_house, zones_of
@@ -21,16 +21,14 @@ class TextTests(SynchronousTestCase):
 
     def test_texts(self) -> None:
         """As CoreDNS says it, with the system's words behind."""
-        in_use = reason(OSError(errno.EADDRINUSE, "whatever"))
-        self.assertEqual(in_use, "address already in use")
+        in_use = "address already in use"
         self.assertEqual(
-            str(CannotListen("tcp", "", 53, in_use)), "Listen: listen tcp :53: bind: address already in use"
+            str(cannot_listen(True, "", 53, in_use)), "Listen: listen tcp :53: bind: address already in use"
         )
         self.assertEqual(
-            str(CannotListen("udp", "::1", 53, in_use)),
+            str(cannot_listen(False, "::1", 53, in_use)),
             "ListenPacket: listen udp [::1]:53: bind: address already in use",
         )
-        self.assertEqual(reason(OSError("without a number")), "without a number")
 
 
 class MemoryTests(SynchronousTestCase):

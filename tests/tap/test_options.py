@@ -69,7 +69,7 @@ class OptionsTests(SynchronousTestCase):
         """In the background, or when twistd is told where its log goes, that stands."""
         for twistd in ({"nodaemon": 0}, {"nodaemon": 1, "logfile": "x.log"}, {"nodaemon": 1, "syslog": 1}):
             application: Any = Application("kdns")
-            makeService(self.options(twistd=twistd)).setServiceParent(application)
+            makeService(self.options("--dns-port=0", twistd=twistd)).setServiceParent(application)
             self.assertIsNone(application.getComponent(ILogObserver), twistd)
 
     def test_making_is_not_starting(self) -> None:
