@@ -177,7 +177,10 @@ ROWS: dict[str, Row] = {
     "tls": _not_yet(ENCRYPTED),
     "minimal": _not_yet("Delete the line: replies are only larger without it."),
     "template": _not_yet("For fixed names use hosts; for patterns keep CoreDNS, and forward to it."),
-    "transfer": _not_yet("Delete it where nobody transfers the zone; AXFR is REFUSED."),
+    "transfer": _differs(
+        "An IXFR is answered with what changed, where kdns has seen the changes.",
+        "A reverse zone of kubernetes is sent with its PTR records, and a name below a zone is REFUSED.",
+    ),
     "hosts": _differs("What was learnt from the file leaves every cache with the file's next change."),
     "route53": _never(
         "Clouds serve their zones themselves; credentials for their APIs do not belong into cluster DNS.",
@@ -206,9 +209,20 @@ ROWS: dict[str, Row] = {
             "snapshot": f"{_OWN}: the cluster is kept on disk.",
         },
     ),
-    "file": _not_yet(_KEEP),
-    "auto": _not_yet(_KEEP),
-    "secondary": _not_yet(_KEEP),
+    "file": _differs(
+        "The SOA of a negative answer has the lower of its TTL and its last number.",
+        "Zones with NSEC3 and zones with serial 0 are served.",
+        "Records outside the zone are left out, and equal ones are there once.",
+        options={"reload_by_mtime": "The file is read when it changed; CoreDNS reads it each time."},
+    ),
+    "auto": _differs(
+        "Zones are in lower case, and names that begin with .. are left out, so that the files of a ConfigMap are found once.",
+        "NOTIFY is sent for zones that changed, not for all after each look.",
+    ),
+    "secondary": _differs(
+        "What changed is asked for first (IXFR).",
+        "An error from a primary is a failure, and an expired zone is served again when a primary confirms its serial.",
+    ),
     "etcd": _not_yet(_KEEP),
     "loop": _differs(
         "It takes the one upstream that loops out of use and goes on; CoreDNS ends the process, and so does `loop exit` here.",
@@ -231,7 +245,7 @@ ROWS: dict[str, Row] = {
         "It runs programs, and the image of kdns has none to run.",
         "Use life-cycle hooks of the pod, or the supervisor.",
     ),
-    "sign": _not_yet("Sign zones where they are made; kdns serves no zone files."),
+    "sign": _not_yet("Sign zones where they are made; file serves signed zones."),
     "view": _not_yet("Use bind with an address for each kind of clients."),
     "nomad": _never("kdns serves Kubernetes.", "Forward service.nomad to Nomad's or Consul's DNS."),
 }

@@ -36,7 +36,7 @@ from kdns.plugin.seam import Block, BlockBuilder
 from kdns.server.assembly import Configuration
 from kdns.wire.names import is_subdomain, longest_zone
 
-ANSWERS = frozenset(("hosts", "kubernetes", "forward", "whoami"))
+ANSWERS = frozenset(("auto", "file", "forward", "hosts", "kubernetes", "secondary", "whoami"))
 """Plugins that answer; those from outside may, too."""
 
 LONG_TTL = 3600

@@ -115,6 +115,7 @@ SYNTAX: dict[str, Syntax] = {
             "size SIZE",
         ),
     ),
+    "transfer": Syntax("transfer [ZONES...]", (ZONES,), _options("to ADDRESS|* [ADDRESS...]", "source ADDRESS")),
     "hosts": Syntax(
         "hosts [FILE [ZONES...]]",
         ("/etc/hosts", ZONES),
@@ -152,6 +153,21 @@ SYNTAX: dict[str, Syntax] = {
             "manifests PATH...",
             "snapshot FILE",
         ),
+    ),
+    "file": Syntax(
+        "file DBFILE [ZONES...]",
+        (),
+        _options(("reload DURATION", "reload 1m"), "reload_by_mtime", "fallthrough [ZONES...]"),
+    ),
+    "auto": Syntax(
+        "auto [ZONES...]",
+        (ZONES,),
+        _options("directory DIR [REGEXP ORIGIN_TEMPLATE]", ("reload DURATION", "reload 60s")),
+    ),
+    "secondary": Syntax(
+        "secondary [ZONES...]",
+        (ZONES,),
+        _options("transfer from ADDRESS [ADDRESS...]", "catalog [ZONES...]", "fallthrough [ZONES...]"),
     ),
     "loop": Syntax("loop [exit]"),
     "forward": Syntax(
@@ -191,7 +207,7 @@ SYNTAX: dict[str, Syntax] = {
 INDENT = "    "
 DEFAULT = "# default"
 
-REPEATED = frozenset(("bind", "errors", "hosts", "log"))
+REPEATED = frozenset(("bind", "errors", "file", "hosts", "log", "secondary", "transfer"))
 """Directives that add up, or whose options are lines of data: nothing is written into them but what stands there."""
 
 

@@ -9,7 +9,7 @@ changed copies (:func:`msgspec.structs.replace`); an answer itself never changes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from enum import Enum
 from typing import Any, Protocol, TypeAlias
 
@@ -182,6 +182,11 @@ class Answer(Struct, frozen=True):
 
     silent: bool = False
     """No reply is sent at all."""
+
+    messages: Iterator[bytes] | None = None
+    """
+    A reply of several messages for a client on a stream, in place of everything above: whole messages, each made when the client takes it.
+    """
 
     denial: Denial | None = None
     """Of an NXDOMAIN: the other names it holds for."""

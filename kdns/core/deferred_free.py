@@ -9,8 +9,8 @@ them there and then.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, MutableMapping
-from typing import Any
+from collections.abc import Generator
+from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
@@ -24,12 +24,21 @@ _STEP = 50
 """Entries freed between two looks at the clock: some 100 microseconds."""
 
 
+class Table(Protocol):
+    """What can be emptied an entry at a time; every dictionary can."""
+
+    def __len__(self) -> int: ...
+
+    def popitem(self) -> object:
+        """Remove an entry."""
+
+
 class DeferredFree:
     """The tables that are being freed. Without a running reactor, before :meth:`start` and after :meth:`stop`, they are freed at once."""
 
     def __init__(self) -> None:
         self._clock: Clock | None = None
-        self._tables: deque[MutableMapping[Any, Any]] = deque()
+        self._tables: deque[Table] = deque()
         self._freeing: Deferred[None] | None = None
 
     def __len__(self) -> int:
@@ -48,7 +57,7 @@ class DeferredFree:
             freeing.addErrback(lambda cancelled: None).cancel()
         self._tables.clear()
 
-    def take(self, table: MutableMapping[Any, Any]) -> None:
+    def take(self, table: Table) -> None:
         """Free a table that nobody else uses any more; its owner must drop it."""
         if self._clock is None or len(table) <= FEW:
             return

@@ -61,7 +61,7 @@ KEPT_FLAGS = 0xFF00
 
 def render_reply(request: Request, answer: Answer) -> bytes:
     """The whole message for the client, identifier included."""
-    opt = _opt(request, answer)
+    opt = reply_opt(request, answer)
     flags = copied_flags(request.flags) | answer.flags | answer.rcode & RCODE_MASK
     limit = request.limit
     plain_limit = limit
@@ -102,7 +102,7 @@ def copied_flags(flags: int) -> int:
     return QR | opcode if opcode else QR | flags & (RD | CD)
 
 
-def _opt(request: Request, answer: Answer) -> bytes:
+def reply_opt(request: Request, answer: Answer) -> bytes:
     """
     The OPT of the reply, with the client's payload size and DO bit; empty for a client that sent none (RFC 6891 section 6.1.1).
 

@@ -6,7 +6,10 @@ They stand here so that nothing imports a plugin that the Corefile does not name
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol, TypeAlias
+
+from kdns.wire.records import Record
 
 
 class ServesCluster:
@@ -34,3 +37,38 @@ class KeepsAnswers:
 
     zones_text: str
     """Its zones, as metrics show them."""
+
+
+class TransferZone(Protocol):
+    """A zone that can be handed to secondaries."""
+
+    @property
+    def origin(self) -> bytes:
+        """Its name, in lower-case wire form."""
+
+    def transfer(self, serial: int | None) -> tuple[str, Iterator[Record]] | None:
+        """
+        The records of AXFR or IXFR, from the SOA to the SOA.
+
+        :param serial: of the version that the client has, for IXFR.
+        :return: ``full``, ``incremental`` or ``noop`` (one SOA: the client has the newest version) with the records; None when there are
+            no data that may be handed out.
+        """
+
+
+ZoneWatcher: TypeAlias = Callable[[Any], None]
+"""Called with a :class:`TransferZone` that has a new version."""
+
+
+class OffersTransfers:
+    """A link that has zones for secondaries (*transfer*)."""
+
+    def transfer_zone(self, name: bytes) -> TransferZone | None:
+        """The zone of that name; None when it is not the link's."""
+        return None
+
+    def watch_zones(self, watcher: ZoneWatcher) -> None:
+        """Call *watcher* after each change of a zone, if the link knows of changes; called when a configuration starts."""
+
+    def unwatch_zones(self, watcher: ZoneWatcher) -> None:
+        """Call *watcher* no more."""

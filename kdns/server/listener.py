@@ -8,7 +8,7 @@ is told passes through here, so everything is counted, logged and entered into t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 from typing import Any
 
@@ -39,6 +39,9 @@ log = Logger(namespace="kdns.server")
 Respond = Callable[[bytes], None]
 """Sends one message back to the client that asked; no octets at all mean that no reply will come."""
 
+Stream = Callable[[bytes, Iterator[bytes]], None]
+"""Sends a first message, and then others as the client takes them; called in place of a :data:`Respond`."""
+
 DROPPED = "dropped"
 """The zone that metrics show for a query that no block took."""
 
@@ -57,7 +60,7 @@ zone_text = lru_cache(maxsize=1024)(to_text)
 class Open:
     """A query that waits for its answer."""
 
-    __slots__ = ("block", "key", "once", "request", "respond", "table", "ticket", "waiting", "zone", "zones")
+    __slots__ = ("block", "key", "once", "request", "respond", "stream", "table", "ticket", "waiting", "zone", "zones")
 
     def __init__(
         self,
@@ -69,6 +72,7 @@ class Open:
         key: bytes,
         zones: Zones,
         once: bool = False,
+        stream: Stream | None = None,
     ) -> None:
         self.request = request
         self.once = once
@@ -80,6 +84,7 @@ class Open:
         """Those that were served when it came; what it is told is no answer for those who come under others."""
 
         self.respond = respond
+        self.stream = stream
         self.table = table
         self.key = key
         self.ticket = 0
@@ -148,12 +153,14 @@ class Listener:
         respond: Respond,
         table: AnswerTable | None = None,
         key: bytes = b"",
+        stream: Stream | None = None,
     ) -> None:
         """
         Take one message from a client.
 
         :param respond: called at most once with the reply, perhaps before this returns.
         :param table: where to enter the reply, under *key*, if it may be given to others.
+        :param stream: called instead of *respond* for a reply of several messages; None where the transport carries only one.
         """
         query = read_query(message)
         if query is None:
@@ -185,7 +192,7 @@ class Listener:
         zone, block, request, once = chosen
         if table is not None:
             table.asked += 1
-        opened = Open(request, zone_text(zone), block, respond, table, key, self.zones, once)
+        opened = Open(request, zone_text(zone), block, respond, table, key, self.zones, once, stream)
         reply = attempt(block.ask, request)
         if isinstance(reply, Deferred):
             self._wait(opened, reply, now)
@@ -315,14 +322,24 @@ class Listener:
         """Send the reply, tell the observers, and enter it into the table; the order is what the client feels."""
         request = opened.request
         reply: bytes | None = None
+        rest: Iterator[bytes] | None = None
+        if answer.messages is not None and opened.stream is None:
+            answer = Answer(REFUSED)  # the transport carries one message
         if not answer.silent:
             try:
-                reply = render_reply(request, answer)
+                if answer.messages is None:
+                    reply = render_reply(request, answer)
+                else:
+                    rest = answer.messages
+                    reply = next(rest)
             except Exception:
                 self._panicked("while rendering")
                 reply = error_reply(request.ident, request.flags, SERVFAIL, request.question)
-                answer = Answer(SERVFAIL)
-        opened.respond(reply or b"")
+                answer, rest = Answer(SERVFAIL), None
+        if rest is not None and opened.stream is not None:
+            opened.stream(reply or b"", rest)
+        else:
+            opened.respond(reply or b"")
         now = self.context.clock()
         exchange = Exchange(request, answer, reply, opened.zone, opened.block.view, now - request.arrived, error)
         self._observe(opened.block.observers, exchange)

@@ -10,12 +10,15 @@ not read.
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterator
 from random import random
 from typing import Any
 
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.internet.tcp import Server
+from twisted.logger import Logger
 from twisted.protocols.policies import TimeoutMixin
 from zope.interface import implementer
 
@@ -27,6 +30,8 @@ from kdns.server.addresses import plain_address
 from kdns.server.listener import Listener
 from kdns.server.replay import observe
 from kdns.server.table import AnswerTable
+
+log = Logger(namespace="kdns.server")
 
 FIRST_QUERY = 3.0
 """Seconds until the first query must have come whole."""
@@ -79,6 +84,12 @@ class StreamShell(Protocol, TimeoutMixin):
         """Whether queries wait for a turn."""
 
         self._taking = False
+        self._streams: deque[Iterator[bytes]] = deque()
+        """Replies of several messages that are being sent."""
+
+        self._streaming = False
+        """Whether the next message of a stream waits for a turn."""
+
         self._reading = True
         self._half_closed = False
         """Whether the client will send nothing more."""
@@ -101,6 +112,7 @@ class StreamShell(Protocol, TimeoutMixin):
         self._ended = True
         self.setTimeout(None)
         self._buffer = b""
+        self._streams.clear()
         self.factory.left(self)
 
     def dataReceived(self, data: bytes) -> None:
@@ -272,7 +284,15 @@ class StreamShell(Protocol, TimeoutMixin):
             return
         self._in_flight += 1
         factory.listener.receive(
-            message, factory.transport, self._client, self._port, self._local, self._answered, factory.table, key
+            message,
+            factory.transport,
+            self._client,
+            self._port,
+            self._local,
+            self._answered,
+            factory.table,
+            key,
+            self._stream,
         )
 
     def _answered(self, reply: bytes) -> None:
@@ -287,6 +307,38 @@ class StreamShell(Protocol, TimeoutMixin):
             self._wait_for_turn()  # queries waited for this one to be answered
         self._read_or_pause()
         self._end_if_done()
+
+    def _stream(self, first: bytes, rest: Iterator[bytes]) -> None:
+        """Send a reply of several messages; the query is in flight until the last one is written."""
+        if self._ended:
+            return
+        self._write(first)
+        self._streams.append(rest)
+        self._wait_to_stream()
+
+    def _wait_to_stream(self) -> None:
+        if self._streams and not self._streaming and not self._blocked:
+            self._streaming = True
+            self.factory.listener.context.turns.add(self._stream_some)
+
+    def _stream_some(self, end: float) -> None:
+        """Send one message of a stream: making it takes about a millisecond."""
+        self._streaming = False
+        if self._ended or self._closing or self._blocked or not self._streams:
+            return
+        stream = self._streams.popleft()
+        try:
+            message = next(stream, None)
+        except Exception:
+            log.failure("Making a reply of several messages failed; the connection is closed")
+            self.transport.abortConnection()
+            return
+        if message is None:
+            self._answered(b"")
+        else:
+            self._streams.append(stream)
+            self._write(message)
+        self._wait_to_stream()
 
     def _write(self, reply: bytes) -> None:
         """Send a reply; while queries are taken, it waits for those that follow."""
@@ -320,6 +372,7 @@ class StreamShell(Protocol, TimeoutMixin):
         self.setTimeout(self.factory.idle)
         if self._buffer:
             self._wait_for_turn()
+        self._wait_to_stream()
         self._read_or_pause()
         self._end_if_done()
 

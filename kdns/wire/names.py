@@ -9,7 +9,7 @@ from a dot between labels, which dotted text does not. Text is converted at the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 MAX_NAME = 255
 """Bytes of a name in wire form, length bytes and the final zero included (RFC 1035 section 2.3.4)."""
@@ -167,7 +167,7 @@ def is_subdomain(name: bytes, zone: bytes) -> bool:
     return position == start
 
 
-def longest_zone(name: bytes, zones: frozenset[bytes] | dict[bytes, object]) -> bytes | None:
+def longest_zone(name: bytes, zones: frozenset[bytes] | Mapping[bytes, object]) -> bytes | None:
     """The longest of *zones* that *name* is in, or None; *name* is lower-case."""
     position = 0
     while length := name[position]:

@@ -14,8 +14,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from kdns.wire.constants import COOKIE, DO, FORMERR, NOTIFY, NOTIMP, OPCODE_MASK, OPT, QR, QUERY, SERVFAIL
+from kdns.wire.constants import COOKIE, DO, FORMERR, NOTIFY, NOTIMP, OPCODE_MASK, OPT, QR, QUERY, SERVFAIL, SOA
 from kdns.wire.names import MAX_NAME, MalformedName, skip_name
+from kdns.wire.records import expand_rdata
 
 HEADER = Struct("!HHHHHH")
 """Identifier, flags, and the counts of question, answer, authority and additional (RFC 1035 section 4.1.1)."""
@@ -153,6 +154,33 @@ def _check_options(options: bytes) -> None:
         position += 4 + length
     if position != end:
         raise ValueError("EDNS option runs over the end of the OPT record")
+
+
+def soa_of_query(message: bytes) -> bytes | None:
+    """
+    The rdata of the one SOA record in the authority section of a query, uncompressed; None when there is none or more than one.
+
+    An IXFR says with it which version of the zone the client has (RFC 1995 section 3).
+    """
+    try:
+        _, _, questions, answers, authorities, _ = HEADER.unpack_from(message)
+        offset = 12
+        for _ in range(questions):
+            offset = skip_name(message, offset) + 4
+        found = None
+        for index in range(answers + authorities):
+            offset = skip_name(message, offset)
+            rtype, _, _, length = RECORD_HEAD.unpack_from(message, offset)
+            offset += 10 + length
+            if offset > len(message):
+                return None
+            if rtype == SOA and index >= answers:
+                if found is not None:
+                    return None
+                found = expand_rdata(message, offset - length, offset, SOA)
+    except (MalformedName, IndexError, _StructError):
+        return None
+    return found if found is not None and len(found) >= 22 else None
 
 
 def options_of(rdata: bytes) -> list[tuple[int, bytes]]:

@@ -11,7 +11,7 @@ No socket and no timer is in here. Bytes of a primary raise nothing but :class:`
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from enum import Enum, auto
 from struct import error as StructError
 
@@ -115,7 +115,7 @@ class IncomingTransfer:
         """Whether the primary has nothing newer."""
         return self.state is State.DONE and self._soa is not None and not self._deltas and not self._builder.has_soa
 
-    def feed(self, message: bytes) -> Iterator[None]:
+    def feed(self, message: bytes) -> Generator[None, None, None]:
         """
         Take one message; each step is short.
 
@@ -213,7 +213,7 @@ class IncomingTransfer:
         else:
             raise TransferFailed("differences that do not follow one another")
 
-    def finish(self) -> Iterator[None]:
+    def finish(self) -> Generator[None, None, None]:
         """
         Make the zone of a transfer that is done; each step is short.
 

@@ -128,19 +128,16 @@ class Index:
             self._size += len(keys)
             yield
 
-    def free(self, most: int) -> bool:
-        """
-        Drop up to this many entries, from the end, so that a large map is not freed in one turn.
-
-        :return: whether there are more.
-        """
-        while most > 0 and self._keys:
-            gone = self._keys.pop()
+    def popitem(self) -> None:
+        """Drop the last entry: a large map is not freed in one turn."""
+        keys = self._keys[-1]
+        keys.pop()
+        self._values[-1].pop()
+        self._size -= 1
+        if not keys:
+            self._keys.pop()
             self._values.pop()
             self._first.pop()
-            self._size -= len(gone)
-            most -= len(gone)
-        return bool(self._keys)
 
     def _new_chunk(self, at: int, keys: list[bytes], values: list[bytes]) -> None:
         self._first.insert(at, keys[0])

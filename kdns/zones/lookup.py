@@ -35,7 +35,7 @@ from kdns.wire.constants import (
 from kdns.wire.names import MAX_NAME, is_subdomain
 from kdns.wire.records import Record
 from kdns.zones.keys import APEX, ancestors, key_of, name_of, wildcard_key
-from kdns.zones.nodes import has_type, rrset, signatures
+from kdns.zones.nodes import has_type, rrset, signatures, unpack
 from kdns.zones.proofs import Proofs
 from kdns.zones.zone import Zone
 
@@ -181,6 +181,8 @@ class _Lookup:
             return
         if not self._add_rrset(self.found.answer, key, node, qtype, qname):
             self._negative(NOERROR)
+            # CoreDNS keeps SOA and NS of the apex apart, so that a name with nothing else is none to it.
+            self.found.falls_through = not key and all(datum.rtype in (SOA, NS) for datum in unpack(node))
             if self.do and qname is None:
                 self.proofs.nodata(key)
             return
@@ -266,7 +268,8 @@ class _Lookup:
             if special == NS and not (self.qtype == DS and encloser == key):
                 self._refer(encloser, there or b"")
                 return
-            if encloser != key or there is None or special == DNAME:
+            at_apex = not key and self.qtype in (SOA, NS)  # the answer looks another way then
+            if encloser != key or there is None or special == DNAME or at_apex:
                 found.outside = spelled
                 return
             node = there
@@ -274,8 +277,7 @@ class _Lookup:
                 continue
             before = len(found.answer)
             if self._add_rrset(found.answer, key, node, self.qtype):
-                if key or self.qtype != NS:
-                    found.authority += _apex_ns(zone, self.do)
+                found.authority += _apex_ns(zone, self.do)
                 self._add_targets(found.answer[before:], self.qtype)
             else:
                 self._negative(NOERROR)

@@ -194,7 +194,10 @@ class MasterReader:
             at = 0
         else:
             if words[0] != self._word:
-                self._spelled = parse_name(words[0], self._origin)
+                try:
+                    self._spelled = parse_name(words[0], self._origin)
+                except BadName:
+                    raise _Wrong("bad owner name", words[0]) from None
                 self._owner = self._spelled.lower()
                 self._word = words[0]
             at = 1
@@ -296,10 +299,10 @@ class MasterReader:
             raise _Wrong("bad $GENERATE", words[-1])
         match = _RANGE.fullmatch(words[1])
         if match is None:
-            raise _Wrong("bad range in $GENERATE", words[1])
+            raise _Wrong("bad range in $GENERATE range", words[1])
         start, stop, step = int(match[1]), int(match[2]), int(match[3] or 1)
         if stop < start or step < 1 or stop > 0x7FFFFFFF or (stop - start) // step >= MAX_STEPS:
-            raise _Wrong("bad range in $GENERATE", words[1])
+            raise _Wrong("bad range in $GENERATE range", words[1])
         template = b" ".join(words[2:])
         if template[:1] == b"$" and words[2].upper() in (b"$GENERATE", b"$INCLUDE", b"$ORIGIN", b"$TTL"):
             raise _Wrong("nested $GENERATE", words[2])
@@ -329,7 +332,7 @@ def _expansion(match: re.Match[bytes], number: int) -> bytes:
         return b"%d" % number
     form = _FORMAT.fullmatch(match[1])
     if form is None:
-        raise _Wrong("bad modifier in $GENERATE", text)
+        raise _Wrong("bad base in $GENERATE", text)
     value = number + int(form[1])
     width, base = int(form[2] or 0), (form[3] or b"d").decode()
     if value < 0 or width > 255:

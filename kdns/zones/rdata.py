@@ -183,6 +183,9 @@ _PARSERS: dict[int, Callable[[Sequence[bytes], bytes], bytes]] = {
 }
 
 
+_ONE_WORD = frozenset((A, AAAA, NS, CNAME, PTR, DNAME))
+
+
 def parse_rdata(rtype: int, words: Sequence[bytes], origin: bytes) -> bytes:
     """
     Rdata in uncompressed wire form.
@@ -200,6 +203,8 @@ def parse_rdata(rtype: int, words: Sequence[bytes], origin: bytes) -> bytes:
             if len(rdata) <= 0xFFFF:
                 return rdata
             raise BadRdata(f"bad {type_text(rtype)}, more than 65535 bytes", words[-1][:32])
+        if rtype in _ONE_WORD and len(words) > 1 and words[0] != b"\\#":
+            raise BadRdata("garbage after rdata", words[1])
     return _by_dnspython(rtype, words, origin)
 
 

@@ -193,6 +193,9 @@ class ZoneBuilder:
         self.foreign_soa: bytes | None = None
         """The owner of an SOA record that is not at the zone's name."""
 
+        self.extra_soas = 0
+        """SOA records that another one took the place of."""
+
         self._index = Index()
         self._hashes = Index()
         self._large: dict[tuple[int, bytes], dict[Datum, None]] = {}
@@ -220,7 +223,7 @@ class ZoneBuilder:
         :param ttl: whole seconds; with the top bit set it counts as 0 (RFC 2181 section 8).
         :param spelled: the owner to show where that has capital letters.
         :return: False when it does not belong to the zone and was left out.
-        :raises BadZone: a second SOA, or NSEC3 parameters that kdns does not answer with.
+        :raises BadZone: NSEC3 parameters that kdns does not answer with.
         """
         if not is_subdomain(owner, self.origin):
             self.foreign += 1
@@ -232,7 +235,15 @@ class ZoneBuilder:
         key = key_of(owner, self.origin)
         datum = Datum(rtype, ttl, rdata)
         if rtype == SOA:
-            self._add_soa(key, ttl, rdata)
+            if key:
+                self.foreign += 1
+                self.foreign_soa = owner
+                return False
+            if self._soa is not None:
+                # CoreDNS takes the last SOA of a file; so a file that is served today is served here, too.
+                self.extra_soas += 1
+                self.remove(owner, Datum(SOA, self._soa.ttl, self._soa.rdata))
+            self._soa = Record(self.origin, SOA, IN, ttl, rdata)
         elif rtype == NSEC3:
             return self._add_nsec3(owner, datum)
         elif rtype == RRSIG and rdata[:2] == b"\x00\x32":
@@ -246,13 +257,6 @@ class ZoneBuilder:
         if spelled is not None and spelled != owner:
             self._spelled[key, rtype] = spelled
         return self._store(self._index, key, datum)
-
-    def _add_soa(self, key: bytes, ttl: int, rdata: bytes) -> None:
-        if key:
-            raise BadZone("SOA record below the zone's name")
-        if self._soa is not None and self._soa.rdata != rdata:
-            raise BadZone("second SOA record")
-        self._soa = Record(self.origin, SOA, IN, ttl, rdata)
 
     def _add_nsec3(self, owner: bytes, datum: Datum) -> bool:
         hashed = hash_of_owner(owner, self.origin)

@@ -40,6 +40,14 @@ OTHERS = (
 """Files without a cluster."""
 
 
+ZONES = (
+    "auto", "auto-reload", "file-alone", "file-basic", "file-directives", "file-fallthrough", "file-fallthrough-part", "file-reload",
+    "file-signed", "transfer", "transfer-file", "transfer-file-big", "transfer-file-signed", "transfer-limited",
+    "transfer-namespaces",
+)  # fmt: skip
+"""Files about zone data; the last ones are about transfers."""
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """One question and the answer that is wanted."""

@@ -46,6 +46,8 @@ def query(question: Mapping[str, Any], ident: int = IDENT) -> bytes:
         made.flags |= dns.flags.RD
     for bit in question.get("set", ()):
         made.flags |= dict(HEADER_BITS)[bit]
+    if "ixfr_serial" in question:
+        made.authority.append(dns.rrset.from_text(name, 0, "IN", "SOA", f". . {question['ixfr_serial']} 0 0 0 0"))
     if edns is not None:
         flags = (DO if edns["do"] else 0) | edns.get("z", 0)
         options = [dns.edns.GenericOption(row["code"], bytes.fromhex(row["hex"])) for row in edns.get("options", ())]
@@ -98,6 +100,53 @@ def tell(reply: bytes | None, port: int = 0, asked: bytes = b"") -> Told:
         for row in message.question
     )
     return Told(expect, tuple(serials), question, len(reply))
+
+
+def tell_transfer(replies: list[bytes]) -> Mapping[str, Any]:
+    """Read all messages of a transfer, in the words of the case files."""
+    records: list[Any] = []
+    expect: dict[str, Any] = {}
+    for reply in replies:
+        message = dns.message.from_wire(reply, one_rr_per_rrset=True, xfr=True)
+        records += message.answer
+        flags = int.from_bytes(reply[2:4], "big")
+        told = {
+            "rcode": dns.rcode.to_text(message.rcode()),
+            "flags": [name for name, bit in HEADER_BITS if flags & bit],
+        }
+        expect = expect or told
+        expect |= {"last_flags": told["flags"], "last_answer_count": len(message.answer)}
+    owners = [str(rrset.name) for rrset in records]
+    in_order = [text for rrset in records for text in _records([rrset], [], 0)]
+    expect |= {
+        "answer": sorted(in_order),
+        "answer_in_order": in_order,
+        "owners_in_order": [owner for at, owner in enumerate(owners) if not at or owners[at - 1] != owner],
+        "messages": len(replies),
+    }
+    return expect
+
+
+def is_whole_transfer(replies: list[bytes]) -> bool:
+    """Whether nothing more can come: the SOA came twice, or alone, or there is no record at all."""
+    if not replies:
+        return False
+    found = [
+        rrset for reply in replies for rrset in dns.message.from_wire(reply, one_rr_per_rrset=True, xfr=True).answer
+    ]
+    return not found or (found[-1].rdtype == dns.rdatatype.SOA and (len(found) > 1 or len(replies[0]) < 300))
+
+
+def compare_transfer(wanted: Mapping[str, Any], told: Mapping[str, Any]) -> list[str]:
+    """Say what differs between two transfers, a line each; what is not wanted to be known is not compared."""
+    found = Comparison()
+    for key, value in wanted.items():
+        if key == "answer" and value and value[0].endswith(" records"):
+            if value[0] != f"{len(told['answer'])} records":
+                found.differ(key, value[0], len(told["answer"]))
+        elif key in told and value != told[key]:
+            found.differ(key, value, told[key])
+    return found.differences
 
 
 def _records(section: Iterable[Any], serials: list[int], port: int) -> list[str]:

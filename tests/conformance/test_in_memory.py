@@ -7,10 +7,10 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.conformance.cases import CLUSTER, OTHERS, WAITING, Case, CaseFile, case_file
-from tests.conformance.client import compare, query, tell
+from tests.conformance.cases import CLUSTER, OTHERS, WAITING, ZONES, Case, CaseFile, case_file
+from tests.conformance.client import compare, compare_transfer, query, tell, tell_transfer
 from tests.conformance.passing import with_passing
-from tests.conformance.world import MemoryWorld, world_of
+from tests.conformance.world import MemoryWorld, world_of, write
 
 
 class GoldenInMemoryTests(SynchronousTestCase):
@@ -27,6 +27,7 @@ class GoldenInMemoryTests(SynchronousTestCase):
         world.start()
         wrong = []
         for case in file.cases:
+            write(case.question.get("write_files", {}), folder)
             world.reactor.advance(case.question.get("after_ms", 0) / 1000)
             differences = self.ask(world, case, synced=not file.unreachable)
             if differences:
@@ -41,7 +42,10 @@ class GoldenInMemoryTests(SynchronousTestCase):
     def ask(self, world: MemoryWorld, case: Case, *, synced: bool) -> list[str]:
         """Ask one case and say what differs from what is wanted."""
         message = query(case.question)
-        reply, port = world.ask(message, case.question["proto"], case.question.get("from", "127.0.0.1"))
+        source = case.question.get("from", "127.0.0.1")
+        if "xfr" in case.question:
+            return compare_transfer(case.wanted, tell_transfer(world.ask_transfer(message, source)))
+        reply, port = world.ask(message, case.question["proto"], source)
         told = tell(reply, port, message)
         now = int(world.reactor.seconds())
         return compare(case.question, case.wanted, told, synced=synced, now=now)
@@ -56,7 +60,7 @@ class ForeignInMemoryTests(GoldenInMemoryTests):
 
 
 def _add_tests() -> None:
-    for name in (*CLUSTER, *WAITING, *OTHERS):
+    for name in (*CLUSTER, *WAITING, *OTHERS, *ZONES):
 
         def test(self: GoldenInMemoryTests, name: str = name) -> None:
             self.check(name)

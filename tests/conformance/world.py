@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -21,6 +21,7 @@ from kdns.testing.memory import MemoryReactor
 from kdns.testing.upstream import FakeUpstream, UpstreamServer
 from tests.apiserver.credentials import Login, write_kubeconfig
 from tests.conformance.cases import CASES, CaseFile
+from tests.conformance.client import is_whole_transfer
 from tests.support import Datagrams
 
 EPOCH = 1_700_000_000.0
@@ -117,7 +118,7 @@ class MemoryWorld:
             kernel_sockets=False,
             own_addresses=lambda: [OWN_ADDRESS],
         )
-        places = {"PORT": str(SERVER[1]), "UPSTREAM": f"{UPSTREAM[0]}:{UPSTREAM[1]}"}
+        places = {"PORT": str(SERVER[1]), "PORT2": str(SERVER[1] + 1), "UPSTREAM": f"{UPSTREAM[0]}:{UPSTREAM[1]}"}
         if manifests:
             paths = " ".join(str(path) for path in (CASES / "every-cluster.yaml", *manifests))
             corefile = corefile.replace("kubeconfig {{KUBECONFIG}}", f"manifests {paths}")
@@ -184,6 +185,15 @@ class MemoryWorld:
         self.reactor.settle()
         return (client.received[0] if client.received else None), client.port
 
+    def ask_transfer(self, message: bytes, source: str = "127.0.0.1") -> list[bytes]:
+        """Send a query over TCP and return all messages of the reply, the last one being a whole transfer's."""
+        client = _Stream(message)
+        self.reactor.connectTCP(SERVER[0], SERVER[1], _Connect(client), bindAddress=(source, 0))
+        self._wait(lambda: is_whole_transfer(client.received), PATIENCE)
+        client.transport.loseConnection()
+        self.reactor.settle()
+        return client.received
+
     def _wait(self, done: object, patience: float) -> None:
         assert callable(done)
         self.reactor.settle()
@@ -193,12 +203,36 @@ class MemoryWorld:
             steps += 1
 
 
+def placed(corefile: str, files: Mapping[str, str], folder: Path, later: Iterable[str] = ()) -> str:
+    """
+    Write the files of a case file, and return its Corefile with their paths.
+
+    :param later: files that are written while the server runs.
+    """
+    write(files, folder)
+    tops = {name.partition("/")[0] for name in files if "/" in name}
+    for name in tops:
+        corefile = re.sub(rf"(?m)^(\s*(?:root|directory) ){re.escape(name)}\b", rf"\g<1>{folder / name}", corefile)
+    for name in (*files, *later):
+        corefile = re.sub(rf"(?<![\w/.]){re.escape(name)}(?![\w/.])", str(folder / name), corefile)
+    return corefile
+
+
+def write(files: Mapping[str, str], folder: Path) -> None:
+    """Write files into a folder."""
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+
+
 def world_of(file: CaseFile, folder: Path) -> MemoryWorld:
     """The world in which a case file is asked; its own files go to *folder*."""
-    corefile = file.corefile
-    for name, text in file.files.items():
-        (folder / name).write_text(text, encoding="utf-8")
-        corefile = re.sub(rf"(?<![\w/.]){re.escape(name)}(?![\w/.])", str(folder / name), corefile)
+    corefile = placed(
+        file.corefile,
+        file.files,
+        folder,
+        {name for case in file.cases for name in case.question.get("write_files", ())},
+    )
     if file.unreachable:
         return MemoryWorld(corefile, folder=folder)
     return MemoryWorld(corefile, file.manifests if "{{KUBECONFIG}}" in corefile else ())

@@ -117,7 +117,7 @@ class LookupTests(SynchronousTestCase):
         for name, qtype, rcode, falls in (
             ("www", AAAA, NOERROR, False),
             ("www", ANY, NOERROR, False),
-            ("", TXT, NOERROR, False),
+            ("", TXT, NOERROR, False),  # the apex has an MX
             ("x.w", TXT, NOERROR, False),
             ("ent", A, NOERROR, True),
             ("w", A, NOERROR, True),
@@ -130,6 +130,13 @@ class LookupTests(SynchronousTestCase):
             found = self.ask(name, qtype)
             self.assertEqual((found.rcode, found.falls_through, found.authoritative), (rcode, falls, True), name)
             self.assertEqual((found.answer, texts(found.authority)), ([], [SOA_LINE]))
+
+    def test_bare_apex(self) -> None:
+        """An apex with SOA and NS alone falls through as a name without records does."""
+        self.zone = zone_of(HEAD)
+        found = self.ask("", A)
+        self.assertEqual((found.rcode, found.falls_through), (NOERROR, True))
+        self.assertFalse(self.ask("", NS).falls_through)
 
     def test_wildcard_is_named(self) -> None:
         """The wildcard that made an answer is told."""

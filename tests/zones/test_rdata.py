@@ -101,7 +101,7 @@ class RdataTests(SynchronousTestCase):
             ("A", "10.0.0.010", "bad A A", b"10.0.0.010"),
             ("AAAA", "fe80::1%lo", "bad AAAA AAAA", b"fe80::1%lo"),
             ("AAAA", "10.0.0.3", "bad AAAA AAAA", b"10.0.0.3"),
-            ("A", "10.0.0.1 x", "bad A A", b"x"),
+            ("A", "10.0.0.1 x", "garbage after rdata", b"x"),
             ("MX", "mail", "bad MX", b"mail"),
             ("MX", "65536 mail", "bad MX", b"mail"),
             ("SOA", "ns admin 5", "bad SOA", b"5"),

@@ -76,11 +76,13 @@ class BuilderTests(SynchronousTestCase):
             finished(ZoneBuilder(ORIGIN))
 
     def test_two_soas(self) -> None:
-        """A second, different SOA, or one below the apex, is refused."""
-        with self.assertRaisesRegex(BadZone, "second SOA"):
-            self.builder.add(ORIGIN, SOA, 300, SOA_DATA[:-1] + b"\x01")
-        with self.assertRaisesRegex(BadZone, "below"):
-            self.builder.add(from_text("sub.example.org"), SOA, 300, SOA_DATA)
+        """The last SOA at the apex counts, as at CoreDNS; one below it is left out."""
+        last = SOA_DATA[:-1] + b"\x01"
+        self.assertTrue(self.builder.add(ORIGIN, SOA, 300, last))
+        self.assertFalse(self.builder.add(from_text("sub.example.org"), SOA, 300, SOA_DATA))
+        zone = finished(self.builder)
+        self.assertEqual((zone.soa.rdata, zone.records, self.builder.extra_soas), (last, 1, 1))
+        self.assertEqual([datum.rdata for datum in zone.rrset(b"", SOA)], [last])
 
     def test_ttl_with_top_bit(self) -> None:
         """Such a TTL counts as zero."""

@@ -21,11 +21,12 @@ from kdns.core.explaining import Note
 from kdns.core.request import Request
 from kdns.core.stamps import StampRef
 from kdns.core.validity import ALWAYS, NOTHING, Validity
-from kdns.plugin.capabilities import ServesCluster
+from kdns.plugin.capabilities import OffersTransfers, ServesCluster
 from kdns.plugins.kubernetes.config import Config, is_reverse
 from kdns.plugins.kubernetes.explaining import explain
 from kdns.plugins.kubernetes.lookup import Found, Item, Lookup
 from kdns.plugins.kubernetes.names import Parsed, Shape, parse_name
+from kdns.plugins.kubernetes.transfer import ClusterTransfer
 from kdns.plugins.kubernetes.zone import SOURCE, Zone
 from kdns.wire.constants import (
     AA,
@@ -75,7 +76,7 @@ class Cluster(Protocol):
         """While answers may be out of date: why, in words, and a stamp that moves when they are no longer; else None."""
 
 
-class ClusterZone(Link, ServesCluster):
+class ClusterZone(Link, ServesCluster, OffersTransfers):
     """Answers for the zones of one configuration out of one index."""
 
     name = SOURCE
@@ -109,6 +110,15 @@ class ClusterZone(Link, ServesCluster):
         ):
             return False
         return not any(is_subdomain(one, zone) or is_subdomain(zone, one) for one in self.config.fallthrough)
+
+    def transfer_zone(self, name: bytes) -> ClusterTransfer | None:
+        """See :class:`kdns.plugin.capabilities.OffersTransfers`; zones of several clusters are not handed out."""
+        if name not in self._zones or name in self.config.multicluster:
+            return None
+        cluster = self.cluster
+        return ClusterTransfer(
+            name, self.config, cluster.index, self._lookup, self._own_addresses, lambda: cluster.synced
+        )
 
     def answer(self, request: Request, next: Next) -> Reply:
         """Answer for names in the zones; others are the next plugin's."""
