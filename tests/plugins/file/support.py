@@ -47,8 +47,9 @@ class ZoneTestCase(SynchronousTestCase):
         self.folder.mkdir()
         lines = Lines()
         self.lines = lines.seen
-        globalLogPublisher.addObserver(lines)
-        self.addCleanup(globalLogPublisher.removeObserver, lines)
+        publisher: Any = globalLogPublisher  # mypy knows nothing of zope's interfaces
+        publisher.addObserver(lines)
+        self.addCleanup(publisher.removeObserver, lines)
 
     def write(self, name: str, text: str) -> str:
         """Write a file; the result is its path."""
