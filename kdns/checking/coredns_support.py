@@ -194,7 +194,11 @@ ROWS: dict[str, Row] = {
         "Clouds serve their zones themselves; credentials for their APIs do not belong into cluster DNS.",
         "Forward the zone to the cloud's resolver.",
     ),
-    "k8s_external": _not_yet(_KEEP),
+    "k8s_external": _differs(
+        "Until the cluster is known, names that are not known are SERVFAIL, not NXDOMAIN.",
+        "A host name of a load balancer is one CNAME, however many ports and names there are; a service with addresses has none.",
+        "PTR targets are in the first zone that is no reverse zone, and only services of exposed namespaces have them.",
+    ),
     "kubernetes": _differs(
         "A name that exists without records of its own (svc, a namespace, the apex) is NODATA for TXT, not NXDOMAIN.",
         "in-addr.arpa and ip6.arpa are reverse zones: PTR targets never end in them, but in cluster.local where no other zone is named.",

@@ -128,6 +128,11 @@ SYNTAX: dict[str, Syntax] = {
             "fallthrough_unsupported",
         ),
     ),
+    "k8s_external": Syntax(
+        "k8s_external [ZONES...]",
+        (ZONES,),
+        _options(("apex LABEL", "apex dns"), ("ttl SECONDS", "ttl 5"), "headless", "fallthrough [ZONES...]"),
+    ),
     "kubernetes": Syntax(
         "kubernetes [ZONES...]",
         (ZONES,),

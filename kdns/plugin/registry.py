@@ -35,6 +35,7 @@ BUILT_IN = {
     "cache": "kdns.plugins.cache",
     "transfer": "kdns.plugins.transfer",
     "hosts": "kdns.plugins.hosts",
+    "k8s_external": "kdns.plugins.k8s_external",
     "kubernetes": "kdns.plugins.kubernetes",
     "file": "kdns.plugins.file",
     "auto": "kdns.plugins.auto",

@@ -128,6 +128,7 @@ class PluginBench:
     :param text: its words, as they would stand in a server block.
     :param upstream: what the upstream says; by default an address for each name.
     :param zone: the zone of the server block.
+    :param behind: links between the plugin and the upstream, as if their directives stood in the block.
     :raises kdns.corefile.errors.CorefileError: the directive refuses *text*.
     """
 
@@ -137,8 +138,10 @@ class PluginBench:
         text: str,
         upstream: Callable[[Request], Reply] | None = None,
         zone: str = ".",
+        behind: Sequence[Link] = (),
     ) -> None:
         self._directive = directive
+        self._behind = tuple(behind)
         self._text = text
         self._zone = zone
         self._says = upstream
@@ -154,9 +157,10 @@ class PluginBench:
         self.config = self.parse(text)
         self.upstream = Upstream(upstream)
         self.builder = self._built()
-        self._ask = self._chain([*self.builder.links, self.upstream])
+        links = [*self.builder.links, *self._behind, self.upstream]
+        self._ask = self._chain(links)
         zones = Zones()
-        self._served(zones, self._ask, [*self.builder.links, self.upstream], self.builder)
+        self._served(zones, self._ask, links, self.builder)
         self._listener = Listener(self.context, LABEL, zones)
 
     # Parsing
@@ -165,7 +169,8 @@ class PluginBench:
         corefile = f"{self._zone} {{\n{text}\n}}\n"
         tree = parse(corefile, "Corefile", Surroundings((self._directive.name,))).blocks[0]
         use = tree.directives[self._directive.name]
-        return Block(server_keys(tree), frozenset(tree.directives)), Dispenser(use)
+        names = {*tree.directives, *(link.name for link in self._behind)}
+        return Block(server_keys(tree), frozenset(names)), Dispenser(use)
 
     def parse(self, text: str) -> Any:
         """
@@ -282,7 +287,7 @@ class PluginBench:
     def _server(self, kept: bool) -> Callable[[str, str | int, str, Transport], object]:
         """A server of its own, with all that repeats answers or with nothing of it."""
         builder = self._built()
-        links: list[Link] = [*builder.links, Upstream(self._says)]
+        links: list[Link] = [*builder.links, *self._behind, Upstream(self._says)]
         if kept:
             use = (
                 parse(f"{self._zone} {{\ncache 30\n}}\n", "Corefile", Surroundings(("cache",)))

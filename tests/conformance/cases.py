@@ -25,6 +25,7 @@ CLUSTER = (
     "kubernetes", "default", "bind", "no-forward", "ttl-0", "ttl-3600", "ttl-default", "pods-disabled", "pods-verified",
     "endpoint-pod-names", "fallthrough-all", "fallthrough-part", "ignore-empty-service", "labels", "namespace-labels",
     "namespaces-unknown", "namespaces", "noendpoints", "multicluster", "multicluster-ignore-empty", "zonal", "zone-root", "zones",
+    "k8s-external", "k8s-external-headless",
 )  # fmt: skip
 """Files about a cluster in which nothing has to wait."""
 

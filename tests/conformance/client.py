@@ -30,7 +30,7 @@ HEADER_BITS = (
 DO = 0x8000
 IDENT = 0x6B64
 
-_OWN_SOA = re.compile(r"( SOA ns\.dns\.\S* hostmaster\.\S*) (\d+) ", re.IGNORECASE)
+_OWN_SOA = re.compile(r"( SOA ns1?\.(?:dns|test)\.\S* hostmaster\.\S*) (\d+) ", re.IGNORECASE)
 _RECORD = re.compile(r"(?P<owner>\S+) (?P<ttl>\d+) (?P<rest>.*)", re.DOTALL)
 
 

@@ -129,7 +129,8 @@ class ClusterZone(Link, ServesCluster, OffersTransfers):
         if stale is None:
             return self._answer(request, next, zone_name)
         return then(
-            self._answer(request, next, zone_name), partial(_marked_stale, *stale, self._clock() + STALE_SECONDS)
+            self._answer(request, next, zone_name),
+            partial(marked_stale, SOURCE, *stale, self._clock() + STALE_SECONDS),
         )
 
     def _answer(self, request: Request, next: Next, zone_name: bytes) -> Reply:
@@ -302,9 +303,9 @@ class ClusterZone(Link, ServesCluster, OffersTransfers):
         return found, zone.answer(records, (), found.stamps)
 
 
-def _marked_stale(text: str, noted: StampRef, until: float, answer: Answer) -> Answer:
-    """Say that the answer comes from data that may be out of date (RFC 8914 sections 4.4 and 4.20)."""
-    if answer.source != SOURCE:
+def marked_stale(source: str, text: str, noted: StampRef, until: float, answer: Answer) -> Answer:
+    """Say that an answer of the plugin *source* comes from data that may be out of date (RFC 8914 sections 4.4 and 4.20)."""
+    if answer.source != source:
         return answer
     code = EDE_STALE_NXDOMAIN if answer.rcode == NXDOMAIN else EDE_STALE_ANSWER
     holds = answer.validity.narrowed(until=until, stamps=(noted,))
