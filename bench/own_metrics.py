@@ -86,7 +86,7 @@ def sample(hot: bool, times: int) -> float:
     talkers, index = TopTalkers(time.monotonic), ClusterIndex()
     for number in range(20):
         index.apply(Upsert(Namespace(b"ns%d" % number)), 0.0)
-    talkers.serve(SearchPaths([(from_text("cluster.local"), index)]))
+    talkers.set_search_paths(SearchPaths([(from_text("cluster.local"), index)]))
     head, tail = b"\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00", b"\x00\x01\x00\x01"
     front = "service-{}" if hot else "api-{}.example.com"
     names = [f"{front.format(chance.randrange(3000))}.ns{number % 20}.svc.cluster.local" for number in range(times)]

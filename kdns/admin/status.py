@@ -110,7 +110,7 @@ class Status:
         }
 
     def _talkers(self, most: int) -> dict[str, Any]:
-        talkers = self._server.talkers
+        talkers = self._server.top_talkers
         indexes = [link.cluster.index for link in clusters_of(self._server.configuration)]
         clients, names, denied = talkers.clients.top(most), talkers.names.top(most), talkers.denied.top(most)
         waste = talkers.waste()
@@ -173,8 +173,8 @@ class Status:
 
     def _process(self, families: Mapping[str, Family]) -> dict[str, Any]:
         return {
-            "saturation": self._server.vitals.saturation(),
-            "cores": self._server.vitals.cores,
+            "saturation": self._server.saturation.share(),
+            "cores": self._server.saturation.cores,
             "waited": waited(),
             "resident": resident(self._statm),
             "limit": memory_limit(),

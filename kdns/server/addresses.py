@@ -1,5 +1,5 @@
 # -*- test-case-name: tests.server.test_addresses -*-
-"""Addresses of sockets: how they are written, read from the kernel's octets, and named in logs and metrics."""
+"""Addresses of sockets as text, from the kernel's bytes, and in labels of logs and metrics."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SOCKADDR = Struct(">HH4s").unpack_from
 """Family, port, and an IPv4 address."""
 
 _INET, _INET6 = (int.from_bytes(family.to_bytes(2, "little"), "big") for family in (AF_INET, AF_INET6))
-"""Families as the pattern above reads them: unlike the port they are in the machine's order."""
+"""Families as the pattern above reads them: unlike the port they are in the machine's byte order."""
 
 
 def plain_address(address: str) -> str:
@@ -30,13 +30,13 @@ def plain_address(address: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _text(family: int, packed: bytes) -> str:
-    """An address as text; clients ask more than once, and each line of the query log needs one."""
+    """An address as text, cached: each line of the query log needs one."""
     return plain_address(inet_ntop(family, packed))
 
 
 def unpack_sockaddr(octets: bytes | bytearray, start: int = 0) -> tuple[str, int]:
     """
-    Address and port in a ``sockaddr_in`` (16 octets) or ``sockaddr_in6`` (28 octets), as Linux lays them out.
+    Address and port in a ``sockaddr_in`` (16 bytes) or ``sockaddr_in6`` (28 bytes), as Linux lays them out.
 
     :param start: where it begins.
     :raises ValueError: another family.

@@ -2,7 +2,7 @@
 """
 DNS over UDP on any Twisted reactor: one datagram at a time through :meth:`IReactorUDP.listenUDP`.
 
-Linux has a faster way (:mod:`kdns.server.mmsg`); this one serves where that is not to be had, and in tests.
+Linux has a faster way (:mod:`kdns.server.mmsg`); this one serves other systems and tests.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from kdns.server.listener import Listener
 from kdns.server.table import AnswerTable
 
 MAX_QUERY = 4096
-"""Octets of a datagram that are read; a longer query is cut and answered FORMERR."""
+"""Bytes of a datagram that are read; a longer query is cut and answered FORMERR."""
 
 
 class DatagramShell(DatagramProtocol):
-    """Look in the answer table, else ask the listener."""
+    """Answers from the answer table, else asks the listener."""
 
     transport: Any  # Twisted's own annotation of IUDPTransport cannot be called
 

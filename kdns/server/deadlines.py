@@ -1,9 +1,9 @@
 # -*- test-case-name: tests.server.test_deadlines -*-
 """
-Queries that wait for an answer: how many may, and until when.
+Deadlines of in-flight queries, and how many there may be.
 
-Every query that was accepted is answered. One that is still open at its deadline is handed back, first come first, so that the listener
-can answer SERVFAIL and drop what it waited for. All queries have the same patience, so a queue is enough and one timer serves all.
+Every accepted query is answered. At its deadline the listener gets a query back, answers SERVFAIL and cancels the work for it. All queries
+have the same timeout, so the oldest is due first, and one timer serves all.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from math import inf
 from typing import Generic, TypeVar
 
 PATIENCE = 4.8
-"""Seconds that a query may take: clients that wait 5 s, as most do, still hear why they got nothing."""
+"""Seconds that a query may take. Most clients wait 5 s, so they still hear why they got no answer."""
 
 T = TypeVar("T")
 
 
 class Waiting(Generic[T]):
-    """The open queries of a listener, oldest first."""
+    """The in-flight queries of a listener, oldest first."""
 
     def __init__(self, most: int, patience: float = PATIENCE) -> None:
         self.most = most
@@ -32,37 +32,37 @@ class Waiting(Generic[T]):
 
     @property
     def full(self) -> bool:
-        """Whether no further query may wait."""
+        """Whether no further query may be in flight."""
         return len(self._open) >= self.most
 
     @property
     def newest(self) -> int:
-        """The ticket given last; 0 when none was."""
+        """The last ticket; 0 before the first."""
         return self._next
 
     @property
     def oldest(self) -> float:
-        """The lowest ticket that has not ended; more than any when nothing waits."""
+        """The lowest ticket in flight; infinite when there is none."""
         return next(iter(self._open), inf)
 
     def add(self, item: T, now: float) -> int:
-        """Let *item* wait from *now* on; the ticket ends it."""
+        """Add an item at *now*; the ticket is what :meth:`end` takes."""
         self._next += 1
         self._open[self._next] = (now + self.patience, item)
         return self._next
 
     def end(self, ticket: int) -> bool:
-        """The item of *ticket* waits no longer; False when it had ended before."""
+        """Remove the item of *ticket*; False when it was removed before."""
         return self._open.pop(ticket, None) is not None
 
     def next_deadline(self) -> float | None:
-        """When the oldest item's patience ends; None when nothing waits."""
+        """The deadline of the oldest item; None when there is none."""
         for deadline, _ in self._open.values():
             return deadline
         return None
 
     def expire(self, now: float) -> list[T]:
-        """Take out and return the items whose patience has ended."""
+        """Remove and return the items whose deadline has passed."""
         expired = []
         while self._open:
             ticket, (deadline, item) = next(iter(self._open.items()))
@@ -73,7 +73,7 @@ class Waiting(Generic[T]):
         return expired
 
     def drain(self) -> list[T]:
-        """Take out and return all items."""
+        """Remove and return all items."""
         items = [item for _, item in self._open.values()]
         self._open.clear()
         return items

@@ -1,8 +1,8 @@
 # -*- test-case-name: tests.server.test_gauges -*-
 """
-What a service shows of itself on the metrics page, beside what is counted for each query; everything is asked for when somebody scrapes.
+Metrics of a service that are computed when the page is scraped.
 
-No name and no address is a label: there are as many of them as clients like.
+Names and addresses are no labels: clients could make as many as they like.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 ARPA = from_text("arpa")
 
 FRESH = 1.0
-"""Seconds for which shares are not computed again: each takes 0.1 ms, and six of them are on a page."""
+"""Seconds that computed shares are kept: each takes 0.1 ms, and a page has six."""
 
 
 def clusters_of(configuration: Configuration | None) -> Iterator[ServesCluster]:
@@ -39,7 +39,7 @@ def clusters_of(configuration: Configuration | None) -> Iterator[ServesCluster]:
 
 
 def search_paths(configuration: Configuration) -> SearchPaths:
-    """What resolvers append to names, as far as the configuration tells it."""
+    """The search paths of the cluster domains in a configuration."""
     return SearchPaths(
         {
             zone.name: link.cluster.index
@@ -52,27 +52,27 @@ def search_paths(configuration: Configuration) -> SearchPaths:
 
 def declare(service: KdnsService) -> None:
     """Make the gauges of a service."""
-    registry, talkers = service.context.registry, service.talkers
+    registry, talkers = service.context.registry, service.top_talkers
 
     def gauge(name: str, text: str, read: Callable[[], float]) -> None:
         registry.gauge(name, text).gauge(read=read)
 
     gauge(
         "kdns_saturation",
-        "Share of the processor time it can have that the process took over the last ten seconds, 0 to 1.",
-        service.vitals.saturation,
+        "Processor time used over the last ten seconds, as a share of what the process may use, 0 to 1.",
+        service.saturation.share,
     )
     limit = float(memory_limit() or inf)
     gauge("kdns_memory_limit_bytes", "Memory that the control group allows; +Inf without a limit.", lambda: limit)
     gauge(
         "kdns_answer_table_room_bytes",
-        "Octets that finished replies may take.",
+        "Bytes that finished replies may take.",
         lambda: float(service.room.octets),
     )
     room = service.room
     hits = registry.counter(
         "kdns_answer_table_hits_total",
-        "Queries answered without asking plugins: from a reply that was there, or made of the denial of another name.",
+        "Queries answered without asking plugins: with a finished reply, or with one made from the denial of another name.",
         ["kind"],
     )
     hits.read_from("reply", read=lambda: float(room.uses().given))
@@ -86,22 +86,22 @@ def declare(service: KdnsService) -> None:
     counter("kdns_answer_table_evicted_total", "Finished replies dropped to make room.", lambda: float(room.evicted))
     counter(
         "kdns_answer_table_outdated_total",
-        "Finished replies that did not hold any more when somebody asked for them.",
+        "Finished replies that were no longer valid when they were asked for.",
         lambda: float(room.outdated),
     )
     gauge(
         "kdns_kubernetes_stale",
-        "1 while names of the cluster are answered from a snapshot because the API has not spoken yet.",
+        "1 while names of the cluster are answered from a snapshot because the API has not answered yet.",
         lambda: float(any(link.cluster.staleness() is not None for link in clusters_of(service.configuration))),
     )
     gauge(
         "kdns_search_waste_ratio",
-        "Share of the queries of the last minutes that a search path made up in vain.",
+        "Share of the queries of the last minutes for names that a search path made and that do not exist.",
         lambda: talkers.waste().share,
     )
     counter(
         "kdns_search_waste_queries_total",
-        "Queries that a search path made up in vain, estimated from samples.",
+        "Queries for names that a search path made and that do not exist, estimated from samples.",
         lambda: float(talkers.wasted_ever),
     )
     top = registry.gauge(
@@ -114,7 +114,7 @@ def declare(service: KdnsService) -> None:
 
 
 class Shares:
-    """Which share of all queries the most frequent clients and names have."""
+    """Shares that the most frequent clients and names have of all queries."""
 
     KINDS = ("clients", "names", "denied")
     MOST = (1, 10)
@@ -126,7 +126,7 @@ class Shares:
         self._shares: dict[tuple[str, int], float] = {}
 
     def share(self, kind: str, most: int) -> float:
-        """The share of the first *most*, 0 to 1; of *denied* it is of the queries for names that do not exist."""
+        """The share of the first *most*, 0 to 1; *denied* are the queries for names that do not exist."""
         now = self._clock()
         if now >= self._until:
             self._until = now + FRESH

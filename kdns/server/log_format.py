@@ -22,7 +22,7 @@ _OWN = frozenset({"time", "level", "plugin", "logger", "msg", "traceback"})
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class LogLine:
     """One thing that is said to the operator."""
 
     text: str
@@ -43,11 +43,11 @@ class Said:
     """Whether text shows no level, as in the lines of a start."""
 
 
-Style = Callable[[Said], str]
+LineFormat = Callable[[LogLine], str]
 """Makes the line, without its end; in text a traceback makes it several."""
 
 
-def as_text(said: Said) -> str:
+def as_text(said: LogLine) -> str:
     """``[LEVEL] plugin/NAME: text``."""
     who = f"plugin/{said.plugin}: " if said.plugin else f"{said.logger}: " if said.logger else ""
     level = "" if said.bare else f"[{said.level}] "
@@ -67,8 +67,8 @@ class AsJson:
         self._wall = wall
         self._dates = Dates()
 
-    def __call__(self, said: Said) -> str:
-        """See :data:`Style`."""
+    def __call__(self, said: LogLine) -> str:
+        """See :data:`LineFormat`."""
         shown: dict[str, object] = {"time": self._dates.text(self._wall()), "level": said.level.lower()}
         if said.plugin:
             shown["plugin"] = said.plugin
@@ -98,6 +98,6 @@ def _detail(name: str, value: object) -> dict[str, object]:
     return {name: str(value)} if isinstance(value, BaseException) else {}
 
 
-def style_of(name: str, wall: Callable[[], float]) -> Style:
+def line_format(name: str, wall: Callable[[], float]) -> LineFormat:
     """The style of a format's name, one of :data:`FORMATS`."""
     return AsJson(wall) if name == "json" else as_text

@@ -21,7 +21,7 @@ from zope.interface import implementer
 
 from kdns.corefile.values import format_duration
 from kdns.plugin.seam import Output
-from kdns.server.log_format import Said, Style, as_text
+from kdns.server.log_format import LineFormat, LogLine, as_text
 
 INTERVAL = 60.0
 """Seconds over which repetitions are summed up."""
@@ -42,7 +42,7 @@ LEVELS: dict[Any, str] = {
 class Repeated:
     """An event that was printed, and how often it came again."""
 
-    said: Said
+    said: LogLine
     times: int = 0
 
 
@@ -52,13 +52,13 @@ class OperatorLog:
     The observer that prints.
 
     :param reactor: keeps the time, and takes over what other threads log.
-    :param style: how lines look.
+    :param line_format: how lines look.
     :ivar debug: whether lines of level DEBUG are printed (``debug``).
     """
 
-    def __init__(self, output: Output, reactor: Any, *, style: Style = as_text, debug: bool = False) -> None:
+    def __init__(self, output: Output, reactor: Any, *, line_format: LineFormat = as_text, debug: bool = False) -> None:
         self.debug = debug
-        self._style = style
+        self._format = line_format
         self._output = output
         self._reactor = reactor
         self._thread = threading.get_ident()
@@ -73,7 +73,7 @@ class OperatorLog:
         if level < (LogLevel.debug if own else LogLevel.warn) or (level is LogLevel.debug and not self.debug):
             return
         failure = event.get("log_failure")
-        said = _said(event, level, namespace, own)
+        said = _line_of(event, level, namespace, own)
         key: Hashable = None
         if isinstance(failure, Failure):
             key = (namespace, event.get("log_format"), failure.type, _place(failure))
@@ -90,7 +90,7 @@ class OperatorLog:
             self._calls.pop(key).cancel()
             self._sum_up(key)
 
-    def _print(self, key: Hashable, said: Said) -> None:
+    def _print(self, key: Hashable, said: LogLine) -> None:
         if key is not None:
             repeated = self._repeated.get(key)
             if repeated is not None:
@@ -99,7 +99,7 @@ class OperatorLog:
             if len(self._repeated) < MOST_SUMMED:
                 self._repeated[key] = Repeated(said)
                 self._calls[key] = self._reactor.callLater(INTERVAL, self._interval_over, key)
-        self._output(self._style(said))
+        self._output(self._format(said))
 
     def _interval_over(self, key: Hashable) -> None:
         del self._calls[key]
@@ -112,14 +112,14 @@ class OperatorLog:
             said = repeated.said
             text = f"{said.text} ({times} in the last {format_duration(INTERVAL)})"
             details = {**said.details, "times": repeated.times}
-            self._output(self._style(replace(said, text=text, details=details, traceback="")))
+            self._output(self._format(replace(said, text=text, details=details, traceback="")))
 
 
 def _is_own(namespace: str) -> bool:
     return namespace == "kdns" or namespace.startswith(("kdns.", "plugin/"))
 
 
-def _said(event: LogEvent, level: Any, namespace: str, own: bool) -> Said:
+def _line_of(event: LogEvent, level: Any, namespace: str, own: bool) -> LogLine:
     name = LEVELS.get(level, "INFO")
     text = formatEvent(event)
     traceback = ""
@@ -131,7 +131,7 @@ def _said(event: LogEvent, level: Any, namespace: str, own: bool) -> Said:
             text = f"{text} {type(failure.value).__name__}: {failure.getErrorMessage()}".strip()
         traceback = failure.getTraceback().rstrip()
     plugin = namespace.removeprefix("plugin/") if namespace.startswith("plugin/") else ""
-    return Said(text, name, plugin, "" if own else namespace, _details(event) if own else {}, traceback)
+    return LogLine(text, name, plugin, "" if own else namespace, _details(event) if own else {}, traceback)
 
 
 def _details(event: LogEvent) -> dict[str, object]:

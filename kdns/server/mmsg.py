@@ -189,7 +189,7 @@ class MmsgPort:
         """Begin to serve."""
         self._reactor.addReader(self)
 
-    def step_aside(self) -> None:
+    def stop_receiving(self) -> None:
         """
         Take nothing new, but answer what the kernel holds for this socket already; replies that come later still go out.
 

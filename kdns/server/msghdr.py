@@ -1,5 +1,5 @@
 # -*- test-case-name: tests.server.test_mmsg -*-
-"""How Linux lays out what ``recvmmsg`` and ``sendmmsg`` work on, where pointers have 8 octets, and where CPython keeps octets."""
+"""The layout of message headers for ``recvmmsg`` and ``sendmmsg`` on 64-bit Linux, and of ``bytes`` in CPython."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ HEAD = 64  # sizeof(struct mmsghdr)
 IOVEC = 16
 MSGHDR = Struct("=QI4xQQQQi4xI4x")  # name, namelen, iov, iovlen, control, controllen, flags; then msg_len
 BYTES_HEAD = bytes.__basicsize__ - 1
-"""Where the octets of a bytes object begin, behind its head."""
+"""Offset of the content in a bytes object."""
 
 
 def address_of(buffer: bytearray | bytes) -> int:
-    """Where the octets of a buffer lie; it must live as long as that is used, and a bytearray must not change its size."""
+    """The address of a buffer's content. The buffer must outlive its use, and a bytearray must not change its size."""
     if isinstance(buffer, bytes):
         return id(buffer) + BYTES_HEAD
     return ctypes.addressof((ctypes.c_char * len(buffer)).from_buffer(buffer))

@@ -19,7 +19,7 @@ from time import monotonic
 from typing import Any
 
 from kdns.core.metrics import Counter, Registry
-from kdns.server.log_format import Said, Style, as_text
+from kdns.server.log_format import LineFormat, LogLine, as_text
 
 MOST_WAITING = 1 << 20
 """Octets that may wait to be written: some 10,000 lines of the query log."""
@@ -71,9 +71,9 @@ def unblocked(descriptor: int) -> int:
         return descriptor
 
 
-def lost_lines(lost: int) -> Said:
+def lost_lines(lost: int) -> LogLine:
     """What is said of lines that were dropped."""
-    return Said(f"{lost} log lines dropped: the output takes them too slowly", "WARNING", details={"dropped": lost})
+    return LogLine(f"{lost} log lines dropped: the output takes them too slowly", "WARNING", details={"dropped": lost})
 
 
 class LineWriter:
@@ -83,7 +83,7 @@ class LineWriter:
     Until :meth:`batch` and after :meth:`close` each line is written when it comes. Call it in the reactor's thread only. Every line is
     counted, as written when the last of its octets was, or as dropped.
 
-    :param style: how the line looks that says how many were dropped.
+    :param line_format: how the line looks that says how many were dropped.
     """
 
     def __init__(
@@ -93,11 +93,11 @@ class LineWriter:
         *,
         ready: Callable[[int], bool] = takes_octets,
         write: Callable[[int, bytes], int] = os.write,
-        style: Style = as_text,
+        line_format: LineFormat = as_text,
     ) -> None:
         self._descriptor = descriptor
         self._write = write
-        self._style = style
+        self._format = line_format
         self._dropped: Counter = registry.counter(
             "kdns_log_dropped_lines_total", "Lines that were not written because the output took them too slowly."
         ).counter()
@@ -169,7 +169,7 @@ class LineWriter:
             written += taken
         if not self._chunks and self._lost and written:
             lost, self._lost = self._lost, 0
-            self(self._style(lost_lines(lost)))
+            self(self._format(lost_lines(lost)))
         elif self._chunks and self._reactor is not None:
             self._call = self._reactor.callLater(0 if written >= MOST_PER_TURN else RETRY, self._flush)
 

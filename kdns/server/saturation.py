@@ -1,8 +1,8 @@
 # -*- test-case-name: tests.server.test_saturation -*-
 """
-How busy the process is: which share of the processor that it can use it did use in the last seconds, and how long it waited for one.
+How busy the process is: its share of the processor time that it may use, and how long it waited for a core.
 
-Who is slow and not busy waits: others have the machine's cores, or the control group's quota is used up.
+A process that is slow and not busy waits for a core: others use them, or the quota of its control group is used up.
 """
 
 from __future__ import annotations
@@ -15,31 +15,30 @@ from time import process_time
 from kdns.server.limits import processor_limit
 
 PERIOD = 1.0
-"""Seconds between two looks."""
+"""Seconds between two samples."""
 
 WINDOW = 10
-"""Looks that are remembered: an autoscaler asks every 15 seconds, and a collection of garbage alone shall not scale anything."""
-
+"""Samples that are kept: an autoscaler asks every 15 seconds, and one garbage collection must not scale anything."""
 
 SCHEDULING = Path("/proc/self/schedstat")
-"""Where Linux says how long the thread that answers ran and waited."""
+"""Run time and waiting time of the main thread on Linux."""
 
 
 def waited(file: Path = SCHEDULING) -> float:
-    """Seconds that the thread that answers could have run and got no core; 0 where the kernel does not tell."""
+    """Seconds that the main thread could have run and got no core; 0 where the kernel does not tell."""
     try:
         return int(file.read_text().split()[1]) / 1e9
     except (OSError, ValueError, IndexError):
         return 0.0
 
 
-class Vitals:
+class Saturation:
     """
-    The share of the processor, from looks at the clocks.
+    The share of the processor, from samples of the clocks.
 
     :param clock: seconds of a clock that never goes back.
-    :param used: seconds of processor time that the process has taken, all threads together.
-    :param cores: how much of the machine the control group allows, in cores; None is no limit.
+    :param used: seconds of processor time that the process has used, all threads together.
+    :param cores: cores that the control group allows; None reads the limit.
     """
 
     def __init__(
@@ -53,23 +52,23 @@ class Vitals:
         self.cores = min(1.0, limit or 1.0)
         self._clock = clock
         self._used = used
-        self._looks: deque[tuple[float, float]] = deque(maxlen=WINDOW + 1)
+        self._samples: deque[tuple[float, float]] = deque(maxlen=WINDOW + 1)
 
-    def look(self) -> None:
-        """Remember what the clocks say, unless that was done less than a second ago."""
+    def sample(self) -> None:
+        """Read the clocks, unless that was done less than a second ago."""
         now = self._clock()
-        if not self._looks or now - self._looks[-1][0] >= PERIOD:
-            self._looks.append((now, self._used()))
+        if not self._samples or now - self._samples[-1][0] >= PERIOD:
+            self._samples.append((now, self._used()))
 
-    def saturation(self) -> float:
+    def share(self) -> float:
         """
-        How much of the time that it can have the process took over the last ten seconds: 0 is idle, 1 is all.
+        Processor time used over the last ten seconds, as a share of what the process may use: 0 is idle, 1 is all.
 
-        What it can have is one core, or less where the control group allows less.
+        It may use one core, or less where the control group allows less.
         """
-        if not self._looks:
+        if not self._samples:
             return 0.0
-        began, before = self._looks[0]
+        began, before = self._samples[0]
         seconds = self._clock() - began
         if seconds <= 0:
             return 0.0

@@ -30,7 +30,7 @@ from kdns.server.deadlines import Waiting
 from kdns.server.limits import table_bytes
 from kdns.server.listener import Listener
 from kdns.server.reloads import Reloads
-from kdns.server.saturation import Vitals
+from kdns.server.saturation import Saturation
 from kdns.server.sockets import LISTENERS, OpenEndpoint, check_endpoint
 from kdns.server.streams import ConnectionLimit
 from kdns.server.table import TableBudget
@@ -68,8 +68,8 @@ class KdnsService(Service):
         """Told of each configuration that is being served from now on."""
         self.room = TableBudget(table_bytes(), context.deferred_free)
         self.connections = ConnectionLimit()
-        self.talkers = TopTalkers(context.clock)
-        self.vitals = Vitals(context.clock)
+        self.top_talkers = TopTalkers(context.clock)
+        self.saturation = Saturation(context.clock)
         self.configuration: Configuration | None = None
         self.endpoints: dict[Endpoint, OpenEndpoint] = {}
         self._running: list[Resource] = []
@@ -92,7 +92,7 @@ class KdnsService(Service):
         """What became of the reloads so far."""
 
         context.check_reload = self.check_reload
-        context.sample = self.talkers.sample
+        context.sample = self.top_talkers.sample
         gauges.declare(self)
         registry = context.registry
         registry.gauge("kdns_answer_table_entries", "Finished replies held to be given again.").gauge(
@@ -378,15 +378,15 @@ class KdnsService(Service):
         old = [resource for resource in self._running if resource not in configuration.resources]
         self._running = list(configuration.resources)
         self.configuration = configuration
-        self.talkers.serve(gauges.search_paths(configuration))
+        self.top_talkers.set_search_paths(gauges.search_paths(configuration))
         self.taken_over(configuration)
         return old, closed
 
     def _fold(self) -> None:
         """Once a second: add the hits of the tables to the counters, and look at what else goes by the clock."""
         self._timer = None
-        self.vitals.look()
-        self.talkers.look()
+        self.saturation.sample()
+        self.top_talkers.advance()
         self._folding = in_slices(self.context.reactor, self.context.tallies.folding()).addBoth(self._folded)
 
     def _folded(self, outcome: Failure | None) -> None:

@@ -146,7 +146,7 @@ def _open_sockets(reactor: Any, opened: OpenEndpoint, address: str, room: TableB
         opened.tables.append(table)
         shell = mmsg.MmsgPort(reactor, datagram, opened.listener, table)
         opened.datagrams.append(shell)
-        opened.departures.append(shell.step_aside)
+        opened.departures.append(shell.stop_receiving)
         shell.startReading()
 
 

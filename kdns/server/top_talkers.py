@@ -1,9 +1,9 @@
 # -*- test-case-name: tests.server.test_top_talkers -*-
 """
-Who asks, for what, and what for nothing: the most frequent clients, names, and names that do not exist, in fixed memory.
+The most frequent clients, names, and names that do not exist, in fixed memory.
 
-It is told of a sample of the finished replies, each with how many it stands for (``ServerContext.sample``), and so must take one apart in
-two or three microseconds. Whoever owns it tells it the time, with :meth:`TopTalkers.turn`.
+It sees a sample of the finished replies, each with the number of replies that it stands for (``ServerContext.sample``), and takes two or
+three microseconds for one. Its owner calls :meth:`TopTalkers.advance` each second.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from kdns.cluster.index import ClusterIndex
 
 PERIOD = 60.0
-"""Seconds of a period: what is shown is of two to three minutes."""
+"""Seconds of a period; figures cover two to three minutes."""
 
 
 class Waste(NamedTuple):
-    """How many queries there were, and how many of them a search path made up in vain."""
+    """How many queries there were, and how many of them were for names that a search path made and that do not exist."""
 
     queries: int
     wasted: int
@@ -39,7 +39,7 @@ class Waste(NamedTuple):
 
 class TopTalkers:
     """
-    The most frequent of everything over the last minutes.
+    The most frequent clients and names of the last minutes.
 
     :param clock: seconds of a clock that never goes back.
     :ivar clients: addresses as text.
@@ -58,25 +58,25 @@ class TopTalkers:
         """Queries since the start that the samples stand for."""
 
         self.wasted_ever = 0
-        """Those of them that a search path made up in vain."""
+        """Those of them for names that a search path made and that do not exist."""
 
         self._wasted = [0]
         self._paths = SearchPaths(())
 
-    def serve(self, paths: SearchPaths) -> None:
-        """The search paths of the configuration that answers from now on."""
+    def set_search_paths(self, paths: SearchPaths) -> None:
+        """Use the search paths of a new configuration."""
         self._paths = paths
 
     def sample(self, query: bytes, reply: bytes, client: str, times: int) -> None:
         """
-        Take a finished reply into account.
+        Count a finished reply.
 
         :param query: a key of the answer table.
         :param reply: octets behind the identifier.
         :param times: how many queries it stands for.
         """
         start = head_of(query)
-        # The first zero octet, without a look at the labels: only a label that holds one would be cut short.
+        # Up to the first zero byte, without walking the labels. Only a name with a zero byte in a label is cut short.
         name = query[start : query.find(0, start) + 1].lower()
         self.queries_ever += times
         self.clients.add(client, times)
@@ -87,8 +87,8 @@ class TopTalkers:
                 self.wasted_ever += times
                 self._wasted[-1] += times
 
-    def look(self) -> None:
-        """Begin a new period if it is time, and forget the oldest."""
+    def advance(self) -> None:
+        """Begin a new period if it is time, and drop the oldest."""
         now = self._clock()
         if now < self._turns:
             return
@@ -100,16 +100,16 @@ class TopTalkers:
 
     @property
     def seconds(self) -> float:
-        """Of how many seconds the figures are."""
+        """Seconds that the figures cover."""
         return self._clock() - self._began[0]
 
     def waste(self) -> Waste:
-        """What search paths cost in the last minutes."""
+        """Queries of the last minutes that search paths wasted."""
         return Waste(self.names.total, sum(self._wasted))
 
 
 def name_text(name: bytes) -> str:
-    """A name as it is shown; one that was cut short, as far as it goes."""
+    """A name as text; one that was cut short ends with an ellipsis."""
     try:
         return to_text(name)
     except IndexError:
@@ -118,10 +118,9 @@ def name_text(name: bytes) -> str:
 
 def who(client: str, indexes: Iterable[ClusterIndex]) -> str:
     """
-    Which pod has an address, as far as it is known: ``pod NAMESPACE/NAME``, or the service it stands behind.
+    The pod with an address, ``pod NAMESPACE/NAME``, or the service that it is an endpoint of; empty when neither is known.
 
-    Pods are known where they are watched; what stands behind a service is known by its slices. Pods on the network of a node share its
-    address, so there may be several.
+    Pods are known where they are watched, endpoints by their slices. Pods on the host network of a node share its address.
     """
     try:
         address = ip_address(client).packed

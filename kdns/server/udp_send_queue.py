@@ -1,9 +1,9 @@
 # -*- test-case-name: tests.server.test_udp_send_queue -*-
 """
-Replies over UDP that come later than the query's own turn, on Linux: those of one turn leave in one system call.
+UDP replies that are ready after the turn in which their query came, on Linux: those of one turn leave in one system call.
 
-An upstream's replies come in handfuls, and to make the address and the packet information of each client anew, through Python's socket,
-takes longer than the kernel takes to send. So the octets that came with the query are laid into fixed memory, and sent from there.
+An upstream's replies come several at a time. To build each client's address and packet information again through Python's socket takes
+longer than the kernel takes to send. So the bytes that came with the query are copied into fixed memory and sent from there.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from kdns.core.metrics import Counter
 from kdns.server.msghdr import BYTES_HEAD, CONTROL, HEAD, IOVEC, MSGHDR, NAME, address_of
 
 MOST = 64
-"""Replies a system call."""
+"""Replies per system call."""
 
 
 def send_all(sendmmsg: Callable[..., int], fd: int, vector: int, first: int, end: int) -> int:
     """
     Send the messages of a vector from *first* to before *end*.
 
-    :return: how many of them the kernel refused.
+    :return: the number of messages that the kernel refused.
     """
     refused = 0
     while first < end:
@@ -33,7 +33,7 @@ def send_all(sendmmsg: Callable[..., int], fd: int, vector: int, first: int, end
         if sent > 0:
             first += sent
         elif ctypes.get_errno() != errno.EINTR:
-            # The kernel refuses the first of them (no route, no buffer left): that one is lost, the others go on.
+            # The kernel refused the first message (no route, no buffer): it is lost, and the others are sent.
             refused += 1
             first += 1
     return refused
@@ -41,11 +41,11 @@ def send_all(sendmmsg: Callable[..., int], fd: int, vector: int, first: int, end
 
 class LateReplies:
     """
-    What is to leave a socket in this turn.
+    Replies that wait for the end of the turn.
 
-    :param name_octets: of the address of a client.
+    :param name_octets: the size of a client's address.
     :param wildcard: whether packet information comes with each query.
-    :param lost: counts what the kernel refuses.
+    :param lost: counts replies that the kernel refuses.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class LateReplies:
         self._lost = lost
         self._call: Any = None
         self._replies: list[bytes] = []
-        """They are sent from where they lie, so they must stay there."""
+        """The kernel reads them in place, so they must stay in memory until they are sent."""
 
         self._names = bytearray(MOST * NAME)
         self._control = bytearray(MOST * CONTROL)
@@ -99,7 +99,7 @@ class LateReplies:
         if control:
             self._control[i * CONTROL : i * CONTROL + len(control)] = control
             self._quads[i * 8 + 5] = len(control)
-            # The interface is left to the routing table, except for link-local addresses, which mean nothing without it.
+            # The routing table chooses the interface, except for link-local addresses, which mean nothing without one.
             if not self._v6:
                 self._words[i * 16 + 4] = 0
             elif self._words[i * 16 + 4] & 0xC0FF != 0x80FE:
@@ -108,7 +108,7 @@ class LateReplies:
             self._call = self._reactor.callLater(0, self._due)
 
     def flush(self) -> None:
-        """Send them now; whoever closes the socket asks for it before."""
+        """Send them now; called before the socket is closed."""
         if self._call is not None:
             self._call.cancel()
             self._call = None

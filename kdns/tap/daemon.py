@@ -32,7 +32,7 @@ from kdns.corefile.loader import Corefile
 from kdns.plugin.descriptors import raise_descriptor_limit
 from kdns.plugin.seam import Output, ServerContext, Unavailable
 from kdns.server.assembly import Configuration, read, read_text
-from kdns.server.log_format import Said, style_of
+from kdns.server.log_format import LogLine, line_format
 from kdns.server.logs import OperatorLog
 from kdns.server.output import LineWriter, unblocked
 from kdns.server.service import KdnsService
@@ -133,7 +133,7 @@ class Daemon(Service):
         self.context = context or ServerContext(reactor, environ=os.environ, dns_port=dns_port)
         self.context.log_format = log_format
         self.context.share_ports = take_over
-        self._style = style_of(log_format, self.context.wall)
+        self._format = line_format(log_format, self.context.wall)
         self.observer: OperatorLog | None = None
         self._reactor = reactor
         self._quiet = quiet
@@ -143,9 +143,9 @@ class Daemon(Service):
         self._complain_to = complain or _to_stderr
         self._leave = leave
         if own_log and output is None:
-            output = self._writer = LineWriter(unblocked(1), self.context.registry, style=self._style)
+            output = self._writer = LineWriter(unblocked(1), self.context.registry, line_format=self._format)
         if own_log and output is not None:
-            self.observer = OperatorLog(output, reactor, style=self._style)
+            self.observer = OperatorLog(output, reactor, line_format=self._format)
         self._output = output or _to_log
         self.context.output = self._output
         self.context.fatal = self._fatal
@@ -177,7 +177,7 @@ class Daemon(Service):
 
     def _say(self, line: str) -> None:
         """Print a line of the start."""
-        self._output(self._style(Said(line, bare=True)))
+        self._output(self._format(LogLine(line, bare=True)))
 
     def check(self) -> bool:
         """
@@ -196,13 +196,13 @@ class Daemon(Service):
         """Say on standard error, and in a log that is not this daemon's own, why the process ends."""
         if self.observer is None:
             log.error("{text}", text=text)
-        self._complain_to(self._style(Said(text, "FATAL", details={"error": error}, bare=True)))
+        self._complain_to(self._format(LogLine(text, "FATAL", details={"error": error}, bare=True)))
 
     def _fatal(self, text: str) -> None:
         """A plugin cannot go on, and its operator wants the process to end then."""
         who, colon, what = text.partition(": ")
         plugin = who.removeprefix("plugin/") if colon and who.startswith("plugin/") else ""
-        self._output(self._style(Said(what if plugin else text, "FATAL", plugin)))
+        self._output(self._format(LogLine(what if plugin else text, "FATAL", plugin)))
         self.status = FAILED
         self.end()
 

@@ -8,7 +8,7 @@ import dns.message
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.server.gauges import Shares, clusters_of
-from kdns.server.saturation import Vitals
+from kdns.server.saturation import Saturation
 from kdns.server.top_talkers import PERIOD
 from tests.conformance.world import MemoryWorld
 from tests.server.test_top_talkers import query, reply
@@ -87,7 +87,7 @@ class GaugeTests(SynchronousTestCase):
         self.assertEqual(shown['kdns_answer_table_hits_total{kind="reply"}'], "4")
         self.assertEqual(shown['kdns_answer_table_hits_total{kind="denial"}'], "2")
         self.assertEqual(shown["kdns_answer_table_entries"], "4")
-        self.assertEqual(self.world.service.talkers.queries_ever, 10, "one sample for each: none came in batches")
+        self.assertEqual(self.world.service.top_talkers.queries_ever, 10, "one sample for each: none came in batches")
 
     def test_minutes_pass(self) -> None:
         """The service looks at the clock: after three minutes nothing shows any more but the counter."""
@@ -104,8 +104,8 @@ class GaugeTests(SynchronousTestCase):
     def test_saturation(self) -> None:
         """The service looks at the processor's clock each second."""
         used = [0.0]
-        self.world.service.vitals = Vitals(self.world.reactor.seconds, lambda: used[0], 1.0)
+        self.world.service.saturation = Saturation(self.world.reactor.seconds, lambda: used[0], 1.0)
         for _ in range(20):
             used[0] += 0.25
             self.world.reactor.advance(1.0)
-        self.assertAlmostEqual(self.world.service.vitals.saturation(), 0.25)
+        self.assertAlmostEqual(self.world.service.saturation.share(), 0.25)

@@ -100,7 +100,7 @@ class LogTests(SynchronousTestCase):
 
     def test_json(self) -> None:
         """With another style all the same is said: values in fields, the traceback in one, and what is summed up with its number."""
-        self.observer = OperatorLog(self.lines.append, self.reactor, style=AsJson(lambda: 0.0))
+        self.observer = OperatorLog(self.lines.append, self.reactor, line_format=AsJson(lambda: 0.0))
         self.logger("plugin/forward").warn("{upstream} is down", upstream="10.0.0.1:53")
         for _ in range(3):
             self.logger("kdns.server").failure("odd {label}", a_failure(), label="x")

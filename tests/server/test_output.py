@@ -126,7 +126,7 @@ class WriterTests(SynchronousTestCase):
     def test_lost_lines_as_json(self) -> None:
         """What was lost is said in the style of all lines."""
         self.writer = LineWriter(
-            -1, self.registry, ready=self.pipe.ready, write=self.pipe.write, style=AsJson(lambda: 0.0)
+            -1, self.registry, ready=self.pipe.ready, write=self.pipe.write, line_format=AsJson(lambda: 0.0)
         )
         self.writer.batch(self.clock)
         for _ in range(3):

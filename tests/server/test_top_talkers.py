@@ -45,7 +45,7 @@ class AskersTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.talkers = TopTalkers(self.clock.seconds)
-        self.talkers.serve(SearchPaths([(DOMAIN, index_of(Namespace(b"shop")))]))
+        self.talkers.set_search_paths(SearchPaths([(DOMAIN, index_of(Namespace(b"shop")))]))
 
     def test_sample(self) -> None:
         """A reply counts for its client and its name, in lower case, as often as it stands for."""
@@ -77,7 +77,7 @@ class AskersTests(SynchronousTestCase):
         """Let time pass, with a look each second."""
         for _ in range(seconds):
             self.clock.advance(1.0)
-            self.talkers.look()
+            self.talkers.advance()
 
     def test_minutes(self) -> None:
         """What was asked three minutes ago is forgotten, waste included; what was ever counted stays."""
@@ -111,7 +111,7 @@ class AskersTests(SynchronousTestCase):
     def test_anything(self, octets: bytes, said: bytes) -> None:
         """Whatever the octets are, nothing is raised, and what was noted can be shown."""
         talkers = TopTalkers(Clock().seconds)
-        talkers.serve(SearchPaths([(DOMAIN, index_of(Namespace(b"shop")))]))
+        talkers.set_search_paths(SearchPaths([(DOMAIN, index_of(Namespace(b"shop")))]))
         talkers.sample(octets, said, "10.0.0.1", 1)
         talkers.sample(query("x") + octets, said, "10.0.0.1", 1)
         talkers.sample(HEAD + octets, said, "10.0.0.1", 1)
