@@ -2,8 +2,8 @@
 What one forwarded query costs over loopback UDP, beside Twisted Names' client in the same run.
 
 Run it as ``python -m bench.forward_cost``. The upstream is a process of its own; printed is the processor time that this process needs for
-a query, with so many queries under way at once, and each way's ratio to Twisted Names. One way asks as kdns does but through
-``reactor.listenUDP``, to tell what the sockets of its own are worth.
+a query, with so many queries in flight at once, and each way's ratio to Twisted Names. "kdns sockets" is the callback face under the
+forwarder alone: bytes out, compared bytes in. One way asks through ``reactor.listenUDP``, to tell what sockets of kdns's own are worth.
 """
 
 from __future__ import annotations
@@ -69,12 +69,13 @@ def ways(reactor: Any, port: int) -> dict[str, Callable[[str], Deferred[Any]]]:
 
     from kdns.core.request import Request, Transport
     from kdns.plugins.forward import Forwarder, Stanza, Target
-    from kdns.plugins.forward.reply import Asked
+    from kdns.plugins.forward.sockets import UdpSockets, WaitingQuery
     from kdns.wire.constants import IN, RD, A
     from kdns.wire.names import from_text
 
     forwarder = Forwarder(Stanza((Target("127.0.0.1", port),)), reactor)
     forwarder.start()
+    sockets = UdpSockets(reactor, Target("127.0.0.1", port), SystemRandom(), 2.0)
     resolver = Resolver(servers=[("127.0.0.1", port)], reactor=reactor)
     chance = SystemRandom()
 
@@ -93,17 +94,21 @@ def ways(reactor: Any, port: int) -> dict[str, Callable[[str], Deferred[Any]]]:
     def own(name: str) -> Deferred[Any]:
         return forwarder.ask(request(name))
 
+    def bare(name: str) -> Deferred[Any]:
+        message = request(name).wire(0)[2:]
+        query = WaitingQuery(message, message[10:])
+        sockets.send(query)
+        return query.done
+
     def by_port(name: str) -> Deferred[Any]:
-        asking = request(name)
         ident = chance.getrandbits(16)
-        asked = Asked(ident, asking.qname, A, IN)
-        return PortQuery(reactor, port, asking.wire(ident), ident).done.addCallback(asked.judge)
+        return PortQuery(reactor, port, request(name).wire(ident), ident).done
 
     def twisted(name: str) -> Deferred[Any]:
         looking: Deferred[Any] = resolver.lookupAddress(name)
         return looking
 
-    return {"kdns forward": own, "bare listenUDP": by_port, "twisted.names.client": twisted}
+    return {"kdns forward": own, "kdns sockets": bare, "bare listenUDP": by_port, "twisted.names.client": twisted}
 
 
 async def measure(ask: Callable[[str], Deferred[Any]], asked: Any) -> tuple[float, float]:

@@ -88,6 +88,9 @@ MALFORMED = "malformed"
 UNREADABLE = "unreadable"
 """or it is the reply, and its records cannot be read."""
 
+APART = 0.0001
+"""Seconds without a query after which the next one leaves at once: nothing is likely to go with it."""
+
 _SLACK = 1e-6
 """Seconds by which a timer may be early: a deadline is a sum of floats, which may lie a rounding error behind it."""
 
@@ -313,13 +316,17 @@ class UdpSocket:
         """What waits at the socket, up to a bound, and the error that the kernel reports behind it."""
         datagrams: list[bytes] = []
         recv, refused = self._recv, 0
-        for _ in range(MOST_AT_ONCE):
+        # When all awaited replies are there, one more call would only say that there is nothing.
+        awaited = min(self.waiting, MOST_AT_ONCE) or 1
+        while len(datagrams) < awaited:
             try:
                 datagrams.append(recv(LONGEST))
             except OSError as error:
                 if error.errno in (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR):
                     break
-                # A refusal is reported before the replies that arrived ahead of it.
+                if refused:
+                    break
+                # A refusal is reported once, before the replies that arrived ahead of it.
                 refused = error.errno or errno.EIO
         return datagrams, refused
 
@@ -454,6 +461,9 @@ class UdpSockets:
         """The socket that the unsent queries will leave from."""
 
         self._unsent: list[Query] = []
+        self._last = -inf
+        """When a query was sent last, in seconds of the reactor's clock."""
+
         self._sending: Any = None
         self._call: Any = None
         self._due = inf
@@ -503,7 +513,9 @@ class UdpSockets:
         self._unsent.append(query)
         if now + self._patience < self._due:
             self._wake_at(now + self._patience, now)
-        if len(self._unsent) >= TOGETHER or not chosen.left:
+        alone = now - self._last > APART and self._sending is None
+        self._last = now
+        if alone or len(self._unsent) >= TOGETHER or not chosen.left:
             self.flush()
             if not chosen.left:
                 chosen.retire()
