@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from http.client import HTTPException
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,9 +26,6 @@ from urllib.request import urlopen
 TICKS = os.sysconf("SC_CLK_TCK")
 PORTS = range(20_000, 30_000)
 """Below 32768, where the ports that Linux gives to clients begin."""
-
-_BYTE_CODE = TemporaryDirectory(prefix="kdns-bench-")
-"""Where programs keep their compiled modules: a checkout, or the environment, may be set to keep none, an installed package has them."""
 
 PATIENCE = 60.0
 """Seconds for anything that is waited for."""
@@ -95,6 +93,17 @@ def answered(port: int, query: bytes, patience: float = 0.2) -> bytes:
             return b""
 
 
+@cache
+def _byte_code() -> TemporaryDirectory[str]:
+    """
+    Where programs keep their compiled modules: a checkout, or the environment, may be set to keep none, an installed package has them.
+
+    Made when the first program starts, and removed when this process ends. Measured programs that import this module are killed, so they
+    must not make one.
+    """
+    return TemporaryDirectory(prefix="kdns-bench-")
+
+
 class Program:
     """
     A program as a process: one of this checkout, or another.
@@ -115,7 +124,7 @@ class Program:
         executable: str = sys.executable,
     ) -> None:
         stream = subprocess.PIPE if pipes else subprocess.DEVNULL
-        environment = {**os.environ, "PYTHONPYCACHEPREFIX": _BYTE_CODE.name}
+        environment = {**os.environ, "PYTHONPYCACHEPREFIX": _byte_code().name}
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
         self.began = time.monotonic()
         self._name = " ".join([Path(executable).name, *arguments])

@@ -64,6 +64,14 @@ class ListTests(SynchronousTestCase):
             self.assertIn("apt-get install dnsperf", ended.stderr)
             self.assertEqual(len(ended.stderr.splitlines()), 1)
 
+    def test_killed(self) -> None:
+        """A measured program that is killed leaves no temporary folder behind."""
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir()
+        program = "import bench.inside, bench.api_driver, os; os._exit(0)"
+        subprocess.run([sys.executable, "-c", program], check=True, cwd=CHECKOUT, env={"TMPDIR": str(folder)})
+        self.assertEqual(list(folder.iterdir()), [])
+
     def test_importable(self) -> None:
         """Importing a benchmark runs nothing."""
         for name in benchmarks():
