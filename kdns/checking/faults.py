@@ -129,8 +129,9 @@ def why_no_start(
     faults = [one for one in findings if one.severity is Severity.FAULT]
     at = (error.place.file, error.place.line) if error.place else None
     first = next((one for one in faults if (one.file, one.line) == at and one.text in error.text), None)
-    lines = [printable(str(error) if first is not None and first.suggestion else error.advice())]
-    lines += first.details() if first is not None else []
+    lines = [printable(error.advice())]
+    if first is not None:
+        lines += replace(first, suggestion="" if first.suggestion == error.hint else first.suggestion).details()
     others = [one for one in faults if one is not first]
     for one in others[:MAX_OF_START]:
         lines += one.lines()

@@ -111,12 +111,14 @@ def serve(flags: Flags, greeting: str = "") -> int:
     from twisted.internet import reactor as running
     from twisted.logger import globalLogBeginner
 
-    from kdns.tap.daemon import Daemon, loader
+    from kdns.tap.daemon import CorefileSource, Daemon
 
     reactor: Any = running  # to mypy it is a module
+    corefile = CorefileSource(flags.conf, os.environ, flags.port)
     daemon = Daemon(
         reactor,
-        loader(flags.conf, os.environ),
+        corefile.load,
+        explain=corefile.explain,
         dns_port=flags.port,
         quiet=flags.quiet,
         log_format=flags.log_format,

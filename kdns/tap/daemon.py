@@ -58,22 +58,37 @@ def version_lines() -> tuple[str, str]:
     return f"kdns-{__version__}", f"{on}, python{platform.python_version()}, twisted-{twisted.__version__}"
 
 
-def loader(conf: str | None, environment: Mapping[str, str]) -> Callable[[], Corefile]:
+class CorefileSource:
     """
-    What reads the Corefile at the start and for each reload.
+    The Corefile that a command line names.
 
     :param conf: a path, ``stdin``, or None for ``Corefile`` if there is one.
     """
-    if conf != STDIN:
-        return lambda: read(conf or None, environment)
-    text: list[str] = []
 
-    def read_stdin() -> Corefile:
-        if not text:  # it can be read once; a reload sees the same again
-            text.append(sys.stdin.read())
-        return read_text(text[0], environment, STDIN)
+    def __init__(self, conf: str | None, environment: Mapping[str, str], dns_port: int = 53) -> None:
+        self._conf = conf or None
+        self._environment = environment
+        self._dns_port = dns_port
+        self._text: str | None = None
 
-    return read_stdin
+    def load(self) -> Corefile:
+        """
+        Read it, at the start and for each reload.
+
+        :raises CorefileError: it is none.
+        """
+        if self._conf != STDIN:
+            return read(self._conf, self._environment)
+        if self._text is None:  # it can be read once; a reload sees the same again
+            self._text = sys.stdin.read()
+        return read_text(self._text, self._environment, STDIN)
+
+    def explain(self, error: CorefileError) -> str:
+        """Lines about what ends a start: the error, what to do, and what else is wrong."""
+        from kdns.checking.faults import why_no_start
+
+        lines = why_no_start(error, self._conf, self._environment, dns_port=self._dns_port, text=self._text or "")
+        return "\n".join(lines)
 
 
 def exit_with(status: int) -> None:
@@ -98,6 +113,7 @@ class Daemon(Service):
     A kdns server that is a process.
 
     :param load: reads the Corefile.
+    :param explain: what to say about an error in it that ends a start.
     :param quiet: leave out the lines that a start shows.
     :param log_format: how lines look, ``text`` or ``json``.
     :param own_log: write the log to standard output as CoreDNS does; otherwise it goes where the application's log goes.
@@ -115,6 +131,7 @@ class Daemon(Service):
         reactor: Any,
         load: Callable[[], Corefile],
         *,
+        explain: Callable[[CorefileError], str] = CorefileError.advice,
         dns_port: int = 53,
         quiet: bool = False,
         log_format: str = "text",
@@ -140,6 +157,7 @@ class Daemon(Service):
         self._greeting = greeting
         self._ended = ended
         self._writer: LineWriter | None = None
+        self._explain = explain
         self._complain_to = complain or _to_stderr
         self._leave = leave
         if own_log and output is None:
@@ -166,7 +184,7 @@ class Daemon(Service):
         super().setServiceParent(parent)
 
     def startService(self) -> None:
-        """Begin. What prevents it is said on standard error in one line, and ends the process."""
+        """Begin. What prevents it is said on standard error, and ends the process."""
         use_monotonic_clock(self._reactor)
         super().startService()
         self.signals.install()
@@ -188,9 +206,12 @@ class Daemon(Service):
         try:
             self.server.check()
         except (CorefileError, Unavailable) as error:
-            self._complain(_advice(error), error)
+            self._complain(self._advice(error), error)
             return False
         return True
+
+    def _advice(self, error: CorefileError | Unavailable) -> str:
+        return self._explain(error) if isinstance(error, CorefileError) else str(error)
 
     def _complain(self, text: str, error: BaseException | None) -> None:
         """Say on standard error, and in a log that is not this daemon's own, why the process ends."""
@@ -230,7 +251,7 @@ class Daemon(Service):
             return  # cancelled by a signal that came during the start
         error = failure.value
         if isinstance(error, (CorefileError, Unavailable)):
-            self._complain(_advice(error), error)
+            self._complain(self._advice(error), error)
         else:
             log.failure("The start failed on something unforeseen", failure=failure)
             self._complain(f"{type(error).__name__}: {error}", error)
@@ -284,10 +305,6 @@ class Daemon(Service):
     def reload(self) -> None:
         """Take over what the Corefile says now."""
         self.server.reload()
-
-
-def _advice(error: CorefileError | Unavailable) -> str:
-    return error.advice() if isinstance(error, CorefileError) else str(error)
 
 
 def _to_stderr(line: str) -> None:

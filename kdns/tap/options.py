@@ -11,7 +11,7 @@ from twisted.python import usage
 from twisted.scripts._twistd_unix import UnixAppLogger  # the one that twistd itself will use; it has no public name
 
 from kdns.server.log_format import FORMATS
-from kdns.tap.daemon import FAILED, Daemon, exit_with, loader
+from kdns.tap.daemon import FAILED, CorefileSource, Daemon, exit_with
 
 MOST_PORT = 65535
 
@@ -70,9 +70,11 @@ def makeService(options: Options) -> Daemon:
     """
     from twisted.internet import reactor  # an edge: the program has chosen the reactor
 
+    corefile = CorefileSource(options["conf"], os.environ, options["dns-port"])
     daemon = Daemon(
         reactor,
-        loader(options["conf"], os.environ),
+        corefile.load,
+        explain=corefile.explain,
         dns_port=options["dns-port"],
         quiet=bool(options["quiet"]),
         admin=options["admin-socket"],

@@ -313,8 +313,9 @@ class StartTests(SynchronousTestCase):
         )
         text = ".:53 {\n whaomi\n proxy . 192.0.2.9\n}\n"
         lines = self.lines(text)
-        self.assertEqual(lines[0], "Corefile:2 - Error during parsing: Unknown directive 'whaomi'")
-        self.assertIn("    suggestion: did you mean 'whoami'?", lines)
+        self.assertEqual(
+            lines[0], "Corefile:2 - Error during parsing: Unknown directive 'whaomi' (did you mean 'whoami'?)"
+        )
         self.assertIn("Corefile:3: fault: proxy: Unknown directive 'proxy'", lines)
 
     def test_bound(self) -> None:

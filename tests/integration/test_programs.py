@@ -155,9 +155,20 @@ class ProgramTests(SynchronousTestCase):
         self.assertEqual((status, said.splitlines()[-1]), (2, "[INFO] SIGINT: Force quit"))
 
     def test_cannot_start(self) -> None:
-        """What prevents a start is one line on standard error, nothing on standard output, and status 1; under twistd too."""
-        self.corefile.write_text(". {\n bind 127.0.0.1\n cach 30\n}\n")
-        wrong = f"{self.corefile}:3 - Error during parsing: Unknown directive 'cach' (did you mean 'cache'?)\n"
+        """
+        What prevents a start is on standard error, nothing on standard output, and the status is 1; under twistd too.
+
+        Of a Corefile it is all that is wrong, as kdns check says it.
+        """
+        self.corefile.write_text(". {\n bind 127.0.0.1\n cach 30\n forward . 192.0.2.1 {\n  expire 5\n }\n}\n")
+        wrong = (
+            f"{self.corefile}:3 - Error during parsing: Unknown directive 'cach' (did you mean 'cache'?)\n"
+            "    wanted:     the name of a directive\n"
+            "    found:      cach\n"
+            f'{self.corefile}:5: fault: forward: time: missing unit in duration "5"\n'
+            "    wanted:     expire DURATION\n"
+            "    found:      expire 5\n"
+        )
         missing = "loading Corefile via flag: open /does/not/exist: no such file or directory\n"
         holder = socket.create_server(("127.0.0.1", 0))  # which does not share its port
         self.addCleanup(holder.close)
@@ -263,12 +274,12 @@ class ProgramTests(SynchronousTestCase):
         on_port = f".:{held} {{\n bind 127.0.0.1\n whoami\n}}\n"
         on_page = f".:{self.port} {{\n bind 127.0.0.1\n health 127.0.0.1:{held}\n whoami\n}}\n"
         cases = (
-            (". {\n bind 127.0.0.1\n cach 30\n}\n", "Corefile:3 - Error during parsing: Unknown directive 'cach'"),
-            (on_port, f"Listen: listen tcp 127.0.0.1:{held}: bind: address already in use: "),
-            (on_page, f"listen tcp 127.0.0.1:{held}: bind: address already in use: "),
-            (None, "loading Corefile via flag: open "),
+            (". {\n bind 127.0.0.1\n cach 30\n}\n", "Corefile:3 - Error during parsing: Unknown directive 'cach'", 3),
+            (on_port, f"Listen: listen tcp 127.0.0.1:{held}: bind: address already in use: ", 1),
+            (on_page, f"listen tcp 127.0.0.1:{held}: bind: address already in use: ", 1),
+            (None, "loading Corefile via flag: open ", 1),
         )
-        for number, (text, reason) in enumerate(cases):
+        for number, (text, reason, lines) in enumerate(cases):
             conf = self.folder / f"{number}" / "Corefile"
             if text is not None:
                 conf.parent.mkdir()
@@ -277,9 +288,10 @@ class ProgramTests(SynchronousTestCase):
             words = ("--logfile", str(log), "--pidfile", str(pidfile), "kdns", "--conf", str(conf))
             with Program(twistd(*words)) as program:
                 status, said, errors = program.end()
-            self.assertEqual((status, said, errors.count("\n"), pidfile.exists()), (1, "", 1, False), errors)
+            self.assertEqual((status, said, errors.count("\n"), pidfile.exists()), (1, "", lines, False), errors)
             self.assertIn(reason, errors)
-            self.assertIn(errors, log.read_text())
+            for line in errors.splitlines():  # Twisted's log indents those after the first
+                self.assertIn(line + "\n", log.read_text())
         self.assertFalse(self.listening())
 
     def test_background(self) -> None:

@@ -8,13 +8,13 @@ import json
 import signal
 import sys
 
+from kdns.corefile.loader import Corefile
 from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.corefile.loader import Corefile
 from kdns.plugin.seam import ServerContext
 from kdns.server.assembly import read_text
-from kdns.tap.daemon import Daemon, loader, version_lines
+from kdns.tap.daemon import CorefileSource, Daemon, version_lines
 from kdns.testing.memory import MemoryReactor
 
 WHOAMI = ".:1053 {\n bind 127.0.0.1\n whoami\n}\n"
@@ -186,7 +186,7 @@ class LoaderTests(SynchronousTestCase):
     def test_stdin(self) -> None:
         """Standard input is read once; a reload sees the same text again, with the environment in it."""
         self.patch(sys, "stdin", io.StringIO(". {\n {$WHAT}\n}\n"))
-        load = loader("stdin", {"WHAT": "whoami"})
+        load = CorefileSource("stdin", {"WHAT": "whoami"}).load
         first, second = load(), load()
         self.assertEqual(first.fingerprint, second.fingerprint)
         self.assertEqual((first.name, list(first.blocks[0].directives)), ("stdin", ["whoami"]))
@@ -194,7 +194,7 @@ class LoaderTests(SynchronousTestCase):
     def test_file(self) -> None:
         """A file is read anew each time, for it may have changed."""
         path = self.mktemp()
-        load = loader(path, {})
+        load = CorefileSource(path, {}).load
         for directive in ("whoami", "errors"):
             with open(path, "w", encoding="utf-8") as file:
                 file.write(f". {{\n {directive}\n}}\n")
