@@ -77,7 +77,8 @@ def messages(reply: Reply, origin: bytes, records: Iterable[Record]) -> Iterator
 
     :param origin: the zone's name in lower case.
     """
-    head, pack, end = len(origin), RECORD_HEAD.pack, len(origin) - 1
+    head, pack = len(origin), RECORD_HEAD.pack
+    pointed = reply.question[:-4] == origin  # a client that mixes letters would see them in all names
     parts: list[bytes] = []
     size = count = 0
     for owner, rtype, rclass, ttl, rdata in records:
@@ -88,8 +89,8 @@ def messages(reply: Reply, origin: bytes, records: Iterable[Record]) -> Iterator
             size = count = 0
         size += this
         count += 1
-        if owner[-head:] == origin or owner[-head:].lower() == origin:
-            parts += (owner[: -end - 1], _POINTER, pack(rtype, rclass, ttl, len(rdata)), rdata)
+        if pointed and owner[-head:] == origin:
+            parts += (owner[:-head], _POINTER, pack(rtype, rclass, ttl, len(rdata)), rdata)
         else:
             parts += (owner, pack(rtype, rclass, ttl, len(rdata)), rdata)
     if count:

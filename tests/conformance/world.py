@@ -218,6 +218,11 @@ def placed(corefile: str, files: Mapping[str, str], folder: Path, later: Iterabl
     return corefile
 
 
+def written_later(file: CaseFile) -> set[str]:
+    """The files that cases write while the server runs."""
+    return {name for case in file.cases for name in case.question.get("write_files", ())}
+
+
 def write(files: Mapping[str, str], folder: Path) -> None:
     """Write files into a folder."""
     for name, text in files.items():
@@ -227,12 +232,7 @@ def write(files: Mapping[str, str], folder: Path) -> None:
 
 def world_of(file: CaseFile, folder: Path) -> MemoryWorld:
     """The world in which a case file is asked; its own files go to *folder*."""
-    corefile = placed(
-        file.corefile,
-        file.files,
-        folder,
-        {name for case in file.cases for name in case.question.get("write_files", ())},
-    )
+    corefile = placed(file.corefile, file.files, folder, written_later(file))
     if file.unreachable:
         return MemoryWorld(corefile, folder=folder)
     return MemoryWorld(corefile, file.manifests if "{{KUBECONFIG}}" in corefile else ())

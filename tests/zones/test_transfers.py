@@ -110,6 +110,14 @@ class FullTests(SynchronousTestCase):
             self.assertEqual(len(parsed.answer), count)
         self.assertEqual(len(received(sent).zone.rrset(b"h699\x00", TXT)), 1)  # type: ignore[union-attr]
 
+    def test_letters(self) -> None:
+        """The letters of a question are not those of the zone's names."""
+        zone = zone_of(zone_text(1, {"a A 10.0.0.1"}))
+        spelled = Reply(IDENT, QR, b"\x07eXample\x03org\x00\x00\xfc\x00\x01", b"")
+        (message,) = messages(spelled, ORIGIN, full(zone))
+        self.assertEqual(message.count(b"eXample"), 1)
+        self.assertEqual(texts(received([message]).zone.all_records()), texts(zone.all_records()))  # type: ignore[union-attr]
+
     def test_long_work_is_cut(self) -> None:
         """A message of many records gives way in between, and so does putting them in order."""
         zone = zone_of(zone_text(1, {f"h{n} A 10.0.0.1" for n in range(1500)}))
