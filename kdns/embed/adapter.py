@@ -64,7 +64,7 @@ Lists: TypeAlias = tuple[list[dns.RRHeader], list[dns.RRHeader], list[dns.RRHead
 """Answers, authority, additional."""
 
 PATIENCE = 10.0
-"""Seconds until a look-up without a time-out of its caller's is given up; kdns's own forwarder gives up after 5."""
+"""Seconds until a look-up is given up whose caller set no time-out; kdns's own forwarder gives up after 5."""
 
 UDP_SIZE = 1232
 """Octets of payload that upstreams are told to send over UDP: what crosses today's networks in one piece."""
@@ -146,9 +146,9 @@ class KdnsResolver(ResolverBase, Service):
     """
     Server blocks as an ``IResolver``, without any socket to answer on.
 
-    It is a service too: what its plugins run beside their answers (a watch, health checks) starts and stops with it.
+    It is a service too: the resources of its plugins (a watch, health checks) start and stop with it.
 
-    :param zones: the blocks that answer; a name in none of them is refused, so that a ``ResolverChain`` asks the next resolver.
+    :param zones: the blocks that answer. A name in none of them is refused, so that a ``ResolverChain`` asks the next resolver.
     :param resources: what the blocks need to run, in the order to start.
     :param label: as metrics name it.
     """
@@ -210,7 +210,7 @@ class KdnsResolver(ResolverBase, Service):
     # The resolver
 
     def _lookup(self, name: bytes, cls: int, type: int, timeout: Sequence[float] | None) -> Deferred[Lists]:
-        """What every ``lookup...`` method of the interface comes to."""
+        """The one method that every ``lookup...`` method of the interface calls."""
         try:
             request = self._request(wire_name(name), cls, type)
         except BadName as error:
@@ -248,9 +248,9 @@ class KdnsResolver(ResolverBase, Service):
 
     def lookupAllRecords(self, name: Any, timeout: Any = None) -> Deferred[Lists]:
         """
-        The addresses of a name, which is what is wanted when Twisted asks for everything: ``ResolverChain.getHostByName`` does.
+        The addresses of a name: Twisted asks for everything when it wants them, as ``ResolverChain.getHostByName`` does.
 
-        Nobody need answer ANY with all there is (RFC 8482), and kdns's cluster zone, like CoreDNS's, answers it with nothing.
+        A server need not answer ANY with all it has (RFC 8482), and kdns's cluster zone, like CoreDNS's, answers it with nothing.
         """
         return Deferred.fromCoroutine(self._both(name, timeout))
 

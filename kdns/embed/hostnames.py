@@ -3,7 +3,7 @@
 Host names for a reactor: what ``Agent``, ``treq``, ``HostnameEndpoint`` and ``connectTCP`` look up, answered by an ``IResolver``.
 
 Twisted's own way from an ``IResolver`` to host names keeps one address of a name and one family. This one asks for both families at once
-and gives on every address there is. Names that the resolver is not there for can be left to another one, such as the reactor's own.
+and reports every address. Names that the resolver refuses can be left to another one, such as the reactor's own.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ log = Logger(namespace="kdns.embed")
 
 @implementer(IHostResolution)
 class Resolution:
-    """A look-up under way."""
+    """A look-up in flight."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.waiting: list[Deferred[Any]] = []
         self.behind: Any = None
-        """The fallback's resolution, once it was asked."""
+        """The resolution of the fallback, once it is asked."""
 
     def cancel(self) -> None:
         """Drop it; the receiver hears that it is complete."""
@@ -106,7 +106,7 @@ class HostnameResolver:
 
 
 class _Behind:
-    """Gives on what the fallback finds; that a resolution began was told before."""
+    """Passes on the addresses that the fallback finds, but not that a resolution began: the receiver knows."""
 
     def __init__(self, receiver: Any) -> None:
         self.addressResolved = receiver.addressResolved
@@ -120,8 +120,8 @@ def install(reactor: Any, resolver: Any, *, fall_back: bool = True) -> Callable[
     """
     Have *reactor* look host names up with *resolver*.
 
-    :param fall_back: leave names that it is not there for to what the reactor used until now.
-    :return: puts the reactor's former resolver back.
+    :param fall_back: look names that it refuses up with the resolver that the reactor used until now.
+    :return: call it to put the former resolver back.
     """
     former = reactor.nameResolver
     reactor.installNameResolver(HostnameResolver(resolver, former if fall_back else None))

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from kdns.cluster.index import ClusterIndex
-from kdns.core.answer import Answer
+from kdns.core.answer import Answer, Reply, records
 from kdns.core.chain import Link, Next, chain
 from kdns.core.request import Request
 from kdns.core.validity import ALWAYS, NOTHING
@@ -23,11 +23,19 @@ from kdns.embed.adapter import KdnsResolver, ResolverLink
 from kdns.plugin.seam import Block, BlockBuilder, ServerContext
 from kdns.server.assembly import assemble, read_text
 from kdns.server.blocks import ServedBlock, Zones
-from kdns.wire.constants import REFUSED
-from kdns.wire.names import ROOT
+from kdns.wire.constants import AAAA, RA, REFUSED, A
+from kdns.wire.names import ROOT, from_text, is_subdomain
+from kdns.wire.records import a_or_aaaa
 
 CLUSTER_ZONES = ("cluster.local", "in-addr.arpa", "ip6.arpa")
 """The zones of the default Corefile: names, and names of addresses."""
+
+LOCALHOST = from_text("localhost")
+LOOPBACK_IPV4, LOOPBACK_IPV6 = bytes((127, 0, 0, 1)), bytes(15) + b"\x01"
+LOCALHOST_TTL = 3600
+"""Seconds; any number would do."""
+
+HOSTS = "/etc/hosts"
 
 REVERSE_ZONES = ("in-addr.arpa", "ip6.arpa")
 
@@ -56,6 +64,21 @@ class NotHere(Link):
     def answer(self, request: Request, next: Next) -> Answer:
         """Refuse."""
         return Answer(REFUSED, validity=ALWAYS)
+
+
+class Localhost(Link):
+    """Names at or below ``localhost`` are this host, and no other server need hear of them (RFC 6761 section 6.3)."""
+
+    name = "localhost"
+    varies = NOTHING
+
+    def answer(self, request: Request, next: Next) -> Reply:
+        """The loopback address of the family, and nothing for other types."""
+        if not is_subdomain(request.qname, LOCALHOST):
+            return next(request)
+        address = {A: LOOPBACK_IPV4, AAAA: LOOPBACK_IPV6}.get(request.qtype)
+        found = () if address is None else (a_or_aaaa(request.spelled, LOCALHOST_TTL, address),)
+        return Answer(flags=RA, body=records(answer=found), validity=ALWAYS, source=self.name)
 
 
 def cluster_resolver(
@@ -99,18 +122,33 @@ def cluster_resolver(
 
 
 def forwarding_resolver(
-    reactor: Any, upstreams: Sequence[str], *, cache: bool = True, context: ServerContext | None = None
+    reactor: Any,
+    upstreams: Sequence[str],
+    *,
+    cache: bool = True,
+    hosts: str = HOSTS,
+    context: ServerContext | None = None,
 ) -> KdnsResolver:
     """
-    Resolve by asking others.
+    Resolve by asking others. Names at and below ``localhost``, and those of the hosts file, are answered here.
 
     :param upstreams: as in a Corefile: addresses, with a port or without, ``tls://`` or ``https://`` before them, or a resolv.conf.
-    :raises kdns.corefile.values.BadValue: one of them is none.
+    :param hosts: the path of the hosts file, which is read again when it changes; empty means none.
+    :raises kdns.corefile.values.BadValue: one of the upstreams is none.
     """
     from kdns.plugins import forward
+    from kdns.plugins import hosts as hosts_plugin
+    from kdns.plugins.hosts.config import HostsConfig
 
     config = (forward.Stanza(tuple(forward.parse_to(upstream) for upstream in upstreams)),)
-    return _resolver(reactor, context, _zones(["."]), lambda builder: forward.directive.build(config, builder), cache)
+
+    def add(builder: BlockBuilder) -> None:
+        builder.link(Localhost())
+        if hosts:
+            hosts_plugin.directive.build(HostsConfig(hosts, (ROOT,), fallthrough=(ROOT,)), builder)
+        forward.directive.build(config, builder)
+
+    return _resolver(reactor, context, _zones(["."]), add, cache)
 
 
 def caching_resolver(reactor: Any, inner: Any, *, context: ServerContext | None = None) -> KdnsResolver:

@@ -26,7 +26,7 @@ from kdns.embed import (
 )
 from kdns.embed.adapter import address_text
 from kdns.plugin.seam import ServerContext
-from kdns.testing.memory import MemoryReactor
+from kdns.testing.memory import Datagram, MemoryReactor
 
 CLUSTER = str(Path(__file__).parents[2] / "conf" / "demo" / "cluster")
 
@@ -116,6 +116,49 @@ class ResolverTests(SynchronousTestCase):
         waiting = resolver.lookupAddress("www.example.org")
         self.reactor.advance(9)
         self.failureResultOf(waiting, DNSServerError)
+
+    def test_localhost(self) -> None:
+        """Names at and below localhost are loopback, and no upstream hears of them (RFC 6761 section 6.3)."""
+        resolver = self.asking_nobody()
+        for name in ("localhost", "db.localhost", "A.B.LocalHost"):
+            self.assertEqual(self.addresses(resolver.lookupAddress(name)), ["127.0.0.1"])
+            self.assertEqual(self.addresses(resolver.lookupIPV6Address(name)), ["::1"])
+            self.assertEqual(self.addresses(resolver.lookupMailExchange(name)), [])
+        self.assertEqual(self.seen, [])
+        resolver.lookupAddress("notlocalhost").addErrback(lambda _: None)
+        self.reactor.advance(0.1)
+        self.assertEqual(len(self.seen), 1)
+        self.reactor.advance(9)
+
+    def test_hosts(self) -> None:
+        """Names of the hosts file are known, in both directions; other names go to the upstreams."""
+        path = str(self.mktemp())
+        Path(path).write_text("198.51.100.7 printer printer.example.org\n", encoding="ascii")
+        resolver = self.asking_nobody(hosts=path)
+        for name in ("printer", "printer.example.org"):
+            self.assertEqual(self.addresses(resolver.lookupAddress(name)), ["198.51.100.7"])
+        answers = self.successResultOf(resolver.lookupPointer("7.100.51.198.in-addr.arpa"))[0]
+        self.assertEqual(str(answers[0].payload.name), "printer")
+        self.assertEqual(self.seen, [])
+        Path(path).write_text("198.51.100.77 printer\n", encoding="ascii")
+        self.reactor.advance(6)
+        self.assertEqual(self.addresses(resolver.lookupAddress("printer")), ["198.51.100.77"])
+        resolver.lookupAddress("printer.example.org").addErrback(lambda _: None)
+        self.reactor.advance(0.1)
+        self.assertEqual(len(self.seen), 1)
+        self.reactor.advance(9)
+
+    def asking_nobody(self, hosts: str = "") -> KdnsResolver:
+        """A forwarding resolver whose upstream says nothing; what it was sent is in ``seen``."""
+        self.seen: list[Datagram] = []
+
+        def note(datagram: Datagram) -> tuple[float, ...]:
+            self.seen.append(datagram)
+            return ()
+
+        self.reactor.shape(note, destination=("192.0.2.53", 53))
+        resolver = forwarding_resolver(self.reactor, ["192.0.2.53"], hosts=hosts, context=self.context)
+        return self.running(resolver)
 
     def test_corefile(self) -> None:
         """A Corefile's blocks answer as they would in a server, the longest zone first, and open no DNS socket."""
