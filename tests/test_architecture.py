@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from configparser import ConfigParser
 from dataclasses import dataclass
@@ -66,6 +67,13 @@ def modules() -> dict[str, ast.Module]:
         name = ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
         found[name] = ast.parse(file.read_text(encoding="utf-8"))
     return found
+
+
+def source_of(name: str) -> str:
+    """The text of a module."""
+    path = ROOT.joinpath(*name.split("."))
+    file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    return file.read_text(encoding="utf-8")
 
 
 @cache
@@ -172,6 +180,17 @@ class ImportTests(SynchronousTestCase):
 
 class ModuleTests(SynchronousTestCase):
     """What every module has."""
+
+    def test_one_helper(self) -> None:
+        """Reasons of the system and addresses with ports are written by kdns.core.text alone."""
+        own = re.compile(r"strerror or |f\"\[\{[\w.]+\}\].*\" if \":\" in")
+        found = [
+            f"{name}:{number}"
+            for name in modules()
+            for number, line in enumerate(source_of(name).splitlines(), 1)
+            if name != "kdns.core.text" and own.search(line)
+        ]
+        self.assertEqual(found, [])
 
     def test_docstrings(self) -> None:
         """Every module says what it is for."""

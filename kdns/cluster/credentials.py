@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from twisted.internet.defer import Deferred
 
 from kdns.core.config_files import read_config_file
-from kdns.core.text import reason_of
+from kdns.core.text import bracketed, reason_of
 
 SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 """Where a pod finds its token and the authority to trust."""
@@ -49,7 +49,7 @@ class Server:
     @property
     def authority(self) -> str:
         """Host and port as the label of metrics and the Host header have them."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
+        host = bracketed(self.host)
         return f"{host}:{self.port}"
 
     @property

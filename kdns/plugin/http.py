@@ -198,7 +198,7 @@ def _on_first(address: ListenAddress, open: Callable[[str], T]) -> T:
         except OSError as error:
             if error.errno not in NO_FAMILY or host == hosts[-1]:
                 shown = address if not address.host else ListenAddress(host, address.port)
-                raise CannotListen("tcp", str(shown), error.strerror or str(error)) from error
+                raise CannotListen("tcp", str(shown), reason_of(error)) from error
     raise AssertionError("there is an address at least")
 
 

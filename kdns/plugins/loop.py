@@ -21,6 +21,7 @@ from twisted.logger import Logger
 from kdns.core.answer import Answer
 from kdns.core.chain import Link, Next, Reply
 from kdns.core.request import Request
+from kdns.core.text import bracketed
 from kdns.core.validity import NOTHING
 from kdns.corefile.dispenser import Dispenser
 from kdns.corefile.values import quote
@@ -221,7 +222,7 @@ class LoopGuard(Resource):
 
 
 def _endpoint(host: str, port: str) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return f"{bracketed(host)}:{port}"
 
 
 class Loop(Link):

@@ -174,7 +174,7 @@ def _bound(kind: socket.SocketKind, host: str, address: str, port: int, share: b
     except OSError as error:
         if host == "::" and not address and error.errno in NO_FAMILY:
             raise _NoFamily from None
-        raise cannot_listen(stream, address, port, error.strerror or str(error)) from None
+        raise cannot_listen(stream, address, port, reason_of(error)) from None
 
 
 def cannot_listen(stream: bool, address: str, port: int, why: str) -> CannotListen:

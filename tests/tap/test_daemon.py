@@ -8,10 +8,10 @@ import json
 import signal
 import sys
 
-from kdns.corefile.loader import Corefile
 from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 
+from kdns.corefile.loader import Corefile
 from kdns.plugin.seam import ServerContext
 from kdns.server.assembly import read_text
 from kdns.tap.daemon import CorefileSource, Daemon, version_lines

@@ -13,12 +13,13 @@ from twisted.python.failure import Failure
 from kdns.core.regexp import Regexp
 from kdns.core.slices import in_slices
 from kdns.core.stamps import Stamp
+from kdns.core.text import reason_of
 from kdns.core.timing import Timer, stop_timer
 from kdns.plugin.capabilities import TransferZone, ZoneWatcher
 from kdns.plugin.seam import Resource, ServerContext
 from kdns.plugins.auto.config import AutoConfig
 from kdns.plugins.file.config import ZoneFileConfig
-from kdns.plugins.file.loading import ZoneFile, strerror
+from kdns.plugins.file.loading import ZoneFile
 from kdns.plugins.file.served import ServedZone
 from kdns.wire.names import to_text
 from kdns.zones.zone import BadZone
@@ -128,7 +129,7 @@ class ZoneFolder(Resource):
         try:
             yield from file.load_steps()
         except OSError as error:
-            log.warn("Opening {path} failed: {error}", path=path, error=f"open {path}: {strerror(error)}")
+            log.warn("Opening {path} failed: {error}", path=path, error=f"open {path}: {reason_of(error)}")
             return
         except BadZone as error:
             log.warn("Parse zone `{zone}': {error}", zone=to_text(origin), error=file.error_text(error))
@@ -171,7 +172,7 @@ def _files_in(directory: str) -> Iterator[str | None]:
                     if not count % 64:
                         yield None
         except OSError as error:
-            log.warn("error reading {directory}: {error}", directory=folder, error=f"open {folder}: {strerror(error)}")
+            log.warn("error reading {directory}: {error}", directory=folder, error=f"open {folder}: {reason_of(error)}")
             continue
         if count > MOST_FILES:
             log.error(

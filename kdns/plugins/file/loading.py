@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 
 from kdns.core.config_files import config_file_status, open_config_file
 from kdns.core.slices import in_slices
+from kdns.core.text import reason_of
 from kdns.core.timing import Timer, stop_timer
 from kdns.corefile.errors import SetupError
 from kdns.corefile.values import format_duration, quote
@@ -26,11 +27,6 @@ from kdns.wire.names import to_text
 from kdns.zones.history import Comparison
 from kdns.zones.master import MasterError, MasterReader
 from kdns.zones.zone import BadZone, Zone, ZoneBuilder, serial_of
-
-
-def strerror(error: OSError) -> str:
-    """Go's words for what the system said."""
-    return (error.strerror or str(error)).lower()
 
 
 class NoSoa(BadZone):
@@ -68,7 +64,7 @@ class ZoneFile(Resource):
         error = failure.value
         config = self._config
         if isinstance(error, FileNotFoundError):
-            text = f"open {config.path}: {strerror(error)}"
+            text = f"open {config.path}: {reason_of(error)}"
             if not config.reload:
                 raise SetupError(text, plugin=self._plugin, located=False)
             self.served.why = f"the zone file cannot be read: {text}"
@@ -93,7 +89,7 @@ class ZoneFile(Resource):
             return str(error.args[0])
         if isinstance(error, OSError):
             verb = "read" if isinstance(error, IsADirectoryError) else "open"
-            return f"failed to parse file {quote(path)} for origin {zone} with error {verb} {path}: {strerror(error)}"
+            return f"failed to parse file {quote(path)} for origin {zone} with error {verb} {path}: {reason_of(error)}"
         if isinstance(error, MasterError):
             return f"failed to parse file {quote(path)} for origin {zone} with error {error}"
         return f"file {quote(path)} is no zone for origin {zone}: {error}"
@@ -121,7 +117,7 @@ class ZoneFile(Resource):
         self.served.failed.value += 1
         if isinstance(error, OSError):
             self._log.error(
-                "Failed to open zone {zone} in {path}: {error}", zone=zone, path=path, error=strerror(error)
+                "Failed to open zone {zone} in {path}: {error}", zone=zone, path=path, error=reason_of(error)
             )
         elif isinstance(error, BadZone):
             self._log.error("Parsing zone {zone}: {error}", zone=zone, error=self.error_text(error))

@@ -11,6 +11,7 @@ from kdns.core.chain import Link, Next, Reply
 from kdns.core.config_files import read_config_file
 from kdns.core.explaining import Note
 from kdns.core.request import Request
+from kdns.core.text import reason_of
 from kdns.core.validity import NOTHING
 from kdns.corefile.dispenser import Dispenser
 from kdns.corefile.errors import SetupError
@@ -131,7 +132,7 @@ class ForwardDirective:
             try:
                 forwarders.append(_forwarder(stanza, index, builder))
             except OSError as error:
-                text = f"open {error.filename}: {(error.strerror or str(error)).lower()}"
+                text = f"open {error.filename}: {reason_of(error)}"
                 raise SetupError(text, plugin="forward", located=False) from error
             except ValueError as error:
                 raise SetupError(str(error), plugin="forward", located=False) from error

@@ -33,6 +33,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from kdns.core.metrics import Counter
+from kdns.core.text import bracketed
 from kdns.plugins.forward.failures import (
     ExchangeFailed,
     OtherQuestion,
@@ -245,7 +246,7 @@ class UdpSocket:
     def source(self) -> str:
         """Its own address and port, as failures show them."""
         host, port = self._socket.getsockname()[:2]
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return f"{bracketed(host)}:{port}"
 
     # Sending
 

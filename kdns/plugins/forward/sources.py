@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from kdns.core.config_files import config_file_status, read_config_file
+from kdns.core.text import reason_of
 from kdns.corefile.values import BadValue, quote
 from kdns.plugins.forward.failures import ExchangeFailed
 from kdns.plugins.forward.sockets import ask_once
@@ -103,7 +104,7 @@ class Sources:
             file.read()
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
             if "/" in source.name:
-                reason = (error.strerror or "").lower()
+                reason = reason_of(error)
                 raise BadValue(f"failed to resolve {quote(source.name)}: {reason}") from None
             try:
                 from_text(source.name)
@@ -111,7 +112,7 @@ class Sources:
                 raise BadValue(f"not an IP address or file: {quote(source.name)}") from None
             self.hosts[source] = []
         except OSError as error:
-            raise BadValue(f"cannot read {quote(source.name)}: {(error.strerror or '').lower()}") from None
+            raise BadValue(f"cannot read {quote(source.name)}: {reason_of(error)}") from None
         else:
             self._files[source] = file
 

@@ -27,6 +27,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from kdns.core.text import bracketed
 from kdns.plugins.forward.failures import ExchangeFailed, PooledConnectionClosed, dial_error, dial_timeout, read_timeout
 from kdns.plugins.forward.policy import DialTime
 from kdns.plugins.forward.targets import Target
@@ -81,7 +82,7 @@ class Connection(Protocol):
         if transport is None:
             return ""
         host = transport.getHost()
-        return f"[{host.host}]:{host.port}" if ":" in host.host else f"{host.host}:{host.port}"
+        return f"{bracketed(host.host)}:{host.port}"
 
     @property
     def usable(self) -> bool:

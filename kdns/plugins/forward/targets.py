@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import Enum
 
+from kdns.core.text import bracketed
 from kdns.corefile.values import BadValue, parse_uint, split_host_port
 
 MOST_TARGETS = 15
@@ -56,7 +57,7 @@ class Target:
     @property
     def text(self) -> str:
         """Address and port as metrics and errors show them."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return f"{bracketed(self.host)}:{self.port}"
 
     @property
     def url(self) -> str:
@@ -92,7 +93,7 @@ def parse_to(text: str) -> To:
         scheme, rest = "dns", text
     if scheme in _UNSUPPORTED:
         host, port, _ = _host_and_port(rest, _UNSUPPORTED[scheme])
-        shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        shown = f"{bracketed(host)}:{port}"
         raise BadValue(f"'{scheme}' is not supported as a destination protocol in forward: {scheme}://{shown}")
     try:
         carrier = Carrier(scheme)

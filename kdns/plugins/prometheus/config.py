@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 
 from kdns.core.metrics import Family
+from kdns.core.text import bracketed
 from kdns.corefile.dispenser import Dispenser
 from kdns.corefile.errors import SetupError
 from kdns.corefile.order import CONFIGURATION_ONLY, rank
@@ -79,7 +80,7 @@ def labels_of(builder: BlockBuilder) -> list[tuple[str, str, str, str]]:
     """Server, zone, view and name of every plugin in the chain of a block, once for each address it listens on."""
     key = builder.block.keys[0]
     names = sorted(builder.block.directives - CONFIGURATION_ONLY, key=lambda name: (rank(name), name))
-    hosts = [f"[{host}]" if ":" in host else host for host in builder.binds or ("",)]
+    hosts = [bracketed(host) for host in builder.binds or ("",)]
     return [
         (f"{key.scheme.value}://{host}:{key.port}", key.zone_text, builder.view, name)
         for host in hosts

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
+from kdns.core.text import bracketed
 from kdns.corefile.dispenser import Dispenser
 from kdns.corefile.values import BadValue, parse_int, quote, split_host_port
 from kdns.plugin.seam import Block
@@ -22,7 +23,7 @@ class Peer:
     port: int = 53
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return f"{bracketed(self.host)}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)

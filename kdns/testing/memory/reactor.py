@@ -43,6 +43,7 @@ from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface import classImplementsOnly, implementedBy, implementer
 
+from kdns.core.text import bracketed
 from kdns.testing.memory.network import Network, addresses, canonical
 from kdns.testing.memory.paths import Address, Datagram, Path, Rule
 from kdns.testing.memory.sockets import DatagramSocket, StreamSocket
@@ -442,7 +443,7 @@ def _describe(socket: object) -> str:
         if address is None:
             return "nowhere"
         host, port = address
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return f"{bracketed(host)}:{port}"
 
     if isinstance(socket, StreamSocket):
         if socket.listening:
