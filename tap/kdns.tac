@@ -18,5 +18,9 @@ options.parseOptions(
     + ["--takeover"] * bool(os.environ.get("KDNS_TAKEOVER"))
 )
 
+service = makeService(options)
+if not service.check():  # it has printed why; after twistd has gone into the background, nothing it prints would be seen
+    raise SystemExit(1)
+
 application = Application("kdns")
-makeService(options).setServiceParent(application)
+service.setServiceParent(application)

@@ -1,5 +1,5 @@
 # -*- test-case-name: tests.plugins.test_debug -*-
-"""``debug``: log lines of level debug are printed, too."""
+"""``debug``: print log lines of level debug."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kdns.plugin.seam import Block, BlockBuilder
 
 @dataclass(frozen=True, slots=True)
 class DebugConfig:
-    """There is nothing to set."""
+    """It has no settings."""
 
 
 class DebugDirective:
@@ -28,7 +28,7 @@ class DebugDirective:
         return DebugConfig()
 
     def build(self, config: DebugConfig, builder: BlockBuilder) -> None:
-        """Mark the block; which levels are printed is the log's business."""
+        """Mark the block; the log prints debug lines when any block is marked."""
         builder.debug = True
 
 

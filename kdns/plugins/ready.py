@@ -1,9 +1,8 @@
 # -*- test-case-name: tests.plugins.test_ready -*-
 """
-*ready*: an HTTP page that says whether every plugin of the process can answer.
+*ready*: an HTTP page that shows whether every plugin of the process can answer.
 
-Decides what the page says. Which plugins have a say, and whether they are ready, they tell themselves (:meth:`BlockBuilder.ready_when`);
-whoever assembles the blocks hands the list of all of them to each :class:`ReadyPage`.
+Plugins register their checks (:meth:`BlockBuilder.ready_when`). The service hands the checks of all blocks to each :class:`ReadyPage`.
 """
 
 from __future__ import annotations
@@ -25,12 +24,15 @@ log = Logger(namespace="plugin/ready")
 
 DEFAULT_ADDRESS = ListenAddress("", 8181)
 
+LOG_INTERVAL = 1.0
+"""Seconds between two log lines of a page: any client can ask it, as often as it likes."""
+
 
 class Monitor(Enum):
-    """How long a plugin is asked; the value is the option's word."""
+    """How long a plugin is checked; the value is the option's word."""
 
     UNTIL_READY = "until-ready"
-    """Until it was ready once: a cluster that goes away later must not take the names of the internet with it."""
+    """Until it was ready once: a cluster API that fails later must not take the names of the internet with it."""
 
     CONTINUOUSLY = "continuously"
     """Each time."""
@@ -68,14 +70,16 @@ class ReadyDirective:
     def build(self, config: Config, builder: BlockBuilder) -> None:
         """Run the page; blocks with the same address share it."""
         listener = listener_for(builder, self.name, config.address)
-        builder.keep(("ready", config.address), config, lambda: ReadyPage(listener, config.monitor))
+        builder.keep(
+            ("ready", config.address), config, lambda: ReadyPage(listener, config.monitor, builder.context.clock)
+        )
 
 
 directive = ReadyDirective()
 
 
 class Check(Protocol):
-    """A plugin of one server block that has a say (:meth:`BlockBuilder.ready_when`)."""
+    """The check of a plugin in one server block (:meth:`BlockBuilder.ready_when`)."""
 
     @property
     def name(self) -> str:
@@ -83,11 +87,11 @@ class Check(Protocol):
 
     @property
     def ready(self) -> Readiness:
-        """Tells whether it is."""
+        """Whether it is ready."""
 
     @property
     def why(self) -> Callable[[], str]:
-        """What it still waits for."""
+        """What it waits for."""
 
     @property
     def zones(self) -> str:
@@ -96,14 +100,16 @@ class Check(Protocol):
 
 class ReadyPage(Resource):
     """
-    The page ``/ready``, and ``/ready/why`` with a line for each plugin that is waited for.
+    The page ``/ready``, and ``/ready/why`` with a line for each plugin that is not ready.
 
-    It says no until it was told for the first time who has a say.
+    It is not ready before :meth:`set_checks`.
     """
 
-    def __init__(self, listener: HttpListener, monitor: Monitor) -> None:
+    def __init__(self, listener: HttpListener, monitor: Monitor, clock: Callable[[], float]) -> None:
         self._listener = listener
         self._monitor = monitor
+        self._clock = clock
+        self._quiet_until = float("-inf")
         self._checks: list[Check] | None = None
         self._pages: dict[str, Page] = {"/ready": self.page, "/ready/why": self.why_page}
 
@@ -112,7 +118,7 @@ class ReadyPage(Resource):
         self._listener.serve(self._pages)
 
     def leave(self) -> None:
-        """Say no more before the process ends: no probe shall find it ready."""
+        """Close the page before the process ends, so that no probe finds it ready."""
         self._withdraw()
 
     def stop(self) -> Deferred[None] | None:
@@ -123,18 +129,18 @@ class ReadyPage(Resource):
         return self._listener.withdraw(self._pages)
 
     def set_checks(self, checks: Sequence[Check]) -> None:
-        """Ask these from now on: all that have a say in the configuration that begins to answer."""
+        """Use the checks of a new configuration."""
         self._checks = list(checks)
 
     def waiting(self) -> list[Check]:
-        """Who is not ready; with ``until-ready`` the others are not asked again."""
+        """The checks that fail; with ``until-ready`` the others are not called again."""
         waiting = [check for check in self._checks or () if not check.ready()]
         if self._monitor is Monitor.UNTIL_READY and self._checks is not None:
             self._checks = waiting
         return waiting
 
     def page(self) -> Response:
-        """``/ready``: OK, or the names of those that are not ready, one each."""
+        """``/ready``: OK, or the names of the plugins that are not ready."""
         waiting = self.waiting()
         if self._checks is None:
             names = "startup"
@@ -142,11 +148,14 @@ class ReadyPage(Resource):
             return Response(b"OK")
         else:
             names = ",".join(sorted({check.name for check in waiting}))
-        log.info('Plugins not ready: "{names}"', names=names)
+        now = self._clock()
+        if now >= self._quiet_until:
+            self._quiet_until = now + LOG_INTERVAL
+            log.info('Plugins not ready: "{names}"', names=names)
         return Response(names.encode(), 503)
 
     def why_page(self) -> Response:
-        """``/ready/why``: the same, a line for each plugin of each block, with what it waits for."""
+        """``/ready/why``: a line for each plugin and block that is not ready, with what it waits for."""
         waiting = self.waiting()
         if self._checks is None:
             return Response(b"startup: no configuration runs yet\n", 503)

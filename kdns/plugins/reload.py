@@ -1,5 +1,5 @@
 # -*- test-case-name: tests.plugins.test_reload -*-
-"""``reload``: look at the Corefile from time to time; reading it and taking it over is the service's business."""
+"""``reload``: check the Corefile from time to time; the service reads it and takes it over."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kdns.corefile.values import parse_duration
 from kdns.plugin.seam import Block, BlockBuilder, Resource, ServerContext
 
 INTERVAL, JITTER = 30.0, 15.0
-"""Seconds between checks, and of their spread."""
+"""Seconds between checks, and the width of their random spread."""
 
 LEAST_INTERVAL, LEAST_JITTER = 2.0, 1.0
 
@@ -25,7 +25,7 @@ class Config:
 
 
 class ReloadTimer(Resource):
-    """Checks after each interval, give or take half the jitter, which is drawn once."""
+    """Checks after each interval, plus or minus up to half the jitter; drawn once."""
 
     def __init__(self, context: ServerContext, config: Config) -> None:
         self._context = context
@@ -67,7 +67,7 @@ class ReloadDirective:
         return config
 
     def build(self, config: Config, builder: BlockBuilder) -> None:
-        """One timer for all blocks that say the same times."""
+        """One timer for all blocks with the same times."""
         builder.keep("reload", config, lambda: ReloadTimer(builder.context, config))
 
 

@@ -1,5 +1,5 @@
 # -*- test-case-name: tests.plugins.test_root -*-
-"""``root``: the folder that relative paths of the block begin in."""
+"""``root``: the base of relative paths in the block."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class RootDirective:
     """
     See :class:`kdns.plugin.seam.Directive`.
 
-    The other directives of the block need the folder while they parse, so the assembler reads this one first and puts what it makes into
+    The other directives of the block need the folder while they parse, so the assembler parses this one first and stores the result in
     :attr:`kdns.plugin.seam.Block.root`.
     """
 
@@ -34,7 +34,7 @@ class RootDirective:
         return path
 
     def build(self, config: str, builder: BlockBuilder) -> None:
-        """Warn of a folder that is not there: it may come later."""
+        """Warn of a missing folder; it may be created later."""
         try:
             os.stat(config)
         except FileNotFoundError:

@@ -1,8 +1,8 @@
 # -*- test-case-name: tests.server.test_log_format -*-
 """
-How lines for the operator look: as CoreDNS prints them, or as JSON. A core module: what is said, and when, is decided elsewhere.
+Formats of log lines: text as CoreDNS prints it, or JSON. A core module.
 
-The lines of the query log are made in :mod:`kdns.plugins.log.lines`, because they must cost next to nothing.
+The query log makes its own lines (:mod:`kdns.plugins.log.lines`), because they must cost next to nothing.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from kdns.corefile.errors import CorefileError, Place
 FORMATS = ("text", "json")
 
 _OWN = frozenset({"time", "level", "plugin", "logger", "msg", "traceback"})
-"""Fields that no detail takes the place of."""
+"""Fields that details do not overwrite."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """One thing that is said to the operator."""
+    """A line before it is formatted."""
 
     text: str
     level: str = "INFO"
     """DEBUG, INFO, WARNING, ERROR or FATAL."""
 
     plugin: str = ""
-    """Who says it, when that is a plugin."""
+    """The plugin that logs it, if a plugin does."""
 
     logger: str = ""
-    """Who says it, when that is a library."""
+    """The logger of the library that logs it, if a library does."""
 
     details: Mapping[str, object] = field(default_factory=dict)
-    """Values that the text was made from; only JSON shows them by themselves."""
+    """Values in the text; JSON shows them as fields."""
 
     traceback: str = ""
     bare: bool = False
@@ -44,7 +44,7 @@ class LogLine:
 
 
 LineFormat = Callable[[LogLine], str]
-"""Makes the line, without its end; in text a traceback makes it several."""
+"""Makes the line, without its line end; in text a traceback makes it several lines."""
 
 
 def as_text(said: LogLine) -> str:
@@ -81,12 +81,12 @@ class AsJson:
         if said.traceback:
             shown["traceback"] = said.traceback
         line = json.dumps(shown, ensure_ascii=False, separators=(",", ":"))
-        # What cannot be encoded came from outside, and is shown as what it is: escaped.
+        # Lone surrogates came from outside and cannot be encoded.
         return line if line.isascii() else line.encode("utf-8", errors="replace").decode()
 
 
 def _detail(name: str, value: object) -> dict[str, object]:
-    """Plain values as they are, a place as file and line, an error as its text with its place; other objects are not for machines."""
+    """Plain values as they are, a place as file and line, an error as its text with its place; other objects are left out."""
     if value is None or isinstance(value, (bool, int, str)):
         return {name: value}
     if isinstance(value, float):
@@ -99,5 +99,5 @@ def _detail(name: str, value: object) -> dict[str, object]:
 
 
 def line_format(name: str, wall: Callable[[], float]) -> LineFormat:
-    """The style of a format's name, one of :data:`FORMATS`."""
+    """The format of that name, one of :data:`FORMATS`."""
     return AsJson(wall) if name == "json" else as_text

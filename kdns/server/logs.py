@@ -2,10 +2,10 @@
 """
 From events of :mod:`twisted.logger` to lines for the operator, such as ``[LEVEL] plugin/NAME: text``.
 
-Decides what is printed; how it looks, :mod:`kdns.server.log_format` decides. Loggers of plugins have the namespace ``plugin/NAME``, other
-parts of kdns one that begins with ``kdns``, and their lines are printed as they come. What Twisted and other libraries say is printed from
-warnings up. An exception shows where it happened; it, and what libraries say, is printed once and summed up when it is repeated. Where
-lines go is the output's business.
+Decides which events are printed; :mod:`kdns.server.log_format` formats them, and :mod:`kdns.server.output` writes them. Loggers of plugins
+have the namespace ``plugin/NAME``, other parts of kdns one that begins with ``kdns``; their events are printed as they come. Events of
+Twisted and other libraries are printed from warnings up. An exception comes with its traceback. Repeated exceptions and repeated events of
+libraries are counted, and one line gives their number when the interval is over.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from kdns.plugin.seam import Output
 from kdns.server.log_format import LineFormat, LogLine, as_text
 
 INTERVAL = 60.0
-"""Seconds over which repetitions are summed up."""
+"""Seconds over which repetitions are counted."""
 
 MOST_SUMMED = 100
-"""Different events that are summed up at a time; past that each is printed."""
+"""Different events that are counted at a time; further ones are printed each time."""
 
 LEVELS: dict[Any, str] = {
     LogLevel.debug: "DEBUG",
@@ -40,7 +40,7 @@ LEVELS: dict[Any, str] = {
 
 @dataclass(slots=True)
 class Repeated:
-    """An event that was printed, and how often it came again."""
+    """An event that was printed, and the number of its repetitions."""
 
     said: LogLine
     times: int = 0
@@ -51,7 +51,7 @@ class OperatorLog:
     """
     The observer that prints.
 
-    :param reactor: keeps the time, and takes over what other threads log.
+    :param reactor: keeps the time, and prints the events of other threads.
     :param line_format: how lines look.
     :ivar debug: whether lines of level DEBUG are printed (``debug``).
     """
@@ -66,7 +66,7 @@ class OperatorLog:
         self._calls: dict[Hashable, Any] = {}
 
     def __call__(self, event: LogEvent) -> None:
-        """Print an event, count it, or leave it."""
+        """Print an event, count it, or ignore it."""
         level = event.get("log_level") or LogLevel.info
         namespace = event.get("log_namespace") or ""
         own = _is_own(namespace)
@@ -85,7 +85,7 @@ class OperatorLog:
             self._reactor.callFromThread(self._print, key, said)
 
     def close(self) -> None:
-        """Print all sums, and sum up no more."""
+        """Print all counts."""
         for key in list(self._repeated):
             self._calls.pop(key).cancel()
             self._sum_up(key)
@@ -126,7 +126,7 @@ def _line_of(event: LogEvent, level: Any, namespace: str, own: bool) -> LogLine:
     failure = event.get("log_failure")
     if isinstance(failure, Failure):
         if name == "FATAL":
-            name = "ERROR"  # Logger.failure() says critical of any exception; FATAL is what ends the process
+            name = "ERROR"  # Logger.failure() makes every exception critical; FATAL means that the process ends
         if not own:
             text = f"{text} {type(failure.value).__name__}: {failure.getErrorMessage()}".strip()
         traceback = failure.getTraceback().rstrip()
@@ -135,12 +135,12 @@ def _line_of(event: LogEvent, level: Any, namespace: str, own: bool) -> LogLine:
 
 
 def _details(event: LogEvent) -> dict[str, object]:
-    """The values that a line of kdns's own was made from."""
+    """The fields of an event of kdns's own."""
     return {name: value for name, value in event.items() if not name.startswith("log_")}
 
 
 def _place(failure: Failure) -> Hashable:
-    """File and line where an exception was raised, as far as it is known."""
+    """File and line where an exception was raised; None when they are not known."""
     if not failure.frames:
         return None
     _, file, line, *_ = failure.frames[-1]

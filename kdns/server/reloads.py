@@ -25,22 +25,22 @@ COREFILE = "Corefile"
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a reload ended."""
+    """The outcome of a reload."""
 
     at: float
     """Seconds since 1970."""
 
     taken_over: bool
     error: str = ""
-    """What was wrong, with file and line where they are known; empty when it was taken over."""
+    """What was wrong, with file and line where they are known; empty on success."""
 
 
 class Reloads:
     """
     The record of one service.
 
-    :ivar last: the last reload; None before the first. A look at a file in which nothing changed is none.
-    :ivar refused: the fingerprint of a configuration that was refused, until the file says something else; it is not tried again unasked.
+    :ivar last: the last reload; None before the first. A check that finds the file unchanged is no reload.
+    :ivar refused: the fingerprint of a configuration that failed, until the file changes; checks do not try it again.
     """
 
     def __init__(self, context: ServerContext) -> None:
@@ -55,22 +55,22 @@ class Reloads:
             "coredns_reload_version_info", "The configuration that was loaded last.", ["hash", "value"]
         )
         self._bad = registry.gauge(
-            "kdns_reload_config_bad", "1 while the Corefile cannot be used and another configuration runs than it says."
+            "kdns_reload_config_bad", "1 while the Corefile cannot be used and an older configuration runs."
         ).gauge()
         self._at = registry.gauge(
-            "kdns_reload_last_success_timestamp_seconds", "When the configuration that runs was taken over."
+            "kdns_reload_last_success_timestamp_seconds", "When the running configuration was taken over."
         ).gauge()
 
     @property
     def config_bad(self) -> bool:
-        """Whether another configuration runs than the Corefile says, because what it says cannot be used."""
+        """Whether an older configuration runs because the Corefile cannot be used."""
         return bool(self._bad.value)
 
     def started(self, fingerprint: str, *, watched: bool) -> None:
         """
         The first configuration runs.
 
-        :param watched: whether it has the Corefile looked at, and so says what runs.
+        :param watched: whether it has *reload*, which logs and shows the fingerprint.
         """
         self._good()
         if watched:
@@ -84,7 +84,7 @@ class Reloads:
         log.info("Reloading complete")
 
     def unchanged(self) -> None:
-        """The Corefile says what runs; where it could not be used before, that is logged, as its fault was."""
+        """The Corefile holds the running configuration again; if it could not be used before, that is logged."""
         if self.config_bad:
             since = format_duration(round(self._wall() - self._bad_since))
             reload_log.info("The Corefile can be used again, after {since}", since=since)
@@ -93,7 +93,7 @@ class Reloads:
         self._degraded.forget(COREFILE)
 
     def unreadable(self, error: CorefileError) -> None:
-        """A look at the Corefile found none that can be read."""
+        """A check could not read the Corefile."""
         text = located(error)
         self._failed(text)
         self.refused = ""
@@ -103,9 +103,9 @@ class Reloads:
         """
         A reload failed.
 
-        :param place: where in the Corefile stands what failed, as far as *error* does not say it itself.
-        :param fingerprint: of what could not be taken over; empty when it could not be read.
-        :param looked: whether a look at the file found it; otherwise somebody asked for the reload.
+        :param place: the place in the Corefile of what failed, where *error* does not name it.
+        :param fingerprint: of the configuration that failed; empty when it could not be read.
+        :param looked: whether a check of the file caused the reload; otherwise a signal or the operator did.
         """
         text = located(error, place)
         self._failed(text)
@@ -142,7 +142,7 @@ class Reloads:
 
 
 def located(error: BaseException, place: Place | None = None) -> str:
-    """The text of an error with file and line before it, unless they stand in it or nobody knows them."""
+    """The text of an error, with file and line in front where they are known and not part of it."""
     text = error.advice() if isinstance(error, CorefileError) else str(error)
     where = getattr(error, "place", None) or place
     if where is None or not where.line or str(where) in text:

@@ -1,10 +1,10 @@
 # -*- test-case-name: tests.server.test_service -*-
 """
-The service that owns everything: it starts a configuration, swaps in another, and ends.
+The service that owns everything: it starts a configuration, swaps in another, and stops.
 
-The way of a configuration: the Corefile is read and assembled beside what runs; resources that are new start; sockets that are new open;
-then, in one turn of the reactor, the new blocks answer. What the new configuration does not use any more stops afterwards, when the
-queries that came before have their answers. Whatever fails before the swap changes nothing.
+A reload reads the Corefile and assembles the configuration while the old one serves. New resources start, new sockets open; then, in one
+turn of the reactor, the new blocks answer. Resources and sockets that the new configuration does not use stop afterwards, when the queries
+that came before have been answered. Whatever fails before the swap changes nothing.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ from kdns.server.top_talkers import TopTalkers
 log = Logger(namespace="kdns.server")
 
 LOOK_AGAIN = 0.05
-"""Seconds between two looks whether queries of the old configuration still wait."""
+"""Seconds between two checks whether queries of the old configuration are still in flight."""
 
 LISTEN = 1.0
-"""Seconds at the end in which connections on which an answer is waited for may ask more."""
+"""Seconds at the end in which connections with a query in flight may send more."""
 
 FINISH = 6.0
-"""Seconds that the end waits for answers and for clients to take them: a query has less than five, and its client half a second more."""
+"""Seconds that the end waits for in-flight queries. A query takes less than five, and its client has half a second more to close."""
 
 FOLD_INTERVAL = 1.0
 """Seconds between two foldings of what the answer tables counted."""
@@ -55,9 +55,9 @@ class KdnsService(Service):
     """
     A kdns server as a part of a Twisted application.
 
-    :param context: the world it lives in.
     :param load: reads the Corefile; called at the start and for each reload, and may raise :class:`CorefileError`.
     :param announce: takes the lines that a start shows: a zone and address each.
+    :ivar taken_over: called with each configuration when it begins to serve.
     """
 
     def __init__(self, context: ServerContext, load: Callable[[], Corefile], announce: Output | None = None) -> None:
@@ -65,7 +65,6 @@ class KdnsService(Service):
         self._load = load
         self._announce = announce
         self.taken_over: Callable[[Configuration], None] = lambda configuration: None
-        """Told of each configuration that is being served from now on."""
         self.room = TableBudget(table_bytes(), context.deferred_free)
         self.connections = ConnectionLimit()
         self.top_talkers = TopTalkers(context.clock)
@@ -83,14 +82,12 @@ class KdnsService(Service):
         self._timer: Timer | None = None
         self._folding: Deferred[None] | None = None
         self._tried = ""
-        """Fingerprint of the configuration that a reload under way tries; empty as long as it is not read."""
+        """Fingerprint of the configuration that the current reload tries; empty until it is read."""
 
         self._fault: Place | None = None
-        """Where in the Corefile what failed stands, when its error does not know."""
+        """The place in the Corefile of what failed, for errors that do not know it."""
 
         self.reloads = Reloads(context)
-        """What became of the reloads so far."""
-
         context.check_reload = self.check_reload
         context.sample = self.top_talkers.sample
         gauges.declare(self)
@@ -119,7 +116,7 @@ class KdnsService(Service):
             check_endpoint(self.context, endpoint.address, endpoint.port)
 
     def startService(self) -> None:
-        """Begin; :meth:`when_running` tells when queries are answered."""
+        """Begin; :meth:`when_running` fires when queries are answered."""
         super().startService()
         self._outcome = None
         self._ending = self._wanted = False
@@ -127,7 +124,7 @@ class KdnsService(Service):
         self._busy.addBoth(self._started)
 
     def when_running(self) -> Deferred[None]:
-        """A Deferred of the caller's own: it fires when queries are answered, and fails with what prevents that."""
+        """Fires when queries are answered, or fails with the reason why not; each caller gets a Deferred of its own."""
         if self.configuration is not None:
             return succeed(None)
         waiting: Deferred[None] = Deferred(self._waiting.remove)
@@ -163,7 +160,7 @@ class KdnsService(Service):
             one.errback(outcome) if isinstance(outcome, Failure) else one.callback(None)
 
     def _rest(self) -> None:
-        """What was under way has ended."""
+        """The start or reload has ended."""
         self._busy = None
         resting, self._resting = self._resting, []
         for one in resting:
@@ -198,7 +195,7 @@ class KdnsService(Service):
         self.context.tallies.fold()
 
     def stopService(self) -> Deferred[None]:
-        """End: what takes part says so (``lameduck``), sockets close, and nothing is left behind when the Deferred fires."""
+        """Stop after the delay that resources ask for (``lameduck``). Nothing is left behind when the Deferred fires."""
         super().stopService()
         self._ending = True
         return Deferred.fromCoroutine(self._stop())
@@ -206,7 +203,7 @@ class KdnsService(Service):
     # Change
 
     def check_reload(self) -> None:
-        """Read the Corefile again and take it over if it says something else."""
+        """Read the Corefile again and take it over if it changed."""
         if self._busy is not None or self.configuration is None:
             return
         try:
@@ -221,9 +218,9 @@ class KdnsService(Service):
 
     def reload(self, corefile: Corefile | None = None) -> Deferred[bool]:
         """
-        Take over *corefile*, or what the file says now. While another reload is under way, or the start, it is remembered and follows.
+        Take over *corefile*, or read the file. During the start or another reload, it follows when that has ended.
 
-        :return: fires with whether it was taken over; a configuration that cannot be is logged and counted, and changes nothing.
+        :return: fires with whether it was taken over; a configuration that fails is logged and counted, and changes nothing.
         """
         if self._busy is not None:
             self._wanted = not self._ending
@@ -255,25 +252,27 @@ class KdnsService(Service):
             leaving.addBoth(lambda _: self._leaving.remove(leaving))
 
     async def _stop_when_answered(self, old: list[Resource], closed: list[OpenEndpoint]) -> None:
-        """Stop resources and close sockets once the queries that came while they were used are answered, which takes seconds at most."""
+        """Stop resources and close sockets once the queries that came while they were used are answered; this takes seconds at most."""
         marks = _marks([*self.endpoints.values(), *closed])
         try:
             await self._finish(closed)
             while _unanswered(marks):
                 await deferLater(self.context.reactor, LOOK_AGAIN)
         except CancelledError:
-            pass  # the service ends, and has told them so
+            pass  # the service ends; it has called leave()
         await gatherResults([opened.close(self.room) for opened in closed], consumeErrors=True)
         await self._stop_resources(old)
 
     async def _finish(self, endpoints: Iterable[OpenEndpoint]) -> None:
-        """Take no new queries at these endpoints, and answer those that were taken; each has a deadline of its own."""
+        """Take no new queries at these endpoints, and wait for those in flight; each has a deadline of its own."""
         finishing = list(endpoints)
         begun = self.context.reactor.seconds()
         for opened in finishing:
             opened.leave()
         if any(not opened.factory.empty for opened in finishing):
-            await deferLater(self.context.reactor, LOOK_AGAIN)  # what clients have written already is read meanwhile
+            await deferLater(
+                self.context.reactor, LOOK_AGAIN
+            )  # meanwhile the reactor reads what clients have written already
         marks = _marks(finishing)
         while True:
             passed = self.context.reactor.seconds() - begun
@@ -298,15 +297,15 @@ class KdnsService(Service):
         assert self.configuration is not None
         self._tell_checks(self.configuration)
         if not isinstance(error, (CorefileError, Unavailable)):
-            log.failure("Reload failed on something unforeseen", failure=failure)
+            log.failure("Reload failed unexpectedly", failure=failure)
         self.reloads.failed(error, self._fault, self._tried, looked=corefile is not None)
         done.callback(False)
 
     async def _start_resources(self, resources: Iterable[Resource], configuration: Configuration) -> None:
         """
-        Start all, and wait for those that take time; when one fails, those that were started stop again.
+        Start all, and wait for those that take time. When one fails, those that were started stop again.
 
-        Who reports readiness knows the new plugins from the beginning, so that it can say what the start still waits for.
+        Readiness pages know the new plugins from the beginning, so they show what the start still waits for.
         """
         started: list[Resource] = []
         waiting = []
@@ -350,8 +349,8 @@ class KdnsService(Service):
         """
         Serve *configuration* from now on.
 
-        :return: the resources and endpoints that it does not use any more.
-        :raises CannotListen: a new socket cannot be opened; everything is as it was then.
+        :return: the resources and endpoints that it no longer uses.
+        :raises CannotListen: a new socket cannot be opened; then nothing has changed.
         """
         opened: dict[Endpoint, OpenEndpoint] = {}
         try:
@@ -383,7 +382,7 @@ class KdnsService(Service):
         return old, closed
 
     def _fold(self) -> None:
-        """Once a second: add the hits of the tables to the counters, and look at what else goes by the clock."""
+        """Each second, add the hits of the tables to the counters, and advance what goes by the clock."""
         self._timer = None
         self.saturation.sample()
         self.top_talkers.advance()
@@ -398,12 +397,12 @@ class KdnsService(Service):
 
 
 def _marks(endpoints: Iterable[OpenEndpoint]) -> list[tuple[Waiting[Any], int]]:
-    """For each endpoint its queries that wait, and the newest of them."""
+    """The in-flight queries of each endpoint, and the newest ticket among them."""
     return [(opened.listener.waiting, opened.listener.waiting.newest) for opened in endpoints]
 
 
 def _unanswered(marks: list[tuple[Waiting[Any], int]]) -> bool:
-    """Whether one that waited then still waits."""
+    """Whether a query that was in flight then still is."""
     return any(waiting.oldest <= newest for waiting, newest in marks)
 
 

@@ -1,8 +1,8 @@
 # -*- test-case-name: tests.tap.test_daemon -*-
 """
-The daemon: a kdns service that owns its process. It handles signals, writes lines to standard output, and knows its exit status.
+The daemon: a kdns service that owns its process. It handles signals, writes lines to standard output, and sets the exit status.
 
-``kdns`` and ``twistd kdns`` run this same object. A program that only wants to serve DNS beside other things takes
+``kdns`` and ``twistd kdns`` run this same object. A program that serves DNS among other things uses
 :class:`kdns.server.service.KdnsService` instead, which does none of this.
 """
 
@@ -46,7 +46,7 @@ STDIN = "stdin"
 """The name of a Corefile that stands for standard input."""
 
 FAILED, HOOK_FAILED = 1, 4
-"""Exit status when it cannot serve, and when something went wrong while it ended."""
+"""Exit status when it cannot serve, and when something failed during its end."""
 
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
@@ -93,10 +93,9 @@ class CorefileSource:
 
 def exit_with(status: int) -> None:
     """
-    Have the process end with *status* when everything else is done.
+    End the process with *status* at the interpreter's exit.
 
-    twistd ends with 0 whatever its services say, and what it still does after the reactor stopped (its pid file) must be done, so this is
-    the last thing that the interpreter does.
+    twistd ends with 0 whatever its services say. It still removes its pid file after the reactor stopped, so this must come last.
     """
 
     def leave() -> None:
@@ -115,12 +114,12 @@ class Daemon(Service):
     :param load: reads the Corefile.
     :param explain: what to say about an error in it that ends a start.
     :param quiet: leave out the lines that a start shows.
-    :param log_format: how lines look, ``text`` or ``json``.
+    :param log_format: ``text`` or ``json``.
     :param own_log: write the log to standard output as CoreDNS does; otherwise it goes where the application's log goes.
-    :param greeting: a text to show when queries are answered, also when *quiet*.
-    :param admin: path of the admin socket; None for where clients look by themselves, empty or ``off`` for no socket.
+    :param greeting: a text to show when queries are answered, even when *quiet*.
+    :param admin: path of the admin socket; None for the default places, empty or ``off`` for no socket.
     :param take_over: share the ports of a running server, which is ended afterwards.
-    :param ended: told the exit status when everything has stopped.
+    :param ended: called with the exit status when everything has stopped.
     :param leave: ends the process at once.
     """
 
@@ -177,14 +176,14 @@ class Daemon(Service):
         """Whether the process ends with the daemon."""
 
     def setServiceParent(self, parent: Any) -> None:
-        """Join an application; its log is the daemon's unless it has one already."""
+        """Join an application. Its log becomes the daemon's, unless it has one."""
         takes_logs = self.observer is not None and isinstance(parent, Componentized)
         if takes_logs and parent.getComponent(ILogObserver, None) is None:
             parent.setComponent(ILogObserver, self.observer)
         super().setServiceParent(parent)
 
     def startService(self) -> None:
-        """Begin. What prevents it is said on standard error, and ends the process."""
+        """Begin. A failure is printed on standard error, and ends the process."""
         use_monotonic_clock(self._reactor)
         super().startService()
         self.signals.install()
@@ -199,9 +198,9 @@ class Daemon(Service):
 
     def check(self) -> bool:
         """
-        Find out whether this can start, before the process goes into the background, where nobody would hear why not.
+        Check whether this can start; used before the process goes into the background, where standard error is gone.
 
-        :return: whether it can; why not has been said then.
+        :return: False when it cannot; the reason has been printed and logged.
         """
         try:
             self.server.check()
@@ -214,13 +213,13 @@ class Daemon(Service):
         return self._explain(error) if isinstance(error, CorefileError) else str(error)
 
     def _complain(self, text: str, error: BaseException | None) -> None:
-        """Say on standard error, and in a log that is not this daemon's own, why the process ends."""
+        """Print on standard error why the process ends, and log it where the log is not this daemon's own."""
         if self.observer is None:
             log.error("{text}", text=text)
         self._complain_to(self._format(LogLine(text, "FATAL", details={"error": error}, bare=True)))
 
     def _fatal(self, text: str) -> None:
-        """A plugin cannot go on, and its operator wants the process to end then."""
+        """A plugin cannot go on, and is configured to end the process then."""
         who, colon, what = text.partition(": ")
         plugin = who.removeprefix("plugin/") if colon and who.startswith("plugin/") else ""
         self._output(self._format(LogLine(what if plugin else text, "FATAL", plugin)))
@@ -233,7 +232,7 @@ class Daemon(Service):
 
     def _serving(self, _: None) -> None:
         self.context.share_ports = False  # a reload takes nothing over
-        # The reactor installs signal handlers of its own when it begins to run. Nobody who waits for these lines shall meet those.
+        # The reactor installs signal handlers of its own when it begins to run. A program that waits for these lines must not meet them.
         self._reactor.callWhenRunning(self._say_start)
 
     def _say_start(self) -> None:
@@ -253,19 +252,19 @@ class Daemon(Service):
         if isinstance(error, (CorefileError, Unavailable)):
             self._complain(self._advice(error), error)
         else:
-            log.failure("The start failed on something unforeseen", failure=failure)
+            log.failure("The start failed unexpectedly", failure=failure)
             self._complain(f"{type(error).__name__}: {error}", error)
         self.status = FAILED
         self.end()
 
     def stopService(self) -> Deferred[None]:
-        """End in good order; the Deferred never fails, what goes wrong is logged and shows in the exit status."""
+        """Stop in good order. The Deferred never fails; a failure is logged and sets the exit status."""
         super().stopService()
         self._ending = True
         return self.server.stopService().addErrback(self._hook_failed).addCallback(self._stopped)
 
     def _hook_failed(self, failure: Failure) -> None:
-        log.failure("Something did not end well", failure=failure)
+        log.failure("The server did not stop cleanly", failure=failure)
         self.status = HOOK_FAILED
 
     def _stopped(self, _: None) -> None:
@@ -294,7 +293,7 @@ class Daemon(Service):
         try:
             self._reactor.stop()
         except ReactorNotRunning:
-            pass  # somebody else stopped it in the same turn
+            pass  # it was stopped in the same turn
 
     def end_at_once(self, status: int) -> None:
         """Leave the process without stopping anything."""
@@ -303,12 +302,12 @@ class Daemon(Service):
         self._leave(status)
 
     def reload(self) -> None:
-        """Take over what the Corefile says now."""
+        """Read the Corefile again and take it over."""
         self.server.reload()
 
 
 def _to_stderr(line: str) -> None:
-    # Not sys.stderr: twistd has put its log in that place.
+    # Not sys.stderr: twistd has replaced it by its log.
     os.write(2, line.encode("utf-8", errors="backslashreplace") + b"\n")
 
 

@@ -1,13 +1,13 @@
 # -*- test-case-name: tests.tap.test_garbage -*-
 """
-When the process looks for cyclic garbage.
+When the process collects cyclic garbage.
 
-Python looks through everything that lives whenever there is a quarter more of it. With full caches that takes 200 ms, several times a
-minute under a flood of new names, and nobody is answered meanwhile. What kdns makes for a query it does not leave in cycles, so there is
-hardly anything to find: young objects are looked through often and in small numbers, old ones after ten minutes, and what the start made
-(modules, configuration, the index) never again. As long as a look at the old ones finds next to nothing, the next one comes twice as late.
+Python collects the old generation whenever it has grown by a quarter. With full caches that takes 200 ms, several times a minute under a
+flood of new names, and no query is answered meanwhile. kdns leaves no cycles behind a query, so there is hardly anything to find. Young
+objects are collected often and in small numbers, old ones after ten minutes, and objects of the start (modules, configuration, the index)
+never. As long as a collection of the old generation finds next to nothing, the interval doubles.
 
-Only a process that is kdns's own does this; a program that embeds kdns knows best itself.
+Only the daemon does this; a program that embeds kdns decides for itself.
 """
 
 from __future__ import annotations
@@ -15,31 +15,32 @@ from __future__ import annotations
 import gc
 from typing import Any
 
+from kdns.core.timing import Clock
+
 YOUNG, MIDDLE = 1000, 5
-"""Objects more than before until the youngest are looked through, and how often that is done until the middle ones are: 4 ms at most."""
+"""Thresholds of the young and the middle generation, as gc.set_threshold() takes them: a collection takes 4 ms at most."""
 
 NEVER = 1 << 30
-"""What keeps Python from looking through the old ones by itself."""
+"""A threshold that keeps Python from collecting the old generation by itself."""
 
 INTERVAL = 600.0
-"""Seconds until the first look through everything, and between two when they find something."""
+"""Seconds until the first full collection, and between two that find something."""
 
 LONGEST = 64 * INTERVAL
-"""Seconds between two looks that found nothing, at most: a bit more than ten hours."""
+"""Most seconds between two full collections that find nothing: a bit more than ten hours."""
 
 WORTH = 1000
-"""Objects that a look must find for the next one to come as soon again; they are less than 1 MiB."""
+"""Objects that a full collection must find for the interval to stay short; they are less than 1 MiB."""
 
 
 class GarbagePlan:
     """
-    Takes the collection of garbage into its hands between :meth:`start` and :meth:`stop`.
+    Plans garbage collections between :meth:`start` and :meth:`stop`.
 
-    :param reactor: keeps the time.
-    :param collector: Python's module ``gc``, or what a test puts in its place.
+    :param collector: Python's module ``gc``, or a test's.
     """
 
-    def __init__(self, reactor: Any, collector: Any = gc) -> None:
+    def __init__(self, reactor: Clock, collector: Any = gc) -> None:
         self._reactor = reactor
         self._gc = collector
         self._before: tuple[int, int, int] | None = None
@@ -48,9 +49,9 @@ class GarbagePlan:
 
     def start(self) -> None:
         """
-        Set aside what is there now, unseen; a second time nothing happens.
+        Exempt all objects that there are now; a second call does nothing.
 
-        To look through it first would take 25 to 45 ms in which nobody is answered, to find what little the imports left.
+        They are not collected first: that would take 25 to 45 ms, and imports leave little.
         """
         if self._before is not None:
             return
@@ -67,7 +68,7 @@ class GarbagePlan:
         self._call = self._reactor.callLater(self._interval, self._again)
 
     def stop(self) -> None:
-        """Leave it to Python again."""
+        """Restore Python's own thresholds."""
         if self._before is None:
             return
         self._call.cancel()

@@ -63,10 +63,10 @@ def makeService(options: Options) -> Daemon:
     """
     The daemon as a service: it reads the Corefile when it starts, handles signals, and ends the process when it cannot serve.
 
-    In the foreground it writes its log to standard output as ``kdns`` does, unless twistd is told to put it elsewhere. In the background
-    it could not tell anybody why it cannot start, and twistd would have ended with 0; so that is found out here.
+    In the foreground it writes its log to standard output as ``kdns`` does, unless an option of twistd names another place. When twistd
+    goes into the background it ends with 0 before this starts. So whether it can start is checked here, before the fork.
 
-    :raises SystemExit: it cannot start, and has said why.
+    :raises SystemExit: it cannot start; the reason is on standard error and in twistd's log.
     """
     from twisted.internet import reactor  # an edge: the program has chosen the reactor
 

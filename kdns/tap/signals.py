@@ -1,9 +1,10 @@
 # -*- test-case-name: tests.tap.test_signals -*-
 """
-What signals mean to the daemon, in the words operators know.
+The daemon's signal handlers; they log what CoreDNS logs.
 
-The reactor has handlers of its own, which end the process without a word, so these take their place once it runs. What can wait is done in
-the reactor's turn; what ends the process at once is done where the signal is caught, for a loop that is stuck has no next turn.
+The reactor has handlers of its own, which end the process without a log line, so these replace them once it runs. Most signals are handled
+in the reactor's next turn. Those that end the process at once are handled where they are caught, because a reactor that is stuck has no
+next turn.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ FORCED = 2
 
 
 class Signalled(Protocol):
-    """Who is told of signals."""
+    """The daemon as the handlers see it."""
 
     def end(self) -> None:
         """Shut down in good order."""
@@ -36,8 +37,6 @@ class Signalled(Protocol):
 class Signals:
     """
     The handlers of one daemon.
-
-    :param reactor: runs what can wait.
     """
 
     def __init__(self, reactor: Any, daemon: Signalled) -> None:
@@ -47,7 +46,7 @@ class Signals:
         self._before: dict[signal.Signals, Any] = {}
 
     def install(self) -> None:
-        """Take the place of whatever handles the signals now; a second time, the reactor may have put itself there in between."""
+        """Replace the current handlers. The reactor installs its own when it begins to run, so this is called twice."""
         handlers: dict[signal.Signals, Any] = {
             signal.SIGTERM: self._later(self.terminate),
             signal.SIGINT: lambda number, frame: self.interrupt(),
@@ -62,15 +61,15 @@ class Signals:
 
     def ignore(self) -> None:
         """
-        Let nothing disturb the process any more: all has ended in good order, and its status says so.
+        Ignore all signals: everything has ended in good order.
 
-        What :meth:`install` found would end it with another one, in the last milliseconds that the interpreter takes.
+        The handlers that :meth:`install` replaced would change the exit status in the interpreter's last milliseconds.
         """
         for number in self._before:
             signal.signal(number, signal.SIG_IGN)
 
     def restore(self) -> None:
-        """Put back what :meth:`install` found."""
+        """Restore the handlers that :meth:`install` replaced."""
         for number, handler in self._before.items():
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
         self._before.clear()

@@ -292,6 +292,12 @@ class ProgramTests(SynchronousTestCase):
             self.assertIn(reason, errors)
             for line in errors.splitlines():  # Twisted's log indents those after the first
                 self.assertIn(line + "\n", log.read_text())
+        environment = {"KDNS_CONF": str(self.folder / "0" / "Corefile")}
+        tac = ("--pidfile", str(self.folder / "pid"), "-y", str(ROOT / "tap" / "kdns.tac"))
+        with Program(twistd(*tac), environment, self.folder) as program:
+            status, said, errors = program.end()
+        self.assertEqual((status, said), (1, ""))
+        self.assertIn("Corefile:3 - Error during parsing: Unknown directive 'cach'", errors)
         self.assertFalse(self.listening())
 
     def test_background(self) -> None:

@@ -16,13 +16,13 @@ from kdns.core.metrics import Registry
 from kdns.server.log_format import AsJson
 from kdns.server.output import (
     DELAY,
-    MEND,
-    MOST_GATHERED,
+    MOST_COLLECTED,
     MOST_PER_TURN,
     MOST_WAITING,
     RETRY,
+    RETRY_FAILED,
     LineWriter,
-    takes_octets,
+    is_writable,
     unblocked,
 )
 from kdns.testing.memory import MemoryReactor
@@ -142,7 +142,7 @@ class WriterTests(SynchronousTestCase):
         many = 3 * MOST_WAITING // 8
         for number in range(many):
             self.writer(f"{number:07}")
-        self.assertEqual(self.dropped(), many - many % MOST_GATHERED - MOST_WAITING // 8)
+        self.assertEqual(self.dropped(), many - many % MOST_COLLECTED - MOST_WAITING // 8)
         for _ in range(20):
             self.clock.advance(RETRY)
         lines = self.pipe.written.decode().splitlines()
@@ -189,7 +189,7 @@ class WriterTests(SynchronousTestCase):
         self.writer("three")
         self.assertEqual(self.dropped(), 3)
         self.pipe.error = None
-        self.clock.advance(MEND)
+        self.clock.advance(RETRY_FAILED)
         self.writer("four")
         self.clock.advance(DELAY)
         self.clock.advance(DELAY)
@@ -234,7 +234,7 @@ class SystemTests(SynchronousTestCase):
         for line in lines:
             writer(line)
         clock.advance(DELAY)
-        self.assertFalse(takes_octets(writing))
+        self.assertFalse(is_writable(writing))
         received = b""
         while len(received) < 200 * 1024:
             received += os.read(reading, 1 << 16)

@@ -1,5 +1,5 @@
 # -*- test-case-name: tests.plugins.test_bind -*-
-"""``bind``: listen on some addresses, named one by one or by their interface, instead of on all."""
+"""``bind``: listen on some addresses, given as they are or by their interface, instead of on all."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class Wanted:
     """Addresses and interfaces."""
 
     excepted: tuple[str, ...] = ()
-    """Those among them to leave out."""
+    """Addresses and interfaces to leave out."""
 
 
 @dataclass(frozen=True, slots=True)
 class BindConfig:
-    """All that a block says under ``bind``; it adds up."""
+    """All ``bind`` directives of a block."""
 
     wanted: tuple[Wanted, ...]
 
@@ -36,7 +36,7 @@ class BindDirective:
     """
     See :class:`kdns.plugin.seam.Directive`.
 
-    :param lookup: tells the addresses of this machine.
+    :param lookup: gives the addresses of this machine.
     """
 
     name = "bind"
@@ -64,7 +64,7 @@ class BindDirective:
 
     def build(self, config: BindConfig, builder: BlockBuilder) -> None:
         """
-        Find the addresses that the names stand for now.
+        Find the current addresses of the names.
 
         :raises SetupError: a name is neither an address nor an interface, or nothing is left to listen on.
         """
@@ -74,7 +74,7 @@ class BindDirective:
             excepted = set(_addresses(wanted.excepted, known))
             addresses.update(dict.fromkeys(text for text in _addresses(wanted.names, known) if text not in excepted))
         if not addresses:
-            # An empty list would mean all addresses, the opposite of what is wanted.
+            # An empty list would mean all addresses.
             raise SetupError("no address is left to listen on", plugin=self.name, located=False)
         builder.binds = (*builder.binds, *addresses)
 
