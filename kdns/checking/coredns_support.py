@@ -146,7 +146,11 @@ ROWS: dict[str, Row] = {
     "local": _not_yet(
         "Answer localhost with hosts: `hosts { 127.0.0.1 localhost; ::1 localhost; fallthrough }`, a line each."
     ),
-    "dns64": _not_yet("Let the resolver behind forward synthesize AAAA records."),
+    "dns64": _differs(
+        "A name without IPv4 addresses keeps its own reply to AAAA, response code and all; CoreDNS says NOERROR.",
+        "Queries with DO and CD are left alone.",
+        options={"translate_all": "A name that has IPv6 addresses alone keeps them; in CoreDNS it loses them."},
+    ),
     "any": _not_yet(
         "Delete the line: ANY is NODATA for names of the cluster; forwarded names get what the upstream says."
     ),

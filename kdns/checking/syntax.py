@@ -95,6 +95,7 @@ SYNTAX: dict[str, Syntax] = {
             "budget LINES",
         ),
     ),
+    "dns64": Syntax("dns64 [PREFIX]", ("64:ff9b::/96",), _options("prefix PREFIX", "translate_all", "allow_ipv4")),
     "loadbalance": Syntax(
         "loadbalance [round_robin | weighted FILE]", ("round_robin",), _options("reload DURATION", "prefer CIDR...")
     ),

@@ -129,8 +129,8 @@ def _while_data_stands(ask: Next, stamps: tuple[Stamp, ...], request: Request) -
     return then(ask(request), narrow)
 
 
-def then(reply: Reply, change: Callable[Concatenate[Answer, P], Answer], *args: P.args, **kwargs: P.kwargs) -> Reply:
-    """Apply *change* to the answer, now if it is there already, else when it comes; *args* follow the answer."""
+def then(reply: Reply, change: Callable[Concatenate[Answer, P], Reply], *args: P.args, **kwargs: P.kwargs) -> Reply:
+    """Apply *change* to the answer, now if it is there already, else when it comes; *args* follow the answer. It may have to wait, too."""
     # Whether something is a Deferred is asked first everywhere: to tell that a Deferred is no Answer takes Python's ABCMeta.
     if isinstance(reply, Deferred):
         return reply.addCallback(change, *args, **kwargs)

@@ -30,6 +30,7 @@ BUILT_IN = {
     "prometheus": "kdns.plugins.prometheus",
     "errors": "kdns.plugins.errors",
     "log": "kdns.plugins.log",
+    "dns64": "kdns.plugins.dns64",
     "loadbalance": "kdns.plugins.loadbalance",
     "acl": "kdns.plugins.acl",
     "cache": "kdns.plugins.cache",

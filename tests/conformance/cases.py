@@ -25,7 +25,7 @@ CLUSTER = (
     "kubernetes", "default", "bind", "no-forward", "ttl-0", "ttl-3600", "ttl-default", "pods-disabled", "pods-verified",
     "endpoint-pod-names", "fallthrough-all", "fallthrough-part", "ignore-empty-service", "labels", "namespace-labels",
     "namespaces-unknown", "namespaces", "noendpoints", "multicluster", "multicluster-ignore-empty", "zonal", "zone-root", "zones",
-    "k8s-external", "k8s-external-headless",
+    "k8s-external", "k8s-external-headless", "dns64-kubernetes",
 )  # fmt: skip
 """Files about a cluster in which nothing has to wait."""
 
@@ -33,7 +33,8 @@ WAITING = ("before-sync", "cache-disable", "cache-kubernetes")
 """Files about a cluster in which time passes."""
 
 OTHERS = (
-    "acl", "acl-order",
+    "acl", "acl-order", "dns64", "dns64-ipv4-client", "dns64-more", "dns64-prefix-32", "dns64-prefix-40", "dns64-prefix-64",
+    "dns64-prefix-96",
     "blocks", "blocks-no-root", "cache", "cache-30", "cache-keepttl", "cache-options", "cache-prefetch", "cache-stale-verify",
     "cache-stale", "forward", "forward-max-concurrent", "forward-next", "forward-options", "hosts", "hosts-fallthrough-part",
     "hosts-fallthrough", "hosts-zones", "whoami",

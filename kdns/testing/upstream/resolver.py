@@ -181,7 +181,7 @@ class FakeUpstream:
 
 
 def _chain(owner: bytes, qtype: int, records: tuple[Record, ...]) -> tuple[Record, ...]:
-    """The records of the type asked for at *owner*, or behind the CNAMEs that lead on from there."""
+    """The records of the type asked for at *owner*, or behind the CNAMEs that lead on from there; else those CNAMEs alone."""
     aliases: list[Record] = []
     while len(aliases) <= len(records):
         here = [record for record in records if record.owner.lower() == owner]
@@ -189,7 +189,7 @@ def _chain(owner: bytes, qtype: int, records: tuple[Record, ...]) -> tuple[Recor
             return (*aliases, *fitting)
         alias = next((record for record in here if record.rtype == CNAME), None)
         if alias is None:
-            return ()
+            return tuple(aliases)
         aliases.append(alias)
         owner = alias.rdata.lower()
     return ()
