@@ -2,7 +2,7 @@
 """
 The command ``explain``: how a running server would answer a question, and why.
 
-The reply is the one that the real chain makes (see :mod:`kdns.admin.tracing`), rendered as for a client and read back from its octets.
+The reply is the one that the real chain makes (see :mod:`kdns.admin.tracing`), rendered as for a client and parsed again from its bytes.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ class _Asked(NamedTuple):
     request: Request
     """As its block saw it."""
 
-    octets: bytes
+    wire: bytes
 
 
 class _Asking:
@@ -150,18 +150,18 @@ class _Asking:
         self._tracer = tracer
 
     def request(self, spelled: bytes) -> tuple[Request, bytes]:
-        """The question as a stub resolver asks it, and its octets."""
-        octets = HEADER.pack(0, RD, 1, 0, 0, 0) + spelled + self.qtype.to_bytes(2, "big") + b"\x00\x01"
-        query = read_query(octets)
+        """The query of a stub resolver, parsed and in wire form."""
+        wire = HEADER.pack(0, RD, 1, 0, 0, 0) + spelled + self.qtype.to_bytes(2, "big") + b"\x00\x01"
+        query = read_query(wire)
         if not isinstance(query, Query):
             raise CommandError("a question for this type is refused before any plugin sees it")
         now = self._context.clock()
         listener = self._opened.listener
-        return request_from(query, self.transport, self.client, 0, self.local, now, len(octets), listener), octets
+        return request_from(query, self.transport, self.client, 0, self.local, now, len(wire), listener), wire
 
     async def run(self, spelled: bytes) -> _Asked:
         """Trace a question to its end."""
-        request, octets = self.request(spelled)
+        request, wire = self.request(spelled)
         run, request, done = self._tracer.ask(request)
         if not done.called:
             late = self._context.reactor.callLater(PATIENCE, self._too_late, run, done)
@@ -170,15 +170,15 @@ class _Asking:
             finally:
                 if late.active():
                     late.cancel()
-        return _Asked(run, request, octets)
+        return _Asked(run, request, wire)
 
     def _too_late(self, run: Run, done: Deferred[Run]) -> None:
-        run.given_up = f"no answer within {PATIENCE} s, which is when clients are told SERVFAIL"
+        run.given_up = f"no answer within {PATIENCE} s, when clients get SERVFAIL"
         done.cancel()
 
     async def explained(self, asked: _Asked) -> Result:
         """Everything about one question."""
-        run, request, octets = asked
+        run, request, wire = asked
         freshness = {
             link.name: lines
             for block in self._opened.listener.zones.blocks.get(request.zone, [])
@@ -187,8 +187,8 @@ class _Asking:
         }
         return {
             **as_dict(run),
-            "table": await in_slices(self._context.reactor, self._held(octets)),
-            "template": self._template(run, octets),
+            "table": await in_slices(self._context.reactor, self._held(wire)),
+            "template": self._template(run, wire),
             "freshness": freshness,
             "reply": None if run.held_back else reply_of(request, run),
         }
@@ -206,12 +206,12 @@ class _Asking:
                     yield
         return found
 
-    def _entry(self, key: bytes, entry: Entry, octets: bytes) -> Result:
+    def _entry(self, key: bytes, entry: Entry, wire: bytes) -> Result:
         now = self._context.clock()
         v6 = key[0] == 255
         plain = key[1:] if v6 else key
         reply: Result = {
-            "same": plain == octets and v6 == (":" in self.client),
+            "same": plain == wire and v6 == (":" in self.client),
             "family": 6 if v6 else 4,
             "flags": flag_texts(plain[0] << 8 | plain[1]),
             "edns": bool(plain[8] << 8 | plain[9]),
@@ -228,13 +228,13 @@ class _Asking:
             reply["left"] = round(entry.until - now, 3)
         return reply
 
-    def _template(self, run: Run, octets: bytes) -> bool:
+    def _template(self, run: Run, wire: bytes) -> bool:
         """Whether such a name is answered out of the reply to another that does not exist."""
         denial = run.answer.denial if run.answer is not None else None
         if denial is None:
             return False
         now = self._context.clock()
-        key = b"\xff" + octets[2:] if ":" in self.client else octets[2:]
+        key = b"\xff" + wire[2:] if ":" in self.client else wire[2:]
         return any(table.nxdomains.knows(key, len(denial.zone) + 4, now) for table in self._opened.tables)
 
     # The cluster, where there is one.
@@ -314,22 +314,22 @@ def as_dict(run: Run) -> Result:
 
 
 def reply_of(request: Request, run: Run) -> Result:
-    """The message that a client would get, read from its octets."""
+    """The message that a client would get, parsed from its wire form."""
     answer = run.answer or Answer(SERVFAIL)
     if answer.silent:
         return {"silent": True}
     try:
-        octets = render_reply(request, answer)
-        message = scan(octets)
+        wire = render_reply(request, answer)
+        message = scan(wire)
         sections = message.sections()
     except (MalformedMessage, MalformedName) as error:
         return {"broken": str(error)}
-    except Exception as error:  # what a client is told then is SERVFAIL; the operator shall know why
+    except Exception as error:  # a client gets SERVFAIL then; the operator should know why
         return {"broken": f"{type(error).__name__}: {error}"}
     return {
         "rcode": rcode_text(message.rcode),
         "flags": flag_texts(message.flags),
-        "octets": len(octets),
+        "octets": len(wire),
         **{
             name: [list(record_line(record)) for record in section]
             for name, section in zip(("answer", "authority", "additional"), sections, strict=True)

@@ -27,7 +27,7 @@ from kdns.server.top_talkers import name_text, who
 from kdns.wire.names import to_text
 
 TOP, MOST_TOP = 10, 100
-"""Clients and names that are told, and at most; a thousand may be known."""
+"""Clients and names in a reply, by default and at most; a thousand may be known."""
 
 DROPPED = {
     "coredns_forward_max_concurrent_rejects_total": "refused: too many under way to upstreams",

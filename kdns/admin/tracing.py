@@ -2,7 +2,7 @@
 """
 A traced run of a chain: the real links, each wrapped so that what goes in and what comes out is seen.
 
-The run is as real as a query, with three differences: nobody who counts or logs queries is told of it, the answer table is left as it is,
+The run is as real as a query, with three differences: observers that count or log queries do not see it, the answer table is left alone,
 and lookups that a link makes inside are traced too.
 """
 

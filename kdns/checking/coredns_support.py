@@ -32,7 +32,7 @@ class Standing(Enum):
     """kdns refuses it."""
 
     NEVER = "never"
-    """kdns refuses it, and nobody means to change that."""
+    """kdns refuses it, and will go on doing so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +96,13 @@ ROWS: dict[str, Row] = {
         "Delete the line, and run more replicas instead of more sockets.", "One process of kdns uses one core."
     ),
     "reload": _differs(
-        "A reload keeps the watch of the cluster, upstreams with their health and an unchanged cache; CoreDNS begins them anew.",
+        "A reload keeps the watch of the cluster, upstreams with their health and an unchanged cache; CoreDNS starts all of them again.",
         "A Corefile that does not parse counts in coredns_reload_failed_total, too.",
         "With different times in several blocks each of them checks; CoreDNS takes the last.",
     ),
     "nsid": _not_yet(_DROP),
     "bufsize": _not_yet(
-        "Delete the line where clients ask for 1232 octets, as current ones do; replies are as large as the client takes."
+        "Delete the line where clients ask for 1232 bytes, as current ones do; replies are as large as the client takes."
     ),
     "bind": _differs("Names that stand for no address are an error; CoreDNS then listens on all addresses."),
     "debug": _differs("An exception is always answered with SERVFAIL and logged; it never ends the process."),
@@ -169,7 +169,7 @@ ROWS: dict[str, Row] = {
     "acl": _differs("The Extended DNS Error of a refusal goes only to clients that sent an OPT."),
     "cache": _differs(
         "An answer made from the cluster or a hosts file leaves the cache with the change of what it was made from, whatever its TTL.",
-        "What was asked for lately is kept, where CoreDNS evicts by chance; octets are bounded as well as entries.",
+        "Entries that were used lately are kept, where CoreDNS evicts at random; bytes are bounded as well as entries.",
         "A name of the cluster that does not exist comes into the cache when it is asked for the second time.",
         options={
             "serve_stale": "Stale replies carry an Extended DNS Error, for clients that sent an OPT.",
@@ -207,7 +207,7 @@ ROWS: dict[str, Row] = {
         "A name that exists without records of its own (svc, a namespace, the apex) is NODATA for TXT, not NXDOMAIN.",
         "in-addr.arpa and ip6.arpa are reverse zones: PTR targets never end in them, but in cluster.local where no other zone is named.",
         "EndpointSlices of type FQDN, or without the label that names their service, are ignored.",
-        "The last slice of a service that still exists is let go half a second after its deletion.",
+        "The last slice of a service that still exists is dropped half a second after its deletion.",
         options={
             "pods verified": "All addresses of a pod count, not the first alone.",
             "apiserver_qps": "It has an effect; in CoreDNS 1.14 it has none.",

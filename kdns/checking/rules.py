@@ -230,7 +230,7 @@ def _short_ttl(seen: Seen) -> str:
 
 
 def _lacks(name: str, text: str, seen: Seen) -> str:
-    """A directive of the default Corefile of clusters that is missing beside *kubernetes*."""
+    """A directive of the default Corefile of clusters that is missing in a block with *kubernetes*."""
     lacking = seen.has("kubernetes") and not seen.has(name) and (name != "loop" or seen.has("forward"))
     return f"the default Corefile of clusters has it{text}" if lacking else ""
 

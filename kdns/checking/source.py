@@ -80,7 +80,7 @@ class Probe:
 
 
 class MountedFiles(DiskFiles):
-    """The file system, with the keys of a ConfigMap as files where a pod has them and beside the ConfigMap's own file."""
+    """The file system, with the keys of a ConfigMap as files where a pod has them and next to the ConfigMap's own file."""
 
     def __init__(self, name: str, keys: Mapping[str, Embedded]) -> None:
         super().__init__()
@@ -113,7 +113,7 @@ class Source:
     text: str
     files: Files = field(default_factory=DiskFiles)
     keys: Mapping[str, Embedded] = field(default_factory=dict)
-    """The Corefile and the files beside it, where they stand in a manifest."""
+    """The Corefile and the files next to it, where they stand in a manifest."""
 
     probes: Sequence[Probe] = ()
 
@@ -297,7 +297,7 @@ def _lines(node: Any, text: str) -> Iterator[int]:
     first = node.start_mark.line + 1
     if node.style == "|":
         yield from range(first + 1, first + 1 + node.value.count("\n") + 1)
-    elif node.style == ">":  # its lines are joined, and nobody writes a Corefile so
+    elif node.style == ">":  # its lines are joined: no form for a Corefile
         yield from [first] * (node.value.count("\n") + 1)
     else:
         yield from _flow_lines(text[node.start_mark.index : node.end_mark.index], first, node.style == '"')

@@ -31,8 +31,8 @@ columns of a list:
 """
 
 FLUSH = """\
-Forget entries of the cache plugins, so that the next query for them is answered afresh. The whole answer
-table goes with them: it is made anew from what the plugins say, at the next query for each name.
+Delete entries of the cache plugins, so that the next query for them gets a fresh answer. The whole answer
+table is dropped, too; the next query for each name fills it again.
 """
 
 FOUND, NOTHING = 0, 1

@@ -235,7 +235,7 @@ def _reply(result: dict[str, Any]) -> Iterator[str]:
     if reply is None or reply.get("silent") or "broken" in reply:
         return
     asked = "; an upstream was asked for this explanation" if result["asked_upstream"] else ""
-    yield f"Reply       {reply['rcode']}, flags {' '.join(reply['flags'])}, {reply['octets']} octets{asked}"
+    yield f"Reply       {reply['rcode']}, flags {' '.join(reply['flags'])}, {reply['octets']} bytes{asked}"
     for code, text in reply["ede"]:
         yield f"            Extended DNS Error {code}{f' ({text})' if text else ''} for clients with EDNS"
     if reply["rotates"]:

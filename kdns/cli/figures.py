@@ -8,7 +8,7 @@ from math import inf
 from typing import Any, TypeAlias
 
 Look: TypeAlias = Mapping[str, Any]
-"""What a server told at one moment; see :mod:`kdns.admin.status`."""
+"""The reply to ``status`` at one moment; see :mod:`kdns.admin.status`."""
 
 NOTHING = "-"
 """Stands where there is no figure."""
@@ -141,9 +141,9 @@ def rough_age(seconds: float) -> str:
     return f"{number} {unit}"
 
 
-def octets_text(octets: float) -> str:
+def bytes_text(size: float) -> str:
     """An amount of memory in MiB, above ten of them in GiB."""
-    mebibytes = octets / (1 << 20)
+    mebibytes = size / (1 << 20)
     if mebibytes >= 10 * 1024:
         return f"{mebibytes / 1024:.1f} GiB"
     return f"{mebibytes:.1f} MiB" if mebibytes < 9.95 else f"{mebibytes:.0f} MiB"

@@ -27,7 +27,7 @@ MAX_FILE = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is printed."""
+    """The figures that are printed."""
 
     mode: str
     count: Count
@@ -166,7 +166,7 @@ LADDER = (
     '{"coresToReplicas":[[1,2],[512,3],[1024,5],[4096,9]],'
     '"nodesToReplicas":[[1,1],[2,2],[33,3],[65,5],[129,9]],"includeUnschedulableNodes":true}'
 )
-"""What is taken for ``--mode ladder`` without parameters: those of ``conf/kubernetes/overlays/proportional/ladder``."""
+"""The parameters of ``--mode ladder`` by default: those of ``conf/kubernetes/overlays/proportional/ladder``."""
 
 
 def _text(config: str, mode: str) -> str:
@@ -239,7 +239,7 @@ def warnings(plan: Plan) -> list[str]:
 
 
 def as_json(plan: Plan) -> str:
-    """The plan as an object; memory in octets, processor in cores."""
+    """The plan as an object; memory in bytes, processor in cores."""
     document = {
         "replicas": plan.count.replicas,
         "autoscaler": {"mode": plan.mode, **asdict(plan.count)},

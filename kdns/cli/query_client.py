@@ -1,5 +1,5 @@
 # -*- test-case-name: tests.cli.test_query_client -*-
-"""What the commands that ask a running server have in common: flags, help, and what is said when nobody answers. No Twisted in here."""
+"""Shared by the commands that ask a running server: flags, help, and the message when no server answers. No Twisted in here."""
 
 from __future__ import annotations
 

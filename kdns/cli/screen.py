@@ -1,5 +1,5 @@
 # -*- test-case-name: tests.cli.test_screen -*-
-"""What ``kdns status`` shows, as lines of styled text for a screen of some size: values in, lines out."""
+"""The screen of ``kdns status``: from the replies of a server to lines of styled text. Values in, lines out."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from kdns.cli.figures import (
     age_text,
     at,
     between,
+    bytes_text,
     count_text,
     grew,
-    octets_text,
     passed,
     percentile,
     rate,
@@ -46,7 +46,7 @@ COMFORTABLE = 12
 
 MOST_UPSTREAMS = 6
 MOST_ROWS = 10
-"""Lines of a list, if nobody wants another number."""
+"""Lines of a list by default."""
 
 
 class Span(NamedTuple):
@@ -62,9 +62,9 @@ Line = tuple[Span, ...]
 @dataclass(frozen=True, slots=True)
 class View:
     """
-    What is to be shown.
+    The looks at a server that one screen is made from.
 
-    :ivar now: the last look at the server.
+    :ivar now: the last one.
     :ivar before: the one before it; None when there is none yet.
     :ivar earlier: one about a minute ago, or the first.
     """
@@ -73,7 +73,7 @@ class View:
     before: Look | None = None
     earlier: Look | None = None
     trouble: str = ""
-    """Why there is no newer look; empty when there is one."""
+    """Why the last look failed; empty when it did not."""
 
 
 def painted(lines: Iterable[Line], width: int, *, colour: bool) -> list[str]:
@@ -146,7 +146,7 @@ def _head(view: View, width: int) -> Iterator[Line]:
             yield Span(" " * TITLE), Span(text, DIM)
 
 
-# How much is asked, and how fast the answers are.
+# Rates and latencies.
 
 
 def _traffic(view: View) -> Iterator[Line]:
@@ -181,7 +181,7 @@ def _traffic(view: View) -> Iterator[Line]:
 
 
 def _span_text(view: View) -> str:
-    """Over which time the second column of rates is."""
+    """The period of the second column of rates."""
     seconds = passed(view.now, view.earlier)
     return "1 min" if 55 <= seconds <= 65 else "start" if view.earlier is None else age_text(seconds)
 
@@ -202,7 +202,7 @@ def _percentile(view: View, then: Look | None, counted: Counted, path: str, shar
     return seconds_text(percentile(bounds, counts, share), bounds) if counts else seconds_text(None)
 
 
-# A line for each thing that there is something to say of.
+# One line for each part of the server.
 
 
 def _facts(view: View, width: int) -> Iterator[Line]:
@@ -216,8 +216,8 @@ def _facts(view: View, width: int) -> Iterator[Line]:
     table, then = now.get("table") or {}, view.earlier
     yield (
         _title("Table"),
-        Span(f"{count_text(at(table, 'entries'))} replies in {octets_text(at(table, 'octets'))}"),
-        Span(f" of {octets_text(at(table, 'room'))}"),
+        Span(f"{count_text(at(table, 'entries'))} replies in {bytes_text(at(table, 'octets'))}"),
+        Span(f" of {bytes_text(at(table, 'room'))}"),
         Span(f", {count_text(rate(now, then, 'table.outdated'))}/s outdated"),
         Span(f", {count_text(rate(now, then, 'table.evicted'))}/s evicted"),
     )
@@ -273,7 +273,7 @@ def _search(view: View) -> Iterator[Span]:
     share = at(talkers, "wasted") / queries if queries else None
     style = WARN if share is not None and share > 0.5 else PLAIN
     yield Span(share_text(share), style)
-    yield Span(" of the queries were made up by search paths, in vain", DIM)
+    yield Span(" of the queries came from search paths and found nothing", DIM)
 
 
 def _process(view: View) -> Iterator[Span]:
@@ -291,8 +291,8 @@ def _process(view: View) -> Iterator[Span]:
     resident, limit = at(process, "resident"), at(process, "limit")
     full = resident / limit if limit else 0.0
     style = BAD if full > 0.9 else WARN if full > 0.75 else PLAIN
-    yield Span(octets_text(resident), style)
-    yield Span(f" of {octets_text(limit)}" if limit else ", without a limit", DIM)
+    yield Span(bytes_text(resident), style)
+    yield Span(f" of {bytes_text(limit)}" if limit else ", without a limit", DIM)
 
 
 def _open(view: View) -> Iterator[Span]:
@@ -403,7 +403,7 @@ def _same_upstream(look: Look | None, wanted: Mapping[str, Any]) -> Counted | No
     return None
 
 
-# Who asks for what.
+# Most frequent names and clients.
 
 
 def _lists(view: View, width: int, height: int | None, most: int) -> Iterator[Line]:
@@ -441,7 +441,7 @@ def _domain(look: Look) -> str:
 
 
 def _short(name: str, domain: str) -> str:
-    """A name with a mark in place of the cluster domain, which most names end with."""
+    """A name with a mark for the cluster domain, in which most names end."""
     if domain and name.endswith("." + domain):
         return name[: -len(domain)] + SHORT
     return name.removesuffix(".") or "."

@@ -25,7 +25,7 @@ from kdns.cli.query_client import NO_SERVER, Asked, Parser, parse, say
 from kdns.cli.screen import MOST_ROWS, View, lines_of, painted
 
 DESCRIPTION = """\
-Show what a running kdns does: queries and replies, how long they take, what answers them, who asks for what,
+Show what a running kdns does: queries and replies, how long they take, what answers them, the most frequent clients and names,
 upstreams, the cluster, memory, processor. Rates are those of the last look and of the last minute.
 
 While it runs, q or Ctrl-C ends it.
@@ -71,7 +71,7 @@ class History:
         self.trouble = ""
 
     def add(self, look: Look) -> None:
-        """One more; those before are of no use when it is of another process."""
+        """Add one; the looks at another process are dropped."""
         self.trouble = ""
         if self._looks and (look.get("pid") != self._looks[-1].get("pid") or passed(look, self._looks[-1]) <= 0):
             self._looks.clear()
@@ -81,11 +81,11 @@ class History:
 
     @property
     def empty(self) -> bool:
-        """Whether there was none yet."""
+        """Whether there is none yet."""
         return not self._looks
 
     def view(self) -> View:
-        """What is to be shown of them."""
+        """The looks that a screen is made from."""
         looks = self._looks
         now = looks[-1]
         before = looks[-2] if len(looks) > 1 else None
@@ -142,7 +142,7 @@ def as_text(view: View, out: TextIO, rows: int = MOST_ROWS) -> str:
 
 
 def as_json(view: View) -> str:
-    """What the server told, with the rates of the last second beside it."""
+    """The reply of the server, and the rates of the last second."""
     now, before = view.now, view.before
     rates: dict[str, Any] = {
         name: {kind: rate(now, before, f"{name}.{kind}") for kind in now.get(name) or {}}
@@ -186,13 +186,13 @@ def live(look: Ask, interval: float, rows: int = MOST_ROWS) -> None:
 
 
 def frame(lines: Sequence[str]) -> str:
-    """What writes these lines over those that are on the screen, without a flicker."""
+    """A text that writes these lines over those on the screen, without a flicker."""
     body = "\r\n".join(line + _REST_OF_LINE for line in lines)
     return f"{_HOME}{body}{_REST_OF_SCREEN}"
 
 
 def pressed(seconds: float) -> str | None:
-    """The key that is pressed within a time; empty when nobody is there to press one, None when none was."""
+    """The key that is pressed within a time; empty at the end of standard input, None when there was none."""
     readable, _, _ = select.select([sys.stdin], [], [], seconds)
     return os.read(sys.stdin.fileno(), 1).decode("latin-1") if readable else None
 

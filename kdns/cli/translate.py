@@ -2,8 +2,8 @@
 """
 ``kdns translate``: the ConfigMap of kube-dns as a Corefile.
 
-Stub domains become server blocks with all their servers, those with the same servers one block; upstream name servers take the place of
-the node's. Federations mean nothing any more and are named on standard error.
+Each stub domain becomes a server block that forwards to its servers; domains with the same servers share a block. Upstream name servers
+replace those of the node. Federations do not exist any more and are named on standard error.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
-from kdns.core.text import reason_of
+from kdns.core.text import printable, reason_of
 
 HELP = """\
 Usage of kdns translate:
@@ -69,7 +69,7 @@ MAIN = """\
 """The default Corefile of clusters."""
 
 MOST_UPSTREAMS = 15
-"""What one ``forward`` takes."""
+"""Upstreams of one ``forward``."""
 
 
 class CannotTranslate(Exception):
@@ -85,33 +85,30 @@ def main(
     :return: the exit status.
     """
     stdin, stdout, stderr = stdin or sys.stdin, stdout or sys.stdout, stderr or sys.stderr
-    words = list(arguments)
-    if any(word in ("-h", "--help", "-help") for word in words):
+    words = list(arguments) or ["-"]
+    if {"-h", "--help", "-help"} & set(words):
         stderr.write(HELP)
         return FINE
-    if len(words) > 1 or (words and words[0] != "-" and words[0].startswith("-")):
-        stderr.write(f"one file is wanted, found: {' '.join(words)}\n{HELP}")
+    if len(words) > 1 or (words[0] != "-" and words[0].startswith("-")):
+        stderr.write(f"one file is wanted, found: {printable(' '.join(words))}\n{HELP}")
         return BAD_USAGE
     try:
-        text = _text(words[0] if words else "-", stdin)
+        if words[0] == "-":
+            text = stdin.read(MAX_FILE)
+        else:
+            with open(words[0], encoding="utf-8", errors="replace") as file:
+                text = file.read(MAX_FILE)
         corefile, left = corefile_for(data_of(text))
+    except OSError as error:
+        stderr.write(f"kdns translate: open {printable(words[0])}: {reason_of(error)}\n")
+        return CANNOT
     except CannotTranslate as error:
-        stderr.write(f"kdns translate: {error}\n")
+        stderr.write(f"kdns translate: {printable(str(error))}\n")
         return CANNOT
     stdout.write(corefile)
     for line in left:
-        stderr.write(f"{line}\n")
+        stderr.write(f"{printable(line)}\n")
     return FINE
-
-
-def _text(file: str, stdin: TextIO) -> str:
-    if file == "-":
-        return stdin.read(MAX_FILE)
-    try:
-        with open(file, encoding="utf-8", errors="replace") as opened:
-            return opened.read(MAX_FILE)
-    except OSError as error:
-        raise CannotTranslate(f"open {file}: {reason_of(error)}") from None
 
 
 def data_of(text: str) -> Mapping[str, str]:
@@ -136,30 +133,25 @@ def data_of(text: str) -> Mapping[str, str]:
 
 def corefile_for(data: Mapping[str, str]) -> tuple[str, list[str]]:
     """
-    The Corefile, and what of the ConfigMap is not in it.
+    The Corefile, and lines about what of the ConfigMap is not in it.
 
     :raises CannotTranslate: a key does not hold what kube-dns wants in it.
     """
     blocks: dict[tuple[str, ...], list[str]] = {}
     for domain, servers in _json(data, "stubDomains", dict).items():
-        zone = str(domain).lower().rstrip(".")
-        blocks.setdefault(_servers(f"stubDomains: {domain}", servers), []).append(_zone(zone))
+        blocks.setdefault(_servers(f"stubDomains: {domain}", servers), []).append(f"{_zone(str(domain))}:53")
     upstreams = _json(data, "upstreamNameservers", list)
     forward = " ".join(_servers("upstreamNameservers", upstreams)) if upstreams else "/etc/resolv.conf"
-    stubs = (
-        STUB.format(keys=", ".join(f"{zone}:53" for zone in zones), servers=" ".join(to))
-        for to, zones in blocks.items()
-    )
-    known = ("stubDomains", "upstreamNameservers")
-    left = [f"{key}: there is no such thing any more; it is left out" for key in data if key not in known]
+    stubs = (STUB.format(keys=", ".join(keys), servers=" ".join(servers)) for servers, keys in blocks.items())
+    other = [key for key in data if key not in ("stubDomains", "upstreamNameservers")]
+    left = [f"{key}: there is no such thing any more; it is left out" for key in other]
     return "".join(stubs) + MAIN.format(upstreams=forward), left
 
 
 def _json(data: Mapping[str, str], key: str, kind: type) -> Any:
-    if not data.get(key, "").strip():
-        return kind()
+    text = data.get(key, "").strip()
     try:
-        value = json.loads(data[key])
+        value = json.loads(text) if text else kind()
     except json.JSONDecodeError as error:
         raise CannotTranslate(f"{key}: wanted JSON, found {data[key]!r} ({error})") from None
     if not isinstance(value, kind):
@@ -171,45 +163,41 @@ def _zone(text: str) -> str:
     from kdns.corefile.keys import zones_of
     from kdns.corefile.values import BadValue
 
+    zone = text.lower().rstrip(".")
     try:
-        zones_of(text)
+        zones_of(zone)
     except BadValue as error:
         raise CannotTranslate(f"stubDomains: {error}") from None
-    if not text or any(not (char.isalnum() or char in "-_.") for char in text):
-        raise CannotTranslate(f"stubDomains: wanted a domain, found {text!r}")
-    return text
+    if not all(char.isalnum() or char in "-_." for char in zone):
+        raise CannotTranslate(f"stubDomains: wanted a domain, found {zone!r}")
+    return zone
 
 
 def _servers(what: str, value: Any) -> tuple[str, ...]:
     """Addresses with or without a port, each once."""
-    from ipaddress import ip_address
-
-    from kdns.corefile.values import BadValue, split_host_port
-
     if not isinstance(value, list) or not value:
         raise CannotTranslate(f"{what}: wanted a list of addresses, found {value!r}")
-    found: dict[str, None] = {}
     for server in value:
-        host = str(server)
-        try:
-            if not _is_address(host):
-                host, port = split_host_port(host)
-                if not port.isdigit() or int(port) > 65535:
-                    raise ValueError
-            ip_address(host)
-        except (BadValue, ValueError):
-            raise CannotTranslate(f"{what}: wanted ADDRESS or ADDRESS:PORT, found {server!r}") from None
-        found[str(server)] = None
+        if not _is_address(str(server)):
+            raise CannotTranslate(f"{what}: wanted ADDRESS or ADDRESS:PORT, found {server!r}")
+    found = tuple(dict.fromkeys(map(str, value)))
     if len(found) > MOST_UPSTREAMS:
         raise CannotTranslate(f"{what}: wanted {MOST_UPSTREAMS} servers at most, found {len(found)}")
-    return tuple(found)
+    return found
 
 
 def _is_address(text: str) -> bool:
     from ipaddress import ip_address
 
+    from kdns.corefile.values import BadValue, split_host_port
+
     try:
-        ip_address(text)
+        host, port = split_host_port(text)
+        ip_address(host)
+    except (BadValue, ValueError):  # no port: an address alone, IPv6 without brackets among them
+        host, port = text, "53"
+    try:
+        ip_address(host)
     except ValueError:
         return False
-    return True
+    return port.isdigit() and int(port) <= 65535

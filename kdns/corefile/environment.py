@@ -47,7 +47,7 @@ def _references(text: str) -> Iterator[tuple[int, int]]:
     Where the references begin and end, one after another.
 
     Each search starts where the last one ended and a missing end is looked for once, so the time is proportional to the length also
-    for a million openings without an end, which a regular expression would try one by one to the last octet.
+    for a million openings without an end, which a regular expression would try one by one to the end of the text.
     """
     endless: set[str] = set()
     position = text.find("{")

@@ -17,7 +17,7 @@ from typing import Protocol
 from kdns.core.config_files import read_config_file
 
 MAX_FILE = 8 * 1024 * 1024
-"""Octets of a file at most: eight times what a ConfigMap can hold. Without a limit ``import /dev/zero`` would never end."""
+"""Bytes of a file at most: eight times what a ConfigMap can hold. Without a limit ``import /dev/zero`` would never end."""
 
 
 class Kind(Enum):
@@ -83,7 +83,7 @@ class DiskFiles:
         return Kind.OTHER if found.exists() else Kind.MISSING
 
     def read(self, path: str) -> str:
-        """As :meth:`Files.read`; octets that are not UTF-8 become U+FFFD."""
+        """As :meth:`Files.read`; bytes that are not UTF-8 become U+FFFD."""
         try:
             data = read_config_file(self.absolute(path), MAX_FILE)
         except ValueError as error:

@@ -20,7 +20,7 @@ DEFAULT_NAME = "Corefile"
 """The file that is read when none is named, if it exists."""
 
 BUILT_IN = ". {\n    whoami\n    log\n}\n"
-"""What is served when there is no Corefile, or none that holds a server block; its port is the default one."""
+"""The Corefile that is served when there is none, or none with a server block; its port is the default one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 """
 The order of directives, which is fixed: where one stands in the Corefile does not matter.
 
-The list is CoreDNS's whole one, plugins that kdns does not have included, so that a name from outside can be placed beside any of
+The list is CoreDNS's whole one, plugins that kdns does not have included, so that a name from outside can be placed next to any of
 them. Which plugins exist is left to their registry.
 """
 
@@ -98,7 +98,7 @@ CONFIGURATION_ONLY: frozenset[str] = frozenset(
 NO_SAY: frozenset[str] = frozenset(
     ("reload", "debug", "trace", "ready", "health", "pprof", "prometheus", "errors", "log", "dnstap", "loadbalance")
 )
-"""Directives that have no say in what the plugins behind them answer: with or without them, what a cache knows stays right."""
+"""Directives that do not change what plugins after them answer: a cache stays valid with or without them."""
 
 _RANK = {name: rank for rank, name in enumerate(DIRECTIVE_ORDER)}
 

@@ -180,7 +180,7 @@ class _Parser:
             keys.append(replace(key, text=key.text[:-1]) if awaited else key)
         if awaited and token is None:
             raise self._refusal("Unexpected EOF")
-        # A variable that is not set leaves an empty word behind, which is no key beside others.
+        # A variable that is not set leaves an empty word behind, which is no key among others.
         return [key for key in keys if key.text] or keys
 
     def _snippet(self, name: str, key: Token) -> None:

@@ -40,7 +40,7 @@ How fresh kubernetes is
   2 Namespace, 5 Service, 2 EndpointSlice known, synced
   read from manifests: FOLDER; looked at every few seconds
 
-Reply       NXDOMAIN, flags qr aa rd, OCTETS octets
+Reply       NXDOMAIN, flags qr aa rd, SIZE bytes
   ;; AUTHORITY
   cluster.local.  30     IN SOA    ns.dns.cluster.local. hostmaster.cluster.local. SERIAL 7200 1800 86400 30
 """
@@ -72,7 +72,7 @@ class TextTests(AskingCase):
         """The explanation, with what differs from run to run put in words."""
         text = "\n".join(text_of(self.world.explain(name, **arguments), name)) + "\n"
         text = re.sub(r"pid \d+", "pid PID", text.replace(f"kdns {__version__}", "kdns VERSION"))
-        text = re.sub(r"\d+ octets", "OCTETS octets", re.sub(r"local\. \d+ 7200", "local. SERIAL 7200", text))
+        text = re.sub(r"\d+ bytes", "SIZE bytes", re.sub(r"local\. \d+ 7200", "local. SERIAL 7200", text))
         return re.sub(r"from manifests: [^;]+;", "from manifests: FOLDER;", text)
 
     def test_service(self) -> None:

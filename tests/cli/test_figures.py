@@ -13,9 +13,9 @@ from kdns.cli.figures import (
     age_text,
     at,
     between,
+    bytes_text,
     count_text,
     grew,
-    octets_text,
     percentile,
     rate,
     rough_age,
@@ -128,4 +128,4 @@ class TextTests(SynchronousTestCase):
 
     def test_octets(self) -> None:
         """In MiB."""
-        self.check(octets_text, {0: "0.0 MiB", 1572864: "1.5 MiB", 178257920: "170 MiB", 34359738368: "32.0 GiB"})
+        self.check(bytes_text, {0: "0.0 MiB", 1572864: "1.5 MiB", 178257920: "170 MiB", 34359738368: "32.0 GiB"})
