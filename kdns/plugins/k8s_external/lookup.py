@@ -16,7 +16,8 @@ from kdns.cluster.keys import address_key, external_address_key, external_key, s
 from kdns.cluster.objects import Port, Service, ServiceKind
 from kdns.core.stamps import StampRef
 from kdns.plugins.kubernetes import Config
-from kdns.plugins.kubernetes.lookup import Found, Lookup, endpoint_label
+from kdns.plugins.kubernetes.found import Found, endpoint_label
+from kdns.plugins.kubernetes.lookup import Lookup
 from kdns.wire.names import from_labels
 
 
@@ -126,11 +127,11 @@ class ExternalLookup:
         place = _wire(service.name, service.namespace)
         for part in slices:
             ports = _matching(part.ports, front)
-            for endpoint in part.endpoints if ports is not None else ():
-                label = endpoint_label(endpoint)
+            for row, address in enumerate(part.addresses if ports is not None else ()):
+                label = endpoint_label(part, row)
                 if len(front) != 1 or front[0] == label:
                     target = _wire(label) + place
-                    found.places += [Place(endpoint.address, target, port) for port in ports or ()]
+                    found.places += [Place(address, target, port) for port in ports or ()]
         found.exists = bool(found.places)
         if not found.exists:
             found.why = "the service has no such ready endpoint"

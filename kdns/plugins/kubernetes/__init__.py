@@ -33,7 +33,7 @@ class KubernetesDirective:
             )
         except CredentialsError as error:
             raise SetupError(str(error), plugin=self.name, located=False) from error
-        zone = ClusterZone(config, cluster, builder.context.clock, cache(builder.own_addresses))
+        zone = ClusterZone(config, cluster, builder.context.clock, cache(builder.own_addresses), builder.context.random)
         builder.link(zone)
         builder.ready_when(self.name, lambda: cluster.synced, cluster.why_not_ready)
         builder.metadata_from(KubernetesMetadata(config, cluster.index).collect)

@@ -2,31 +2,25 @@
 """
 Why a name of the cluster has the answer it has, in words: what it was read as, which objects are behind it, and what is missing.
 
-Nothing is answered from here. The words follow the same steps as :mod:`.lookup`, and a test holds them against it.
+The look-up itself records its steps (:class:`~kdns.plugins.kubernetes.found.Fact`); they are put into words here, with what may help to
+find the fault: names that are near, other places where there is such a name.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from ipaddress import ip_address
 
 from kdns.cluster.index import ClusterIndex
-from kdns.cluster.objects import (
-    EndpointSlice,
-    ImportKind,
-    Kind,
-    Port,
-    Service,
-    ServiceImport,
-    ServiceKind,
-)
+from kdns.cluster.objects import EndpointSlice, ImportKind, Kind, Port, Service, ServiceImport, ServiceKind
 from kdns.core.explaining import Note
-from kdns.plugins.kubernetes.config import PODS_DISABLED, PODS_VERIFIED, Config, is_reverse
-from kdns.plugins.kubernetes.lookup import endpoint_label
-from kdns.plugins.kubernetes.names import Parsed, Shape, parse_name, pod_address, pod_labels
+from kdns.plugins.kubernetes.config import Config, is_reverse
+from kdns.plugins.kubernetes.found import Fact, Reason, endpoint_label
+from kdns.plugins.kubernetes.lookup import Lookup
+from kdns.plugins.kubernetes.names import Parsed, Shape, parse_name, pod_labels
 from kdns.wire.constants import AXFR, IXFR, PTR, SOA, TXT, type_text
-from kdns.wire.names import address_of_reverse, labels_of, longest_zone, to_text
+from kdns.wire.names import address_of_reverse, longest_zone, to_text
 
 MOST_COMPARED = 100
 """Names that are compared letter by letter: a millisecond or two."""
@@ -35,271 +29,220 @@ MOST_SHOWN = 6
 """Addresses, labels or ports that a line shows."""
 
 
-def explain(config: Config, index: ClusterIndex, qname: bytes, qtype: int) -> list[Note]:
+def explain(config: Config, lookup: Lookup, index: ClusterIndex, qname: bytes, qtype: int) -> list[Note]:
     """What a question comes to; the name in lower-case wire form."""
-    zones = frozenset(zone.name for zone in config.zones)
-    zone = longest_zone(qname, zones)
+    zone = longest_zone(qname, frozenset(zone.name for zone in config.zones))
     if zone is None:
-        return [
-            Note(f"{to_text(qname)} is in none of its zones: {', '.join(to_text(one.name) for one in config.zones)}")
-        ]
-    notes = _Notes(config, index)
-    notes.say(f"zone {to_text(zone)}")
+        zones = ", ".join(to_text(one.name) for one in config.zones)
+        return [Note(f"{to_text(qname)} is in none of its zones: {zones}")]
+    notes = [Note(f"zone {to_text(zone)}")]
     if qtype in (AXFR, IXFR):
-        notes.say("zone transfers are refused")
+        notes.append(Note("zone transfers are refused"))
     elif qname == zone:
-        notes.say("the zone itself")
+        notes.append(Note("the zone itself"))
     elif qtype == SOA:
-        notes.say("a name below the zone has no SOA, whether it exists or not")
+        notes.append(Note("a name below the zone has no SOA, whether it exists or not"))
     elif is_reverse(qname):
-        notes.reverse(qname, qtype)
+        notes += _reverse(lookup, qname, qtype)
     else:
         multicluster = zone in config.multicluster
-        labels = labels_of(qname[: len(qname) - len(zone)] + b"\x00")
-        notes.forward(parse_name(labels, multicluster, config.source.zones), multicluster, qtype)
+        parsed = parse_name(qname[: -len(zone)], multicluster, config.source.zones)
+        notes += _forward(_Words(config, index, parsed), lookup, multicluster, qtype)
     if config.falls_through(qname):
-        notes.say("if nothing is found here the next plugin is asked (fallthrough)")
-    return notes.notes
+        notes.append(Note("if nothing is found here the next plugin is asked (fallthrough)"))
+    return notes
 
 
-class _Notes:
-    def __init__(self, config: Config, index: ClusterIndex) -> None:
-        self.notes: list[Note] = []
+def _forward(words: _Words, lookup: Lookup, multicluster: bool, qtype: int) -> list[Note]:
+    parsed = words.parsed
+    match parsed.shape:
+        case Shape.STRUCTURE:
+            return [Note("part of the tree above the namespaces: it exists and has no records")]
+        case Shape.NAME_SERVER:
+            return [Note("the name server of the zone, which is this server itself")]
+        case Shape.VERSION:
+            notes = [Note("the version of the DNS specification")]
+            if qtype != TXT:
+                notes.append(_missing(f"it is a TXT record, and {type_text(qtype)} was asked for"))
+            return notes
+        case Shape.SERVICE | Shape.POD | Shape.NAMESPACE | Shape.POD_NAMESPACE:
+            reasons: list[Reason] = []
+            lookup.find(parsed, multicluster, reasons)
+            return [Note(f"read as: {_read(parsed)}"), *(note for reason in reasons for note in words.of(reason))]
+        case _:
+            forms = "those are SERVICE.NAMESPACE.svc and ADDRESS.NAMESPACE.pod, below the zone"
+            return [_missing(f"not a name that a cluster has: {forms}")]
+
+
+def _reverse(lookup: Lookup, qname: bytes, qtype: int) -> list[Note]:
+    address = address_of_reverse(qname)
+    if address is None:
+        return [_missing("not the name of a whole address")]
+    notes = [Note(f"read as: address {_addresses((address,))}")]
+    if qtype != PTR:
+        return [*notes, _missing(f"names of addresses have PTR records, and {type_text(qtype)} was asked for")]
+    reasons: list[Reason] = []
+    lookup.reverse(address, reasons)
+    return notes + [_of_address(*reason) for reason in reasons]
+
+
+def _of_address(fact: Fact, value: object) -> Note:
+    if isinstance(value, Service):
+        return Note(f"cluster IP of {_service(value.name, value.namespace)}{_version(value.version)}")
+    if isinstance(value, EndpointSlice):
+        of = _service(value.service or b"", value.namespace)
+        return Note(f'ready endpoint of {of}, slice "{_text(value.name)}"{_version(value.version)}')
+    assert isinstance(value, bytes)
+    if fact is Fact.ADDRESS_LEFT_OUT:
+        where = "belongs to a namespace that is not among the namespaces of the Corefile"
+        return _missing(f"{_addresses((value,))} {where}")
+    return _missing(f"{_addresses((value,))} is no cluster IP, and no ready endpoint of a service")
+
+
+def _missing(text: str) -> Note:
+    return Note(text, missing=True)
+
+
+class _Words:
+    """Puts the steps of one look-up into words."""
+
+    def __init__(self, config: Config, index: ClusterIndex, parsed: Parsed) -> None:
+        self.parsed = parsed
         self._config = config
         self._index = index
 
-    def say(self, text: str) -> None:
-        self.notes.append(Note(text))
-
-    def miss(self, text: str) -> None:
-        self.notes.append(Note(text, missing=True))
-
-    # Names of services and pods.
-
-    def forward(self, parsed: Parsed, multicluster: bool, qtype: int) -> None:
-        namespace = _text(parsed.namespace)
-        match parsed.shape:
-            case Shape.STRUCTURE:
-                self.say("part of the tree above the namespaces: it exists and has no records")
-            case Shape.NAME_SERVER:
-                self.say("the name server of the zone, which is this server itself")
-            case Shape.VERSION:
-                self.say("the version of the DNS specification")
-                if qtype != TXT:
-                    self.miss(f"it is a TXT record, and {type_text(qtype)} was asked for")
-            case Shape.NAMESPACE:
-                self.say(f'read as: namespace "{namespace}"')
-                self._namespace(parsed.namespace)
-            case Shape.POD_NAMESPACE | Shape.POD:
-                self._pod(parsed)
-            case Shape.SERVICE:
-                self.say(f"read as: {_read(parsed)}")
-                if self._namespace(parsed.namespace):
-                    if multicluster:
-                        self._import(parsed)
-                    else:
-                        self._service(parsed)
+    def of(self, reason: Reason) -> list[Note]:
+        """A step in words."""
+        parsed = self.parsed
+        match reason:
+            case (Fact.NAMESPACE_LEFT_OUT,):
+                allowed = _listed(sorted(self._config.namespaces or ()))
+                where = f"is not among the namespaces of the Corefile ({allowed})"
+                return [_missing(f'namespace "{_text(parsed.namespace)}" {where}')]
+            case (Fact.NO_NAMESPACE,):
+                near = _near(parsed.namespace, self._index.names(Kind.NAMESPACE, b""))
+                return [_missing(f'there is no namespace "{_text(parsed.namespace)}"{near}')]
+            case (Fact.NAMESPACE,):
+                return [Note(f'namespace "{_text(parsed.namespace)}" exists')]
+            case (Fact.PODS_DISABLED,):
+                return [
+                    _missing('names of pods are turned off in the Corefile ("pods disabled", which is the default)')
+                ]
+            case (Fact.NO_ADDRESS,):
+                return [_missing(f'"{_text(parsed.address)}" is no address with dashes, such as 10-244-1-17')]
+            case (Fact.POD_UNVERIFIED,):
+                return [Note("the answer is the address itself, whether there is such a pod or not (pods insecure)")]
+            case (Fact.POD_SPELLED_OTHERWISE, address):
+                spelled = _text(pod_labels(address)[0])
+                return [_missing(f'{_addresses((address,))} is spelled "{spelled}" in names of pods')]
+            case (Fact.NO_POD, address):
+                return [self._no_pod(address)]
+            case (Fact.POD, pod):
+                return [Note(f'pod "{_text(pod.name)}" has it{_version(pod.version)}')]
+            case (Fact.NO_SERVICE,):
+                return [self._no_service()]
+            case (Fact.SERVICE, service):
+                return self._service(service)
+            case (Fact.ALIAS, service):
+                alias = f"ExternalName, an alias of {to_text(service.external_name)}"
+                return [Note(f'service "{_text(service.name)}" exists: {alias}{_version(service.version)}')]
+            case (Fact.NO_ALIAS, service):
+                why = "is an ExternalName whose target is no domain name"
+                return [_missing(f'service "{_text(service.name)}" {why}{_version(service.version)}')]
+            case (Fact.IN_FRONT_OF_ALIAS, service):
+                why = "is an ExternalName: there are no names in front of it"
+                return [_missing(f'service "{_text(service.name)}" {why}{_version(service.version)}')]
+            case (Fact.NO_READY_ENDPOINT,):
+                return [_missing("it has no ready endpoint, and such services are left out (ignore empty_service)")]
+            case (Fact.ONLY_HEADLESS_ZONAL,):
+                return [_missing("only headless services have zonal names")]
+            case (Fact.NO_PORT, ports):
+                return [self._no_port(ports)]
+            case (Fact.ENDPOINTS_NOT_WATCHED,):
+                return [_missing("endpoints are not watched (noendpoints)")]
+            case (Fact.SLICES, slices):
+                return self._slices(slices)
+            case (Fact.NO_ENDPOINT, slices):
+                return self._no_endpoint(slices)
+            case (Fact.TOPOLOGY,):
+                assert parsed.topology is not None
+                return [Note(f'of these, those in zone "{_text(parsed.topology.zone)}"')]
+            case (Fact.NO_IMPORT,):
+                where = f'in namespace "{_text(parsed.namespace)}"'
+                return [_missing(f'there is no ServiceImport "{_text(parsed.service)}" {where}')]
+            case (Fact.IMPORT, service):
+                return [self._import(service)]
+            case (Fact.CLUSTER_MISSING,):
+                return [_missing("an endpoint of several clusters is named with its cluster: ENDPOINT.CLUSTER.SERVICE")]
             case _:
-                self.miss(
-                    "not a name that a cluster has: those are SERVICE.NAMESPACE.svc and ADDRESS.NAMESPACE.pod, below the zone"
-                )
+                raise AssertionError(f"no words for {reason[0]}")
 
-    def _namespace(self, namespace: bytes) -> bool:
-        text = _text(namespace)
-        allowed = self._config.namespaces
-        if allowed is not None and namespace not in allowed:
-            self.miss(f'namespace "{text}" is not among the namespaces of the Corefile ({_listed(sorted(allowed))})')
-            return False
-        if not self._index.has_namespace(namespace):
-            near = _near(namespace, self._index.names(Kind.NAMESPACE, b""))
-            self.miss(f'there is no namespace "{text}"{near}')
-            return False
-        self.say(f'namespace "{text}" exists')
-        return True
+    def _no_pod(self, address: bytes) -> Note:
+        others = [_text(one.namespace) for one in self._index.pods_by_address(address)]
+        where = f"; there is one in {', '.join(others)}" if others else ""
+        namespace = _text(self.parsed.namespace)
+        return _missing(f'there is no pod with address {_addresses((address,))} in namespace "{namespace}"{where}')
 
-    def _service(self, parsed: Parsed) -> None:
-        service = self._index.service(parsed.namespace, parsed.service)
-        if service is None:
-            self._no_service(parsed.namespace, parsed.service)
-            return
-        version = _version(service.version)
-        if service.kind is ServiceKind.EXTERNAL_NAME:
-            self._external_name(service, parsed, version)
-            return
-        slices = self._index.slices_of(parsed.namespace, parsed.service) if self._config.source.endpoints else ()
-        ready = sum(len(part.addresses) for part in slices)
-        name = _text(service.name)
-        if service.kind is ServiceKind.HEADLESS:
-            self.say(f'service "{name}" exists: headless, so its ready endpoints are the answer{version}')
-        else:
-            self.say(f'service "{name}" exists: cluster IP {_addresses(service.addresses)}{version}')
-        if self._config.ignore_empty and service.kind is ServiceKind.CLUSTER_IP and not ready:
-            self.miss("it has no ready endpoint, and such services are left out (ignore empty_service)")
-            return
-        if service.kind is ServiceKind.CLUSTER_IP and parsed.endpoint is None and parsed.topology is None:
-            self.say(
-                f"ports {_ports(service.ports)}; ready endpoints behind it: {ready} (they play no part in this answer)"
-            )
-            self._port(parsed, service.ports)
-            return
-        if not self._config.source.endpoints:
-            self.miss("endpoints are not watched (noendpoints)")
-            return
-        if parsed.topology is not None and service.kind is not ServiceKind.HEADLESS:
-            self.miss("only headless services have zonal names")
-            return
-        self._endpoints(parsed, slices)
-
-    def _no_service(self, namespace: bytes, name: bytes) -> None:
+    def _no_service(self) -> Note:
+        namespace, name = self.parsed.namespace, self.parsed.service
         here = self._index.names(Kind.SERVICE, namespace)
         elsewhere = self._index.homes(Kind.SERVICE, name)
         near = _near(name, here)
-        text = f'there is no service "{_text(name)}" in namespace "{_text(namespace)}"{near}'
+        text = f"there is no {_service(name, namespace)}{near}"
         if elsewhere:
             text += f"; there is one of that name in {_listed(elsewhere)}"
         elif not near:
             text += f"; it has {len(here)} services" if here else "; it has no services at all"
-        self.miss(text)
+        return _missing(text)
 
-    def _external_name(self, service: Service, parsed: Parsed, version: str) -> None:
-        name = _text(service.name)
-        if service.external_name is None:
-            self.miss(f'service "{name}" is an ExternalName whose target is no domain name{version}')
-        elif parsed.endpoint is not None or parsed.port is not None or parsed.topology is not None:
-            self.miss(f'service "{name}" is an ExternalName: there are no names in front of it{version}')
-        else:
-            self.say(f'service "{name}" exists: ExternalName, an alias of {to_text(service.external_name)}{version}')
+    def _service(self, service: Service) -> list[Note]:
+        exists = f'service "{_text(service.name)}" exists'
+        if service.kind is ServiceKind.HEADLESS:
+            answer = "headless, so its ready endpoints are the answer"
+            return [Note(f"{exists}: {answer}{_version(service.version)}")]
+        notes = [Note(f"{exists}: cluster IP {_addresses(service.addresses)}{_version(service.version)}")]
+        if self.parsed.endpoint is None and self.parsed.topology is None:
+            slices = self._index.slices_of(service.namespace, service.name) if self._config.source.endpoints else ()
+            ready = sum(len(part.addresses) for part in slices)
+            behind = f"ready endpoints behind it: {ready} (they play no part in this answer)"
+            notes.append(Note(f"ports {_ports(service.ports)}; {behind}"))
+        return notes
 
-    def _port(self, parsed: Parsed, ports: Iterable[Port]) -> None:
-        if parsed.port is None:
-            return
-        known = list(ports)
-        wanted = f"_{_text(parsed.port)}._{_text(parsed.protocol)}"
-        if any(parsed.port in (b"", port.name) and parsed.protocol in (b"", port.protocol) for port in known):
-            return
-        names = [f"_{_text(port.name)}._{_text(port.protocol)}" for port in known if port.name]
+    def _no_port(self, ports: Iterable[Port]) -> Note:
+        wanted = f"_{_text(self.parsed.port or b'')}._{_text(self.parsed.protocol)}"
+        names = [f"_{_text(port.name)}._{_text(port.protocol)}" for port in dict.fromkeys(ports) if port.name]
         there = f"those it has: {', '.join(names[:MOST_SHOWN])}" if names else "it has no named ports"
-        self.miss(f"there is no port {wanted}; {there}")
+        return _missing(f"there is no port {wanted}; {there}")
 
-    def _endpoints(self, parsed: Parsed, slices: Iterable[EndpointSlice]) -> None:
-        slices = tuple(slices)
-        tell = self.miss if parsed.topology is None else self.say  # a zonal name exists even where nothing is
-        if not slices:
-            tell("it has no EndpointSlice: nothing is selected by it, or the controller has not made one yet")
-            return
+    def _slices(self, slices: Sequence[EndpointSlice]) -> list[Note]:
+        notes = []
         for part in slices[:MOST_SHOWN]:
             count = len(part.addresses)
             of = f": {_addresses(part.addresses)}" if count else ""
-            self.say(f'slice "{_text(part.name)}", {count} ready{of}{_version(part.version)}')
+            notes.append(Note(f'slice "{_text(part.name)}", {count} ready{of}{_version(part.version)}'))
         if len(slices) > MOST_SHOWN:
-            self.say(f"and {len(slices) - MOST_SHOWN} slices more")
-        endpoints = [endpoint for part in slices for endpoint in part.endpoints]
-        if not endpoints:
-            tell(
-                "none of its endpoints is ready, and what is not ready has no address in DNS (unless publishNotReadyAddresses)"
-            )
-            return
-        if parsed.port is not None:
-            self._port(parsed, [port for part in slices for port in part.ports])
-        if parsed.endpoint is not None:
-            labels = list(dict.fromkeys(endpoint_label(endpoint) for endpoint in endpoints))
-            if parsed.endpoint not in labels:
-                self._no_endpoint(parsed, labels)
-        elif parsed.topology is not None:
-            self.say(f'of these, those in zone "{_text(parsed.topology.zone)}"')
+            notes.append(Note(f"and {len(slices) - MOST_SHOWN} slices more"))
+        return notes
 
-    def _no_endpoint(self, parsed: Parsed, labels: list[bytes]) -> None:
-        assert parsed.endpoint is not None
-        label = _text(parsed.endpoint)
-        text = f'there is no ready endpoint "{label}"; those that are ready: {_listed(labels)}'
-        pod = self._index.pod(parsed.namespace, parsed.endpoint)
+    def _no_endpoint(self, slices: Sequence[EndpointSlice]) -> list[Note]:
+        if not slices:
+            text = "it has no EndpointSlice: nothing is selected by it, or the controller has not made one yet"
+            return [_missing(text)]
+        labels = dict.fromkeys(endpoint_label(part, row) for part in slices for row in range(len(part.addresses)))
+        if not labels:
+            why = "what is not ready has no address in DNS (unless publishNotReadyAddresses)"
+            return [_missing(f"none of its endpoints is ready, and {why}")]
+        label = self.parsed.endpoint or b""
+        text = f'there is no ready endpoint "{_text(label)}"; those that are ready: {_listed(list(labels))}'
+        pod = self._index.pod(self.parsed.namespace, label)
         if pod is not None:
-            text += f'; there is a pod "{label}" at {_addresses(pod.addresses)}, so it is not ready, or the service does not select it'
-        self.miss(text)
+            where = f'"{_text(label)}" at {_addresses(pod.addresses)}'
+            text += f"; there is a pod {where}, so it is not ready, or the service does not select it"
+        return [_missing(text)]
 
-    def _import(self, parsed: Parsed) -> None:
-        one: ServiceImport | None = self._index.service_import(parsed.namespace, parsed.service)
-        name = _text(parsed.service)
-        if one is None:
-            self.miss(f'there is no ServiceImport "{name}" in namespace "{_text(parsed.namespace)}"')
-            return
-        version = _version(one.version)
-        if one.kind is ImportKind.CLUSTER_SET_IP:
-            self.say(f'ServiceImport "{name}" exists: {_addresses(one.addresses)}{version}')
-            if parsed.endpoint is None:
-                self._port(parsed, one.ports)
-                return
-        else:
-            self.say(f'ServiceImport "{name}" exists: headless{version}')
-        self._endpoints(parsed, self._index.imported_slices_of(parsed.namespace, parsed.service))
-
-    def _pod(self, parsed: Parsed) -> None:
-        namespace = _text(parsed.namespace)
-        if parsed.shape is Shape.POD:
-            self.say(f'read as: the pod with address "{_text(parsed.address)}" in namespace "{namespace}"')
-        else:
-            self.say(f'read as: the pods of namespace "{namespace}"')
-        if self._config.pods == PODS_DISABLED:
-            self.miss('names of pods are turned off in the Corefile ("pods disabled", which is the default)')
-            return
-        if not self._namespace(parsed.namespace) or parsed.shape is Shape.POD_NAMESPACE:
-            return
-        address = pod_address(parsed.address)
-        if address is None:
-            self.miss(f'"{_text(parsed.address)}" is no address with dashes, such as 10-244-1-17')
-            return
-        if self._config.pods != PODS_VERIFIED:
-            self.say("the answer is the address itself, whether there is such a pod or not (pods insecure)")
-            return
-        text = _addresses((address,))
-        pod = self._index.pod_at(parsed.namespace, address)
-        if parsed.address not in pod_labels(address):
-            self.miss(f'{text} is spelled "{_text(pod_labels(address)[0])}" in names of pods')
-        elif pod is None:
-            others = [_text(one.namespace) for one in self._index.pods_by_address(address)]
-            where = f"; there is one in {', '.join(others)}" if others else ""
-            self.miss(f'there is no pod with address {text} in namespace "{namespace}"{where}')
-        else:
-            self.say(f'pod "{_text(pod.name)}" has it{_version(pod.version)}')
-
-    # Names of addresses.
-
-    def reverse(self, qname: bytes, qtype: int) -> None:
-        address = address_of_reverse(qname)
-        if address is None:
-            self.miss("not the name of a whole address")
-            return
-        text = _addresses((address,))
-        self.say(f"read as: address {text}")
-        if qtype != PTR:
-            self.miss(f"names of addresses have PTR records, and {type_text(qtype)} was asked for")
-            return
-        allowed = self._config.namespaces
-        hidden = 0
-        for service in self._index.services_by_address(address):
-            if allowed is not None and service.namespace not in allowed:
-                hidden += 1
-                continue
-            self.say(
-                f'cluster IP of service "{_text(service.name)}" in namespace "{_text(service.namespace)}"{_version(service.version)}'
-            )
-            return
-        found = False
-        for part in self._index.slices_by_address(address) if self._config.source.endpoints else ():
-            if part.service is None:
-                continue
-            if allowed is not None and part.namespace not in allowed:
-                hidden += 1
-                continue
-            found = True
-            self.say(
-                f'ready endpoint of service "{_text(part.service)}" in namespace "{_text(part.namespace)}",'
-                f' slice "{_text(part.name)}"{_version(part.version)}'
-            )
-        if not found and hidden:
-            self.miss(f"{text} belongs to a namespace that is not among the namespaces of the Corefile")
-        elif not found:
-            self.miss(f"{text} is no cluster IP, and no ready endpoint of a service")
+    def _import(self, service: ServiceImport) -> Note:
+        what = "headless" if service.kind is ImportKind.HEADLESS else _addresses(service.addresses)
+        return Note(f'ServiceImport "{_text(service.name)}" exists: {what}{_version(service.version)}')
 
 
 def namespace_of(index: ClusterIndex, address: bytes) -> tuple[bytes, str] | None:
@@ -307,15 +250,25 @@ def namespace_of(index: ClusterIndex, address: bytes) -> tuple[bytes, str] | Non
     for pod in index.pods_by_address(address):
         return pod.namespace, f'pod "{_text(pod.name)}"'
     for part in index.slices_by_address(address):
-        for endpoint in part.endpoints:
-            if endpoint.address == address:
-                name = f'pod "{_text(endpoint.pod)}"' if endpoint.pod else "a pod"
-                return part.namespace, f'{name}, an endpoint of service "{_text(part.service or b"")}"'
+        known = part.pods[part.addresses.index(address)] if part.pods else None
+        name = f'pod "{_text(known)}"' if known else "a pod"
+        return part.namespace, f'{name}, an endpoint of service "{_text(part.service or b"")}"'
     return None
 
 
+def _service(name: bytes, namespace: bytes) -> str:
+    return f'service "{_text(name)}" in namespace "{_text(namespace)}"'
+
+
 def _read(parsed: Parsed) -> str:
-    text = f'service "{_text(parsed.service)}" in namespace "{_text(parsed.namespace)}"'
+    namespace = f'namespace "{_text(parsed.namespace)}"'
+    if parsed.shape is Shape.POD:
+        return f'the pod with address "{_text(parsed.address)}" in {namespace}'
+    if parsed.shape is Shape.POD_NAMESPACE:
+        return f"the pods of {namespace}"
+    if parsed.shape is Shape.NAMESPACE:
+        return namespace
+    text = _service(parsed.service, parsed.namespace)
     if parsed.endpoint is not None:
         of = f' of cluster "{_text(parsed.cluster)}"' if parsed.cluster is not None else ""
         return f'endpoint "{_text(parsed.endpoint)}"{of} of {text}'
@@ -342,11 +295,7 @@ def _addresses(addresses: Iterable[bytes]) -> str:
 
 
 def _ports(ports: Iterable[Port]) -> str:
-    texts = [
-        f"{_text(port.name) or 'unnamed'} {port.number}/{_text(port.protocol)}"
-        for port in ports
-        if isinstance(port, Port)
-    ]
+    texts = [f"{_text(port.name) or 'unnamed'} {port.number}/{_text(port.protocol)}" for port in ports]
     return ", ".join(texts[:MOST_SHOWN]) or "none"
 
 

@@ -1,55 +1,24 @@
 # -*- test-case-name: tests.plugins.kubernetes.test_lookup -*-
 """
-What stands behind a name in the cluster: addresses with the names and ports that SRV records need, an alias, or nothing.
+What a name of the cluster stands for: addresses with the names and ports that SRV records need, an alias, or nothing.
 
 Every look-up notes the stamps of what it looked at, found or not, so that what is made from it dies with the change that concerns it.
+Asked for reasons, it records each step as a :class:`~kdns.plugins.kubernetes.found.Fact`; explaining.py puts them into words.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Hashable, Iterable, Sequence
 
 from kdns.cluster.index import ClusterIndex
 from kdns.cluster.keys import address_key, import_key, namespace_key, pod_key, service_key
-from kdns.cluster.objects import Endpoint, EndpointSlice, ImportKind, Port, ServiceKind
-from kdns.core.stamps import StampRef
+from kdns.cluster.objects import EndpointSlice, ImportKind, Port, ServiceImport, ServiceKind
 from kdns.plugins.kubernetes.config import PODS_DISABLED, PODS_VERIFIED, Config
-from kdns.plugins.kubernetes.names import Parsed, Shape, address_label, pod_address, pod_labels
+from kdns.plugins.kubernetes.found import Fact, Found, Group, Pair, Reason, endpoint_label, pairs_of, wire_label
+from kdns.plugins.kubernetes.names import Parsed, Shape, pod_address, pod_labels
 from kdns.wire.names import MAX_LABEL, MAX_NAME
 
 _SVC, _POD = b"\x03svc", b"\x03pod"
-
-
-class Item(NamedTuple):
-    """One address of a name, for one port."""
-
-    address: bytes
-    """Packed."""
-
-    target: bytes
-    """Labels of the SRV target in wire form, without the zone and the final octet."""
-
-    port: int | None
-    """None when there is no port, and so no SRV record."""
-
-
-@dataclass(slots=True)
-class Found:
-    """What stands behind a name."""
-
-    exists: bool = False
-    items: list[Item] = field(default_factory=list)
-    alias: bytes | None = None
-    """Target of an external name, in wire form."""
-
-    stamps: list[StampRef] = field(default_factory=list)
-
-    @property
-    def addresses(self) -> list[bytes]:
-        """The addresses, each once, in their order."""
-        return list(dict.fromkeys(item.address for item in self.items))
 
 
 class Lookup:
@@ -57,39 +26,53 @@ class Lookup:
 
     def __init__(self, index: ClusterIndex, config: Config) -> None:
         self._index = index
-        self._config = config
+        self._allowed = config.namespaces
+        self._pods = config.pods
+        self._ignore_empty = config.ignore_empty
+        self._endpoints_watched = config.source.endpoints
+        self._longest_pointer = MAX_NAME - len(config.primary)
+
+    def find(self, parsed: Parsed, multicluster: bool, reasons: list[Reason] | None = None) -> Found:
+        """
+        What a parsed name of the shapes NAMESPACE, POD_NAMESPACE, SERVICE and POD stands for.
+
+        :param reasons: takes each step of the look-up.
+        """
+        found = Found(reasons)
+        shape, namespace = parsed.shape, parsed.namespace
+        pod = shape is Shape.POD or shape is Shape.POD_NAMESPACE
+        if pod and self._pods == PODS_DISABLED:
+            found.because(Fact.PODS_DISABLED)
+            return found
+        if not self.exposed(namespace, found):
+            return found
+        if shape is Shape.SERVICE:
+            if multicluster:
+                self._import(parsed, found)
+            else:
+                self._service(parsed, found)
+        elif shape is Shape.POD:
+            self._pod(parsed, found)
+        else:
+            found.exists = True
+        return found
+
+    def exposed(self, namespace: bytes, found: Found) -> bool:
+        """Whether names of the namespace are answered."""
+        if self._allowed is not None and namespace not in self._allowed:
+            found.because(Fact.NAMESPACE_LEFT_OUT)
+            return False
+        self._note(found, namespace_key(namespace))
+        exists = self._index.has_namespace(namespace)
+        found.because(Fact.NAMESPACE if exists else Fact.NO_NAMESPACE)
+        return exists
 
     def _note(self, found: Found, key: Hashable) -> None:
         found.stamps.append(self._index.stamps.note(key))
 
-    def exposed(self, namespace: bytes, found: Found) -> bool:
-        """Whether names of the namespace are answered."""
-        allowed = self._config.namespaces
-        if allowed is not None and namespace not in allowed:
-            return False
-        self._note(found, namespace_key(namespace))
-        return self._index.has_namespace(namespace)
-
-    def find(self, parsed: Parsed, multicluster: bool) -> Found:
-        """What stands behind a parsed name of the shapes NAMESPACE, POD_NAMESPACE, SERVICE and POD."""
-        found = Found()
-        if parsed.shape in (Shape.POD, Shape.POD_NAMESPACE) and self._config.pods == PODS_DISABLED:
-            return found
-        if not self.exposed(parsed.namespace, found):
-            return found
-        if parsed.shape in (Shape.NAMESPACE, Shape.POD_NAMESPACE):
-            found.exists = True
-        elif parsed.shape is Shape.POD:
-            self._pod(parsed, found)
-        elif multicluster:
-            self._service_import(parsed, found)
-        else:
-            self._service(parsed, found)
-        return found
-
     def absent(self, front: bytes) -> bool:
         """
-        Whether a name does not exist, as far as can be told by looking for its service alone; not so sure is not absent.
+        Whether a name certainly does not exist, judged by its namespace and Service alone.
 
         :param front: what stands in front of a zone of one cluster, in wire form and lower case; it need not be labels.
         """
@@ -110,7 +93,7 @@ class Lookup:
             if count == 1:
                 return False
             namespace = labels[-2]
-            index, allowed = self._index, self._config.namespaces
+            index, allowed = self._index, self._allowed
             if allowed is not None and namespace not in allowed:
                 return True
             if not index.has_namespace(namespace):
@@ -118,146 +101,211 @@ class Lookup:
             return count > 2 and index.service(namespace, labels[-3]) is None
         return kind not in (b"pod", b"dns", b"dns-version")
 
+    # Pods.
+
     def _pod(self, parsed: Parsed, found: Found) -> None:
         address = pod_address(parsed.address)
         if address is None:
+            found.because(Fact.NO_ADDRESS)
             return
-        if self._config.pods == PODS_VERIFIED:
+        if self._pods == PODS_VERIFIED:
             self._note(found, pod_key(address))
             # Only one spelling of an address is the name of a pod.
-            if parsed.address not in pod_labels(address) or self._index.pod_at(parsed.namespace, address) is None:
+            if parsed.address not in pod_labels(address):
+                found.because(Fact.POD_SPELLED_OTHERWISE, address)
                 return
+            pod = self._index.pod_at(parsed.namespace, address)
+            if pod is None:
+                found.because(Fact.NO_POD, address)
+                return
+            found.because(Fact.POD, pod)
+        else:
+            found.because(Fact.POD_UNVERIFIED)
         found.exists = True
-        target = _labels(parsed.address, parsed.namespace) + _POD
-        found.items.append(Item(address, target, 0))
+        found.groups.append(Group((address,), (0,), _labels(parsed.address, parsed.namespace) + _POD))
+
+    # Services.
 
     def _service(self, parsed: Parsed, found: Found) -> None:
         index, namespace, name = self._index, parsed.namespace, parsed.service
         self._note(found, service_key(namespace, name))
         service = index.service(namespace, name)
         if service is None:
+            found.because(Fact.NO_SERVICE)
             return
-        if service.kind is ServiceKind.EXTERNAL_NAME:
-            if parsed.endpoint is None and parsed.port is None and parsed.topology is None:
-                found.alias = service.external_name
-                found.exists = service.external_name is not None
+        kind = service.kind
+        if kind is ServiceKind.EXTERNAL_NAME:
+            if service.external_name is None:
+                found.because(Fact.NO_ALIAS, service)
+            elif parsed.bare:
+                found.because(Fact.ALIAS, service)
+                found.alias, found.exists = service.external_name, True
+            else:
+                found.because(Fact.IN_FRONT_OF_ALIAS, service)
             return
-        # Slices that are imported are read even with noendpoints, and may be labelled for a service of this cluster as well.
-        slices = index.slices_of(namespace, name) if self._config.source.endpoints else ()
-        ready = any(part.addresses for part in slices)
-        if self._config.ignore_empty and service.kind is ServiceKind.CLUSTER_IP and not ready:
-            return
-        if parsed.topology is not None:
-            if service.kind is ServiceKind.HEADLESS:
-                self._topology(parsed, slices, found)
-            return
+        found.because(Fact.SERVICE, service)
         place = _labels(name, namespace) + _SVC
-        if service.kind is ServiceKind.CLUSTER_IP and parsed.endpoint is None:
-            self._cluster_ips(parsed, service.addresses, service.ports, place, found)
-        else:
-            self._endpoints(parsed, slices, place, found)
+        if kind is ServiceKind.CLUSTER_IP:
+            if self._ignore_empty and not any(part.addresses for part in self._slices(namespace, name)):
+                found.because(Fact.NO_READY_ENDPOINT)
+                return
+            if parsed.topology is not None:
+                found.because(Fact.ONLY_HEADLESS_ZONAL)
+                return
+            if parsed.endpoint is None:
+                self._own_addresses(parsed, service.addresses, service.ports, place, found)
+                return
+        if not self._endpoints_watched:
+            # Slices that are imported are read even with noendpoints, and may be labelled for a service of this cluster as well.
+            found.because(Fact.ENDPOINTS_NOT_WATCHED)
+            return
+        slices = self._slices(namespace, name)
+        found.because(Fact.SLICES, slices)
+        if parsed.topology is not None:
+            self._topology(parsed, slices, place, found)
+            return
+        self._endpoints(parsed, slices, place, found)
+        if not found.exists:
+            self._not_found(parsed, slices, found)
 
-    def _cluster_ips(
-        self, parsed: Parsed, addresses: Iterable[bytes], ports: tuple[Port, ...], place: bytes, found: Found
+    def _slices(self, namespace: bytes, name: bytes) -> tuple[EndpointSlice, ...]:
+        return self._index.slices_of(namespace, name) if self._endpoints_watched else ()
+
+    def _own_addresses(
+        self, parsed: Parsed, addresses: tuple[bytes, ...], ports: tuple[Port, ...], place: bytes, found: Found
     ) -> None:
+        """The addresses of a Service itself."""
         matched = _matching(ports, parsed)
         if matched is None:
+            found.because(Fact.NO_PORT, ports)
             return
         found.exists = True
-        for address in addresses:
-            found.items += [Item(address, place, port) for port in matched]
+        if addresses:
+            found.groups.append(Group(addresses, matched, place))
 
     def _endpoints(self, parsed: Parsed, slices: Iterable[EndpointSlice], place: bytes, found: Found) -> None:
+        """The ready endpoints of slices, or the one that is named."""
+        label = parsed.endpoint
+        # An endpoint may be known by its address, which is looked for: making the labels of thousands of endpoints takes milliseconds.
+        address = None if label is None else pod_address(label)
         for part in slices:
             matched = _matching(part.ports, parsed)
-            if matched is None:
+            if matched is None or not part.addresses:
                 continue
-            for endpoint in part.endpoints:
-                label = endpoint_label(endpoint)
-                if parsed.endpoint is not None and parsed.endpoint != label:
-                    continue
+            if label is None:
                 found.exists = True
-                target = _label(label) + place
-                found.items += [Item(endpoint.address, target, port) for port in matched]
+                found.groups.append(Group(part.addresses, matched, place, part))
+                continue
+            rows = _rows_named(part, label, address)
+            if rows:
+                found.exists = True
+                found.groups.append(Group(part.addresses, matched, place, part, rows))
 
-    def _topology(self, parsed: Parsed, slices: Iterable[EndpointSlice], found: Found) -> None:
-        assert parsed.topology is not None
-        place = _labels(parsed.service, parsed.namespace) + _SVC
-        near: list[Item] = []
-        every: list[Item] = []
+    def _not_found(self, parsed: Parsed, slices: Sequence[EndpointSlice], found: Found) -> None:
+        if found.reasons is not None:
+            ports = [port for part in slices if part.addresses for port in part.ports]
+            if ports and _matching(ports, parsed) is None:
+                found.because(Fact.NO_PORT, ports)
+            else:
+                found.because(Fact.NO_ENDPOINT, slices)
+
+    def _topology(self, parsed: Parsed, slices: Iterable[EndpointSlice], place: bytes, found: Found) -> None:
+        """The ready endpoints in one zone of the cluster's topology."""
+        topology = parsed.topology
+        assert topology is not None
+        found.because(Fact.TOPOLOGY)
+        near: list[Group] = []
+        every: list[Group] = []
         for part in slices:
+            if not part.addresses:
+                continue
             matched = _matching(part.ports, parsed) or [None]
-            for endpoint in part.endpoints:
-                target = _label(endpoint_label(endpoint)) + place
-                items = [Item(endpoint.address, target, port) for port in matched]
-                every += items
-                if endpoint.zone == parsed.topology.zone:
-                    near += items
+            every.append(Group(part.addresses, matched, place, part))
+            rows = [row for row, zone in enumerate(part.zones) if zone == topology.zone]
+            if rows:
+                near.append(Group(part.addresses, matched, place, part, rows))
         # The name exists whether or not anything is near: what was asked for is a set that may be empty.
         found.exists = True
-        found.items = near or (every if parsed.topology.prefer else [])
+        found.groups = near or (every if topology.prefer else [])
 
-    def _service_import(self, parsed: Parsed, found: Found) -> None:
+    # Services of several clusters.
+
+    def _import(self, parsed: Parsed, found: Found) -> None:
         index, namespace, name = self._index, parsed.namespace, parsed.service
         self._note(found, import_key(namespace, name))
-        service = index.service_import(namespace, name)
-        if service is None or (parsed.endpoint is not None and parsed.cluster is None):
+        service: ServiceImport | None = index.service_import(namespace, name)
+        if service is None:
+            found.because(Fact.NO_IMPORT)
+            return
+        found.because(Fact.IMPORT, service)
+        if parsed.endpoint is not None and parsed.cluster is None:
+            found.because(Fact.CLUSTER_MISSING)
             return
         slices = index.imported_slices_of(namespace, name)
-        if self._config.ignore_empty and not any(part.addresses for part in slices):
+        if self._ignore_empty and not any(part.addresses for part in slices):
+            found.because(Fact.NO_READY_ENDPOINT)
             return
         place = _labels(name, namespace) + _SVC
         if service.kind is ImportKind.CLUSTER_SET_IP and parsed.endpoint is None:
-            self._cluster_ips(parsed, service.addresses, service.ports, place, found)
+            self._own_addresses(parsed, service.addresses, service.ports, place, found)
             return
+        found.because(Fact.SLICES, slices)
         for part in slices:
             cluster = part.cluster or b""
             if parsed.cluster is None or parsed.cluster == cluster:
-                self._endpoints(parsed, (part,), (_label(cluster) if cluster else b"") + place, found)
+                self._endpoints(parsed, (part,), (wire_label(cluster) if cluster else b"") + place, found)
+        if not found.exists:
+            self._not_found(parsed, slices, found)
 
-    def reverse(self, address: bytes) -> tuple[Found, list[bytes]]:
+    # Names of addresses.
+
+    def reverse(self, address: bytes, reasons: list[Reason] | None = None) -> tuple[Found, list[bytes]]:
         """
         The names that an address has, as labels in wire form without the zone.
 
-        A cluster IP has one, that of its service; an endpoint has one for each service that selects it.
+        A cluster IP has one, that of its Service; an endpoint has one for each Service that selects it.
         """
-        found = Found()
+        found = Found(reasons)
         self._note(found, address_key(address))
         names: dict[bytes, None] = {}
+        left_out = False
         for service in self._index.services_by_address(address):
-            if self._allowed(service.namespace):
+            # For reverse names only "namespaces" counts, not whether the namespace is watched.
+            if self._allowed is None or service.namespace in self._allowed:
+                found.because(Fact.CLUSTER_IP_OF, service)
                 names[_labels(service.name, service.namespace) + _SVC] = None
                 break
+            left_out = True
         else:
             for part in self._slices_by_address(address):
-                if part.service is None or not self._allowed(part.namespace):
+                if part.service is None:
                     continue
+                if self._allowed is not None and part.namespace not in self._allowed:
+                    left_out = True
+                    continue
+                found.because(Fact.ENDPOINT_OF, part)
                 place = _labels(part.service, part.namespace) + _SVC
-                for endpoint in part.endpoints:
-                    if endpoint.address == address:
-                        names[_label(endpoint_label(endpoint)) + place] = None
-        most = MAX_NAME - len(self._config.primary)
-        fitting = [name for name in names if len(name) <= most]
+                for row, other in enumerate(part.addresses):
+                    if other == address:
+                        names[wire_label(endpoint_label(part, row)) + place] = None
+        fitting = [name for name in names if len(name) <= self._longest_pointer]
         found.exists = bool(fitting)
+        if not fitting:
+            found.because(Fact.ADDRESS_LEFT_OUT if left_out else Fact.NOTHING_AT, address)
         return found, fitting
 
     def _slices_by_address(self, address: bytes) -> tuple[EndpointSlice, ...]:
-        return self._index.slices_by_address(address) if self._config.source.endpoints else ()
+        return self._index.slices_by_address(address) if self._endpoints_watched else ()
 
-    def _allowed(self, namespace: bytes) -> bool:
-        """For reverse names only ``namespaces`` counts, not whether the namespace is watched."""
-        allowed = self._config.namespaces
-        return allowed is None or namespace in allowed
-
-    def name_servers(self, addresses: Iterable[bytes]) -> tuple[Found, list[Item]]:
+    def name_servers(self, addresses: Iterable[bytes]) -> tuple[Found, list[Pair]]:
         """
-        The services that the server itself is an endpoint of, as name server names with their addresses.
+        The Services that the server itself is an endpoint of, as name server names with their addresses.
 
         :param addresses: the server's own, packed.
-        :return: items without ports; none when the server is no endpoint.
+        :return: pairs without ports; none when the server is no endpoint.
         """
         found = Found()
-        items: dict[Item, None] = {}
+        pairs: dict[Pair, None] = {}
         for own in addresses:
             self._note(found, address_key(own))
             for part in self._slices_by_address(own):
@@ -269,39 +317,44 @@ class Lookup:
                     continue
                 place = _labels(service.name, service.namespace) + _SVC
                 if service.kind is ServiceKind.HEADLESS:
-                    for endpoint in part.endpoints:
-                        items[Item(endpoint.address, _label(endpoint_label(endpoint)) + place, None)] = None
+                    group = Group(part.addresses, (None,), place, part)
                 else:
-                    for address in service.addresses:
-                        items[Item(address, place, None)] = None
-        return found, list(items)
+                    group = Group(service.addresses, (None,), place)
+                pairs.update(dict.fromkeys(pairs_of(group, group.rows)))
+        return found, list(pairs)
 
 
-def endpoint_label(endpoint: Endpoint) -> bytes:
-    """The one label that an endpoint is known by: its host name, its pod's name where that is kept, or its address."""
-    return endpoint.hostname or endpoint.pod or address_label(endpoint.address)
+def _rows_named(part: EndpointSlice, label: bytes, address: bytes | None) -> list[int]:
+    """
+    The rows of a slice whose endpoint is known by a label.
+
+    :param address: the address that the label spells, if it does.
+    """
+    rows = [row for row, name in enumerate(part.hostnames) if name == label]
+    rows += [row for row, name in enumerate(part.pods) if name == label and row not in rows]
+    if address is not None:
+        rows += [row for row, other in enumerate(part.addresses) if other == address and row not in rows]
+    # An endpoint with a host name is not known by its pod or address, and only the canonical spelling of an address counts.
+    return [row for row in sorted(rows) if endpoint_label(part, row) == label]
 
 
-def _matching(ports: tuple[Port, ...], parsed: Parsed) -> list[int | None] | None:
+def _matching(ports: Sequence[Port], parsed: Parsed) -> Sequence[int | None] | None:
     """
     Numbers of the ports that are asked for: all when none is named.
 
     :return: ``[None]`` when none is named and there are none; None when the one that is named is not there.
     """
-    if parsed.port is None:
+    wanted = parsed.port
+    if wanted is None:
         return [port.number or None for port in ports] or [None]
     # An empty port name or protocol stands for any.
     numbers: list[int | None] = [
         port.number or None
         for port in ports
-        if parsed.port in (b"", port.name) and parsed.protocol in (b"", port.protocol)
+        if (not wanted or wanted == port.name) and (not parsed.protocol or parsed.protocol == port.protocol)
     ]
     return numbers or None
 
 
-def _label(label: bytes) -> bytes:
-    return bytes((len(label),)) + label
-
-
-def _labels(*labels: bytes) -> bytes:
-    return b"".join(map(_label, labels))
+def _labels(first: bytes, second: bytes) -> bytes:
+    return b"%c%b%c%b" % (len(first), first, len(second), second)

@@ -9,7 +9,7 @@ from kdns.cluster.index import ClusterIndex
 from kdns.core.request import Metadata, Request
 from kdns.plugins.kubernetes.config import PODS_VERIFIED, Config, is_reverse
 from kdns.plugins.kubernetes.names import Parsed, Shape, parse_name
-from kdns.wire.names import labels_of, longest_zone
+from kdns.wire.names import longest_zone
 
 
 class KubernetesMetadata:
@@ -35,8 +35,7 @@ class KubernetesMetadata:
 
     def _name_asked(self, request: Request, metadata: Metadata, zone: bytes) -> None:
         multicluster = zone in self._config.multicluster
-        labels = labels_of(request.qname[: len(request.qname) - len(zone)] + b"\x00")
-        parsed = parse_name(labels, multicluster, self._config.source.zones)
+        parsed = parse_name(request.qname[: -len(zone)], multicluster, self._config.source.zones)
         if parsed.shape in (Shape.SERVICE, Shape.POD, Shape.NAMESPACE, Shape.POD_NAMESPACE):
             self._name(parsed, metadata, multicluster)
         elif parsed.shape is Shape.INVALID:

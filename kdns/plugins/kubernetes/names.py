@@ -12,6 +12,8 @@ from enum import Enum, auto
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import NamedTuple
 
+from msgspec import Struct
+
 
 class Shape(Enum):
     """What sort of thing a name could stand for."""
@@ -51,7 +53,7 @@ class Topology(NamedTuple):
     prefer: bool
 
 
-class Parsed(NamedTuple):
+class Parsed(Struct, frozen=True, gc=False):
     """A name below a zone, taken apart; all labels in lower case."""
 
     shape: Shape
@@ -68,6 +70,11 @@ class Parsed(NamedTuple):
 
     topology: Topology | None = None
 
+    @property
+    def bare(self) -> bool:
+        """Whether nothing stands in front of the service."""
+        return self.endpoint is None and self.port is None and self.topology is None
+
 
 _INVALID = Parsed(Shape.INVALID)
 _FIXED = {
@@ -79,13 +86,20 @@ _FIXED = {
 }
 
 
-def parse_name(labels: list[bytes], multicluster: bool, zonal: bool) -> Parsed:
+def parse_name(front: bytes, multicluster: bool, zonal: bool) -> Parsed:
     """
-    Take the labels left of the zone apart, leftmost first and in lower case.
+    Take a name apart.
 
+    :param front: the labels left of the zone, in wire form and lower case.
     :param multicluster: whether the zone is one of several clusters.
     :param zonal: whether zonal names are served.
     """
+    labels: list[bytes] = []
+    position, end = 0, len(front)
+    while position < end:
+        behind = position + 1 + front[position]
+        labels.append(front[position + 1 : behind])
+        position = behind
     if len(labels) <= 2:
         fixed = _FIXED.get(tuple(labels))
         if fixed is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from random import Random, SystemRandom
 from typing import Protocol
 
 from msgspec.structs import replace
@@ -24,10 +25,11 @@ from kdns.core.validity import ALWAYS, NOTHING, Validity
 from kdns.plugin.capabilities import OffersTransfers, ServesCluster
 from kdns.plugins.kubernetes.config import Config, is_reverse
 from kdns.plugins.kubernetes.explaining import explain
-from kdns.plugins.kubernetes.lookup import Found, Item, Lookup
+from kdns.plugins.kubernetes.found import Found, Group
+from kdns.plugins.kubernetes.lookup import Lookup
 from kdns.plugins.kubernetes.names import Parsed, Shape, parse_name
 from kdns.plugins.kubernetes.transfer import ClusterTransfer
-from kdns.plugins.kubernetes.zone import SOURCE, Zone
+from kdns.plugins.kubernetes.zone import SOURCE, Zone, room_for
 from kdns.wire.constants import (
     AA,
     AAAA,
@@ -47,7 +49,7 @@ from kdns.wire.constants import (
     TXT,
     A,
 )
-from kdns.wire.names import MalformedName, address_of_reverse, is_subdomain, labels_of, longest_zone
+from kdns.wire.names import MalformedName, address_of_reverse, is_subdomain, longest_zone
 from kdns.wire.records import Record, cname
 
 STALE_SECONDS = 1.0
@@ -88,15 +90,18 @@ class ClusterZone(Link, ServesCluster, OffersTransfers):
         cluster: Cluster,
         clock: Callable[[], float],
         own_addresses: Callable[[], Sequence[bytes]] = tuple,
+        chance: Random | None = None,
     ) -> None:
         """
         :param clock: seconds of the clock that answers' validity is in.
         :param own_addresses: the server's own addresses, packed.
+        :param chance: draws the endpoints of a Service that has more than a reply can hold.
         """
         self.config = config
         self.cluster: Cluster = cluster
         self._clock = clock
         self._own_addresses = own_addresses
+        self._chance = SystemRandom() if chance is None else chance
         self._zones = frozenset(zone.name for zone in config.zones)
         self._lookup = Lookup(cluster.index, config)
         self._deniable = frozenset(zone for zone in self._zones if self._denies_alike(zone))
@@ -149,17 +154,13 @@ class ClusterZone(Link, ServesCluster, OffersTransfers):
             # Not the zone is asked: with zone "." names of addresses are below a zone that is no reverse one.
             found, answer = self._reverse(request, zone)
         else:
-            parsed = parse_name(
-                self._labels(request, zone_name), which is Serial.MULTICLUSTER, self.config.source.zones
-            )
+            front = request.qname[: -len(zone_name)]
+            parsed = parse_name(front, which is Serial.MULTICLUSTER, self.config.source.zones)
             found, answer = self._forward(request, zone, zone_name, parsed)
         if found.exists:
             assert answer is not None
             return answer
         return self._missing(request, zone, zone_name, found, next)
-
-    def _labels(self, request: Request, zone_name: bytes) -> list[bytes]:
-        return labels_of(request.qname[: len(request.qname) - len(zone_name)] + b"\x00")
 
     def _missing(self, request: Request, zone: Zone, zone_name: bytes, found: Found, next: Next) -> Reply:
         """A name that does not exist: the next plugin's, not known yet, or NXDOMAIN."""
@@ -179,7 +180,7 @@ class ClusterZone(Link, ServesCluster, OffersTransfers):
 
     def explain(self, request: Request) -> list[Note]:
         """What the name is read as, which objects are behind it, and what is missing."""
-        notes = explain(self.config, self.cluster.index, request.qname, request.qtype)
+        notes = explain(self.config, self._lookup, self.cluster.index, request.qname, request.qtype)
         if self.cluster.synced:
             return notes
         # Nobody knows what is missing as long as not everything is known.
@@ -200,21 +201,20 @@ class ClusterZone(Link, ServesCluster, OffersTransfers):
             return zone.answer([zone.soa_record()], (), [self.cluster.index.stamps.note(which)])
         if request.qtype == NS:
             own = self._own_addresses()
-            found, items = self._lookup.name_servers(own)
-            records, glue = zone.name_servers(request.spelled, items, own)
+            found, pairs = self._lookup.name_servers(own)
+            records, glue = zone.name_servers(request.spelled, pairs, own)
             if records:
                 return zone.answer(records, glue, found.stamps)
         return zone.nodata((), self._clock())
 
     def _name_server(self, request: Request, zone: Zone) -> tuple[Found, Answer]:
         own = self._own_addresses()
-        found, items = self._lookup.name_servers(own)
+        found, pairs = self._lookup.name_servers(own)
         found.exists = True
-        found.items = items or [Item(address, b"", None) for address in own]
-        records = zone.addresses(request.spelled, request.qtype, found) if request.qtype in (A, AAAA) else []
-        if records:
-            return found, zone.answer(records, (), found.stamps)
-        return found, zone.nodata(found.stamps, self._clock())
+        addresses = tuple([pair.address for pair in pairs]) or tuple(own)
+        if addresses and request.qtype != SRV:
+            found.groups.append(Group(addresses, (None,), b""))
+        return found, self._existing(request, zone, found)
 
     # Names of services and pods.
 
@@ -234,18 +234,10 @@ class ClusterZone(Link, ServesCluster, OffersTransfers):
             return found, None
         if found.alias is not None:
             return found, self._alias(request, zone, zone_name, found)
-        return found, self._existing(request.spelled, request.qtype, zone, found)
+        return found, self._existing(request, zone, found)
 
-    def _existing(self, owner: bytes, qtype: int, zone: Zone, found: Found) -> Answer:
-        records: list[Record] = []
-        additional: list[Record] = []
-        if qtype in (A, AAAA):
-            records = zone.addresses(owner, qtype, found)
-        elif qtype == SRV:
-            records, additional = zone.services(owner, found)
-        if records:
-            return zone.answer(records, additional, found.stamps)
-        return zone.nodata(found.stamps, self._clock())
+    def _existing(self, request: Request, zone: Zone, found: Found) -> Answer:
+        return zone.existing(request.spelled, request.qtype, found, room_for(request), self._chance, self._clock())
 
     # External names.
 
@@ -275,8 +267,8 @@ class ClusterZone(Link, ServesCluster, OffersTransfers):
             if longest_zone(target, self._zones) != zone_name:
                 inner = request.server.resolve(request.about(target))
                 return then(inner, partial(_followed, zone, records, tuple(stamps), nothing))
-            labels = labels_of(target[: len(target) - len(zone_name)] + b"\x00")
-            parsed = parse_name(labels, zone_name in self.config.multicluster, self.config.source.zones)
+            front = target[: -len(zone_name)]
+            parsed = parse_name(front, zone_name in self.config.multicluster, self.config.source.zones)
             if parsed.shape not in (Shape.SERVICE, Shape.POD):
                 return nothing(stamps)
             step = self._lookup.find(parsed, zone_name in self.config.multicluster)
@@ -284,8 +276,7 @@ class ClusterZone(Link, ServesCluster, OffersTransfers):
             if step.alias is not None:
                 owner, target = target, step.alias
                 continue
-            spelled = target[: len(target) - len(zone_name)] + zone.spelled
-            addresses = zone.addresses(spelled, request.qtype, step)
+            addresses, _ = zone.addresses(front + zone.spelled, request.qtype, step, room_for(request), self._chance)
             if not addresses:
                 return nothing(stamps)
             return zone.answer(records + addresses, (), stamps)

@@ -14,7 +14,8 @@ from kdns.cluster.index import ClusterIndex
 from kdns.cluster.keys import Serial
 from kdns.cluster.objects import Kind, Service, ServiceKind
 from kdns.plugins.kubernetes.config import Config, is_reverse
-from kdns.plugins.kubernetes.lookup import Lookup, endpoint_label
+from kdns.plugins.kubernetes.found import endpoint_label, wire_label
+from kdns.plugins.kubernetes.lookup import Lookup
 from kdns.plugins.kubernetes.zone import Zone
 from kdns.wire.names import MAX_NAME, from_labels, is_subdomain, reverse_name
 from kdns.wire.records import Record, a_or_aaaa, cname, srv
@@ -50,8 +51,8 @@ class ClusterTransfer:
 
     def _records(self, zone: Zone) -> Iterator[Record]:
         own = self._own_addresses()
-        _, items = self._lookup.name_servers(own)
-        servers, glue = zone.name_servers(self.origin, items, own)
+        _, pairs = self._lookup.name_servers(own)
+        servers, glue = zone.name_servers(self.origin, pairs, own)
         yield zone.soa_record()
         yield from servers
         if is_reverse(self.origin):
@@ -91,13 +92,12 @@ class ClusterTransfer:
         slices = self._index.slices_of(service.namespace, service.name) if self._config.source.endpoints else ()
         for part in slices:
             weight = max(1, 100 // max(1, len(part.addresses)))
-            for endpoint in part.endpoints:
-                yield a_or_aaaa(place, zone.ttl, endpoint.address)
-                label = endpoint_label(endpoint)
-                target = bytes((len(label),)) + label + place
+            for row, address in enumerate(part.addresses):
+                yield a_or_aaaa(place, zone.ttl, address)
+                target = wire_label(endpoint_label(part, row)) + place
                 if len(target) > MAX_NAME:
                     continue
-                yield a_or_aaaa(target, zone.ttl, endpoint.address)
+                yield a_or_aaaa(target, zone.ttl, address)
                 for port in part.ports:
                     if port.name and port.number and (owner := _port_owner(port.name, port.protocol, place)):
                         yield srv(owner, zone.ttl, 0, weight, port.number, target)

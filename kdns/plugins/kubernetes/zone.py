@@ -1,21 +1,23 @@
 # -*- test-case-name: tests.plugins.kubernetes.test_zone -*-
 """
-The records of one cluster zone: from what stands behind a name to answer, authority and additional sections.
+The records of one cluster zone: from what a name stands for to answer, authority and additional sections.
 
-A zone is spelled as the query spells it: negative answers, SRV targets and owners keep the client's letters. An
-answer with records holds as long as its stamps stand. A negative one shows the serial of the moment, and so is made anew after its TTL.
+A zone is spelled as the query spells it: negative answers, SRV targets and owners keep the client's letters. An answer with records holds
+as long as its stamps stand. A negative one shows the serial of the moment, so it ends with its TTL.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from random import Random
 
-from kdns.core.answer import Answer, Sections
+from kdns.core.answer import Answer, Sections, records
+from kdns.core.request import Request, Transport
 from kdns.core.stamps import StampRef
 from kdns.core.validity import ONCE, Validity
-from kdns.plugins.kubernetes.lookup import Found, Item
-from kdns.wire.constants import AA, NOERROR, NXDOMAIN, SERVFAIL, A
+from kdns.plugins.kubernetes.found import Found, Pair, Room
+from kdns.wire.constants import AA, AAAA, IN, NOERROR, NXDOMAIN, SERVFAIL, SRV, A
 from kdns.wire.names import MAX_NAME
 from kdns.wire.records import Record, a_or_aaaa, ns, ptr, soa, srv, txt
 
@@ -32,6 +34,17 @@ REFRESH, RETRY, EXPIRE = 7200, 1800, 86400
 SOURCE = "kubernetes"
 
 
+OPT_RESERVE = 512
+"""Bytes of a reply over a stream that are kept for its OPT, with a cookie and other options."""
+
+
+def room_for(request: Request) -> Room:
+    """How much of a large answer a client gets: over UDP what makes it ask again over TCP, and there what fits."""
+    if request.transport is Transport.UDP:
+        return Room(request.limit, 1)
+    return Room(request.limit - 12 - len(request.question) - OPT_RESERVE)
+
+
 @dataclass(frozen=True, slots=True)
 class Zone:
     """How one query sees its zone."""
@@ -42,11 +55,11 @@ class Zone:
     ttl: int
     serial: int
 
-    def answer(self, records: Iterable[Record], additional: Iterable[Record], stamps: Iterable[StampRef]) -> Answer:
-        """A positive answer; without records it is NODATA's business."""
+    def answer(self, answer: Iterable[Record], additional: Iterable[Record], stamps: Iterable[StampRef]) -> Answer:
+        """A positive answer."""
         return Answer(
             flags=AA,
-            body=Sections(tuple(records), (), tuple(additional)),
+            body=Sections(tuple(answer), (), tuple(additional)),
             validity=Validity(True, stamps=tuple(stamps)),
             source=SOURCE,
         )
@@ -77,42 +90,50 @@ class Zone:
             (self.serial, REFRESH, RETRY, EXPIRE, self.ttl),
         )
 
-    def addresses(self, owner: bytes, qtype: int, found: Found) -> list[Record]:
-        """A or AAAA records."""
+    def existing(self, owner: bytes, qtype: int, found: Found, room: Room, chance: Random, now: float) -> Answer:
+        """The answer for a name that stands for addresses; NODATA when there are no records of the type."""
+        answer: list[Record] = []
+        additional: list[Record] = []
+        share = False
+        if qtype in (A, AAAA):
+            answer, share = self.addresses(owner, qtype, found, room, chance)
+        elif qtype == SRV:
+            answer, additional, share = self.services(owner, found, room, chance)
+        if not answer:
+            return self.nodata(found.stamps, now)
+        if not share:
+            return self.answer(answer, additional, found.stamps)
+        # Each endpoint is to have its share, so another one is drawn after the TTL. Over UDP it is a small one, which is no use to a cache.
+        cache = False if room.over else None
+        validity = Validity(True, now + max(1, self.ttl), tuple(found.stamps), cache)
+        return Answer(flags=AA, body=records(answer, (), additional), validity=validity, source=SOURCE)
+
+    def addresses(
+        self, owner: bytes, qtype: int, found: Found, room: Room, chance: Random
+    ) -> tuple[list[Record], bool]:
+        """A or AAAA records, and whether they are only a share of all."""
         size = 4 if qtype == A else 16
-        return [a_or_aaaa(owner, self.ttl, address) for address in found.addresses if len(address) == size]
+        addresses, share = found.addresses(size, room.records(12 + size), chance)
+        return [Record(owner, qtype, IN, self.ttl, address) for address in addresses], share
 
-    def services(self, owner: bytes, found: Found) -> tuple[list[Record], list[Record]]:
-        """
-        SRV records, and the addresses of their targets.
+    def services(
+        self, owner: bytes, found: Found, room: Room, chance: Random
+    ) -> tuple[list[Record], list[Record], bool]:
+        """SRV records, the addresses of their targets, and whether they are only a share of all."""
+        targets, addresses, share = found.services(len(self.spelled), room, chance)
+        weight = found.weight
+        answer = [srv(owner, self.ttl, 0, weight, port, target + self.spelled) for target, port in targets]
+        glue = [a_or_aaaa(target + self.spelled, self.ttl, address) for target, address in addresses]
+        return answer, glue, share
 
-        The weight is shared by all (address, port) pairs that match, before equal records are left out; an address whose slice has no
-        ports is one of them, though it has no record.
-        """
-        weight = max(1, 100 // max(1, len(found.items)))
-        records: dict[tuple[bytes, int], Record] = {}
-        glue: dict[Item, Record] = {}
-        for item in found.items:
-            if item.port is None:
-                continue
-            target = item.target + self.spelled
-            if len(target) > MAX_NAME:
-                continue
-            if (item.target, item.port) not in records:
-                records[item.target, item.port] = srv(owner, self.ttl, 0, weight, item.port, target)
-            place = item._replace(port=None)
-            if place not in glue:
-                glue[place] = a_or_aaaa(target, self.ttl, item.address)
-        return list(records.values()), list(glue.values())
-
-    def name_servers(self, owner: bytes, items: list[Item], own: Iterable[bytes]) -> tuple[list[Record], list[Record]]:
+    def name_servers(self, owner: bytes, pairs: list[Pair], own: Iterable[bytes]) -> tuple[list[Record], list[Record]]:
         """NS records and their addresses: the services the server belongs to, else ``ns.dns`` with the server's own."""
-        if not items:
-            items = [Item(address, b"\x02ns\x03dns", None) for address in own]
-        items = [item for item in items if len(item.target) + len(self.spelled) <= MAX_NAME]
-        targets = dict.fromkeys(item.target for item in items)
-        records = [ns(owner, self.ttl, target + self.spelled) for target in targets]
-        return records, [a_or_aaaa(item.target + self.spelled, self.ttl, item.address) for item in items]
+        if not pairs:
+            pairs = [Pair(b"\x02ns\x03dns", None, address) for address in own]
+        pairs = [pair for pair in pairs if len(pair.target) + len(self.spelled) <= MAX_NAME]
+        targets = dict.fromkeys(pair.target for pair in pairs)
+        servers = [ns(owner, self.ttl, target + self.spelled) for target in targets]
+        return servers, [a_or_aaaa(pair.target + self.spelled, self.ttl, pair.address) for pair in pairs]
 
     def pointers(self, owner: bytes, targets: Iterable[bytes], primary: bytes) -> list[Record]:
         """PTR records into the primary zone."""

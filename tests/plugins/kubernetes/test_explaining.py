@@ -7,10 +7,14 @@ from itertools import product
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.cluster.objects import EndpointSlice, Namespace, Pod, Service, ServiceKind
+from kdns.cluster.objects import EndpointSlice, ImportKind, Namespace, Pod, Service, ServiceImport, ServiceKind
 from kdns.core.answer import Answer
 from kdns.plugins.kubernetes.explaining import namespace_of
+from kdns.plugins.kubernetes.found import Fact, Reason
+from kdns.plugins.kubernetes.lookup import Lookup
+from kdns.plugins.kubernetes.names import Shape, parse_name
 from kdns.wire.constants import NXDOMAIN
+from kdns.wire.names import from_text
 from tests.plugins.kubernetes.cluster import HTTP, HTTPS, Bench, external, headless, packed, part, vip
 from tests.plugins.kubernetes.telling import NUMBERS
 from tests.support import a_request
@@ -43,6 +47,7 @@ OTHERS = (
     "10-0-0-1.prod.pod.cluster.local.",
     "10-0-0-9.prod.pod.cluster.local.",
     "010-0-0-1.prod.pod.cluster.local.",
+    "fd00-0-0-0-0-0-0-1.prod.pod.cluster.local.",
     "0010-0-0-1.nowhere.pod.cluster.local.",
     "x.prod.pod.cluster.local.",
     "a.b.c.10-0-0-1.prod.pod.cluster.local.",
@@ -164,6 +169,48 @@ class WordsTests(SynchronousTestCase):
         self.assertEqual(namespace_of(index, watched), (b"prod", 'pod "db-9"'))
         self.assertEqual(namespace_of(index, endpoint), (b"prod", 'a pod, an endpoint of service "db"'))
         self.assertIsNone(namespace_of(index, nobody))
+
+    def test_imports(self) -> None:
+        """Services of several clusters."""
+        one = Bench("multicluster clusterset.local", zones="clusterset.local")
+        one.put(ServiceImport(b"prod", b"vip", ImportKind.CLUSTER_SET_IP, packed("10.3.0.1"), (HTTP,)))
+        one.put(ServiceImport(b"prod", b"db", ImportKind.HEADLESS))
+        one.put(EndpointSlice(b"prod", b"s", None, packed("10.0.0.1"), ports=(HTTP,), imported=b"db", cluster=b"east"))
+        for name, wanted in (
+            ("vip", 'ServiceImport "vip" exists: 10.3.0.1'),
+            ("_x._tcp.vip", "! there is no port _x._tcp; those it has: _http._tcp"),
+            ("db", 'slice "s", 1 ready: 10.0.0.1'),
+            ("_x._tcp.db", "! there is no port _x._tcp; those it has: _http._tcp"),
+            ("h.west.db", '! there is no ready endpoint "h"; those that are ready: 10-0-0-1'),
+            ("h.db", "! an endpoint of several clusters is named with its cluster: ENDPOINT.CLUSTER.SERVICE"),
+            ("gone", '! there is no ServiceImport "gone" in namespace "prod"'),
+        ):
+            notes = one.zone.explain(a_request(f"{name}.prod.svc.clusterset.local."))
+            self.assertEqual(("! " if notes[-1].missing else "") + notes[-1].text, wanted)
+
+    def test_every_fact_has_words(self) -> None:
+        """No step of a look-up is left without words."""
+        told: set[Fact] = set()
+
+        class Noted(list[Reason]):
+            """Notes which facts there were."""
+
+            def append(self, reason: Reason) -> None:
+                told.add(reason[0])
+
+        names = [f"{front}{name}.{namespace}.svc" for front, name, namespace in product(FRONTS, SERVICES, NAMESPACES)]
+        names += [name.removesuffix(f".{ZONE}") for name in OTHERS if name.endswith(ZONE)]
+        for options in (*OPTIONS, "noendpoints"):
+            one = bench(options)
+            lookup = Lookup(one.cluster.index, one.config)
+            for name in names:
+                parsed = parse_name(from_text(name)[:-1], False, "zonal" in options)
+                if parsed.shape in (Shape.SERVICE, Shape.POD, Shape.NAMESPACE, Shape.POD_NAMESPACE):
+                    lookup.find(parsed, False, Noted())
+            for address in packed("10.0.0.1", "10.9.9.9", "10.96.0.1", "10.96.0.9"):
+                lookup.reverse(address, Noted())
+        imports = {Fact.NO_IMPORT, Fact.IMPORT, Fact.CLUSTER_MISSING}  # see above
+        self.assertEqual(set(Fact) - told - imports, set())
 
     def test_unsynced(self) -> None:
         """While not everything is known, that comes first and once, and nothing is said to be missing."""

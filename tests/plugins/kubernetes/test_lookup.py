@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from random import Random
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.cluster.changes import Upsert
 from kdns.cluster.index import ClusterIndex
-from kdns.cluster.objects import Endpoint, EndpointSlice, ImportKind, Namespace, ServiceImport
+from kdns.cluster.objects import EndpointSlice, ImportKind, Namespace, ServiceImport
 from kdns.plugins.kubernetes import directive
-from kdns.plugins.kubernetes.lookup import Found, Item, Lookup, endpoint_label
+from kdns.plugins.kubernetes.found import LARGE, Found, Group, Pair, Room, endpoint_label, wire_label
+from kdns.plugins.kubernetes.lookup import Lookup
 from kdns.plugins.kubernetes.names import Shape, parse_name
 from kdns.wire.names import MalformedName, from_text, labels_of
 from tests.plugins.kubernetes.cluster import HTTP, HTTPS, headless, packed, part, vip
@@ -38,22 +42,28 @@ class LookupTests(SynchronousTestCase):
 
     def find(self, name: str, options: str = "", multicluster: bool = False) -> Found:
         """Look up the labels left of the zone."""
-        labels = [label.encode() for label in name.split(".")]
-        return self.lookup(options).find(parse_name(labels, multicluster, "zonal" in options), multicluster)
+        front = from_text(name)[:-1]
+        return self.lookup(options).find(parse_name(front, multicluster, "zonal" in options), multicluster)
+
+    def addresses(self, found: Found) -> list[bytes]:
+        """The addresses of both families, each once."""
+        return [address for size in (4, 16) for address in found.addresses(size, 9, Random(1))[0]]
 
     def ports(self, found: Found) -> list[tuple[bytes, int | None]]:
         """Addresses with ports."""
-        return [(item.address, item.port) for item in found.items]
+        return [(pair.address, pair.port) for pair in found.from_place(0)]
 
     def test_labels(self) -> None:
         """Host name, pod, address, in this order."""
-        for endpoint, wanted in (
-            (Endpoint(ONE, b"h", b"p"), b"h"),
-            (Endpoint(ONE, None, b"p"), b"p"),
-            (Endpoint(ONE), b"10-0-0-1"),
-            (Endpoint(SIX), b"fd00--1"),
+        for address, hostnames, pods, wanted in (
+            (ONE, (b"h",), (b"p",), b"h"),
+            (ONE, (None,), (b"p",), b"p"),
+            (ONE, (), (b"p",), b"p"),
+            (ONE, (), (), b"10-0-0-1"),
+            (SIX, (), (None,), b"fd00--1"),
         ):
-            self.assertEqual(endpoint_label(endpoint), wanted)
+            part = EndpointSlice(b"prod", b"s", b"db", (address,), hostnames, pods)
+            self.assertEqual(endpoint_label(part, 0), wanted)
 
     def test_ports(self) -> None:
         """Every address with every port, or with those that are named."""
@@ -63,7 +73,7 @@ class LookupTests(SynchronousTestCase):
         self.assertEqual(self.ports(self.find("_https._tcp.web.prod.svc")), [(ONE, 443), (SIX, 443)])
         self.assertEqual(self.ports(self.find("_._.web.prod.svc")), every)
         self.assertFalse(self.find("_https._udp.web.prod.svc").exists)
-        self.assertEqual(self.find("web.prod.svc").addresses, [ONE, SIX])
+        self.assertEqual(self.addresses(self.find("web.prod.svc")), [ONE, SIX])
 
     def test_topology(self) -> None:
         """A topology zone of a headless service exists even where nothing is."""
@@ -76,7 +86,7 @@ class LookupTests(SynchronousTestCase):
             ("z9.prefer._zone", [ONE, TWO]),
         ):
             found = self.find(f"{name}.db.prod.svc", "zonal")
-            self.assertEqual((found.exists, found.addresses), (True, addresses), name)
+            self.assertEqual((found.exists, self.addresses(found)), (True, addresses), name)
         self.put(vip("web", "10.0.0.1"))
         self.assertFalse(self.find("z1.pin._zone.web.prod.svc", "zonal").exists)
 
@@ -93,14 +103,14 @@ class LookupTests(SynchronousTestCase):
         self.put(imported(b"1", b"east", ONE), imported(b"2", b"west", TWO), imported(b"3", None, SIX))
         found = self.find("db.prod.svc", multicluster=True)
         self.assertEqual(
-            found.items,
+            list(found.from_place(0)),
             [
-                Item(ONE, b"\x01h\x04east\x02db\x04prod\x03svc", 80),
-                Item(TWO, b"\x01h\x04west\x02db\x04prod\x03svc", 80),
-                Item(SIX, b"\x01h\x02db\x04prod\x03svc", 80),
+                Pair(b"\x01h\x04east\x02db\x04prod\x03svc", 80, ONE),
+                Pair(b"\x01h\x04west\x02db\x04prod\x03svc", 80, TWO),
+                Pair(b"\x01h\x02db\x04prod\x03svc", 80, SIX),
             ],
         )
-        self.assertEqual(self.find("h.west.db.prod.svc", multicluster=True).addresses, [TWO])
+        self.assertEqual(self.addresses(self.find("h.west.db.prod.svc", multicluster=True)), [TWO])
         self.assertFalse(self.find("h.north.db.prod.svc", multicluster=True).exists)
         self.assertFalse(self.find("h.db.prod.svc", multicluster=True).exists)
         self.assertFalse(self.find("db.prod.svc").exists, "in the zone of this cluster")
@@ -108,7 +118,7 @@ class LookupTests(SynchronousTestCase):
     def test_empty_import(self) -> None:
         """``ignore empty_service`` is for services of several clusters too."""
         self.put(ServiceImport(b"prod", b"v", ImportKind.CLUSTER_SET_IP, (ONE,), (HTTP,)))
-        self.assertEqual(self.find("v.prod.svc", multicluster=True).addresses, [ONE])
+        self.assertEqual(self.addresses(self.find("v.prod.svc", multicluster=True)), [ONE])
         self.assertFalse(self.find("v.prod.svc", "ignore empty_service", multicluster=True).exists)
 
     def test_empty_service(self) -> None:
@@ -189,8 +199,9 @@ class AbsentTests(SynchronousTestCase):
     def test_truth(self, labels: list[bytes], options: str) -> None:
         """Whatever is absent is found by no look-up."""
         lookup = self.lookup(options)
-        if lookup.absent(b"".join(bytes((len(label),)) + label for label in labels)):
-            parsed = parse_name(labels, False, "zonal" in options)
+        front = b"".join(map(wire_label, labels))
+        if lookup.absent(front):
+            parsed = parse_name(front, False, "zonal" in options)
             self.assertIn(parsed.shape, (Shape.INVALID, Shape.SERVICE, Shape.NAMESPACE))
             self.assertFalse(parsed.shape is not Shape.INVALID and lookup.find(parsed, False).exists)
 
@@ -220,3 +231,71 @@ class AbsentTests(SynchronousTestCase):
             self.assertTrue(lookup.absent(from_text(name + ".")[:-1]), name)
         for name in ("web.prod.svc", "a.web.prod.svc", "prod.svc", "svc", "10-0-0-1.prod.pod", "ns.dns", "dns-version"):
             self.assertFalse(lookup.absent(from_text(name + ".")[:-1]), name)
+
+
+class ShareTests(SynchronousTestCase):
+    """Services with more endpoints than a reply can hold."""
+
+    def setUp(self) -> None:
+        self.chance = Random(1)
+
+    def found(self, slices: int, ports: tuple[int | None, ...] = (80,), size: int = 100) -> Found:
+        """A service with so many slices."""
+        found = Found(exists=True)
+        for number in range(slices):
+            addresses = tuple(bytes((10, number, 0, row)) for row in range(size))
+            part = EndpointSlice(b"prod", b"s%d" % number, b"db", addresses)
+            found.groups.append(Group(addresses, ports, b"\x02db", part))
+        return found
+
+    def test_all(self) -> None:
+        """Up to a number, all endpoints are given in their order, whether they fit or not."""
+        found = self.found(LARGE // 100)
+        every = [address for group in found.groups for address in group.addresses]
+        self.assertEqual(found.addresses(4, 10, self.chance), (every, False))
+        self.assertEqual(found.addresses(16, 10, self.chance), ([], False))
+        targets, addresses, share = found.services(15, Room(1000), self.chance)
+        self.assertEqual((len(targets), len(addresses), share), (LARGE, LARGE, False))
+
+    def test_share_of_addresses(self) -> None:
+        """Of more, as many as are wanted, and each equally often."""
+        found = self.found(50)
+        times: Counter[bytes] = Counter()
+        for _ in range(500):
+            some, share = found.addresses(4, 1000, self.chance)
+            self.assertEqual((len(some), len(set(some)), share), (1000, 1000, True))
+            times.update(some)
+        self.assertEqual(len(times), 5000)
+        self.assertTrue(all(40 < count < 180 for count in times.values()), (min(times.values()), max(times.values())))
+        self.assertEqual(len(found.addresses(4, 9000, self.chance)[0]), 5000)
+
+    def test_share_of_services(self) -> None:
+        """SRV records begin at a random endpoint; over a stream they fit with their addresses, over UDP one more than fits."""
+        found = self.found(50, (80, 443))
+        seen: Counter[bytes] = Counter()
+        for _ in range(300):
+            for room in (Room(65_000), Room(1232, 1)):
+                targets, addresses, share = found.services(15, room, self.chance)
+                self.assertTrue(share)
+                size = sum(18 + 15 + len(target) for target, _ in targets)
+                last = 18 + 15 + len(targets[-1][0])
+                if room.over:
+                    self.assertTrue(size - last <= room.size < size)
+                else:
+                    glue = sum(14 + 15 + len(target) for target, _ in addresses)
+                    self.assertTrue(0.6 * room.size < size + glue <= room.size, (size, glue))
+                    seen.update({target for target, _ in targets})
+        self.assertEqual(len(seen), 5000)
+        self.assertEqual(found.weight, 1)
+
+    def test_circle(self) -> None:
+        """From whatever pair on, each pair comes once."""
+        found = self.found(3, (80, 443), size=2)
+        found.groups.append(Group((ONE, TWO, SIX), (None,), b"\x02db", None, (0, 2)))
+        every = list(found.from_place(0))
+        self.assertEqual((len(every), found.pairs), (14, 14))
+        for start in range(14):
+            turned = list(found.from_place(start))
+            self.assertEqual(sorted(turned, key=repr), sorted(every, key=repr))
+            self.assertEqual(turned[0][0], every[start][0])
+        self.assertEqual(list(Found().from_place(0)), [])

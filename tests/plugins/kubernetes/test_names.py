@@ -6,8 +6,10 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
+from kdns.plugins.kubernetes.found import wire_label
 from kdns.plugins.kubernetes.names import (
     Parsed,
     Shape,
@@ -17,18 +19,19 @@ from kdns.plugins.kubernetes.names import (
     pod_address,
     pod_labels,
 )
+from kdns.wire.names import from_text
 
 INVALID = Parsed(Shape.INVALID)
 
 
 def taken_apart(name: str, multicluster: bool = False, zonal: bool = False) -> Parsed:
     """The labels left of the zone."""
-    return parse_name([label.encode() for label in name.split(".")] if name else [], multicluster, zonal)
+    return parse_name(from_text(name)[:-1], multicluster, zonal)
 
 
 def service(**parts: bytes | Topology | None) -> Parsed:
     """A name of the service ``web`` in ``prod``."""
-    return Parsed(Shape.SERVICE, b"prod", b"web")._replace(**parts)  # type: ignore[arg-type]  # fields of several types
+    return replace(Parsed(Shape.SERVICE, b"prod", b"web"), **parts)
 
 
 class ShapeTests(SynchronousTestCase):
@@ -93,9 +96,9 @@ class ShapeTests(SynchronousTestCase):
     @given(st.lists(st.binary(min_size=1, max_size=63), max_size=10), st.booleans(), st.booleans())
     def test_anything(self, labels: list[bytes], multicluster: bool, zonal: bool) -> None:
         """Any octets in any number of labels have a shape."""
-        self.assertIsInstance(parse_name(labels, multicluster, zonal), Parsed)
-        for kind in (b"svc", b"pod"):
-            self.assertIsInstance(parse_name([*labels, kind], multicluster, zonal), Parsed)
+        for more in ([], [b"svc"], [b"pod"]):
+            front = b"".join(map(wire_label, [*labels, *more]))
+            self.assertIsInstance(parse_name(front, multicluster, zonal), Parsed)
 
 
 class AddressTests(SynchronousTestCase):

@@ -10,11 +10,13 @@ from kdns.cluster.index import ClusterIndex
 from kdns.cluster.objects import ClusterObject, Kind, Namespace, Pod, Port
 from kdns.core.answer import NO_REPLY, Answer, Sections
 from kdns.core.failure import NoNextPlugin
-from kdns.core.request import Request
+from kdns.core.reply import render_reply
+from kdns.core.request import Request, Transport
 from kdns.core.stamps import Stamp, stand
 from kdns.core.validity import FROM_UPSTREAM, ONCE
-from kdns.wire.constants import AA, NOERROR, NXDOMAIN, SERVFAIL, TC
+from kdns.wire.constants import AA, NOERROR, NXDOMAIN, SERVFAIL, SRV, TC, A
 from kdns.wire.names import from_text, to_text
+from kdns.wire.query import Edns
 from kdns.wire.records import a_or_aaaa
 from tests.plugins.kubernetes.cluster import HTTP, HTTPS, Bench, external, headless, packed, part, vip
 from tests.plugins.kubernetes.telling import told
@@ -414,3 +416,53 @@ class LongNameTests(SynchronousTestCase):
         )
         self.assertEqual(bench.told("1.0.0.10.in-addr.arpa.", "PTR").rcode, "NXDOMAIN")
         self.assertEqual(bench.answers("2.0.0.10.in-addr.arpa.", "PTR"), {f"PTR 10-0-0-2.short.prod.svc.{zone}."})
+
+
+class LargeServiceTests(SynchronousTestCase):
+    """A headless service with more endpoints than a reply can hold."""
+
+    def setUp(self) -> None:
+        self.bench = Bench()
+        self.bench.put(headless("big"))
+        for number in range(50):
+            addresses = (f"10.1.{number}.{row}" for row in range(100))
+            self.bench.put(part(f"big-{number}", "big", *addresses, ports=(HTTP, HTTPS)))
+
+    def ask(self, qtype: int, transport: Transport, edns: Edns | None = None) -> tuple[Answer, bytes]:
+        """The answer, and the reply made of it."""
+        request = a_request("big.prod.svc.cluster.local.", qtype, transport=transport, edns=edns)
+        answer = now(self.bench.zone.answer(request, None))  # type: ignore[arg-type]  # nothing falls through
+        return answer, render_reply(request, answer)
+
+    def test_streams(self) -> None:
+        """Over TCP the reply is as full as it can be, and whole: to set TC would make no client wiser."""
+        for qtype in (A, SRV):
+            answer, reply = self.ask(qtype, Transport.TCP, Edns(0, 1232, 0, b""))
+            self.assertFalse(int.from_bytes(reply[2:4], "big") & TC)
+            self.assertTrue(32_000 < len(reply) <= 65_535, len(reply))
+            self.assertEqual(int.from_bytes(reply[6:8], "big"), len(answer.answer))
+
+    def test_datagrams(self) -> None:
+        """Over UDP there is one record more than fits, so that the client asks again over TCP; a cache does not keep so small a share."""
+        for qtype in (A, SRV):
+            for edns in (None, Edns(0, 1232, 0, b"")):
+                answer, reply = self.ask(qtype, Transport.UDP, edns)
+                self.assertTrue(int.from_bytes(reply[2:4], "big") & TC)
+                self.assertTrue(0 < int.from_bytes(reply[6:8], "big") < len(answer.answer) < 100)
+                self.assertEqual((answer.validity.repeat, answer.validity.cacheable), (True, False))
+
+    def test_share(self) -> None:
+        """Another share is drawn after the TTL, and a change of an endpoint ends this one at once."""
+        first, _ = self.ask(A, Transport.TCP)
+        self.assertEqual(first.validity.until, self.bench.clock.seconds() + 5)
+        self.assertTrue(stand(first.validity.stamps))
+        starts = {self.ask(A, Transport.TCP)[0].answer[0].rdata for _ in range(20)}
+        self.assertGreater(len(starts), 15)
+        self.bench.put(part("big-7", "big", "10.2.0.1"))
+        self.assertFalse(stand(first.validity.stamps))
+
+    def test_endpoint(self) -> None:
+        """An endpoint is found by its name among thousands, by its one spelling only."""
+        self.assertEqual(self.bench.answers("10-1-49-99.big.prod.svc.cluster.local."), {"A 10.1.49.99"})
+        for name in ("10-1-50-0", "010-1-49-99", "10-1-49-099"):
+            self.assertEqual(self.bench.told(f"{name}.big.prod.svc.cluster.local.").rcode, "NXDOMAIN")

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from random import Random
+
 from twisted.trial.unittest import SynchronousTestCase
 
+from kdns.core.answer import Answer
 from kdns.core.validity import ONCE
-from kdns.plugins.kubernetes.lookup import Found, Item
+from kdns.plugins.kubernetes.found import Found, Group, Pair, Room
 from kdns.plugins.kubernetes.zone import Zone
-from kdns.wire.constants import AA, AAAA, NOERROR, NXDOMAIN, SERVFAIL, A
+from kdns.wire.constants import AA, AAAA, NOERROR, NXDOMAIN, SERVFAIL, SRV, A
 from kdns.wire.names import from_text
 from tests.plugins.kubernetes.cluster import packed
 from tests.plugins.kubernetes.telling import texts
 
 ZONE = from_text("cluster.local")
+ROOM = Room(65_000)
 OWNER = from_text("web.prod.svc.cluster.local")
 PLACE = b"\x03web\x04prod\x03svc"
 ONE, TWO, SIX = packed("10.0.0.1", "10.0.0.2", "fd00::1")
@@ -20,6 +24,10 @@ ONE, TWO, SIX = packed("10.0.0.1", "10.0.0.2", "fd00::1")
 
 class ZoneTests(SynchronousTestCase):
     """A zone as one query sees it."""
+
+    def existing(self, zone: Zone, qtype: int, found: Found, room: Room = ROOM) -> Answer:
+        """The answer for a name that stands for addresses."""
+        return zone.existing(OWNER, qtype, found, room, Random(1), 100.0)
 
     def test_soa(self) -> None:
         """The SOA's own TTL stays at five minutes or below; its minimum is the TTL of the option."""
@@ -46,29 +54,37 @@ class ZoneTests(SynchronousTestCase):
 
     def test_addresses(self) -> None:
         """One family, each address once, in the order of the data."""
-        found = Found(items=[Item(address, PLACE, port) for port in (80, 443) for address in (TWO, SIX, ONE)])
-        zone = Zone(ZONE, 5, 0)
-        self.assertEqual([record.rdata for record in zone.addresses(OWNER, A, found)], [TWO, ONE])
-        self.assertEqual([record.rdata for record in zone.addresses(OWNER, AAAA, found)], [SIX])
+        found = Found(exists=True)
+        found.groups = [Group((TWO, SIX, ONE), (80, 443), PLACE), Group((ONE,), (80,), PLACE)]
+        for qtype, wanted in ((A, [TWO, ONE]), (AAAA, [SIX])):
+            answer = self.existing(Zone(ZONE, 5, 0), qtype, found)
+            self.assertEqual([record.rdata for record in answer.answer], wanted)
 
     def test_services(self) -> None:
         """Equal records and equal glue once; the weight is shared by all that was found."""
-        found = Found(items=[Item(ONE, PLACE, 80), Item(SIX, PLACE, 80), Item(ONE, PLACE, 443), Item(TWO, PLACE, None)])
-        records, glue = Zone(ZONE, 5, 0).services(OWNER, found)
+        found = Found(exists=True)
+        found.groups = [Group((ONE,), (80, 443), PLACE), Group((SIX,), (80,), PLACE), Group((TWO,), (None,), PLACE)]
+        answer = self.existing(Zone(ZONE, 5, 0), SRV, found)
+        records, glue = answer.answer, answer.additional
         name = "web.prod.svc.cluster.local."
         self.assertEqual(texts(records), {f"{name} 5 SRV 0 25 {port} {name}" for port in (80, 443)})
         self.assertEqual(texts(glue), {f"{name} 5 A 10.0.0.1", f"{name} 5 AAAA fd00::1"})
         self.assertEqual((len(records), len(glue)), (2, 2))
-        self.assertEqual(Zone(ZONE, 5, 0).services(OWNER, Found()), ([], []))
+        self.assertEqual(
+            self.existing(Zone(ZONE, 5, 0), SRV, Found(exists=True)).authority, (Zone(ZONE, 5, 0).soa_record(),)
+        )
 
     def test_long_names(self) -> None:
         """A target of more than 255 bytes is no name: neither it nor its address is in any record."""
         front = (b"\x3f" + bytes(63)) * 3
         fits, long = (front + bytes((length,)) + bytes(length) for length in (47, 48))
         self.assertEqual((len(fits + ZONE), len(long + ZONE)), (255, 256))
-        items = [Item(ONE, long, 80), Item(TWO, fits, 80)]
+        found = Found(exists=True)
+        found.groups = [Group((ONE,), (80,), long), Group((TWO,), (80,), fits)]
         zone = Zone(ZONE, 5, 0)
-        for records, glue in (zone.services(OWNER, Found(items=items)), zone.name_servers(ZONE, items, [])):
+        answer = self.existing(zone, SRV, found)
+        servers, addresses = zone.name_servers(ZONE, [Pair(long, None, ONE), Pair(fits, None, TWO)], [])
+        for records, glue in ((answer.answer, answer.additional), (servers, addresses)):
             self.assertEqual([record.rdata[-255:] for record in records], [fits + ZONE])
             self.assertEqual([record.owner for record in glue], [fits + ZONE])
 
