@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from configparser import ConfigParser
@@ -11,6 +12,8 @@ from pathlib import Path
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 import kdns
+from kdns.corefile.order import DIRECTIVE_ORDER
+from kdns.plugin.registry import BUILT_IN
 
 ROOT = Path(__file__).parents[1]
 
@@ -41,3 +44,17 @@ class ReleaseTests(SynchronousTestCase):
         for fragment in (ROOT / "changelog.d").glob("*.md"):
             text = " ".join(fragment.read_text(encoding="utf-8").split())
             self.assertIn(text, shown, fragment.name)
+
+
+class ReadmeTests(SynchronousTestCase):
+    """What the README says of plugins."""
+
+    def test_missing(self) -> None:
+        """The plugins that it names as missing are directives of CoreDNS that kdns does not have."""
+        text = (ROOT / "README.md").read_text(encoding="utf-8")
+        missing = re.search(
+            r"^\* Plugins of CoreDNS that are not in the table, among them (.*?)\. A", text, re.MULTILINE | re.DOTALL
+        )
+        assert missing is not None
+        named = set(re.findall(r"`(\w+)`", missing[1]))
+        self.assertEqual((named & set(BUILT_IN), named - set(DIRECTIVE_ORDER)), (set(), set()))

@@ -36,8 +36,10 @@ from kdns.plugin.seam import Block, BlockBuilder
 from kdns.server.assembly import Configuration
 from kdns.wire.names import is_subdomain, longest_zone
 
-ANSWERS = frozenset(("auto", "file", "forward", "hosts", "kubernetes", "secondary", "whoami"))
-"""Plugins that answer; those from outside may, too."""
+ANSWERS = frozenset(
+    ("auto", "azure", "clouddns", "erratic", "etcd", "file", "forward", "grpc", "hosts", "k8s_external", "kubernetes")
+) | {"local", "nomad", "route53", "secondary", "template", "whoami"}
+"""Plugins of CoreDNS that answer; those from outside may, too."""
 
 LONG_TTL = 3600
 """Seconds; cache's own default. RFC 2308 section 5 takes three hours for the longest that makes sense for denials."""
@@ -199,7 +201,8 @@ def _no_domain(seen: Seen) -> str:
 def _hosts_end(seen: Seen) -> str:
     """Hosts that keeps names from a plugin after it that would answer them."""
     config = seen.config("hosts")
-    after = next((name for name in ("kubernetes", "forward", "whoami") if seen.has(name)), "")
+    behind = DIRECTIVE_ORDER[DIRECTIVE_ORDER.index("hosts") + 1 :]
+    after = next((name for name in behind if name in ANSWERS and seen.has(name)), "")
     if config is None or not after or config.fallthrough:
         return ""
     zones = [key.zone_text for key in seen.block.keys if longest_zone(key.zone, frozenset(config.zones)) is not None]

@@ -8,8 +8,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.checking.coredns_support import ROWS
 from kdns.checking.findings import Severity
-from kdns.checking.rules import find_differences
+from kdns.checking.rules import ANSWERS, find_differences
 from kdns.core import text
+from kdns.corefile.order import DIRECTIVE_ORDER
+from kdns.plugin.registry import BUILT_IN
 from kdns.server.assembly import read_text
 from tests.checking.support import IN_A_CLUSTER, warnings
 
@@ -64,7 +66,13 @@ class SurpriseTests(SynchronousTestCase):
         self.assert_warned(f".:53 {{\n forward . {folder}/resolv.conf\n}}\n", 2, "127.0.0.53", "go round")
 
     def test_nothing_answers(self) -> None:
-        """A block without a plugin that answers."""
+        """A block without a plugin that answers, and none of those that do."""
+        self.assertLess(ANSWERS, set(DIRECTIVE_ORDER))
+        for name in ANSWERS & set(BUILT_IN):
+            links = [
+                one.text for one in warnings(f"a.test {{\n {name} x.test\n}}\n") if "no plugin that answers" in one.text
+            ]
+            self.assertEqual(links, [], name)
         self.assert_warned("a.test {\n errors\n cache\n}\n", 1, "SERVFAIL", "errors, cache")
         self.assert_warned("a.test {\n bind 127.0.0.1\n}\n", 1, "REFUSED")
 
