@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol, TypeAlias
 
-from kdns.wire.records import Record
+from kdns.wire.records import WireRecord
 
 
 class ServesCluster:
@@ -46,7 +46,7 @@ class TransferZone(Protocol):
     def origin(self) -> bytes:
         """Its name, in lower-case wire form."""
 
-    def transfer(self, serial: int | None) -> tuple[str, Iterator[Record]] | None:
+    def transfer(self, serial: int | None) -> tuple[str, Iterator[WireRecord]] | None:
         """
         The records of AXFR or IXFR, from the SOA to the SOA.
 

@@ -10,11 +10,12 @@ section 4).
 from __future__ import annotations
 
 from struct import Struct
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from kdns.wire.constants import AAAA, CNAME, HINFO, IN, NAPTR, NS, NSEC, PTR, RRSIG, SOA, SRV, TXT, A
 from kdns.wire.names import MalformedName, read_name
 
+_HEAD = Struct("!HHIH")
 _SRV = Struct("!HHH")
 _SOA = Struct("!IIIII")
 
@@ -35,6 +36,16 @@ class Record(NamedTuple):
 
     rdata: bytes
     """Uncompressed wire form."""
+
+
+WireRecord: TypeAlias = tuple[bytes, bytes]
+"""A record as a message has it: the owner, and everything behind it; uncompressed."""
+
+
+def wire_record(record: Record) -> WireRecord:
+    """A record in the form that a message has it in."""
+    owner, rtype, rclass, ttl, rdata = record
+    return owner, _HEAD.pack(rtype, rclass, ttl, len(rdata)) + rdata
 
 
 class Layout(NamedTuple):

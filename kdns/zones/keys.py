@@ -35,8 +35,11 @@ def key_of(name: bytes, origin: bytes) -> bytes:
 
 def name_of(key: bytes, origin: bytes) -> bytes:
     """The name in wire form that has this key."""
-    if not key:
+    end = len(key) - 1
+    if end < 0:
         return origin
+    if key.find(b"\x00") == end and b"\x01" not in key:  # one label, which most names are
+        return end.to_bytes(1, "big") + key[:end] + origin
     labels = key[:-1].split(b"\x00")
     if b"\x01" in key:
         labels = [_unescaped(label) for label in labels]

@@ -9,7 +9,7 @@ from typing import TypeAlias
 from kdns.core.metrics import Registry
 from kdns.core.stamps import Stamp
 from kdns.wire.names import to_text
-from kdns.wire.records import Record
+from kdns.wire.records import WireRecord
 from kdns.zones.history import Delta, History
 from kdns.zones.outgoing import answer_ixfr, full
 from kdns.zones.zone import Zone
@@ -89,7 +89,7 @@ class ServedZone:
             self.why = ""
             self.stamp.bump()
 
-    def transfer(self, serial: int | None) -> tuple[str, Iterator[Record]] | None:
+    def transfer(self, serial: int | None) -> tuple[str, Iterator[WireRecord]] | None:
         """
         The records to send to a secondary.
 

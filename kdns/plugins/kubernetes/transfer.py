@@ -18,7 +18,7 @@ from kdns.plugins.kubernetes.found import endpoint_label, wire_label
 from kdns.plugins.kubernetes.lookup import Lookup
 from kdns.plugins.kubernetes.zone import Zone
 from kdns.wire.names import MAX_NAME, from_labels, is_subdomain, reverse_name
-from kdns.wire.records import Record, a_or_aaaa, cname, srv
+from kdns.wire.records import Record, WireRecord, a_or_aaaa, cname, srv, wire_record
 
 
 class ClusterTransfer:
@@ -40,14 +40,14 @@ class ClusterTransfer:
         self._own_addresses = own_addresses
         self._ready = ready
 
-    def transfer(self, serial: int | None) -> tuple[str, Iterator[Record]] | None:
+    def transfer(self, serial: int | None) -> tuple[str, Iterator[WireRecord]] | None:
         """See :class:`kdns.plugin.capabilities.TransferZone`."""
         if not self._ready():
             return None
         zone = Zone(self.origin, self._config.ttl, self._index.serial(Serial.CLUSTER))
         if serial == zone.serial:
-            return "noop", iter((zone.soa_record(),))
-        return "full", self._records(zone)
+            return "noop", iter((wire_record(zone.soa_record()),))
+        return "full", map(wire_record, self._records(zone))
 
     def _records(self, zone: Zone) -> Iterator[Record]:
         own = self._own_addresses()

@@ -21,7 +21,7 @@ from kdns.plugins.transfer.config import Stanza, TransferConfig
 from kdns.wire.constants import AXFR, IXFR, REFUSED, SERVFAIL
 from kdns.wire.names import longest_zone, to_text
 from kdns.wire.query import soa_of_query
-from kdns.wire.records import Record
+from kdns.wire.records import WireRecord
 from kdns.zones.outgoing import Reply as TransferReply
 from kdns.zones.outgoing import messages
 from kdns.zones.zone import serial_of
@@ -112,12 +112,12 @@ class TransferLink(Link):
         counted = self._counted(records, request, kind)
         return Answer(messages=messages(reply, request.qname, counted), source=self.name)
 
-    def _counted(self, records: Iterable[Record], request: Request, kind: str) -> Iterator[Record]:
+    def _counted(self, records: Iterable[WireRecord], request: Request, kind: str) -> Iterator[WireRecord]:
         """The records, and a line in the log when the last one was taken."""
         count = serial = 0
         for record in records:
             if not count:
-                serial = serial_of(record.rdata)
+                serial = serial_of(record[1])
             count += 1
             yield record
         zone = quote(to_text(request.qname))
