@@ -22,7 +22,7 @@ from tests.conformance.world import OWN_ADDRESS, MemoryWorld
 PORT = "15353"
 ADDRESSES = ("127.0.0.1", "127.0.0.2", "::1", OWN_ADDRESS)
 
-MORE = ("acl", "dns64", "k8s_external")
+MORE = ("acl", "auto", "dns64", "file", "k8s_external", "secondary", "transfer")
 """Plugins whose cases of ``corefile-errors-more.json`` are started: a case's name begins with the plugin's."""
 
 _MISSING = re.compile(r"plugin/(\w+): (.*kdns does not have this plugin of CoreDNS yet.*)", re.DOTALL)

@@ -172,7 +172,10 @@ def _files_in(directory: str) -> Iterator[str | None]:
                     if not count % 64:
                         yield None
         except OSError as error:
-            log.warn("error reading {directory}: {error}", directory=folder, error=f"open {folder}: {reason_of(error)}")
+            call = "lstat" if isinstance(error, FileNotFoundError) else "open"
+            log.warn(
+                "error reading {directory}: {error}", directory=folder, error=f"{call} {folder}: {reason_of(error)}"
+            )
             continue
         if count > MOST_FILES:
             log.error(

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectError
+from twisted.internet.error import TimeoutError as ConnectTimeout
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import ClientFactory, Protocol
 from twisted.python.failure import Failure
@@ -69,11 +71,10 @@ async def _transfer(context: ServerContext, peer: Peer, origin: bytes, current: 
 
 
 async def _connect(context: ServerContext, peer: Peer) -> _Connection:
+    if not 0 < peer.port < 1 << 16:
+        raise TransferFailed(f"dial tcp: address {peer.port}: invalid port")
     factory = _Factory(context, peer)
-    try:
-        connector = context.reactor.connectTCP(peer.host, peer.port, factory, timeout=CONNECT)
-    except (ValueError, OverflowError) as error:
-        raise TransferFailed(f"{peer}: {error}") from error
+    connector = context.reactor.connectTCP(peer.host, peer.port, factory, timeout=CONNECT)
     factory.made.addErrback(_connect_failed, peer)
     try:
         return await factory.made
@@ -84,8 +85,12 @@ async def _connect(context: ServerContext, peer: Peer) -> _Connection:
 
 def _connect_failed(failure: Failure, peer: Peer) -> None:
     failure.trap(ConnectError)
-    reason = getattr(failure.value, "osError", None)
-    raise TransferFailed(f"{peer}: {failure.getErrorMessage() if reason is None else reason}")
+    number = getattr(failure.value, "osError", None)
+    if failure.check(ConnectTimeout):
+        reason = "i/o timeout"
+    else:
+        reason = "connect: " + (os.strerror(number).lower() if isinstance(number, int) else failure.getErrorMessage())
+    raise TransferFailed(f"dial tcp {peer}: {reason}")
 
 
 class _Connection(Protocol):

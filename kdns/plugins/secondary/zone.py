@@ -34,6 +34,10 @@ class SecondaryZone(Resource):
         self._work: Deferred[None] | None = None
         self._again = False
         self._stopped = False
+        self._errors: dict[Peer, str] = {}
+        """What was logged about each primary since the last success."""
+
+        self._complained: tuple[float, str] | None = None
 
     # Life
 
@@ -118,26 +122,39 @@ class SecondaryZone(Resource):
             except TransferFailed as failed:
                 error = str(failed)
                 served.failed.value += 1
-                log.warn(
-                    "Failed to transfer `{zone}' from {peer}: {error}", zone=served.name, peer=str(peer), error=error
-                )
+                if self._errors.get(peer) != error:  # once, however often it is tried
+                    self._errors[peer] = error
+                    log.warn(
+                        "Failed to transfer `{zone}' from {peer}: {error}",
+                        zone=served.name,
+                        peer=str(peer),
+                        error=error,
+                    )
         now = self._context.clock()
         if unchanged:
+            self._well()
             self._refresh.unchanged(now)
-            served.confirm()
             return
         before = self._refresh.state
         pause = self._refresh.failed(now)
         if served.zone is None:
-            served.why = "no primary has sent the zone yet"
-        log.warn(
-            "All '{zone}' masters failed to transfer, retrying in {pause}: {error}",
-            zone=served.name,
-            pause=format_duration(pause),
-            error=error,
-        )
+            served.why = f"no primary has sent the zone yet: {error}"
+        if self._complained != (pause, error):
+            self._complained = (pause, error)
+            log.warn(
+                "All '{zone}' masters failed to transfer, retrying in {pause}: {error}",
+                zone=served.name,
+                pause=format_duration(pause),
+                error=error,
+            )
         if self._refresh.state is State.EXPIRED and before is not State.EXPIRED:
             self._expired()
+
+    def _well(self) -> None:
+        """A primary had an answer: what fails from now on is logged again."""
+        self._errors.clear()
+        self._complained = None
+        self.served.confirm()
 
     async def _has_newer(self, peer: Peer) -> bool:
         zone = self.served.zone
@@ -149,9 +166,9 @@ class SecondaryZone(Resource):
         served = self.served
         transfer = await transfer_in(self._context, peer, self.config.origin, served.zone)
         now = self._context.clock()
+        self._well()
         if transfer.zone is None:
             self._refresh.unchanged(now)
-            served.confirm()
             return
         old = served.put(transfer.zone, transfer.deltas or (None,))
         self._refresh.transferred(timers_of(transfer.zone.soa.rdata), now)
