@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import dns.message
@@ -11,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from kdns.core.answer import Answer, Sections
-from kdns.core.request import Request
+from kdns.core.request import Request, Transport
 from kdns.plugin.descriptors import client_connections
 from kdns.plugin.turns import TURN_SECONDS, TurnQueue
 from kdns.server.blocks import ServedBlock
@@ -20,7 +21,7 @@ from kdns.server.sockets import OpenEndpoint, open_endpoint
 from kdns.server.streams import FIRST_QUERY, IDLE, LINGER, WRITE, ConnectionLimit
 from kdns.server.table import TableBudget
 from kdns.testing.memory import MemoryReactor
-from kdns.wire.constants import SERVFAIL, TXT
+from kdns.wire.constants import REFUSED, SERVFAIL, TXT
 from kdns.wire.records import Record
 from tests.server.support import Counting, Slow, a_block, a_house, address, zones_of
 
@@ -490,3 +491,95 @@ class BoundTests(StreamCase):
         self.assertEqual([reply.rcode() for reply in client.replies], [SERVFAIL])
         self.assertTrue(client.closed)
         self.serve(a_block())
+
+
+class SeveralMessagesTests(StreamCase):
+    """A reply of several messages, as a zone transfer has it."""
+
+    def messages(self, request: Request, count: int, broken: bool = False) -> Iterator[bytes]:
+        """Messages of 30 kB, counted as they are made."""
+        for number in range(count):
+            if broken and number == 2:
+                raise ValueError("nobody foresaw this")
+            self.made += 1
+            yield self.message(request.ident, number)
+
+    @staticmethod
+    def message(ident: int, number: int) -> bytes:
+        """One of them."""
+        return ident.to_bytes(2, "big") + bytes((0x84, 0, 0, 0, 0, 0, 0, 0, 0, 0)) + bytes(30_000) + bytes((number,))
+
+    def serve_messages(self, count: int, broken: bool = False) -> None:
+        """Answer every query with so many messages; counters see the first one."""
+        self.made = 0
+        self.counting = Counting()
+
+        def say(request: Request) -> Answer:
+            if request.qname == b"\x05plain\x00":
+                return address(request)
+            return Answer(messages=self.messages(request, count, broken))
+
+        self.serve(a_block(say, self.counting))
+
+    def numbers(self, client: Client, ident: int = 1) -> list[int]:
+        """Which messages came, in their order."""
+        found, rest = [], client.octets
+        while len(rest) >= 2:
+            end = 2 + int.from_bytes(rest[:2], "big")
+            if rest[2:4] == ident.to_bytes(2, "big") and end > 20_000:
+                found.append(rest[end - 1])
+            rest = rest[end:]
+        return found
+
+    def test_whole_and_in_order(self) -> None:
+        """All messages come, one after the other, and observers are told once."""
+        self.serve_messages(50)
+        client = self.connect()
+        self.send(client, framed(asking(1)))
+        for _ in range(100):
+            self.reactor.advance(0.001)
+        self.assertEqual(self.numbers(client), list(range(50)))
+        self.assertEqual(len(self.counting.exchanges), 1)
+        self.assertEqual(len(self.counting.exchanges[0].reply or b""), 30_013)
+
+    def test_as_the_client_takes_them(self) -> None:
+        """Messages are made as the client takes them: for one that does not read, none but the first few."""
+        self.serve_messages(200)
+        client = self.connect()
+        client.transport.pauseProducing()
+        self.send(client, framed(asking(1)))
+        for _ in range(20):
+            self.reactor.advance(0.01)
+        self.assertLess(self.made, 20)
+        client.transport.resumeProducing()
+        for _ in range(500):
+            self.reactor.advance(0.001)
+        self.assertEqual(self.numbers(client), list(range(200)))
+
+    def test_others_between(self) -> None:
+        """Other queries of the connection are answered meanwhile, and streams take turns."""
+        self.serve_messages(5)
+        client = self.connect()
+        self.send(client, framed(asking(1), asking(2), asking(3, "plain.")))
+        for _ in range(50):
+            self.reactor.advance(0.001)
+        self.assertEqual((self.numbers(client), self.numbers(client, 2)), ([0, 1, 2, 3, 4], [0, 1, 2, 3, 4]))
+        self.assertIn(b"\x00\x03", client.octets)
+
+    def test_failure(self) -> None:
+        """When a message cannot be made the connection is closed, and the failure is logged."""
+        self.serve_messages(5, broken=True)
+        client = self.connect()
+        self.send(client, framed(asking(1)))
+        for _ in range(20):
+            self.reactor.advance(0.001)
+        self.assertTrue(client.closed)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+    def test_over_udp(self) -> None:
+        """A transport of single messages refuses."""
+        self.serve_messages(5)
+        replies: list[bytes] = []
+        listener = self.opened.factory.listener
+        listener.receive(asking(1), Transport.UDP, "127.0.0.1", 4000, "127.0.0.1", replies.append)
+        self.assertEqual((replies[0][3] & 15, self.made), (REFUSED, 0))
