@@ -267,6 +267,8 @@ class Exchange(Query):
         assert upstream is not None, "an attempt has an upstream"
         if failure.blame:
             upstream.failed()
+        if not self.waiting:
+            return  # the clients gave up meanwhile
         if isinstance(failure, Suspected):
             self._ask_stream()
         elif isinstance(failure, OtherQuestion):

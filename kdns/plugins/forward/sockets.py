@@ -19,7 +19,8 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from math import inf
 from operator import attrgetter
@@ -40,7 +41,6 @@ from kdns.plugins.forward.failures import (
     Suspected,
     dial_error,
     read_error,
-    read_timeout,
 )
 from kdns.plugins.forward.metrics import NOT_COUNTED, UpstreamMetrics
 from kdns.plugins.forward.targets import Target
@@ -92,6 +92,10 @@ UNREADABLE = "unreadable"
 APART = 0.0001
 """Seconds without a query after which the next one leaves at once: nothing is likely to go with it."""
 
+FAILURES_AT_ONCE = 32
+"""Failures that sinks are told of in one turn: each may mean another attempt, or a reply and a line in the log."""
+
+_NOW = object()
 _SLACK = 1e-6
 """Seconds by which a timer may be early: a deadline is a sum of floats, which may lie a rounding error behind it."""
 
@@ -166,7 +170,8 @@ class _Waiters:
             query.done.callback(query.reply)
 
     def failed(self, query: WaitingQuery, failure: ExchangeFailed) -> None:
-        query.done.errback(failure)
+        if not query.done.called:  # cancelled meanwhile
+            query.done.errback(failure)
 
 
 _WAITERS = _Waiters()
@@ -347,7 +352,8 @@ class UdpSocket:
             return True
         if is_error_only(datagram):
             self._end(query)
-            query.sink.failed(query, OtherQuestion(f"read udp {self.owner.target.text}: error without a question"))
+            failure = OtherQuestion(f"read udp {self.owner.target.text}: error without a question")
+            self.owner.fail([(query, failure)])
             return False
         query.stranger = query.stranger or wrong == OTHER_QUESTION
         self._stray(wrong)
@@ -367,8 +373,8 @@ class UdpSocket:
     def forget(self, query: Query) -> None:
         """Give *query* up; the upstream's reply to it will be late."""
         self._end(query)
-        # The upstream has been silent: the next query shall not meet what may still come.
-        self.retire()
+        if not self.owner.take_back(query) and not self.waiting:
+            self.retire()  # silence leaves nothing behind
 
     def expire(self, now: float, patience: float) -> float:
         """
@@ -377,18 +383,25 @@ class UdpSocket:
         :return: when to look again.
         """
         due = inf
-        for query in list(self.asked.values()):
-            if query is None or query.socket is not self:
+        expired: list[Query] = []
+        for query in self.asked.values():
+            if query is None:
                 continue
             if query.sent_at + patience > now:
                 due = query.sent_at + patience
                 break
-            source, target = self.source, self.owner.target.text
-            self.forget(query)
-            failure = read_timeout("udp", source, target)
-            if query.stranger:
-                failure = OtherQuestion(f"read udp {source}->{target}: replies to another question")
-            query.sink.failed(query, failure)
+            expired.append(query)
+        if expired:
+            text = f"read udp {self.source}->{self.owner.target.text}: "
+            for query in expired:
+                self._end(query)
+            self.retire()
+            self.owner.fail(
+                (query, OtherQuestion(f"{text}replies to another question"))
+                if query.stranger
+                else (query, ExchangeFailed(f"{text}i/o timeout", silent=True))
+                for query in expired
+            )
         if now >= self.closes_at:
             self.retire()
         return due if self.retired else min(due, self.closes_at)
@@ -411,8 +424,7 @@ class UdpSocket:
         for query in left:
             self._end(query)
         self.retire()
-        for query in left:
-            query.sink.failed(query, failure.again())
+        self.owner.fail((query, failure.again()) for query in left)
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor saw an error and nothing to read, as epoll does after a refusal: the socket knows which."""
@@ -464,6 +476,10 @@ class UdpSockets:
         self._unsent: list[Query] = []
         self._last = -inf
         """When a query was sent last, in seconds of the reactor's clock."""
+
+        self._failures: deque[tuple[Query, ExchangeFailed]] = deque()
+        self._telling: Any = None
+        """The call that goes on with the failures; :data:`_NOW` while sinks are told."""
 
         self._sending: Any = None
         self._call: Any = None
@@ -523,6 +539,13 @@ class UdpSockets:
         elif self._sending is None:
             self._sending = self._reactor.callLater(0, self._turn_ends)
 
+    def take_back(self, query: Query) -> bool:
+        """Do not send *query* if it has not left yet; whether that is so."""
+        unsent = query in self._unsent
+        if unsent:
+            self._unsent.remove(query)
+        return unsent
+
     def _count_hit(self) -> None:
         if self._hits is None:
             self._hits = self.metrics.connection("udp", True)
@@ -581,11 +604,35 @@ class UdpSockets:
     def close(self) -> None:
         """Close all sockets; nothing more is told of queries that wait."""
         self._unsent = []
-        if self._sending is not None:
-            self._sending.cancel()
-            self._sending = None
+        self._failures.clear()
+        for call in (self._sending, self._telling):
+            if call is not None and call is not _NOW:
+                call.cancel()
+        self._sending = self._telling = None
         for one in list(self._open):
             one.close()
+
+    # Failures
+
+    def fail(self, failures: Iterable[tuple[Query, ExchangeFailed]]) -> None:
+        """Tell sinks of failures: the first few now, the others in the next turns."""
+        self._failures += failures
+        if self._telling is None:
+            self._tell_some()
+
+    def _tell_some(self) -> None:
+        failures = self._failures
+        self._telling = _NOW
+        for _ in range(FAILURES_AT_ONCE):
+            if not failures:
+                self._telling = None
+                return
+            query, failure = failures.popleft()
+            try:
+                query.sink.failed(query, failure)
+            except Exception:  # a fault in one sink must not take the failures of the others
+                _log.failure("a failure of {upstream} could not be told", upstream=self.target.text)
+        self._telling = self._reactor.callLater(0, self._tell_some)
 
     # The one timer.
 

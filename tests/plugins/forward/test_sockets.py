@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.core.failure import ResolutionFailed
 from kdns.plugins.forward import Forwarder, Target
 from kdns.plugins.forward.policy import Policy
 from kdns.plugins.forward.sockets import (
+    FAILURES_AT_ONCE,
     LIFETIME,
     MALFORMED,
     MOST_QUERIES,
@@ -386,6 +390,45 @@ class TroubleTests(SocketsCase):
         for one in waiting[1::2]:
             self.assertEqual(self.successResultOf(one).rcode, NOERROR)
         self.assertGreater(self.ignored("late"), 0)
+
+    def test_time_outs_in_slices(self) -> None:
+        """Hundreds of queries that time out at the same moment are told over many turns; those given up meanwhile are not asked again."""
+        self.silence(1)
+        forwarder = self.net.forwarder(max_connect_attempts=1, max_fails=0)
+        told: list[int] = [0]
+
+        def failed(failure: Failure) -> None:
+            told[-1] += 1
+
+        def turn(really: Callable[[], bool] = self.reactor.turn) -> bool:
+            told.append(0)
+            if sum(told) > 300:
+                for one in waiting:
+                    one.cancel()
+            return really()
+
+        waiting = [forwarder.ask(a_request(f"host{number}.example.com")).addErrback(failed) for number in range(400)]
+        self.patch(self.reactor, "turn", turn)
+        self.reactor.advance(2.0)
+        self.assertEqual(sum(told), 400)
+        self.assertEqual(max(told[:-10]), FAILURES_AT_ONCE)
+        self.assertEqual((self.net.first.asked(), self.sockets()), (400, []))
+
+    def test_given_up_at_once(self) -> None:
+        """A flood of queries that are given up in the turn they came in, as a full server does, costs neither sockets nor datagrams."""
+        self.silence(1)
+        forwarder = self.net.forwarder()
+        waiting = [self.asked(forwarder, f"host{number}.example.com") for number in range(50)]
+        misses = self.net.metric("coredns_proxy_conn_cache_misses_total", "forward", "10.0.0.1:53", "udp")
+        sent = len(self.seen)
+        for number in range(500):
+            forwarder.ask(a_request(f"more{number}.example.com")).addErrback(lambda _: None).cancel()
+        self.reactor.settle()
+        self.assertLessEqual(len(self.seen) - sent, 1)
+        more = self.net.metric("coredns_proxy_conn_cache_misses_total", "forward", "10.0.0.1:53", "udp") - misses
+        self.assertLessEqual(more, 2)  # where 256 queries were asked from one
+        for one in waiting:
+            one.addErrback(lambda _: None).cancel()
 
     def test_replies_ahead_of_a_refusal(self) -> None:
         """A reply that had arrived before the refusal is not lost with it."""
