@@ -106,7 +106,8 @@ def reply_opt(request: Request, answer: Answer) -> bytes:
     """
     The OPT of the reply, with the client's payload size and DO bit; empty for a client that sent none (RFC 6891 section 6.1.1).
 
-    It carries the answer's options and the query's hop-by-hop options, or without options of the answer all that are echoed.
+    It carries the answer's options, or without any those of the query that are echoed. An upstream's message has the upstream's options;
+    the query's hop-by-hop options are echoed with them.
     """
     edns = request.edns
     if edns is None:
@@ -116,7 +117,7 @@ def reply_opt(request: Request, answer: Answer) -> bytes:
     if rdata:
         echoed = ECHOED_OVER_UDP if request.transport is Transport.UDP else ECHOED_OPTIONS
         if answer.options is not None:
-            echoed = echoed & HOP_BY_HOP - {code for code, _ in answer.options}
+            echoed = echoed & HOP_BY_HOP if isinstance(answer.body, Relayed) else frozenset()
         rdata = pack_options([option for option in options_of(rdata) if option[0] in echoed])
     if answer.options:
         rdata = pack_options(answer.options) + rdata
