@@ -18,9 +18,9 @@ from kdns.admin.explain import question_of
 from kdns.core.slices import in_slices
 from kdns.core.stamps import stand
 from kdns.plugin.capabilities import KeepsAnswers
-from kdns.server.nxdomain_synthesis import head_of
 from kdns.server.service import KdnsService
 from kdns.server.table import Entry as TableEntry
+from kdns.server.table_keys import head_of
 from kdns.wire.constants import rcode_text, type_number, type_text
 from kdns.wire.names import MalformedName, from_text, is_subdomain, read_name, to_text
 

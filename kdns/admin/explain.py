@@ -32,7 +32,7 @@ from kdns.server.sockets import OpenEndpoint
 from kdns.server.table import Entry
 from kdns.wire.constants import RD, SERVFAIL, rcode_text, type_number
 from kdns.wire.message import MalformedMessage, scan
-from kdns.wire.names import MalformedName, reverse_name, spelled_from_text
+from kdns.wire.names import MalformedName, from_text, reverse_name, spelled_from_text
 from kdns.wire.presentation import flag_texts, record_line
 from kdns.wire.query import HEADER, Query, read_query
 
@@ -188,7 +188,7 @@ class _Asking:
         return {
             **as_dict(run),
             "table": await in_slices(self._context.reactor, self._held(wire)),
-            "template": self._template(run, wire),
+            "fast": self._fast(run),
             "freshness": freshness,
             "reply": None if run.held_back else reply_of(request, run),
         }
@@ -228,14 +228,14 @@ class _Asking:
             reply["left"] = round(entry.until - now, 3)
         return reply
 
-    def _template(self, run: Run, wire: bytes) -> bool:
-        """Whether such a name is answered out of the reply to another that does not exist."""
-        denial = run.answer.denial if run.answer is not None else None
-        if denial is None:
+    def _fast(self, run: Run) -> bool:
+        """Whether the fast path answers the question where the table has no reply."""
+        listener = self._opened.listener
+        name, qtype = from_text(run.qname), type_number(run.qtype)
+        table = next((table for table in self._opened.tables if table.fast is not None), None)
+        if table is None or table.fast is None or qtype is None or listener.prefixes is not None:
             return False
-        now = self._context.clock()
-        key = b"\xff" + wire[2:] if ":" in self.client else wire[2:]
-        return any(table.nxdomains.knows(key, len(denial.zone) + 4, now) for table in self._opened.tables)
+        return bool(table.fast.takes(name.lower(), qtype, self._context.clock()))
 
     # The cluster, where there is one.
 

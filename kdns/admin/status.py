@@ -103,7 +103,7 @@ class Status:
             "octets": room.young + room.old,
             "room": room.octets,
             "given": uses.given,
-            "denied": uses.denied,
+            "made": uses.made,
             "asked": uses.asked,
             "evicted": room.evicted,
             "outdated": room.outdated,

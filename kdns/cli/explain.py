@@ -198,8 +198,8 @@ def _table(result: dict[str, Any]) -> Iterator[str]:
                 text += ": clients get it without the plugins being asked"
         yield head + text
         head = "            "
-    if result["template"]:
-        yield head + "names that do not exist are answered out of the reply to another one, without asking the plugins"
+    if result["fast"]:
+        yield head + "such names are answered by the fast path, without asking the plugins"
     elif not result["table"]:
         yield head + "no finished reply is held for this question: the plugins are asked"
 

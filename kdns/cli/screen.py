@@ -245,7 +245,7 @@ def _shares(parts: Mapping[str, float], styles: Mapping[str, str]) -> Iterator[S
 
 
 def _answered(view: View) -> Iterator[Span]:
-    words = {"given": "from the table", "denied": "from other denials", "asked": "by plugins"}
+    words = {"given": "from the table", "made": "by the fast path", "asked": "by plugins"}
     parts = {word: grew(view.now, view.earlier, f"table.{word}") for word in words}
     total = sum(parts.values())
     if total <= 0:

@@ -17,7 +17,6 @@ from msgspec import Struct
 from msgspec.structs import replace
 from twisted.internet.defer import Deferred
 
-from kdns.core.stamps import StampRef
 from kdns.core.tally import Charge
 from kdns.core.validity import ONCE, Validity
 from kdns.wire.constants import ANY, CNAME, DNAME, NOERROR, NS, NXDOMAIN, RRSIG, SOA
@@ -106,34 +105,6 @@ def _with_ttl(records: Records, ttl: int) -> Records:
 NO_RECORDS = Sections()
 
 
-class Denial(Struct, frozen=True):
-    """
-    The names that an NXDOMAIN is true of besides the one asked for.
-
-    All names of a zone that do not exist get the same reply but for the name itself. So a name that was never asked for can be answered
-    without the plugins: look up whether the denial covers it, and put the name into the reply that another one got.
-    """
-
-    zone: bytes
-    """The zone that answered, in wire form and lower case."""
-
-    covers: Callable[[bytes], bool]
-    """
-    Whether a name below the zone does not exist now, as far as a microsecond allows to tell.
-
-    The argument is what stands in front of the zone, lower case: labels in wire form, or any bytes, of which it denies none.
-    """
-
-    until: float
-    """Seconds of the server's clock."""
-
-    stamps: tuple[StampRef, ...] = ()
-    """What the reply depends on besides the name, such as the serial that its SOA shows."""
-
-    charges: tuple[Charge, ...] = ()
-    """What to count for each name that is denied without asking the plugins."""
-
-
 class Kind(Enum):
     """What an answer is to a cache and to the log's classes (RFC 2308 sections 2.1 and 2.2)."""
 
@@ -188,9 +159,6 @@ class Answer(Struct, frozen=True):
     A reply of several messages for a client on a stream, in place of everything above: whole messages, each made when the client takes it.
     """
 
-    denial: Denial | None = None
-    """Of an NXDOMAIN: the other names it holds for."""
-
     def __await__(self) -> Generator[Any, Any, Answer]:
         """An answer that is there need not be waited for: ``await next(request)`` takes this and a Deferred."""
         return self
@@ -236,15 +204,12 @@ class Answer(Struct, frozen=True):
         return replace(self, validity=validity)
 
     def charged(self, *charges: Charge) -> Answer:
-        """A copy whose repetitions count *charges* too, and so do the other names that it denies."""
-        denial = self.denial
-        if denial is not None:
-            denial = replace(denial, charges=denial.charges + charges)
-        return replace(self, charges=self.charges + charges, denial=denial)
+        """A copy whose repetitions count *charges* too."""
+        return replace(self, charges=self.charges + charges)
 
     def once(self) -> Answer:
         """A copy for this query alone."""
-        return replace(self, validity=ONCE, denial=None, rotate=None)
+        return replace(self, validity=ONCE, rotate=None)
 
     def answer_count(self) -> int:
         """Records in the answer section."""
@@ -286,4 +251,4 @@ def records(
 NO_REPLY = Answer(silent=True)
 """Say nothing at all."""
 
-__all__ = ["NO_RECORDS", "NO_REPLY", "Answer", "Body", "Denial", "Kind", "Records", "Reply", "Sections", "records"]
+__all__ = ["NO_RECORDS", "NO_REPLY", "Answer", "Body", "Kind", "Records", "Reply", "Sections", "records"]

@@ -11,7 +11,7 @@ to what the link declares to vary by (:class:`~kdns.core.validity.Varies`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeAlias
 
@@ -22,6 +22,7 @@ from kdns.core.answer import Answer
 from kdns.core.answer import Reply as Reply  # plugins find it here
 from kdns.core.explaining import Note
 from kdns.core.failure import NoNextPlugin
+from kdns.core.fast_path import Effect, SourceMaker
 from kdns.core.request import Request
 from kdns.core.stamps import Stamp
 from kdns.core.validity import EVERY_QUERY, Varies
@@ -56,14 +57,19 @@ class Link:
     def placed(self, behind: Sequence[Link]) -> None:
         """Called once, when the block is complete, with the links behind this one, the nearest first."""
 
-    def alike_below(self, zone: bytes) -> bool:
-        """
-        Whether the link treats all names alike that are below *zone* (wire form, lower case) and do not exist.
+    # The fast path; see kdns.core.fast_path.
 
-        Where all links in front of the one that denies a name say so, and all observers, further such names are answered without asking
-        them (:class:`~kdns.core.answer.Denial`).
+    def fast_effect(self, server: str) -> Effect | None:
         """
-        return False
+        What the link does to queries it passes on, as data; None, the default, sends them all the general way.
+
+        :param server: the listener as metrics name it.
+        """
+        return None
+
+    def fast_sources(self) -> Mapping[bytes, SourceMaker | None]:
+        """The zones that the link answers for (wire form, lower case) with what makes their records; None: the link must be asked."""
+        return {}
 
     # What an operator is told by an explanation. It asks the real chain and sees what goes into each link and what comes out; why a link
     # does so it says here, in words, about the state it answers from.

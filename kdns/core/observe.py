@@ -65,6 +65,14 @@ class Observer:
         """What sending the same reply again to the same question means; called before the first repetition."""
         return Repeat()
 
-    def alike_below(self, zone: bytes) -> bool:
-        """See :meth:`kdns.core.chain.Link.alike_below`."""
+    def alike(self, zone: bytes) -> bool:
+        """
+        Whether the observer makes no difference between names below *zone* (wire form, lower case), but for the lengths of query and reply.
+
+        Where all observers say so, replies may be made without telling them of each one.
+        """
         return False
+
+    def alike_below(self, zone: bytes) -> bool:
+        """The same for names that do not exist."""
+        return self.alike(zone)

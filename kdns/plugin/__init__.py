@@ -20,7 +20,7 @@ Names are bytes in wire form and lower case (:func:`from_text`, :func:`to_text`,
 :mod:`kdns.wire.records`.
 """
 
-from kdns.core.answer import NO_REPLY, Answer, Body, Denial, Kind, Sections, records
+from kdns.core.answer import NO_REPLY, Answer, Body, Kind, Sections, records
 from kdns.core.chain import Link, Next, Reply, then
 from kdns.core.explaining import Note
 from kdns.core.failure import RcodeOnly, Refused, ResolutionFailed
@@ -54,7 +54,6 @@ __all__ = [
     "Block",
     "BlockBuilder",
     "Body",
-    "Denial",
     "Directive",
     "Dispenser",
     "Exchange",

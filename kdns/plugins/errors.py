@@ -156,8 +156,8 @@ class Errors(Observer):
         self._summaries = summaries
         self._budget = budget
 
-    def alike_below(self, zone: bytes) -> bool:
-        """A name that does not exist is no failure."""
+    def alike(self, zone: bytes) -> bool:
+        """Only failures are shown, and those are never repeated."""
         return True
 
     def finished(self, exchange: Exchange) -> None:

@@ -20,6 +20,7 @@ from twisted.logger import Logger
 
 from kdns.core.answer import Answer
 from kdns.core.chain import Link, Next, Reply
+from kdns.core.fast_path import Effect
 from kdns.core.request import Request
 from kdns.core.text import bracketed
 from kdns.core.validity import NOTHING
@@ -233,6 +234,10 @@ class Loop(Link):
 
     def __init__(self, guard: LoopGuard) -> None:
         self._guard = guard
+
+    def fast_effect(self, server: str) -> Effect | None:
+        """Probes are HINFO questions; all others are passed on."""
+        return Effect(not_types=frozenset((HINFO,)))
 
     def answer(self, request: Request, next: Next) -> Reply:
         """Pass on, unless it is a probe of our own."""

@@ -72,11 +72,11 @@ def declare(service: KdnsService) -> None:
     room = service.room
     hits = registry.counter(
         "kdns_answer_table_hits_total",
-        "Queries answered without asking plugins: with a finished reply, or with one made from the denial of another name.",
+        "Queries answered without asking plugins: with a finished reply, or with one made by the fast path.",
         ["kind"],
     )
     hits.read_from("reply", read=lambda: float(room.uses().given))
-    hits.read_from("denial", read=lambda: float(room.uses().denied))
+    hits.read_from("made", read=lambda: float(room.uses().made))
 
     def counter(name: str, text: str, read: Callable[[], float]) -> None:
         registry.counter(name, text).read_from(read=read)

@@ -28,8 +28,10 @@ from kdns.core.stamps import Stamp, StampRef
 from kdns.plugin.seam import ServerContext
 from kdns.server.blocks import Choice, ServedBlock, Zones
 from kdns.server.deadlines import Waiting
+from kdns.server.fast_path import routes_of
 from kdns.server.replay import Replay
-from kdns.server.table import IPV6, AnswerTable, ClientPrefixes
+from kdns.server.table import AnswerTable, ClientPrefixes
+from kdns.server.table_keys import IPV6
 from kdns.wire.constants import EDE_NO_REACHABLE_AUTHORITY, EDE_OTHER, IN, REFUSED, SERVFAIL, TC
 from kdns.wire.names import to_text
 from kdns.wire.query import read_query
@@ -134,6 +136,9 @@ class Listener:
                 observers[id(observer)] = observer
         self._all_observers = tuple(observers.values())
         audience = zones.audience()
+        self.routes = routes_of(zones, self.label)
+        """The fast paths; see :mod:`kdns.server.fast_path`."""
+
         self.prefixes = None if audience is None else ClientPrefixes(audience)
         """What stands in front of a key of the answer table; None where nothing tells clients apart."""
 
@@ -348,8 +353,11 @@ class Listener:
             if answer.validity.repeat:
                 repeated = _as_repeated(exchange, reply, answer)
                 opened.table.put(opened.key, repeated.reply or b"", answer.validity, repeated, now)
-            if answer.denial is not None:
-                self.replay.enter_denial(opened.block, self.zones, opened.table, opened.key, exchange, now)
+            if self.routes:
+                if opened.table.fast is None or opened.table.fast.routes is not self.routes:
+                    opened.table.serve(self.routes, self.context.tallies)
+                if opened.table.fast is not None:
+                    opened.table.fast.learn(opened.key, exchange)
         if reply is not None and opened.table is not None:
             self._unsampled += 1
             if self._unsampled >= self.sample_every and self.context.sample is not None:

@@ -30,9 +30,9 @@ from kdns.core.tally import Durations, Tally
 from kdns.server.addresses import unpack_sockaddr
 from kdns.server.listener import Listener
 from kdns.server.msghdr import BYTES_HEAD, CONTROL, HEAD, IOVEC, MSGHDR, NAME, address_of
-from kdns.server.nxdomain_synthesis import COOKIE
 from kdns.server.replay import observe
 from kdns.server.table import AnswerTable
+from kdns.server.table_keys import COOKIE
 from kdns.server.udp_send_queue import LateReplies, send_all
 
 log = Logger(namespace="kdns.server")
@@ -136,6 +136,10 @@ class _Buffers:
         self.out_pointers = memoryview(self.out_iov).cast("Q")
         self.control_words = memoryview(self.control).cast("I")
         self.no_words = memoryview(bytearray(BATCH * 4)).cast("I")
+
+
+def _none(key: bytes, now: float) -> None:
+    """The fast path of a table that has none."""
 
 
 @implementer(IReadDescriptor)
@@ -284,7 +288,8 @@ class MmsgPort:
         lengths = buffers.in_words[14::16].tolist()
         table = self._table
         young, moves = table.young, MOVES[0]
-        find, deny = table.find, table.nxdomains.find
+        find = table.find
+        make = table.fast.find if table.fast is not None else _none
         names, prefixes = buffers.names, self._listener.prefixes
         context = self._listener.context
         touched = context.tallies.touched
@@ -318,8 +323,9 @@ class MmsgPort:
                         told.append((entry.each, i))
                 tally = entry.tally  # type: ignore[assignment]  # prepare() made one
                 alive.append(reply)
-            elif (denied := deny(key, now)) is not None:
-                reply, tally = denied
+            elif (made := make(key, now)) is not None:
+                reply, tally = made
+                young = table.young
                 alive.append(reply)
             else:
                 missed.append(i)

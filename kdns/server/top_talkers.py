@@ -13,8 +13,8 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, NamedTuple
 
 from kdns.core.sketch import PERIODS, Recent
-from kdns.server.nxdomain_synthesis import head_of
 from kdns.server.search_path import SearchPaths
+from kdns.server.table_keys import head_of
 from kdns.wire.constants import NXDOMAIN
 from kdns.wire.names import to_text
 

@@ -71,7 +71,7 @@ class StatusTests(SynchronousTestCase):
         self.assertEqual(status["rcodes"]["NXDOMAIN"], 5)
         self.assertEqual(sum(status["durations"]["counts"]), 8)
         table = status["table"]
-        self.assertEqual(table["given"] + table["denied"] + table["asked"], 8)
+        self.assertEqual(table["given"] + table["made"] + table["asked"], 8)
         self.assertEqual(table["entries"] > 0, table["octets"] > 0)
         self.assertEqual(status["cache"]["requests"], 8)
         self.assertEqual(status["dropped"], {})

@@ -36,7 +36,7 @@ def a_look(seconds: float = 100.0, **more: object) -> dict[str, Any]:
         "rcodes": {"NOERROR": many * 7, "NXDOMAIN": many * 2, "SERVFAIL": many},
         "durations": {"bounds": BOUNDS, "counts": [many * 9, many, 0], "sum": 1.0},
         "table": {
-            "entries": 33012, "octets": 40 << 20, "room": 64 << 20, "given": many * 8, "denied": many, "asked": many,
+            "entries": 33012, "octets": 40 << 20, "room": 64 << 20, "given": many * 8, "made": many, "asked": many,
             "evicted": 0, "outdated": many,
         },
         "cache": {"requests": many * 4, "misses": many, "stale": 0, "entries": 1234},
@@ -98,7 +98,7 @@ class ScreenTests(SynchronousTestCase):
         view = after_a_minute()
         self.assertEqual(self.line(view, "Replies"), "Replies NOERROR 70.0% NXDOMAIN 20.0% SERVFAIL 10.0%")
         self.assertEqual(
-            self.line(view, "Answered"), "Answered 80.0% from the table 10.0% from other denials 10.0% by plugins"
+            self.line(view, "Answered"), "Answered 80.0% from the table 10.0% by the fast path 10.0% by plugins"
         )
         self.assertEqual(self.line(view, "Cache"), "Cache 75.0% of 40/s found, 1,234 answers")
         self.assertIn("33,012 replies in 40 MiB of 64 MiB, 10/s outdated", self.line(view, "Table"))

@@ -81,9 +81,7 @@ class OnceTests(SynchronousTestCase):
         self.assertEqual(found["version"], "1.2.3")
         rates = found["rates"]
         self.assertEqual((rates["seconds"], rates["queries"]), (1.0, {"udp": 90.0, "tcp": 10.0}))
-        self.assertEqual(
-            rates["table"], {"given": 80.0, "denied": 10.0, "asked": 10.0, "evicted": 0.0, "outdated": 10.0}
-        )
+        self.assertEqual(rates["table"], {"given": 80.0, "made": 10.0, "asked": 10.0, "evicted": 0.0, "outdated": 10.0})
         self.assertEqual(rates["cache"]["misses"], 10.0)
 
     def test_frame(self) -> None:

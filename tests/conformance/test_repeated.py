@@ -21,12 +21,12 @@ from twisted.protocols.basic import Int16StringReceiver
 from twisted.trial.unittest import TestCase
 
 from kdns.core.observe import Exchange
-from kdns.core.tally import Tally
+from kdns.core.tally import TallyBook
 from kdns.core.validity import Validity
 from kdns.plugin.seam import ServerContext
 from kdns.server import mmsg
 from kdns.server.assembly import read_text
-from kdns.server.nxdomain_synthesis import NxdomainTemplates
+from kdns.server.fast_path import Routes
 from kdns.server.service import KdnsService
 from kdns.server.table import AnswerTable, TableBudget
 from kdns.testing.upstream import FakeUpstream, UpstreamServer
@@ -85,24 +85,13 @@ NOW = 1_790_000_000
 """Seconds since 1970."""
 
 
-class ColdDenials(NxdomainTemplates):
-    """Templates that are never used."""
-
-    __slots__ = ()
-
-    def find(self, key: bytes, now: float) -> tuple[bytes, Tally] | None:
-        """None at all."""
-        return None
-
-
 class ColdTable(AnswerTable):
     """A table that keeps nothing."""
 
     __slots__ = ()
 
-    def __init__(self, room: TableBudget) -> None:
-        super().__init__(room)
-        self.nxdomains = ColdDenials()
+    def serve(self, routes: Routes, tallies: TallyBook) -> None:
+        """Ask the plugins for everything."""
 
     def put(self, key: bytes, reply: bytes, validity: Validity, exchange: Exchange, now: float) -> bool:
         """Forget it."""
@@ -288,9 +277,9 @@ class Server:
 
     @property
     def given(self) -> int:
-        """Replies that came out of tables and templates."""
+        """Replies for which no plugin was asked."""
         tables = [table for opened in self.service.endpoints.values() for table in opened.tables]
-        return sum(table.given + table.nxdomains.given for table in tables)
+        return sum(table.given for table in tables)
 
 
 def source_of(question: Mapping[str, Any]) -> str:

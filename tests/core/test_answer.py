@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.core.answer import Answer, Denial, Kind, Sections
+from kdns.core.answer import Answer, Kind, Sections
 from kdns.core.validity import ALWAYS, ONCE
 from kdns.wire.constants import AAAA, ANY, CNAME, MX, NOERROR, NS, NXDOMAIN, QR, REFUSED, SERVFAIL, A
 from kdns.wire.message import scan
@@ -102,9 +102,9 @@ class SectionTests(SynchronousTestCase):
             self.assertEqual(changed.body.lowest_ttl, 8)
 
     def test_once(self) -> None:
-        """A copy for one query neither repeats, nor rotates, nor denies other names."""
-        answer = Answer(NXDOMAIN, validity=ALWAYS, rotate=(), denial=Denial(ZONE, lambda name: True, 1.0)).once()
-        self.assertEqual((answer.validity, answer.rotate, answer.denial), (ONCE, None, None))
+        """A copy for one query neither repeats nor rotates."""
+        answer = Answer(NXDOMAIN, validity=ALWAYS, rotate=()).once()
+        self.assertEqual((answer.validity, answer.rotate), (ONCE, None))
 
     def test_nothing(self) -> None:
         """Nothing has no TTL."""

@@ -230,7 +230,7 @@ class RoomTests(SynchronousTestCase):
             put(table, b"flood-%d" % (len(table) + 1000 * room.turns))
         self.assertEqual(room.outdated, 1)
         self.assertGreater(room.evicted, 2)
-        table.given, table.nxdomains.given, table.asked = 10, 4, 3
+        table.given, table.made_before, table.asked = 10, 4, 3
         room.leave(table)
         room.table().given = 1
         self.assertEqual(room.uses(), Uses(7, 4, 3))

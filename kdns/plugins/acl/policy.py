@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from kdns.core.networks import Network, NetworkSet
 from kdns.corefile.keys import Zone
-from kdns.wire.names import is_subdomain, longest_zone
+from kdns.wire.names import longest_zone
 
 
 class Action(Enum):
@@ -107,7 +107,3 @@ class Policy:
                 if (types is None or qtype in types) and (not bit or group & bit):
                     return Decision(rule.action, texts[zone], rule)
         return ALLOWED
-
-    def alike_below(self, zone: bytes) -> bool:
-        """Whether all names below *zone* are in the zones of the same lists."""
-        return not any(one != zone and is_subdomain(one, zone) for zones, _, _ in self._lists for one in zones)

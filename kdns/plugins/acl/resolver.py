@@ -54,10 +54,6 @@ class AclLink(Link):
         # With options of its own, if only none, the reply repeats none of the client's.
         return Answer(rcode, options=(), ede=((ede, ""),), validity=ALWAYS, source=self.name, charges=(counter,))
 
-    def alike_below(self, zone: bytes) -> bool:
-        """Whether no list makes a difference between names below *zone*."""
-        return self._policy.alike_below(zone)
-
     def explain(self, request: Request) -> list[Note]:
         """Which rule decides."""
         decision = self._decide(request)

@@ -79,7 +79,7 @@ def _by_kind(answer: Answer, request: Request, config: CacheConfig, wall: float)
         qtype = request.qtype
         for slot in body.slots:
             if slot.rtype == qtype and slot.section == ANSWER:
-                return Place.SUCCESS, _clamped(answer.body.lowest_ttl, config.success)
+                return Place.SUCCESS, clamped(answer.body.lowest_ttl, config.success)
     if answer.rcode in (SERVFAIL, NOTIMP):
         # RFC 2308 section 7: a failure may be kept for a short time.
         return Place.DENIAL, config.servfail
@@ -89,14 +89,14 @@ def _by_kind(answer: Answer, request: Request, config: CacheConfig, wall: float)
     match kind:
         case Kind.NXDOMAIN | Kind.NODATA:
             # RFC 2308 section 5: no longer than the SOA's TTL; the lowest of all TTLs is never above it.
-            return Place.DENIAL, _clamped(answer.body.lowest_ttl, config.denial)
+            return Place.DENIAL, clamped(answer.body.lowest_ttl, config.denial)
         case Kind.SUCCESS if answer.answer_count():
             place = Place.SUCCESS if answer.reaches(request.qtype) else Place.NOWHERE
-            return place, _clamped(answer.body.lowest_ttl, config.success)
+            return place, clamped(answer.body.lowest_ttl, config.success)
         case Kind.SUCCESS | Kind.DELEGATION:
-            return Place.SUCCESS, _clamped(DEFAULT_TTL, config.success)
+            return Place.SUCCESS, clamped(DEFAULT_TTL, config.success)
         case _:
-            return Place.NOWHERE, _clamped(DEFAULT_TTL, config.success)
+            return Place.NOWHERE, clamped(DEFAULT_TTL, config.success)
 
 
 def positive(answer: Answer, qtype: int) -> bool:
@@ -104,7 +104,7 @@ def positive(answer: Answer, qtype: int) -> bool:
     return answer.kind(qtype) is Kind.SUCCESS and answer.reaches(qtype)
 
 
-def _clamped(ttl: int | None, limits: Limits) -> int:
+def clamped(ttl: int | None, limits: Limits) -> int:
     """The floor first, then the ceiling: ``cache 3`` keeps nothing longer than 3 seconds."""
     if ttl is None:
         ttl = DEFAULT_TTL

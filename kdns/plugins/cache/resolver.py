@@ -27,6 +27,7 @@ from kdns.core.answer import Answer, Sections
 from kdns.core.chain import Link, Next, Reply, attempt, then
 from kdns.core.explaining import Note
 from kdns.core.failure import ResolutionFailed
+from kdns.core.fast_path import Effect
 from kdns.core.request import Request, Transport
 from kdns.core.tally import Charge
 from kdns.core.validity import NOTHING, ONCE, Audience, Validity, audience_of
@@ -36,11 +37,11 @@ from kdns.plugins.cache.config import CacheConfig
 from kdns.plugins.cache.entries import Entry, Key, key_of, stripped
 from kdns.plugins.cache.explaining import of_answer, of_question
 from kdns.plugins.cache.metrics import Cells, cells
-from kdns.plugins.cache.policy import Place, judge, passed_by, positive
+from kdns.plugins.cache.policy import Place, clamped, judge, passed_by, positive
 from kdns.plugins.cache.store import CacheStore
 from kdns.wire.constants import AA, AD, EDE_STALE_ANSWER, EDE_STALE_NXDOMAIN, NOERROR, NXDOMAIN, RA
 from kdns.wire.message import Relayed
-from kdns.wire.names import ROOT, MalformedName, is_subdomain, longest_zone
+from kdns.wire.names import ROOT, MalformedName, longest_zone
 
 log = Logger(namespace="plugin/cache")
 
@@ -103,10 +104,27 @@ class CacheLink(Link, KeepsAnswers):
             self._refresh(entry, request, next, counts)
         return self._stale(entry, request, counts)
 
-    def alike_below(self, zone: bytes) -> bool:
-        """Whether all names below *zone* are looked for here; which of them is kept makes no difference to a first reply."""
-        inside = longest_zone(zone, self._zones)
-        return inside is not None and not any(is_subdomain(one, zone) and one != inside for one in self._zones)
+    def fast_effect(self, server: str) -> Effect | None:
+        """
+        Count a miss, limit the TTL, and let the answer table hold the reply for that long; repetitions count as hits.
+
+        Nothing is entered here: what made the reply once makes it again. A cache that does more is asked.
+        """
+        config = self._config
+        if ROOT not in self._zones or config.prefetch is not None or config.stale is not None:
+            return None
+        if config.no_success or config.no_denial or not (config.success.least_ttl and config.denial.least_ttl):
+            return None
+        counts = self._cells.get(server) or self._cells_for(server)
+        return Effect(
+            counts.on_miss,
+            counts.on_hit[False],
+            counts.on_hit[True],
+            partial(clamped, limits=config.success),
+            partial(clamped, limits=config.denial),
+            keeps=True,
+            counts_down=not config.keep_ttl,
+        )
 
     def _cells_for(self, server: str) -> Cells:
         made = self._cells[server] = cells(
@@ -182,7 +200,7 @@ class CacheLink(Link, KeepsAnswers):
         flags = answer.flags
         if flags & AD and not (request.do or request.flags & AD):
             flags &= ~AD
-        charges, validity, denial = answer.charges, answer.validity, answer.denial
+        charges, validity = answer.charges, answer.validity
         repeat_flags = answer.repeat_flags
         if entry is None:
             charges += counts.on_miss
@@ -195,15 +213,12 @@ class CacheLink(Link, KeepsAnswers):
             until = min(validity.until, entry.stored + entry.ttl)
             validity = Validity(True, until, validity.stamps, True, counts_from)
             repeat_flags = AA | flags & (RA | AD)
-        if denial is not None:
-            denial = replace(denial, charges=denial.charges + counts.on_miss)
         return replace(
             answer,
             flags=flags,
             body=answer.body.with_ttl(ttl),
             validity=validity,
             charges=charges,
-            denial=denial,
             repeat_flags=repeat_flags,
         )
 

@@ -16,7 +16,7 @@ from kdns.cluster.objects import EndpointSlice, ImportKind, Port, ServiceImport,
 from kdns.plugins.kubernetes.config import PODS_DISABLED, PODS_VERIFIED, Config
 from kdns.plugins.kubernetes.found import Fact, Found, Group, Pair, Reason, endpoint_label, pairs_of, wire_label
 from kdns.plugins.kubernetes.names import Parsed, Shape, pod_address, pod_labels
-from kdns.wire.names import MAX_LABEL, MAX_NAME
+from kdns.wire.names import MAX_NAME
 
 _SVC, _POD = b"\x03svc", b"\x03pod"
 
@@ -69,37 +69,6 @@ class Lookup:
 
     def _note(self, found: Found, key: Hashable) -> None:
         found.stamps.append(self._index.stamps.note(key))
-
-    def absent(self, front: bytes) -> bool:
-        """
-        Whether a name certainly does not exist, judged by its namespace and Service alone.
-
-        :param front: what stands in front of a zone of one cluster, in wire form and lower case; it need not be labels.
-        """
-        labels: list[bytes] = []
-        position, end = 0, len(front)
-        while position < end:
-            length = front[position]
-            begin = position + 1
-            position = begin + length
-            if not length or length > MAX_LABEL or position > end:
-                return False
-            labels.append(front[begin:position])
-        count = len(labels)
-        if not count:
-            return False
-        kind = labels[-1]
-        if kind == b"svc":
-            if count == 1:
-                return False
-            namespace = labels[-2]
-            index, allowed = self._index, self._allowed
-            if allowed is not None and namespace not in allowed:
-                return True
-            if not index.has_namespace(namespace):
-                return True
-            return count > 2 and index.service(namespace, labels[-3]) is None
-        return kind not in (b"pod", b"dns", b"dns-version")
 
     # Pods.
 

@@ -7,7 +7,7 @@ Only an external name that points out of the zone has to wait for anybody.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from random import Random, SystemRandom
 from typing import Protocol
@@ -16,15 +16,17 @@ from msgspec.structs import replace
 
 from kdns.cluster.index import ClusterIndex
 from kdns.cluster.keys import Serial
-from kdns.core.answer import Answer, Denial, Sections
+from kdns.core.answer import Answer, Sections
 from kdns.core.chain import Link, Next, Reply, then
 from kdns.core.explaining import Note
+from kdns.core.fast_path import NO_EFFECT, Effect, SourceMaker
 from kdns.core.request import Request
 from kdns.core.stamps import StampRef
 from kdns.core.validity import ALWAYS, NOTHING, Validity
 from kdns.plugin.capabilities import OffersTransfers, ServesCluster
 from kdns.plugins.kubernetes.config import Config, is_reverse
 from kdns.plugins.kubernetes.explaining import explain
+from kdns.plugins.kubernetes.fast import ServiceNames
 from kdns.plugins.kubernetes.found import Found, Group
 from kdns.plugins.kubernetes.lookup import Lookup
 from kdns.plugins.kubernetes.names import Parsed, Shape, parse_name
@@ -104,17 +106,28 @@ class ClusterZone(Link, ServesCluster, OffersTransfers):
         self._chance = SystemRandom() if chance is None else chance
         self._zones = frozenset(zone.name for zone in config.zones)
         self._lookup = Lookup(cluster.index, config)
-        self._deniable = frozenset(zone for zone in self._zones if self._denies_alike(zone))
 
-    def _denies_alike(self, zone: bytes) -> bool:
-        """Whether all names of *zone* that do not exist are told the same: no other zone, and no next plugin, has a say in it."""
+    def fast_effect(self, server: str) -> Effect | None:
+        """Names outside the zones are passed on; those inside have sources, or go the general way."""
+        return NO_EFFECT
+
+    def fast_sources(self) -> Mapping[bytes, SourceMaker | None]:
+        """Names of services of this cluster; other zones are asked about."""
+        return {zone: self._fast_source(zone) for zone in self._zones}
+
+    def _fast_source(self, zone: bytes) -> SourceMaker | None:
         if (
             is_reverse(zone)
             or zone in self.config.multicluster
             or any(is_subdomain(one, zone) for one in self._zones - {zone})
         ):
-            return False
-        return not any(is_subdomain(one, zone) or is_subdomain(zone, one) for one in self.config.fallthrough)
+            return None
+        denies = not any(is_subdomain(one, zone) or is_subdomain(zone, one) for one in self.config.fallthrough)
+        return partial(ServiceNames, self.cluster.index, self.config, zone, self._known, denies)
+
+    def _known(self) -> bool:
+        """Whether the index is complete and up to date."""
+        return self.cluster.synced and self.cluster.staleness() is None
 
     def transfer_zone(self, name: bytes) -> ClusterTransfer | None:
         """See :class:`kdns.plugin.capabilities.OffersTransfers`; zones of several clusters are not handed out."""
@@ -169,12 +182,7 @@ class ClusterZone(Link, ServesCluster, OffersTransfers):
             return then(next(request), partial(_dependent, tuple(found.stamps)))
         if not self.cluster.synced:
             return zone.not_ready((EDE_NOT_READY, NOT_READY))
-        answer = zone.nxdomain(found.stamps, self._clock())
-        if zone_name not in self._deniable:
-            return answer
-        # Unlike the answer for one name this one is for all, and shows each change of the serial.
-        serial = self.cluster.index.stamps.note(Serial.CLUSTER)
-        return replace(answer, denial=Denial(zone_name, self._lookup.absent, answer.validity.until, (serial,)))
+        return zone.nxdomain(found.stamps, self._clock())
 
     # What an operator is told; see kdns.core.explaining.
 
@@ -300,7 +308,7 @@ def marked_stale(source: str, text: str, noted: StampRef, until: float, answer: 
         return answer
     code = EDE_STALE_NXDOMAIN if answer.rcode == NXDOMAIN else EDE_STALE_ANSWER
     holds = answer.validity.narrowed(until=until, stamps=(noted,))
-    return replace(answer, ede=(*answer.ede, (code, text)), validity=holds, denial=None)
+    return replace(answer, ede=(*answer.ede, (code, text)), validity=holds)
 
 
 def _dependent(stamps: tuple[StampRef, ...], answer: Answer) -> Answer:

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from kdns.core.answer import Answer, Sections
 from kdns.core.chain import Link, Next, Reply, then
+from kdns.core.fast_path import Effect
 from kdns.core.request import Request
 from kdns.core.validity import NOTHING, by_data
 from kdns.corefile.dispenser import Dispenser
@@ -42,9 +43,9 @@ class LoadbalanceLink(Link):
             return next(request)
         return then(next(request), self._ordered, request.qtype)
 
-    def alike_below(self, zone: bytes) -> bool:
-        """An answer without records has no order."""
-        return True
+    def fast_effect(self, server: str) -> Effect | None:
+        """Show addresses in a random order; what is drawn by weight is drawn here."""
+        return Effect(rotate=self._prefer) if self._weights is None else None
 
     def _ordered(self, answer: Answer, qtype: int) -> Answer:
         if answer.rcode != NOERROR or answer.silent:

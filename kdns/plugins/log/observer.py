@@ -59,6 +59,10 @@ class QueryLog(Observer):
         self._rulings = [(name, ruling) for ruling in rulings for name in ruling.names]
         self._output = output
 
+    def alike(self, zone: bytes) -> bool:
+        """Whether no name below *zone* has a line."""
+        return not any(is_subdomain(zone, name) or is_subdomain(name, zone) for name, _ in self._rulings)
+
     def alike_below(self, zone: bytes) -> bool:
         """
         Whether NXDOMAIN is not logged for any name below *zone*.

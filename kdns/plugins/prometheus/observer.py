@@ -70,8 +70,8 @@ class DnsMetrics(Resource, Observer):
         self._families = DnsFamilies(registry)
         self._known: dict[tuple[object, ...], _Cells] = {}
 
-    def alike_below(self, zone: bytes) -> bool:
-        """Names are counted by their lengths alone."""
+    def alike(self, zone: bytes) -> bool:
+        """Replies are counted by what they are and their lengths."""
         return True
 
     def finished(self, exchange: Exchange) -> None:

@@ -7,7 +7,6 @@ from twisted.trial.unittest import SynchronousTestCase
 from kdns.core.answer import Answer
 from kdns.plugins.acl import directive
 from kdns.testing.plugin import PluginBench
-from kdns.wire.names import from_text
 
 LISTS = """
 acl a.test {
@@ -97,9 +96,3 @@ class AclTests(SynchronousTestCase):
         self.assertEqual(note, ("Corefile:4: block fits 10.1.1.1 in a.test.", True))
         (note,) = link.explain(a_request("x.a.test", client="198.51.100.1"))
         self.assertEqual(note, ("no rule fits 198.51.100.1: the query is allowed", False))
-
-    def test_denials(self) -> None:
-        """Names that do not exist are treated alike below a zone that no list cuts."""
-        (link,) = self.bench.builder.links
-        for zone, alike in (("a.test", True), ("x.a.test", True), ("test", False), ("other.test", True)):
-            self.assertIs(link.alike_below(from_text(zone)), alike, zone)

@@ -67,6 +67,8 @@ class HistoryTests(SynchronousTestCase):
             world.start()
             try:
                 self._fill(world, first)
+                if seed % 2:
+                    world.fast_always()
                 self._live(world, setting, history, Random(seed))
             finally:
                 left = world.stop()

@@ -1,0 +1,103 @@
+# -*- test-case-name: tests.server.test_fast_path -*-
+"""
+The fast path: the shortest way from the bytes of a query to the bytes of its reply, put together when the configuration is built.
+
+For most queries the links of a chain do little that depends on the query: a cache counts and limits the TTL, loadbalance chooses the first
+address, one link answers. So a link may say beforehand, as data, what it does to a query (:class:`Effect`), or hand out a function that
+makes the records (:class:`Source`). Where all links in front of a source do so, the server answers without asking any of them
+(:mod:`kdns.server.fast_path`). Both ways give the same bytes; whatever a source is not sure of goes the general way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+from typing import NamedTuple, Protocol, TypeAlias
+
+from msgspec import Struct
+
+from kdns.core.stamps import StampRef
+from kdns.core.tally import Charge
+from kdns.wire.rotation import Preferred
+
+Limit: TypeAlias = Callable[[int], int]
+"""From the TTL of records to the one that is sent."""
+
+
+class Effect(Struct, frozen=True):
+    """What a link does to a query that goes the fast path, and to its answer."""
+
+    first: tuple[Charge, ...] = ()
+    """What to count for a reply that is made."""
+
+    again_success: tuple[Charge, ...] = ()
+    """What to count each time a reply with records is repeated."""
+
+    again_denial: tuple[Charge, ...] = ()
+    """The same for NODATA and NXDOMAIN."""
+
+    success_ttl: Limit | None = None
+    """The TTL of all records; None leaves each its own."""
+
+    denial_ttl: Limit | None = None
+    keeps: bool = False
+    """Whether the finished reply ends with the TTL; else it holds as long as the source says."""
+
+    counts_down: bool = False
+    """Whether the TTLs of a repeated reply go down."""
+
+    rotate: Preferred | None = None
+    """See :attr:`kdns.core.answer.Answer.rotate`."""
+
+    not_types: frozenset[int] = frozenset()
+    """Types of question that the link itself answers, or does something else to: they go the general way."""
+
+
+NO_EFFECT = Effect()
+
+
+class Made(NamedTuple):
+    """What a source makes of a question."""
+
+    rcode: int
+    counts: tuple[int, int, int]
+    """Records in answer, authority and additional section."""
+
+    body: bytes
+    """The records, uncompressed, as :func:`kdns.wire.render.render` would write them."""
+
+    stamps: tuple[StampRef, ...] = ()
+    until: float = inf
+    """When the answer stops holding, in seconds of the server's clock."""
+
+    rotates: int = 0
+    """Bytes of one record where the answer section is a set of addresses that may be in any order; else 0."""
+
+
+class Source(Protocol):
+    """Makes the records for names of one zone."""
+
+    @property
+    def success_ttl(self) -> int:
+        """TTL of its records, before any limit."""
+
+    @property
+    def denial_ttl(self) -> int:
+        """TTL of its NODATA and NXDOMAIN, before any limit."""
+
+    def answer(self, qname: bytes, qtype: int, now: float) -> Made | None:
+        """
+        Answer a question of class IN, with the AA bit.
+
+        :param qname: ends with the zone, in lower case; what stands in front of it may be any bytes.
+        :return: None when the chain must be asked.
+        """
+
+
+class SourceMaker(Protocol):
+    """Makes a source for one zone once it is known which TTLs the links in front allow; None where there can be none."""
+
+    def __call__(self, success_ttl: Limit, denial_ttl: Limit) -> Source | None: ...
+
+
+__all__ = ["NO_EFFECT", "Effect", "Limit", "Made", "Source", "SourceMaker"]

@@ -1,0 +1,234 @@
+# -*- test-case-name: tests.plugins.kubernetes.test_fast -*-
+"""
+Answers for names of services, straight from the index to bytes: the *kubernetes* part of the fast path (:mod:`kdns.core.fast_path`).
+
+It answers what most queries are: A and AAAA of services and of names that do not exist, SRV of a named port, NODATA. Everything else (pods,
+endpoints by name, external names, reverse names, the zone's own names) is left to the link.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from struct import Struct
+
+from kdns.cluster.index import ClusterIndex
+from kdns.cluster.keys import Serial, namespace_key, service_key
+from kdns.cluster.objects import EndpointSlice, Port, Service, ServiceKind
+from kdns.core.fast_path import Limit, Made
+from kdns.core.stamps import Stamp, StampRef
+from kdns.plugins.kubernetes.config import Config
+from kdns.plugins.kubernetes.found import endpoint_label
+from kdns.plugins.kubernetes.zone import Zone
+from kdns.wire.constants import AAAA, IN, NOERROR, NXDOMAIN, SOA, SRV, A
+from kdns.wire.names import MAX_LABEL, MAX_NAME
+from kdns.wire.query import RECORD_HEAD
+
+MOST_ENDPOINTS = 32
+"""Addresses of one answer; larger ones are rare, may not fit the client, and go the general way."""
+
+MOST_NAMESPACES = 10_000
+"""Namespaces whose stamps are kept at hand."""
+
+NEITHER = frozenset((b"svc", b"pod", b"dns", b"dns-version"))
+"""Last labels in front of the zone below which names may exist."""
+
+_SRV = Struct("!HHH")
+
+ONE, NONE_BUT_SOA = (1, 0, 0), (0, 1, 0)
+
+
+class ServiceNames:
+    """
+    A :class:`~kdns.core.fast_path.Source` for one zone of a cluster.
+
+    :param known: whether the index is complete and up to date; the link says more where it is not.
+    :param denies: whether a name that does not exist is NXDOMAIN, whatever stands behind the link.
+    """
+
+    def __init__(
+        self,
+        index: ClusterIndex,
+        config: Config,
+        zone: bytes,
+        known: Callable[[], bool],
+        denies: bool,
+        success_ttl: Limit,
+        denial_ttl: Limit,
+    ) -> None:
+        self._index = index
+        self._config = config
+        self._zone = zone
+        self._known = known
+        self._denies = denies
+        ttl = success_ttl(config.ttl)
+        self._a_head = RECORD_HEAD.pack(A, IN, ttl, 4)
+        self._aaaa_head = RECORD_HEAD.pack(AAAA, IN, ttl, 16)
+        self._ttl = ttl
+        self._denial_ttl = denial_ttl
+        self._negative = float(max(1, config.ttl))
+        self._serial = -1
+        self._soa = b""
+        self._namespaces: dict[bytes, Stamp] = {}
+        self.success_ttl = config.ttl
+        self.denial_ttl = Zone(zone, config.ttl, 0).soa_record().ttl
+
+    def answer(self, qname: bytes, qtype: int, now: float) -> Made | None:
+        """See :meth:`kdns.core.fast_path.Source.answer`."""
+        labels: list[bytes] = []
+        position, end = 0, len(qname) - len(self._zone)
+        while position < end:
+            length = qname[position]
+            begin = position + 1
+            position = begin + length
+            if not length or length > MAX_LABEL or position > end:
+                return None
+            labels.append(qname[begin:position])
+        count = len(labels)
+        if not count or qtype == SOA or not self._known():
+            return None
+        if labels[-1] != b"svc":
+            return None if labels[-1] in NEITHER else self._nxdomain((), now)
+        if count < 2:
+            return None
+        namespace = labels[-2]
+        index = self._index
+        allowed = self._config.namespaces
+        if allowed is not None and namespace not in allowed:
+            return self._nxdomain((), now)
+        exposed = self._exposed(namespace)
+        if not index.has_namespace(namespace):
+            return self._nxdomain((exposed,), now)
+        if count == 2:
+            return None
+        name = labels[-3]
+        stamps = (exposed, index.stamps.note(service_key(namespace, name)))
+        service = index.service(namespace, name)
+        if service is None:
+            return self._nxdomain(stamps, now)
+        if count == 3:
+            return self._service(qname, qtype, service, stamps, now)
+        if count == 5 and qtype == SRV and labels[0][:1] == b"_" and labels[1][:1] == b"_":
+            return self._port(qname, labels[0][1:], labels[1][1:], service, stamps)
+        return None
+
+    def _exposed(self, namespace: bytes) -> StampRef:
+        stamp = self._namespaces.get(namespace)
+        if stamp is None:
+            if len(self._namespaces) >= MOST_NAMESPACES:
+                self._namespaces.clear()
+            key: Hashable = namespace_key(namespace)
+            stamp, _ = self._index.stamps.note(key)
+            if self._index.has_namespace(namespace):
+                self._namespaces[namespace] = stamp
+        return (stamp, stamp.version)
+
+    def _service(
+        self, qname: bytes, qtype: int, service: Service, stamps: tuple[StampRef, ...], now: float
+    ) -> Made | None:
+        if service.kind is ServiceKind.EXTERNAL_NAME or self._config.ignore_empty or qtype == SRV:
+            return None
+        if qtype != A and qtype != AAAA:
+            if service.kind is ServiceKind.HEADLESS and not self._has_endpoints(service):
+                return None
+            return self._nodata(stamps, now)
+        if service.kind is ServiceKind.CLUSTER_IP:
+            addresses = service.addresses
+        else:
+            found: dict[bytes, None] = {}
+            for part in self._slices(service):
+                for address in part.addresses:
+                    found[address] = None
+            if not found or len(found) > MOST_ENDPOINTS:
+                return None
+            addresses = tuple(found)
+        size, head = (4, self._a_head) if qtype == A else (16, self._aaaa_head)
+        if len(addresses) == 1:
+            if len(addresses[0]) != size:
+                return self._nodata(stamps, now)
+            return Made(NOERROR, ONE, qname + head + addresses[0], stamps)
+        owner = qname + head
+        records = [owner + address for address in addresses if len(address) == size]
+        if not records:
+            return self._nodata(stamps, now)
+        many = len(records)
+        return Made(NOERROR, (many, 0, 0), b"".join(records), stamps, rotates=len(records[0]) if many > 1 else 0)
+
+    def _slices(self, service: Service) -> tuple[EndpointSlice, ...]:
+        if not self._config.source.endpoints:
+            return ()
+        return self._index.slices_of(service.namespace, service.name)
+
+    def _has_endpoints(self, service: Service) -> bool:
+        return any(part.addresses for part in self._slices(service))
+
+    def _port(
+        self, qname: bytes, port: bytes, protocol: bytes, service: Service, stamps: tuple[StampRef, ...]
+    ) -> Made | None:
+        """SRV records of a named port with the addresses of their targets."""
+        if not port or not protocol or self._config.ignore_empty:
+            return None
+        place = b"".join(
+            (bytes((len(service.name),)), service.name, bytes((len(service.namespace),)), service.namespace)
+        )
+        place += b"\x03svc" + self._zone
+        targets: dict[tuple[bytes, int], None] = {}
+        glue: dict[tuple[bytes, bytes], None] = {}
+        items = 0
+        if service.kind is ServiceKind.CLUSTER_IP:
+            numbers = _numbers(service.ports, port, protocol)
+            for address in service.addresses:
+                for number in numbers:
+                    items += 1
+                    targets[place, number] = None
+                    glue[place, address] = None
+        elif service.kind is ServiceKind.HEADLESS:
+            for part in self._slices(service):
+                numbers = _numbers(part.ports, port, protocol)
+                if not numbers:
+                    continue
+                for row, address in enumerate(part.addresses):
+                    label = endpoint_label(part, row)
+                    target = bytes((len(label),)) + label + place
+                    for number in numbers:
+                        items += 1
+                        targets[target, number] = None
+                    glue[target, address] = None
+        if not targets or items > MOST_ENDPOINTS:
+            return None
+        weight = max(1, 100 // items)
+        pack, ttl = RECORD_HEAD.pack, self._ttl
+        parts: list[bytes] = []
+        for target, number in targets:
+            if len(target) > MAX_NAME:
+                return None
+            parts += (qname, pack(SRV, IN, ttl, 6 + len(target)), _SRV.pack(0, weight, number), target)
+        for target, address in glue:
+            parts += (target, self._a_head if len(address) == 4 else self._aaaa_head, address)
+        return Made(NOERROR, (len(targets), 0, len(glue)), b"".join(parts), stamps)
+
+    def _nodata(self, stamps: tuple[StampRef, ...], now: float) -> Made:
+        return Made(NOERROR, NONE_BUT_SOA, self._soa_now(), stamps, now + self._negative)
+
+    def _nxdomain(self, stamps: tuple[StampRef, ...], now: float) -> Made | None:
+        if not self._denies:
+            return None
+        return Made(NXDOMAIN, NONE_BUT_SOA, self._soa_now(), stamps, now + self._negative)
+
+    def _soa_now(self) -> bytes:
+        """The SOA record with the serial of now."""
+        serial = self._index.serial(Serial.CLUSTER)
+        if serial != self._serial:
+            record = Zone(self._zone, self._config.ttl, serial).soa_record()
+            ttl = self._denial_ttl(record.ttl)
+            head = RECORD_HEAD.pack(SOA, IN, ttl, len(record.rdata))
+            self._soa = record.owner + head + record.rdata
+            self._serial = serial
+        return self._soa
+
+
+def _numbers(ports: tuple[Port, ...], name: bytes, protocol: bytes) -> list[int]:
+    """Numbers of the ports with this name and protocol."""
+    return [port.number for port in ports if port.name == name and port.protocol == protocol and port.number]
+
+
+__all__ = ["ServiceNames"]
