@@ -26,7 +26,7 @@ from kdns.core.slices import in_slices
 from kdns.core.stamps import stand
 from kdns.server.assembly import Endpoint
 from kdns.server.deadlines import PATIENCE
-from kdns.server.nxdomain_synthesis import head_of
+from kdns.server.table_keys import head_of
 from kdns.server.service import KdnsService
 from kdns.server.sockets import OpenEndpoint
 from kdns.server.table import Entry

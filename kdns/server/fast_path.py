@@ -131,7 +131,9 @@ class FastPath:
         stop = len(key)
         if key[-12:-8] == COOKIE_OPTION:
             stop -= COOKIE
-        shape = self._shapes.get(key[:start] + key[end:stop])
+            shape = self._shapes.get(key[:start] + key[end:stop] + NO_COOKIE)
+        else:
+            shape = self._shapes.get(key[:start] + key[end:])
         if shape is None or end - start > MAX_NAME:
             return None
         qname = key[start:end]
@@ -207,7 +209,7 @@ class FastPath:
         route = next((route for zone, route in self.routes if request.qname.endswith(zone)), None)
         if route is None or answer.options is not None or answer.ede or answer.source != route.name:
             return
-        tail = key[:start] + key[end:stop]
+        tail = key[:start] + key[end:stop] + (NO_COOKIE if stop < len(key) else b"")
         shape = self._shapes.get(tail)
         if shape is None:
             if len(self._shapes) >= MOST_SHAPES:
