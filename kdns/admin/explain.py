@@ -26,10 +26,10 @@ from kdns.core.slices import in_slices
 from kdns.core.stamps import stand
 from kdns.server.assembly import Endpoint
 from kdns.server.deadlines import PATIENCE
-from kdns.server.table_keys import head_of
 from kdns.server.service import KdnsService
 from kdns.server.sockets import OpenEndpoint
 from kdns.server.table import Entry
+from kdns.server.table_keys import head_of
 from kdns.wire.constants import RD, SERVFAIL, rcode_text, type_number
 from kdns.wire.message import MalformedMessage, scan
 from kdns.wire.names import MalformedName, from_text, reverse_name, spelled_from_text
