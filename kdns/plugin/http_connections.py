@@ -26,7 +26,7 @@ from zope.interface import implementer
 from kdns.core.metrics import Counter
 from kdns.core.timing import Clock, Timer, stop_timer
 from kdns.plugin.descriptors import page_connections
-from kdns.plugin.turns import TurnQueue
+from kdns.plugin.turns import Lane, TurnQueue
 
 REQUEST_SECONDS = 5.0
 """From the connection, or from the last response, until a request has come whole."""
@@ -55,6 +55,7 @@ class Connection(ProtocolWrapper):
         self.client = transport.getPeer().host
         # A connection within a host has one address at both ends, unless it chose another; and the loopback is nowhere else.
         self.local = self.client == transport.getHost().host or ip_address(self.client.partition("%")[0]).is_loopback
+        self.lane = Lane.PROBES if self.local else Lane.PAGES
         transport.bufferSize = PIECE
         self._timer = self.factory.reactor.callLater(REQUEST_SECONDS, transport.abortConnection)
         super().makeConnection(transport)
@@ -68,7 +69,7 @@ class Connection(ProtocolWrapper):
         """Hold what came until its turn: a request, or a step of a TLS handshake, takes some tenths of a millisecond."""
         self._held += data
         self.transport.pauseProducing()
-        self.factory.turns.add(self._deliver)
+        self.factory.turns.add(self._deliver, self.lane)
 
     def _deliver(self, end: float) -> None:
         data, self._held = self._held, b""
@@ -174,7 +175,7 @@ class Reply:
     def _queue(self) -> None:
         if not self._queued:
             self._queued = True
-            self._turns.add(self._send_piece)
+            self._turns.add(self._send_piece, self._connection.lane)
 
     def _send_piece(self, end: float) -> None:
         self._queued = False

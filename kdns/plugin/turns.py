@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from enum import Enum
 from typing import TypeAlias
 
 from kdns.core.timing import Clock
@@ -21,9 +22,21 @@ Step: TypeAlias = Callable[[float], object]
 """A short piece of work, called with the time at which its turn is over. One that has more to do adds itself again."""
 
 
+class Lane(Enum):
+    """
+    Steps of one kind; lanes take turns, whatever the length of their queues.
+
+    A probe must be answered within a second while a thousand clients each have half a millisecond of work waiting.
+    """
+
+    PROBES = "pages for clients on this host"
+    PAGES = "pages for other clients"
+    CLIENTS = "DNS"
+
+
 class TurnQueue:
     """
-    Steps that wait for their turn, first come first served.
+    Steps that wait for their turn; in each lane, first come first served.
 
     A step that adds itself again goes to the end, so connections take turns, and one that always has more to do holds up no other.
 
@@ -34,7 +47,8 @@ class TurnQueue:
         self._reactor = reactor
         self._clock = clock
         self._seconds = seconds
-        self._steps: deque[Step] = deque()
+        self._lanes: dict[Lane, deque[Step]] = {lane: deque() for lane in Lane}
+        self._order = deque(self._lanes.values())
         self._planned = False
         self._io_end: float | None = None
 
@@ -51,9 +65,9 @@ class TurnQueue:
             self._plan()
         return now < self._io_end
 
-    def add(self, step: Step) -> None:
+    def add(self, step: Step, lane: Lane = Lane.CLIENTS) -> None:
         """Call *step* in the next turn, or in a later one when those before it take long."""
-        self._steps.append(step)
+        self._lanes[lane].append(step)
         self._plan()
 
     def _plan(self) -> None:
@@ -64,13 +78,16 @@ class TurnQueue:
     def _run(self) -> None:
         self._planned = False
         self._io_end = None
-        steps, clock = self._steps, self._clock
+        order, clock = self._order, self._clock
         end = clock() + self._seconds
         try:
-            while steps:
-                steps.popleft()(end)
-                if clock() >= end:
-                    break
+            while any(order):
+                steps = order[0]
+                order.rotate(-1)  # the next turn begins with the lane after the last one
+                if steps:
+                    steps.popleft()(end)
+                    if clock() >= end:
+                        break
         finally:  # a step that raises does not take the others with it
-            if steps:
+            if any(order):
                 self._plan()

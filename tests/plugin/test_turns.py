@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.plugin.turns import TurnQueue
+from kdns.plugin.turns import Lane, TurnQueue
 from kdns.testing.memory import MemoryReactor
 
 
@@ -17,7 +17,7 @@ class TurnTests(SynchronousTestCase):
         self.queue = TurnQueue(self.reactor, lambda: self.now, 0.003)
         self.called = ""
 
-    def step(self, name: str, times: int = 1) -> None:
+    def step(self, name: str, times: int = 1, lane: Lane = Lane.CLIENTS) -> None:
         """Add a step that does its work in so many pieces."""
 
         def work(end: float) -> None:
@@ -26,9 +26,9 @@ class TurnTests(SynchronousTestCase):
             self.now += 0.001
             times -= 1
             if times:
-                self.queue.add(work)
+                self.queue.add(work, lane)
 
-        self.queue.add(work)
+        self.queue.add(work, lane)
 
     def turn(self) -> str:
         """The steps that one turn of the reactor calls."""
@@ -48,6 +48,14 @@ class TurnTests(SynchronousTestCase):
         self.step("b", 2)
         self.step("c", 1)
         self.assertEqual([self.turn() for _ in range(3)], ["abc", "aba", "aa"])
+
+    def test_lanes(self) -> None:
+        """Lanes take turns: a probe does not wait for all clients, nor do they for probes without end."""
+        for _ in range(20):
+            self.step("c")
+        self.step("p", 20, Lane.PROBES)
+        self.step("q", 1, Lane.PAGES)
+        self.assertEqual([self.turn() for _ in range(4)], ["pqc", "pcp", "cpc", "pcp"])
 
     def test_not_before_its_turn(self) -> None:
         """Nothing is called where it is added, and nothing is left behind when all is done."""
