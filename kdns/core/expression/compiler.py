@@ -69,6 +69,15 @@ class Expression:
         self.type = type_name
         self._code = code
 
+    def __repr__(self) -> str:
+        return f"Expression({self.text!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Expression) and (other.text, other.type) == (self.text, self.type)
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
     def evaluate(self, subject: object, variables: Variables | None = None) -> Value:
         """
         The value for a subject.
