@@ -86,6 +86,15 @@ class Template:
     def __str__(self) -> str:
         return str(self.tree)
 
+    def __repr__(self) -> str:
+        return f"Template({self.name!r}, {self.text!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Template) and (other.name, other.text) == (self.name, self.text)
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.text))
+
 
 class _Break(Exception):
     """``{{ break }}``."""

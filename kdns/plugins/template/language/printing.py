@@ -35,6 +35,8 @@ def shown(value: Value, depth: int = 0) -> str:
             return f"map[{' '.join(f'{key}:{shown(value[key], depth + 1)}' for key in sorted(value))}]"
         case list() | tuple():
             return f"[{' '.join(shown(each, depth + 1) for each in value)}]"
+        case Struct() if value.text is not None:
+            return value.text
         case Struct():
             fields = " ".join(shown(each, depth + 1) for each in value.values())
             return f"{'&' if depth == 0 and value.go_type.startswith('*') else ''}{{{fields}}}"

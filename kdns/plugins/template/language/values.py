@@ -48,15 +48,22 @@ class Struct:
     :ivar go_type: what errors call the type.
     """
 
-    __slots__ = ("_fields", "_methods", "go_type")
+    __slots__ = ("_fields", "_methods", "go_type", "text")
 
     def __init__(
         self,
         go_type: str,
         fields: Mapping[str, Callable[[], Value]],
         methods: Mapping[str, Callable[[str], Value]] | None = None,
+        text: str | None = None,
     ) -> None:
+        """
+        Join fields to one value.
+
+        :param text: what it prints as; its fields, when that is not given.
+        """
         self.go_type = go_type
+        self.text = text
         self._fields = fields
         self._methods = methods or {}
 
