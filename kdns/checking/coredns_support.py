@@ -160,8 +160,11 @@ ROWS: dict[str, Row] = {
         "In replies of upstreams only addresses of one name and type change places.",
     ),
     "tsig": _not_yet("Delete it: kdns serves no transfers or updates that it would protect."),
-    "rewrite": _not_yet(
-        "For single names use hosts, or an ExternalName service; for whole zones keep CoreDNS, and forward to it."
+    "rewrite": _differs(
+        "The question of a reply is always the client's own; behind continue rules CoreDNS shows the rewritten one.",
+        "A client without an OPT gets none for the sake of an option; options and payload size are the client's own.",
+        "ttl leaves the OPT record alone; each rcode rule is tried once; answer auto and cname compare without letter case.",
+        "append adds no second option of a code; after revert the client's own option is there again.",
     ),
     "autopath": _not_yet(
         "Delete the line: names of the search path that do not exist are the cheapest answers of kdns."
@@ -180,7 +183,12 @@ ROWS: dict[str, Row] = {
     "dnssec": _not_yet(_KEEP),
     "tls": _not_yet(ENCRYPTED),
     "minimal": _not_yet("Delete the line: replies are only larger without it."),
-    "template": _not_yet("For fixed names use hosts; for patterns keep CoreDNS, and forward to it."),
+    "template": _differs(
+        "A text without a record adds none; CoreDNS says SERVFAIL or nothing.",
+        "There is one reply for each query, with every rcode, and an OPT only for clients that sent one.",
+        "A CNAME that leads back to itself ends; CoreDNS follows it until the process dies.",
+        "A template may take 2,000 steps and make 65,536 characters; $INCLUDE and $GENERATE are refused.",
+    ),
     "transfer": _differs(
         "An IXFR is answered with what changed, where kdns has seen the changes.",
         "A reverse zone of kubernetes is sent with its PTR records, and a name below a zone is REFUSED.",

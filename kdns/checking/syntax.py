@@ -99,6 +99,7 @@ SYNTAX: dict[str, Syntax] = {
     "loadbalance": Syntax(
         "loadbalance [round_robin | weighted FILE]", ("round_robin",), _options("reload DURATION", "prefer CIDR...")
     ),
+    "rewrite": Syntax("rewrite [continue|stop] FIELD ARGUMENTS..."),
     "acl": Syntax("acl [ZONES...]", (ZONES,), _options("ACTION [type TYPES...] [net NETWORKS...]")),
     "cache": Syntax(
         "cache [TTL] [ZONES...]",
@@ -114,6 +115,22 @@ SYNTAX: dict[str, Syntax] = {
             "disable success|denial [ZONES...]",
             "keepttl",
             "size SIZE",
+        ),
+    ),
+    "template": Syntax(
+        "template CLASS TYPE [ZONES...]",
+        (),
+        _options(
+            "match RE...",
+            "answer TEXT...",
+            "additional TEXT...",
+            "authority TEXT...",
+            ("rcode CODE", "rcode NOERROR"),
+            "ederror NUMBER [TEXT]",
+            "var NAME EXPRESSION",
+            "expr EXPRESSION",
+            "fallthrough [ZONES...]",
+            "upstream",
         ),
     ),
     "transfer": Syntax("transfer [ZONES...]", (ZONES,), _options("to ADDRESS|* [ADDRESS...]", "source ADDRESS")),

@@ -43,6 +43,9 @@ class Edns(NamedTuple):
     options: bytes
     """The rdata: code, length, data, one option after another."""
 
+    added: bytes = b""
+    """Those of *options* that a rule of the operator's set: they are meant for the next server, whatever becomes of the client's own."""
+
     @property
     def do(self) -> bool:
         """Whether the client wants DNSSEC records."""

@@ -25,21 +25,35 @@ CLUSTER = (
     "kubernetes", "default", "bind", "no-forward", "ttl-0", "ttl-3600", "ttl-default", "pods-disabled", "pods-verified",
     "endpoint-pod-names", "fallthrough-all", "fallthrough-part", "ignore-empty-service", "labels", "namespace-labels",
     "namespaces-unknown", "namespaces", "noendpoints", "multicluster", "multicluster-ignore-empty", "zonal", "zone-root", "zones",
-    "k8s-external", "k8s-external-headless", "dns64-kubernetes",
+    "k8s-external", "k8s-external-headless", "dns64-kubernetes", "rewrite-kubernetes",
 )  # fmt: skip
 """Files about a cluster in which nothing has to wait."""
 
 WAITING = ("before-sync", "cache-disable", "cache-kubernetes")
 """Files about a cluster in which time passes."""
 
+WITH_FILE = ("rewrite-cname", "rewrite-name", "rewrite-rcode", "rewrite-ttl", "rewrite-type-class")
+"""Files with a zone in a master file."""
+
 OTHERS = (
     "acl", "acl-order", "dns64", "dns64-ipv4-client", "dns64-more", "dns64-prefix-32", "dns64-prefix-40", "dns64-prefix-64",
     "dns64-prefix-96",
     "blocks", "blocks-no-root", "cache", "cache-30", "cache-keepttl", "cache-options", "cache-prefetch", "cache-stale-verify",
     "cache-stale", "forward", "forward-max-concurrent", "forward-next", "forward-options", "hosts", "hosts-fallthrough-part",
-    "hosts-fallthrough", "hosts-zones", "whoami",
+    "hosts-fallthrough", "hosts-zones", "rewrite", "rewrite-edns0", "rewrite-ttl-opt", "template", "template-language",
+    "template-records", "whoami", *WITH_FILE,
 )  # fmt: skip
 """Files without a cluster."""
+
+TWO_LISTENERS = tuple(
+    f"rewrite-edns0-{rest}"
+    for rest in (
+        "local-append-revert", "local-append", "local-replace-revert", "local-replace", "local-set-revert", "local-set", "local-unset",
+        "nsid-append", "nsid-replace", "nsid-set-revert", "nsid-set", "nsid-unset", "subnet-append", "subnet-replace",
+        "subnet-set-revert", "subnet-set", "subnet-unset", "subnet-zero",
+    )
+)  # fmt: skip
+"""Files whose server asks itself, at a second port."""
 
 
 ZONES = (

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.conformance.cases import CLUSTER, OTHERS, WAITING, ZONES, Case, CaseFile, case_file
+from tests.conformance.cases import CLUSTER, OTHERS, TWO_LISTENERS, WAITING, ZONES, Case, CaseFile, case_file
 from tests.conformance.client import compare, compare_transfer, query, tell, tell_transfer
 from tests.conformance.passing import with_passing
 from tests.conformance.world import MemoryWorld, world_of, write
@@ -60,7 +60,7 @@ class ForeignInMemoryTests(GoldenInMemoryTests):
 
 
 def _add_tests() -> None:
-    for name in (*CLUSTER, *WAITING, *OTHERS, *ZONES):
+    for name in (*CLUSTER, *WAITING, *OTHERS, *TWO_LISTENERS, *ZONES):
 
         def test(self: GoldenInMemoryTests, name: str = name) -> None:
             self.check(name)

@@ -22,7 +22,7 @@ from tests.conformance.world import OWN_ADDRESS, MemoryWorld
 PORT = "15353"
 ADDRESSES = ("127.0.0.1", "127.0.0.2", "::1", OWN_ADDRESS)
 
-MORE = ("acl", "auto", "dns64", "file", "k8s_external", "secondary", "transfer")
+MORE = ("acl", "auto", "dns64", "file", "k8s_external", "rewrite", "secondary", "template", "transfer")
 """Plugins whose cases of ``corefile-errors-more.json`` are started: a case's name begins with the plugin's."""
 
 _MISSING = re.compile(r"plugin/(\w+): (.*kdns does not have this plugin of CoreDNS yet.*)", re.DOTALL)
@@ -106,7 +106,7 @@ class GoldenStartTests(SynchronousTestCase):
         deviation = deviations().get((case.file, case.name))
         wanted = case.wanted
         if deviation is not None:
-            listeners = tuple(deviation.kdns.get("listeners", ()))
+            listeners = tuple(line.replace("{{PORT}}", PORT) for line in deviation.kdns.get("listeners", ()))
             wanted = Outcome(deviation.kdns["error"], listeners, tuple(deviation.kdns.get("warnings", ())))
         return [] if self.alike(wanted, outcome) else [f"{case.name}: wanted {wanted}\n    got {outcome}"]
 
@@ -126,7 +126,7 @@ class GoldenStartTests(SynchronousTestCase):
                 registry.find(found[1], Place("Corefile", line))
             self.assertEqual(outcome.error, str(raised.exception), case.name)
             compared += 1
-        self.assertGreater(compared, 30)
+        self.assertGreater(compared, 10)
 
     def alike(self, wanted: Outcome, got: Outcome) -> bool:
         """Whether both are the same, with any words where the golden text says ``REASON``."""

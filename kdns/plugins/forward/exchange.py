@@ -67,7 +67,7 @@ DO_OPT = _OPT + b"\x80\0\0\0"
 
 def opt_for_upstream(edns: Edns | None) -> bytes:
     """
-    The OPT that a client's query has upstream: one of three, and the client's subnet (RFC 7871).
+    The OPT that a client's query has upstream: one of three, the client's subnet (RFC 7871), and what the operator's rules added.
 
     An OPT is between two hosts (RFC 6891 section 6.1.1). If it went on as the client wrote it, its size and unknown options would make
     thousands of different queries of one question, all in flight at once, and a forged reply would need to fit only one of them
@@ -80,8 +80,8 @@ def opt_for_upstream(edns: Edns | None) -> bytes:
         return plain
     subnet = [option for option in options_of(edns.options) if option[0] == CLIENT_SUBNET]
     if not subnet or len(subnet[0][1]) > LONGEST_SUBNET:
-        return plain
-    rdata = pack_options(subnet[:1])
+        subnet = []
+    rdata = pack_options(subnet[:1]) + edns.added
     return plain[:-2] + len(rdata).to_bytes(2, "big") + rdata
 
 
