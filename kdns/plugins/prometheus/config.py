@@ -1,5 +1,5 @@
 # -*- test-case-name: tests.plugins.prometheus.test_config -*-
-"""The directive: what the Corefile says about metrics, and what a server block gets of it."""
+"""The directive of the Corefile, and what a server block gets from it."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class PrometheusDirective:
         return Config(address, runtime_metrics, tls)
 
     def build(self, config: Config, builder: BlockBuilder) -> None:
-        """Watch the block's replies and show the page; blocks with the same address share it."""
+        """Count the block's replies and serve the page; blocks with the same address share it."""
         context = builder.context
         tls = None
         if config.tls:
@@ -77,7 +77,7 @@ class PrometheusDirective:
 
 
 def labels_of(builder: BlockBuilder) -> list[tuple[str, str, str, str]]:
-    """Server, zone, view and name of every plugin in the chain of a block, once for each address it listens on."""
+    """Server, zone, view and name of every plugin in a block's chain, once for each address that the block listens on."""
     key = builder.block.keys[0]
     names = sorted(builder.block.directives - CONFIGURATION_ONLY, key=lambda name: (rank(name), name))
     hosts = [bracketed(host) for host in builder.binds or ("",)]
@@ -89,19 +89,19 @@ def labels_of(builder: BlockBuilder) -> list[tuple[str, str, str, str]]:
 
 
 class EnabledPlugins(Resource):
-    """Shows the plugins of one block while its configuration answers."""
+    """Shows the plugins of one block while its configuration serves."""
 
     def __init__(self, family: Family, labels: list[tuple[str, str, str, str]]) -> None:
         self._family = family
         self._labels = labels
 
     def start(self) -> None:
-        """Show them. Two configurations may show the same for a moment, so the value counts who does."""
+        """Show them. During a reload two configurations show the same plugin, so the value counts them."""
         for values in self._labels:
             self._family.gauge(*values, read=lambda: 1.0).value += 1
 
     def stop(self) -> None:
-        """Show those no longer that nobody else shows."""
+        """Remove those that no other configuration shows."""
         for values in self._labels:
             cell = self._family.gauge(*values)
             cell.value -= 1

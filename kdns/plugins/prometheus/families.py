@@ -1,9 +1,9 @@
 # -*- test-case-name: tests.plugins.prometheus.test_families -*-
 """
-Names, labels and buckets: the metrics of *prometheus* itself, and those of other plugins that are there from the start.
+Names, labels and buckets: the metrics of *prometheus* itself, and those of other plugins that are shown from the start.
 
-Dashboards and alerts know these names; they do not change. A metric without labels shows before anything was counted, whether its plugin
-is in the Corefile or not, because an alert on a metric that is not there never fires.
+Dashboards and alerts use these names, so they do not change. A metric without labels is shown before anything is counted, whether or not
+its plugin is in the Corefile: an alert on a missing metric never fires.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 
 
 def declare(registry: Registry) -> None:
-    """Make every metric without labels, whichever plugin it belongs to, and tell what is running."""
+    """Make every metric without labels, whichever plugin it belongs to, and the one with the version."""
     HealthMetrics(registry)
-    registry.counter("coredns_panics_total", "Exceptions that no plugin foresaw.")
+    registry.counter("coredns_panics_total", "Exceptions that no plugin handled.")
     registry.counter("coredns_forward_healthcheck_broken_total", "Queries for which no upstream was healthy.")
     registry.counter("coredns_forward_max_concurrent_rejects_total", "Queries refused because too many were waiting.")
     registry.gauge(
@@ -29,7 +29,9 @@ def declare(registry: Registry) -> None:
     )
     registry.counter("coredns_local_localhost_requests_total", "Queries for names below localhost.")
     registry.counter("coredns_reload_failed_total", "Configurations that could not be loaded.")
-    registry.histogram("kdns_reactor_lag_seconds", "How late timers are: what a query waits for its turn.", LAG_BUCKETS)
+    registry.histogram(
+        "kdns_reactor_lag_seconds", "How late timers fire: the time that a query waits for its turn.", LAG_BUCKETS
+    )
     registry.counter(
         "kdns_log_dropped_lines_total", "Lines that were not written because the output took them too slowly."
     )
@@ -55,13 +57,13 @@ class DnsFamilies:
         )
         self.request_size: Family = registry.histogram(
             "coredns_dns_request_size_bytes",
-            "Octets of queries as received.",
+            "Bytes of queries as received.",
             SIZE_BUCKETS,
             ["server", "zone", "view", "proto"],
         )
         self.response_size: Family = registry.histogram(
             "coredns_dns_response_size_bytes",
-            "Octets of replies, uncompressed and before anything was left out.",
+            "Bytes of replies, uncompressed and before truncation.",
             SIZE_BUCKETS,
             ["server", "zone", "view", "proto"],
         )
@@ -76,7 +78,7 @@ class DnsFamilies:
 
 
 def enabled_plugins(registry: Registry) -> Family:
-    """Which plugins stand in the chain of a server block."""
+    """The plugins in the chain of each server block."""
     return registry.gauge(
         "coredns_plugin_enabled", "Always 1: a plugin of a server block.", ["server", "zone", "view", "name"]
     )

@@ -1,5 +1,5 @@
 # -*- test-case-name: tests.plugins.prometheus.test_lag -*-
-"""How late the reactor is: a timer measures what every query waits for its turn, and warns when that is long."""
+"""The lag of the reactor: a timer measures how long a query waits for its turn, and warns when that is long."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from typing import Any
 from twisted.logger import Logger
 
 from kdns.core.metrics import Registry
+from kdns.core.timing import Clock
 from kdns.plugin.seam import Resource
 from kdns.plugins.prometheus.families import LAG_BUCKETS
 
 log = Logger(namespace="plugin/prometheus")
 
 PERIOD = 0.25
-"""Seconds between two measurements: often enough to meet what blocks for long, rare enough to cost nothing."""
+"""Seconds between two measurements: often enough to notice a long block, rare enough to cost nothing."""
 
 LONG = 0.05
-"""Seconds of lag to warn of: ten times what one turn may take."""
+"""Seconds of lag that cause a warning: ten times what one turn may take."""
 
 QUIET = 60.0
 """Seconds between two warnings."""
@@ -27,11 +28,11 @@ QUIET = 60.0
 class ReactorLag(Resource):
     """Measures while any block has the directive."""
 
-    def __init__(self, reactor: Any, clock: Callable[[], float], registry: Registry) -> None:
+    def __init__(self, reactor: Clock, clock: Callable[[], float], registry: Registry) -> None:
         self._reactor = reactor
         self._clock = clock
         self._lag = registry.histogram(
-            "kdns_reactor_lag_seconds", "How late timers are: what a query waits for its turn.", LAG_BUCKETS
+            "kdns_reactor_lag_seconds", "How late timers fire: the time that a query waits for its turn.", LAG_BUCKETS
         ).histogram()
         self._call: Any = None
         self._due = 0.0

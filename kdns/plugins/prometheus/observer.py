@@ -1,5 +1,5 @@
 # -*- test-case-name: tests.plugins.prometheus.test_observer -*-
-"""Counts exchanges: what each one charges, whether a plugin was asked or the answer table repeated itself."""
+"""Counts exchanges, whether a plugin made the reply or the answer table did."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ from kdns.wire.constants import (
 NAMED_TYPES = frozenset(
     (A, AAAA, ANY, AXFR, CNAME, DNSKEY, DS, HTTPS, IXFR, MX, NS, NSEC, NSEC3, PTR, RRSIG, SOA, SRV, SVCB, TXT)
 )
-"""Types with a label of their own; clients can ask for 65536, so the rest are one."""
+"""Types with a label of their own. Clients can ask for 65,536 types, so the others share one."""
 
 
 class _Cells(NamedTuple):
-    """What one exchange touches."""
+    """The counters and histograms of one exchange."""
 
     requests: Counter
     responses: Counter
@@ -54,14 +54,14 @@ class _Cells(NamedTuple):
 
 
 OTHER = -1
-"""Stands for all types that metrics do not name."""
+"""All types without a label of their own."""
 
 
 class DnsMetrics(Resource, Observer):
     """
-    The observer of every block with the directive: one for all, so that what no block took is counted once.
+    The observer of all blocks with the directive. They share one, so that a query that no block took is counted once.
 
-    It is a resource only to be kept from one configuration to the next.
+    It is a resource so that it is kept from one configuration to the next.
     """
 
     repeats = True
@@ -81,7 +81,7 @@ class DnsMetrics(Resource, Observer):
         cells.responses.value += 1
         if cells.do is not None:
             cells.do.value += 1
-        # What Histogram.observe() does, without the three calls: this is done for each query that is not repeated.
+        # Histogram.observe(), inlined three times: this runs for every query that the answer table does not answer.
         size = exchange.request.size
         cells.request_size.counts[bisect_left(SIZE_BUCKETS, size)] += 1
         cells.request_size.sum += size
@@ -93,7 +93,7 @@ class DnsMetrics(Resource, Observer):
         cells.duration.sum += seconds
 
     def repeat(self, exchange: Exchange) -> Repeat:
-        """The same, to be charged for each repetition."""
+        """The same, charged for each repetition."""
         cells = self._cells(exchange)
         charges: tuple[Charge, ...] = (
             cells.requests,
@@ -109,7 +109,7 @@ class DnsMetrics(Resource, Observer):
         request, answer = exchange.request, exchange.answer
         qtype = request.qtype if request.qtype in NAMED_TYPES else OTHER
         label, zone, view, ipv6 = request.server.label, exchange.zone, exchange.view, ":" in request.client
-        # One look-up in place of one for each family; there are as many as there are label values.
+        # One look-up instead of one in each family; there is an entry for each combination of label values.
         key = (label, zone, view, request.transport, ipv6, qtype, answer.rcode, answer.source, request.do)
         cells = self._known.get(key)
         if cells is None:

@@ -1,8 +1,8 @@
 # -*- test-case-name: tests.plugins.prometheus.test_process -*-
 """
-What the process uses, as text: the ``process_*`` metrics that every exporter has, and ``python_*`` for the runtime.
+Resources that the process uses: the ``process_*`` metrics that every exporter has, and ``python_*`` for the runtime.
 
-Most come from prometheus_client's collectors, on a registry of their own; what those lack is read here.
+Most come from prometheus_client's collectors, on a registry of their own; the others are read here.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from time import perf_counter
 from kdns.core.metrics import Registry
 
 NO_LIMIT = 2.0**64
-"""What ``process_virtual_memory_max_bytes`` shows when there is no limit, as exporters in Go do."""
+"""Value of ``process_virtual_memory_max_bytes`` without a limit, as in exporters written in Go."""
 
 PAUSE_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1)
 """Seconds."""
@@ -28,11 +28,11 @@ class ProcessMetrics:
     """
     The metrics of this process.
 
-    :param proc: where the kernel shows processes.
+    :param proc: the mount point of procfs.
     """
 
     def __init__(self, proc: Path = Path("/proc")) -> None:
-        # It costs memory and time, and a Corefile without the directive shall not pay.
+        # Imported late: it costs memory and time, also for a Corefile without the directive.
         from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
         self._collected = CollectorRegistry()
@@ -57,7 +57,7 @@ class ProcessMetrics:
         from prometheus_client import generate_latest
 
         yield from generate_latest(self._collected).decode().splitlines()
-        self._received.value, self._sent.value = network_octets(self._network)
+        self._received.value, self._sent.value = network_bytes(self._network)
         yield from self._own.lines()
 
     def measure_runtime(self) -> None:
@@ -70,20 +70,18 @@ class ProcessMetrics:
             read=sys.getallocatedblocks
         )
         own.gauge("python_threads", "Threads that run.").gauge(read=threading.active_count)
-        switches = own.gauge(
-            "python_context_switches", "Times the process gave way to others, since its start.", ["kind"]
-        )
+        switches = own.gauge("python_context_switches", "Context switches since the start of the process.", ["kind"])
         switches.gauge("voluntary", read=lambda: resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw)
         switches.gauge("involuntary", read=lambda: resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw)
 
     def stop(self) -> None:
-        """Take back what was put into the interpreter."""
+        """Remove the callback from the garbage collector."""
         if self._pauses is not None:
             self._pauses.stop()
 
 
-def network_octets(device_table: Path) -> tuple[int, int]:
-    """Octets received and sent by all devices but loopback, from a table like ``/proc/self/net/dev``; zeros when there is none."""
+def network_bytes(device_table: Path) -> tuple[int, int]:
+    """Bytes received and sent by all devices but loopback, from a table like ``/proc/self/net/dev``; zeros when there is none."""
     received = sent = 0
     try:
         lines = device_table.read_text().splitlines()[2:]
@@ -104,12 +102,12 @@ def _memory_limit() -> float:
 
 
 class GarbagePauses:
-    """How long the garbage collector stops the process each time."""
+    """Durations of garbage collections."""
 
     def __init__(self, registry: Registry) -> None:
         self._pauses = registry.histogram(
             "python_gc_pause_seconds",
-            "Seconds that the garbage collector stops everything.",
+            "Seconds that a garbage collection stops the process.",
             PAUSE_BUCKETS,
             ["generation"],
         )
@@ -123,6 +121,6 @@ class GarbagePauses:
             self._pauses.histogram(str(info["generation"])).observe(perf_counter() - self._began)
 
     def stop(self) -> None:
-        """Measure no more."""
+        """Stop measuring."""
         if self._called in gc.callbacks:
             gc.callbacks.remove(self._called)

@@ -1,9 +1,9 @@
 # -*- test-case-name: tests.plugins.prometheus.test_webconfig -*-
 """
-The TLS settings of the metrics page, from a "web configuration file" as all exporters of Prometheus read it.
+TLS settings of the metrics page, from a "web configuration file" as all exporters of Prometheus read it.
 
-Certificates are read again when their files change, so a renewed one is used without a reload. Settings that kdns does not have
-(passwords, cipher suites) are an error: a page must not be more open than its file says.
+Certificates are read again when their files change, so a renewed one is used without a reload. Settings that kdns does not support
+(passwords, cipher suites) are an error, because without them the page would be less protected than its file demands.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class BadWebConfig(ValueError):
 @implementer(IOpenSSLServerConnectionCreator)
 class WebTls:
     """
-    Makes the TLS side of connections to the page; equal to another one for the same file.
+    Makes the TLS side of connections to the page; instances for the same file are equal.
 
     :raises BadWebConfig: the file, or a certificate it names, cannot be used.
     """
@@ -62,7 +62,7 @@ class WebTls:
         return hash(self._path)
 
     def serverConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
-        """A connection with the certificates of now; those of before when the new ones are no good."""
+        """A connection with the current certificates, or the previous ones when the current ones cannot be used."""
         try:
             self._read()
         except BadWebConfig as error:
@@ -74,7 +74,7 @@ class WebTls:
         seen = tuple(sorted(settings.items())), tuple(_version(settings[name]) for name in _FILES if name in settings)
         if seen == self._seen:
             return
-        # StampRef first: a file that is no good is complained about once, not with each connection.
+        # Remembered before it is used: a bad file is logged once, not for each connection.
         self._seen = seen
         try:
             self._context = _context(settings)
@@ -87,9 +87,9 @@ class WebTls:
 
 def read_settings(path: Path) -> dict[str, str]:
     """
-    The settings of ``tls_server_config``, with the paths of files made absolute; they are relative to the file itself.
+    The settings of ``tls_server_config``. Paths in them are relative to the file, and are returned absolute.
 
-    :raises BadWebConfig: the file cannot be read, or holds what kdns does not have.
+    :raises BadWebConfig: the file cannot be read, or has settings that kdns does not support.
     """
     try:
         document = yaml.safe_load(read_config_file(str(path)))
@@ -124,7 +124,7 @@ def read_settings(path: Path) -> dict[str, str]:
 
 
 def _version(path: str) -> tuple[int, int] | None:
-    """What tells one state of a file from another; None when there is no file."""
+    """A value that changes when the file does; None when there is no file."""
     try:
         status = os.stat(path)
     except OSError:

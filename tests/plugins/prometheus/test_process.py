@@ -7,7 +7,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.plugins.prometheus.process import ProcessMetrics, network_octets
+from kdns.plugins.prometheus.process import ProcessMetrics, network_bytes
 
 DEVICES = """\
 Inter-|   Receive                                                |  Transmit
@@ -43,11 +43,11 @@ class ProcessTests(SynchronousTestCase):
         """Octets of all devices but loopback."""
         path = Path(self.mktemp())
         path.write_text(DEVICES)
-        self.assertEqual(network_octets(path), (1001, 202))
+        self.assertEqual(network_bytes(path), (1001, 202))
 
     def test_no_network(self) -> None:
         """Where the kernel shows none there are none."""
-        self.assertEqual(network_octets(Path("/nonexistent")), (0, 0))
+        self.assertEqual(network_bytes(Path("/nonexistent")), (0, 0))
 
     def test_runtime(self) -> None:
         """On demand there is more, and nothing of it stays behind."""
