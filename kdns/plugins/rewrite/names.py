@@ -96,13 +96,20 @@ class NameMatch:
                 return name.replace(self.text, replacement)
         return replacement
 
-    def alike_below(self, zone: str) -> bool:
-        """Whether no name below a zone can fit, so that none is treated differently from another."""
-        if self.kind is MatchKind.EXACT:
-            return not self.text.endswith("." + zone) and zone != "."
-        if self.kind is MatchKind.SUFFIX:
-            return not self.text.endswith(zone) and not zone.endswith(self.text)
-        return False
+    @property
+    def zone(self) -> bytes | None:
+        """A zone that holds all names which can fit; None when they may be anywhere."""
+        match self.kind:
+            case MatchKind.EXACT:
+                text = self.text
+            case MatchKind.SUFFIX:
+                text = self.text.partition(".")[2]  # what stands before the first dot may be a part of a label
+            case _:
+                return None
+        try:
+            return from_text(text)
+        except BadName:
+            return None
 
 
 NameChange = Callable[[str], str | None]

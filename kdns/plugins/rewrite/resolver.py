@@ -18,6 +18,7 @@ from kdns.core.answer import Answer
 from kdns.core.chain import Link, Next, Reply, attempt
 from kdns.core.explaining import Note
 from kdns.core.failure import ResolutionFailed
+from kdns.core.fast_path import Effect
 from kdns.core.reply import ECHOED_OPTIONS
 from kdns.core.request import Request
 from kdns.core.validity import EVERY_QUERY, Group, Validity, Varies
@@ -74,10 +75,20 @@ class RewriteLink(Link):
             return result
         return self._came(reply, request, changed, query)
 
-    def alike_below(self, zone: bytes) -> bool:
-        """No rule is about names below the zone, or the rules are about all of them."""
-        text = to_text(zone)
-        return all(entry.rule.alike_below(text) for entry in self._entries)
+    def fast_effect(self, server: str) -> Effect | None:
+        """Nothing for names and types that no rule is about; with rules that may be about any, each query must come here."""
+        reaches = [entry.rule.reach() for entry in self._entries]
+        types: frozenset[int] = frozenset()
+        for reach in reaches:
+            if reach is None:
+                return None
+            types |= reach.types
+        return Effect(not_types=types)
+
+    def fast_sources(self) -> dict[bytes, None]:
+        """The zones of names that rules are about."""
+        reaches = [entry.rule.reach() for entry in self._entries]
+        return {zone: None for reach in reaches if reach is not None for zone in reach.zones}
 
     def explain(self, request: Request) -> list[Note]:
         """The rules that fire, and what is asked then."""
@@ -116,8 +127,6 @@ class RewriteLink(Link):
     def _came(self, answer: Answer, request: Request, changed: Request, query: Query) -> Reply:
         if answer.silent:
             return answer
-        if answer.denial is not None:
-            answer = replace(answer, denial=None)
         if self._options and request.edns is not None:
             answer = self._with_options(answer, request, query)
         if any(isinstance(change, CnameChange) for change in query.changes):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from kdns.core.request import Request
 from kdns.plugins.rewrite.names import MatchKind, NameChange, NameMatch, RegexChange, SuffixUndone, Undone
@@ -23,7 +23,7 @@ from kdns.plugins.rewrite.replies import (
     TtlChange,
     ValueChange,
 )
-from kdns.wire.constants import CLIENT_SUBNET
+from kdns.wire.constants import CLIENT_SUBNET, IN
 from kdns.wire.names import BadName, from_text, to_text
 
 
@@ -60,14 +60,26 @@ class Query:
         return spelled if spelled.lower() == self.name else self.name
 
 
+class Reach(NamedTuple):
+    """
+    Queries of class IN that a rule can be about; the others it leaves alone.
+
+    :ivar zones: names in these, in wire form.
+    :ivar types: any name, with these types.
+    """
+
+    zones: tuple[bytes, ...] = ()
+    types: frozenset[int] = frozenset()
+
+
 class Rule(Protocol):
     """One rule."""
 
     def fire(self, query: Query) -> bool:
         """Change the query if the rule fits; returns whether it did."""
 
-    def alike_below(self, zone: str) -> bool:
-        """Whether the rule treats all names below a zone alike."""
+    def reach(self) -> Reach | None:
+        """Which queries the rule can be about; None for all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +121,10 @@ class NameRule:
         query.changes += [ValueChange(each.change) if each.value else OwnerChange(each.change) for each in self.answers]
         return True
 
-    def alike_below(self, zone: str) -> bool:
+    def reach(self) -> Reach | None:
         """See :class:`Rule`."""
-        return self.match.alike_below(zone)
+        zone = self.match.zone
+        return None if zone is None else Reach((zone,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +141,9 @@ class TypeRule:
         query.qtype = self.new
         return True
 
-    def alike_below(self, zone: str) -> bool:
+    def reach(self) -> Reach | None:
         """See :class:`Rule`."""
-        return True
+        return Reach(types=frozenset((self.old,)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +160,9 @@ class ClassRule:
         query.qclass = self.new
         return True
 
-    def alike_below(self, zone: str) -> bool:
+    def reach(self) -> Reach | None:
         """See :class:`Rule`."""
-        return True
+        return None if self.old == IN else Reach()
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,9 +179,10 @@ class ReplyRule:
         query.changes.append(self.change)
         return True
 
-    def alike_below(self, zone: str) -> bool:
+    def reach(self) -> Reach | None:
         """See :class:`Rule`."""
-        return self.match.alike_below(zone)
+        zone = self.match.zone
+        return None if zone is None else Reach((zone,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,9 +196,9 @@ class CnameRule:
         query.changes.append(self.change)
         return True
 
-    def alike_below(self, zone: str) -> bool:
+    def reach(self) -> Reach | None:
         """See :class:`Rule`."""
-        return True
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,9 +227,9 @@ class OptionRule:
                 return False
         return _change_option(query, self.action, self.code, data or b"", self.revert)
 
-    def alike_below(self, zone: str) -> bool:
+    def reach(self) -> Reach | None:
         """See :class:`Rule`."""
-        return self.variable_name != "{qname}"
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,9 +247,9 @@ class SubnetRule:
         data = b"" if self.action is Action.UNSET else self.prefix.option(query.request.client)
         return _change_option(query, self.action, CLIENT_SUBNET, data, self.revert)
 
-    def alike_below(self, zone: str) -> bool:
+    def reach(self) -> Reach | None:
         """See :class:`Rule`."""
-        return True
+        return None
 
 
 def _change_option(query: Query, action: Action, code: int, data: bytes, revert: bool) -> bool:

@@ -21,7 +21,8 @@ class TemplateDirective:
 
     def build(self, config: Config, builder: BlockBuilder) -> None:
         """Add the link."""
-        builder.link(TemplateLink(config, TemplateMetrics(builder.context.registry), builder.view))
+        metrics = TemplateMetrics(builder.context.registry)
+        builder.link(TemplateLink(config, metrics, builder.view, builder.block.zones))
 
 
 directive = TemplateDirective()

@@ -12,6 +12,7 @@ from kdns.core.chain import Link, Next, Reply, then
 from kdns.core.explaining import Note
 from kdns.core.expression.environment import Seen
 from kdns.core.failure import RcodeOnly, ResolutionFailed
+from kdns.core.fast_path import Effect
 from kdns.core.request import Request
 from kdns.core.validity import ALWAYS, ONCE, Validity, Varies
 from kdns.plugins.template.choice import (
@@ -26,7 +27,7 @@ from kdns.plugins.template.choice import (
 from kdns.plugins.template.config import Config, Section, TemplateConfig
 from kdns.plugins.template.data import TemplateSubject, class_shown, type_shown
 from kdns.plugins.template.metrics import TemplateMetrics
-from kdns.wire.constants import AA, AAAA, CNAME, SERVFAIL, TC, A
+from kdns.wire.constants import AA, AAAA, ANY, ANY_CLASS, CNAME, IN, SERVFAIL, TC, A
 from kdns.wire.names import MalformedName, is_subdomain, to_text
 from kdns.wire.records import Record
 
@@ -37,8 +38,12 @@ class TemplateLink(Link):
     name = "template"
     varies = Varies()  # each answer says what was looked at for it
 
-    def __init__(self, config: Config, metrics: TemplateMetrics, view: str) -> None:
+    def __init__(self, config: Config, metrics: TemplateMetrics, view: str, block_zones: tuple[bytes, ...]) -> None:
+        """
+        :param block_zones: the zones of the server block.
+        """
         self._config = config
+        self._block_zones = block_zones
         self._metrics = metrics
         self._view = view
 
@@ -104,9 +109,25 @@ class TemplateLink(Link):
             reply = then_ask(reply, partial(_look_up, request, target))
         return reply
 
-    def alike_below(self, zone: bytes) -> bool:
-        """No template is about single names below the zone."""
-        return all(_alike_below(config, zone) for config in self._config)
+    def fast_effect(self, server: str) -> Effect:
+        """Nothing for types that no template of the whole block is about."""
+        return Effect(not_types=frozenset(config.qtype for config in self._of_types()))
+
+    def fast_sources(self) -> dict[bytes, None]:
+        """The zones of the other templates."""
+        of_types = self._of_types()
+        others = [config for config in self._config if config.qclass in (IN, ANY_CLASS) and config not in of_types]
+        return {zone: None for config in others for zone in config.zones}
+
+    def _of_types(self) -> list[TemplateConfig]:
+        """Templates of one type for all names of the block: other types of these names need not come here."""
+        return [
+            config
+            for config in self._config
+            if config.qtype != ANY
+            and config.qclass in (IN, ANY_CLASS)
+            and any(is_subdomain(zone, one) for zone in self._block_zones for one in config.zones)
+        ]
 
     def explain(self, request: Request) -> list[Note]:
         """The template that answers, and with what; or why none does."""
@@ -180,14 +201,6 @@ def _narrowed(answer: Answer, seen: Seen) -> Answer:
     if seen is Seen.ELSE:
         return answer.once()
     return answer.with_validity(replace(answer.validity, cache=False))
-
-
-def _alike_below(config: TemplateConfig, zone: bytes) -> bool:
-    if any(is_subdomain(one, zone) and one != zone for one in (*config.zones, *config.fallthrough)):
-        return False
-    if not any(is_subdomain(zone, one) for one in config.zones):
-        return True
-    return not config.variables and not config.conditions and all(regexp.text == ".*" for regexp in config.matches)
 
 
 def _shown(config: TemplateConfig) -> str:

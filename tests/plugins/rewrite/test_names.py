@@ -18,7 +18,7 @@ from kdns.plugins.rewrite.names import (
     filled,
     references,
 )
-from kdns.wire.names import BadName, from_text, spelled_from_text, to_text
+from kdns.wire.names import BadName, from_text, is_subdomain, spelled_from_text, to_text
 
 REPLACED = [
     # kind, what is looked for, replacement, name, wanted
@@ -34,16 +34,11 @@ REPLACED = [
     (MatchKind.REGEX, "x", "y.", "abc.", None),
 ]
 
-ALIKE = [
-    (MatchKind.EXACT, "alias.example.org.", "cluster.local.", True),
-    (MatchKind.EXACT, "web.cluster.local.", "cluster.local.", False),
-    (MatchKind.EXACT, "cluster.local.", "cluster.local.", True),
-    (MatchKind.EXACT, "alias.example.org.", ".", False),
-    (MatchKind.SUFFIX, ".old.local.", "cluster.local.", True),
-    (MatchKind.SUFFIX, ".local.", "cluster.local.", False),
-    (MatchKind.SUFFIX, ".svc.cluster.local.", "cluster.local.", False),
-    (MatchKind.PREFIX, "foo.", "cluster.local.", False),
-    (MatchKind.SUBSTRING, "foo.", "cluster.local.", False),
+ZONES = [
+    (MatchKind.EXACT, "alias.example.org.", "alias.example.org"),
+    (MatchKind.SUFFIX, ".old.local.", "old.local"),
+    (MatchKind.SUFFIX, "old.local.", "local"),
+    (MatchKind.SUFFIX, ".", "."),
 ]
 
 
@@ -57,24 +52,25 @@ class MatchTests(SynchronousTestCase):
             self.assertEqual(match.replaced(name, replacement), wanted, (kind, text, name))
             self.assertEqual(match.fits(name), wanted is not None, (kind, text, name))
 
-    def test_alike(self) -> None:
-        """Names below a zone are alike to a rule that can fit none of them."""
-        for kind, text, zone, wanted in ALIKE:
-            self.assertIs(NameMatch(kind, text).alike_below(zone), wanted, (kind, text, zone))
-        self.assertFalse(NameMatch(MatchKind.REGEX, "x", Regexp("x")).alike_below("cluster.local."))
+    def test_zone(self) -> None:
+        """Where the names are that can fit."""
+        for kind, text, zone in ZONES:
+            self.assertEqual(NameMatch(kind, text).zone, from_text(zone), (kind, text))
+        for kind in (MatchKind.PREFIX, MatchKind.SUBSTRING):
+            self.assertIsNone(NameMatch(kind, "foo.").zone)
+        self.assertIsNone(NameMatch(MatchKind.REGEX, "x", Regexp("x")).zone)
+        self.assertIsNone(NameMatch(MatchKind.EXACT, "a..b.").zone)
 
-    @given(
-        st.sampled_from(list(MatchKind)),
-        st.text("ab.", max_size=6),
-        st.text("ab.", max_size=6),
-        st.sampled_from(["a.b.", "b."]),
-    )
-    def test_alike_is_true(self, kind: MatchKind, text: str, left: str, zone: str) -> None:
-        """Where names below a zone are said to be alike, none of them fits."""
-        match = NameMatch(kind, absolute(text), Regexp(text.replace(".", "[.]")) if kind is MatchKind.REGEX else None)
-        name = f"{left}.{zone}" if left else zone
-        if name != zone and match.alike_below(zone):
-            self.assertFalse(match.fits(name))
+    @given(st.sampled_from([MatchKind.EXACT, MatchKind.SUFFIX]), st.text("ab.", max_size=6), st.text("ab.", max_size=6))
+    def test_zone_is_true(self, kind: MatchKind, text: str, name: str) -> None:
+        """A name that fits is in the zone."""
+        match = NameMatch(kind, absolute(text))
+        try:
+            wire = from_text(absolute(name))
+        except BadName:
+            return
+        if match.zone is not None and match.fits(absolute(name)):
+            self.assertTrue(is_subdomain(wire, match.zone))
 
     def test_references(self) -> None:
         """Groups are filled in once: what a name holds is no reference. Unknown groups stay."""

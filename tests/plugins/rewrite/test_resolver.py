@@ -8,9 +8,10 @@ from random import Random
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.core.answer import NO_REPLY, Answer, Denial, records
+from kdns.core.answer import NO_REPLY, Answer, records
 from kdns.core.chain import Reply
 from kdns.core.failure import RcodeOnly, ResolutionFailed
+from kdns.core.fast_path import Effect
 from kdns.core.request import Request
 from kdns.core.validity import ALWAYS, EVERY_QUERY, FROM_UPSTREAM, NOTHING, Validity
 from kdns.plugins.rewrite import directive
@@ -107,14 +108,6 @@ class ResolverTests(Asking):
         """Where no reply is sent, none is made."""
         answer = self.ask(a_link("rcode a.test NOERROR NXDOMAIN"), NextPlugin(answer=NO_REPLY), a_request("a.test"))
         self.assertTrue(answer.silent)
-
-    def test_denial(self) -> None:
-        """What a denial says of other names is said of names as they are behind the rule."""
-        denial = Denial(from_text("test"), lambda name: True, 5.0)
-        next = NextPlugin(answer=Answer(NXDOMAIN, validity=ALWAYS, denial=denial))
-        link = a_link("name suffix .old.test .new.test")
-        self.assertIsNone(self.ask(link, next, a_request("a.old.test")).denial)
-        self.assertIs(self.ask(link, next, a_request("a.test")).denial, denial)
 
     def test_bad_names(self) -> None:
         """A rule that makes no name, of the query or of the reply, is SERVFAIL with a reason."""
@@ -327,11 +320,12 @@ class VariesTests(SynchronousTestCase):
         for variable in ("{client_port}", "{server_ip}", "{a/b}"):
             self.assertEqual(a_link(f"edns0 local set 1 {variable}").varies, EVERY_QUERY)
 
-    def test_alike(self) -> None:
-        """Names of a zone that no rule is about are alike."""
-        zone = from_text("cluster.local")
-        self.assertTrue(a_link("name a.test b.test", "name suffix .x.test .y.test", "type A AAAA").alike_below(zone))
-        self.assertFalse(a_link("name regex a b").alike_below(zone))
+    def test_fast_path(self) -> None:
+        """Names and types that no rule is about need not come here; with rules that may be about any name all must."""
+        link = a_link("name a.test b.test", "name suffix .x.test .y.test", "type AAAA A")
+        self.assertEqual(link.fast_sources(), {from_text("a.test"): None, from_text("x.test"): None})
+        self.assertEqual(link.fast_effect("dns://:53"), Effect(not_types=frozenset((AAAA,))))
+        self.assertIsNone(a_link("name a.test b.test", "name regex a b").fast_effect("dns://:53"))
 
 
 class ExplainTests(SynchronousTestCase):

@@ -8,9 +8,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.plugins.rewrite.config import entry
 from kdns.plugins.rewrite.replies import CnameChange, OwnerChange, RcodeChange, ReplyChange, TtlChange, ValueChange
-from kdns.plugins.rewrite.rules import InvalidName, Query, apply
+from kdns.plugins.rewrite.rules import InvalidName, Query, Reach, apply
 from kdns.wire.constants import AAAA, CH, HINFO, IN, TXT, A
-from kdns.wire.names import to_text
+from kdns.wire.names import from_text, to_text
 from tests.support import a_request
 
 
@@ -120,10 +120,22 @@ class FieldTests(SynchronousTestCase):
         )
         self.assertEqual(query.options, ((65001, b"Web.test."), (65002, b"x.test.")))
 
-    def test_alike(self) -> None:
-        """Rules that look at no name treat all names alike."""
+    def test_reach(self) -> None:
+        """Which queries a rule can be about."""
         for rule, wanted in (
-            ("type A AAAA", True), ("class CH IN", True), ("edns0 nsid set", True), ("edns0 subnet set 24 56", True),
-            ("cname a b", True), ("edns0 local set 1 {qname}", False), ("ttl prefix a. 5", False), ("ttl a.test 5", True),
-        ):  # fmt: skip
-            self.assertIs(entry(rule.split()).rule.alike_below("cluster.local."), wanted, rule)
+            ("name a.test b.test", Reach((from_text("a.test"),))),
+            ("ttl suffix .a.test 5", Reach((from_text("a.test"),))),
+            ("rcode a.test NXDOMAIN NOERROR", Reach((from_text("a.test"),))),
+            ("type A AAAA", Reach(types=frozenset((A,)))),
+            ("class CH IN", Reach()),
+        ):
+            self.assertEqual(entry(rule.split()).rule.reach(), wanted, rule)
+        for rule in (
+            "name prefix a b",
+            "ttl regex a 5",
+            "class IN CH",
+            "cname a b",
+            "edns0 nsid set",
+            "edns0 subnet unset",
+        ):
+            self.assertIsNone(entry(rule.split()).rule.reach(), rule)

@@ -145,19 +145,19 @@ class ValidityTests(Asking):
             answer = now(link.answer(a_request("a.test"), lambda asked: Answer(validity=ALWAYS)))
             self.assertEqual(answer.validity, wanted, condition)
 
-    def test_alike(self) -> None:
-        """Names of a zone are alike to templates of other zones, and to those that look at no name."""
-        zone = from_text("cluster.local")
-        for text, wanted in (
-            ("template IN A a.test {\n match x\n}", True),
-            ("template IN AAAA {\n rcode NOERROR\n}", True),
-            ("template IN A {\n match ^a\n}", False),
-            ("template IN A {\n expr name() != ''\n}", False),
-            ("template IN A svc.cluster.local", False),
-            ("template IN A cluster.local", True),
-            ("template IN A {\n fallthrough svc.cluster.local\n}", False),
+    def test_fast_path(self) -> None:
+        """Templates of one type for the whole block are about that type; others about their zones."""
+        for text, types, zones in (
+            ("template IN A a.test", [], ["a.test"]),
+            ("template IN AAAA", [AAAA], []),
+            ("template ANY TXT . a.test", [TXT], []),
+            ("template IN ANY", [], ["."]),
+            ("template CH TXT", [], []),
+            ("template IN A\ntemplate IN ANY a.test b.test", [A], ["a.test", "b.test"]),
         ):
-            self.assertIs(self.link(text).alike_below(zone), wanted, text)
+            link = self.link(text)
+            self.assertEqual(link.fast_effect("dns://:53").not_types, frozenset(types), text)
+            self.assertEqual(link.fast_sources(), dict.fromkeys(map(from_text, zones)), text)
 
 
 class CnameTests(Asking):
