@@ -178,7 +178,7 @@ class HealthPage(Resource):
 
 
 class _SelfCheck(ClientFactory[Protocol]):
-    """One request for the page, on a connection of its own; quieter and cheaper than twisted.web's Agent, each second."""
+    """One request for the page. Unlike Agent and endpoints, whose factories log two lines each time, it is quiet."""
 
     noisy = False
 
