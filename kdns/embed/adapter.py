@@ -67,7 +67,7 @@ PATIENCE = 10.0
 """Seconds until a look-up is given up whose caller set no time-out; kdns's own forwarder gives up after 5."""
 
 UDP_SIZE = 1232
-"""Octets of payload that upstreams are told to send over UDP: what crosses today's networks in one piece."""
+"""Bytes of payload that upstreams are told to send over UDP: what crosses today's networks in one piece."""
 
 ERRORS: dict[int, type[DomainError]] = {
     FORMERR: DNSFormatError,
@@ -93,8 +93,8 @@ def wire_name(name: bytes) -> bytes:
 
 def header_of(record: Record, authoritative: bool) -> dns.RRHeader:
     """A record as Twisted Names has it."""
-    octets = record.owner + RECORD_HEAD.pack(record.rtype, record.rclass, record.ttl, len(record.rdata)) + record.rdata
-    stream = BytesIO(octets)
+    wire = record.owner + RECORD_HEAD.pack(record.rtype, record.rclass, record.ttl, len(record.rdata)) + record.rdata
+    stream = BytesIO(wire)
     header = dns.RRHeader(auth=authoritative)
     header.decode(stream)
     kind: Any = _codec.lookupRecordType(record.rtype)
@@ -192,7 +192,7 @@ class KdnsResolver(ResolverBase, Service):
         return ready
 
     def stopService(self) -> Deferred[None]:
-        """Drop the look-ups under way and stop what the blocks ran; nothing is left when the Deferred fires."""
+        """Drop the look-ups in flight and stop the resources of the blocks; nothing is left when the Deferred fires."""
         Service.stopService(self)
         for waiting in list(self._waiting):
             waiting.cancel()

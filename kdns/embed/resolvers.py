@@ -42,7 +42,7 @@ REVERSE_ZONES = ("in-addr.arpa", "ip6.arpa")
 
 @dataclass(slots=True)
 class KnownCluster:
-    """An index that somebody else keeps up to date; see :class:`kdns.plugins.kubernetes.plugin.Cluster`."""
+    """An index that the program keeps up to date; see :class:`kdns.plugins.kubernetes.plugin.Cluster`."""
 
     index: ClusterIndex
     synced: bool = True
@@ -52,7 +52,7 @@ class KnownCluster:
         return ""
 
     def staleness(self) -> None:
-        """How old the index is, is known to who keeps it."""
+        """Not known: the program keeps the index."""
 
 
 class NotHere(Link):

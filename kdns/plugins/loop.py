@@ -2,9 +2,9 @@
 """
 ``loop``: find upstreams that send queries back here.
 
-Each upstream of the block is sent a query for a name that nobody else knows. When that very query arrives here, the upstream forwards
-to us, and every query sent to it would go in circles. Because each upstream has a name of its own, it is known which one it is: that
-one is taken out of use, and the others serve on. It is probed again now and then, and taken back when the circle is broken.
+Each upstream of the block is sent a probe: a query for a random name of its own. When that query arrives here, the upstream forwards to
+kdns, and every query sent to it would go in circles. The name tells which upstream it is. That one is taken out of use, and the others
+serve on. It is probed again each minute, and taken back into use when the probe does not come back.
 
 With ``loop exit`` the process ends instead, as CoreDNS does.
 """
@@ -38,7 +38,7 @@ PATIENCE = 1.0
 """Seconds until a probe without a reply is sent again."""
 
 TRIES = 30
-"""Probes sent before an upstream that says nothing is left in peace: whoever starts with us is up by then."""
+"""Probes sent to an upstream that does not answer, until it is taken for good: one that starts together with kdns is up by then."""
 
 PROBE_AGAIN = 60.0
 """Seconds between probes of an upstream that is out of use."""
@@ -59,7 +59,7 @@ class LoopConfig:
 
 @dataclass(slots=True, eq=False)
 class _Probe:
-    """A name under way, and whether it came back."""
+    """The probe of one upstream, and whether it came back."""
 
     upstream: Upstream
     name: bytes
@@ -70,7 +70,7 @@ class LoopGuard(Resource):
     """
     Probes the upstreams of one block.
 
-    :param builder: the block; which forwarders it has is looked up at the start, when all its plugins are built.
+    :param builder: the block. Its forwarders are looked up at the start, when all its plugins are built.
     """
 
     def __init__(self, config: LoopConfig, builder: BlockBuilder) -> None:
@@ -92,7 +92,7 @@ class LoopGuard(Resource):
     # Life
 
     def start(self) -> None:
-        """Probe all upstreams, in the next turn: by then the listeners may be there."""
+        """Probe all upstreams in the next turn: the listeners may be there by then."""
         plugin = self._builder.find(Forward)
         if plugin is not None:
             self._forwarders = plugin.forwarders
@@ -101,7 +101,7 @@ class LoopGuard(Resource):
         self._begin = self._context.reactor.callLater(0, self._probe_all)
 
     def stop(self) -> Deferred[None] | None:
-        """Probe no more, and leave no upstream out of use that only this guard has taken out."""
+        """Stop probing, and take upstreams back into use that only this guard has taken out."""
         if self._begin is not None and self._begin.active():
             self._begin.cancel()
         for forwarder in self._forwarders:
@@ -137,7 +137,7 @@ class LoopGuard(Resource):
             self._detected.forget(self._zone_text, upstream.text)
 
     def _base(self, forwarder: Forwarder) -> bytes | None:
-        """Below which name the probes of a stanza are: its zone and the block's; None when the two do not meet."""
+        """The name below which the probes of a stanza are: in its zone and the block's; None when the two have no name in common."""
         origin = forwarder.stanza.origin
         if is_subdomain(origin, self._zone):
             return origin
@@ -152,12 +152,12 @@ class LoopGuard(Resource):
     # Probes
 
     async def _watch(self, upstream: Upstream, base: bytes) -> None:
-        """Probe one upstream until it is known to be good."""
+        """Probe one upstream until it does not loop."""
         while not await self._probe(upstream, base):
             await deferLater(self._context.reactor, PROBE_AGAIN)
 
     async def _probe(self, upstream: Upstream, base: bytes) -> bool:
-        """Whether there is nothing to fear from an upstream; False as long as it is out of use."""
+        """Whether an upstream does not loop; False as long as it is out of use."""
         chance = self._context.random
         label = f"{chance.getrandbits(62)}.{chance.getrandbits(62)}."
         probe = _Probe(upstream, from_text(label)[:-1] + base)
@@ -173,14 +173,14 @@ class LoopGuard(Resource):
         if probe.seen:
             return False
         if upstream in self._out:
-            _log.info("{upstream} does not send queries back any more, it is in use again", upstream=upstream.text)
+            _log.info("{upstream} does not send queries back any more; it is in use again", upstream=upstream.text)
             del self._out[upstream]
             self._detected.gauge(self._zone_text, upstream.text).set(0)
             upstream.restore()
         return True
 
     async def _send(self, probe: _Probe) -> bool:
-        """Send it once; whether a reply came within a second, which is used up in any case if none did."""
+        """Send a probe once; whether a reply came within a second. Without one, the whole second is waited."""
         reactor = self._context.reactor
         began = reactor.seconds()
         try:
@@ -195,7 +195,7 @@ class LoopGuard(Resource):
     # What comes back
 
     def returned(self, request: Request) -> bool:
-        """Whether *request* is a probe that came back; if so, its upstream is out of use from now on."""
+        """Whether *request* is a probe that came back; if so, its upstream is taken out of use."""
         probe = self._probes.get(request.qname) if request.qtype == HINFO else None
         if probe is None:
             return False
@@ -227,7 +227,7 @@ def _endpoint(host: str, port: str) -> str:
 
 
 class Loop(Link):
-    """The link: a probe that comes back is answered here, and so goes round no further."""
+    """The link: a probe that comes back is answered here, so that it does not go round again."""
 
     name = "loop"
     varies = NOTHING
@@ -240,7 +240,7 @@ class Loop(Link):
         return Effect(not_types=frozenset((HINFO,)))
 
     def answer(self, request: Request, next: Next) -> Reply:
-        """Pass on, unless it is a probe of our own."""
+        """Pass the request on, unless it is a probe of this block."""
         if request.qtype == HINFO and self._guard.returned(request):
             return Answer(rcode=REFUSED, source="loop")
         return next(request)

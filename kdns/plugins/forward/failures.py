@@ -47,7 +47,7 @@ class PooledConnectionClosed(ExchangeFailed):
 
 
 class Suspected(ExchangeFailed):
-    """Somebody forges replies to this query: ask over a stream."""
+    """Replies to this query are being forged: ask over a stream."""
 
     blamed = False
 

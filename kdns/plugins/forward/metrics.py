@@ -92,4 +92,4 @@ class UpstreamMetrics:
 
 
 NOT_COUNTED = ForwardMetrics(Registry()).of("")
-"""For kdns's own queries: nobody scrapes it."""
+"""For kdns's own queries, which are not counted."""

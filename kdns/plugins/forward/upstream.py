@@ -136,7 +136,7 @@ class Upstream:
             self.failed()
 
     def failed(self) -> None:
-        """A query failed: check at once, unless checks are under way or not wanted."""
+        """A query failed: check at once, unless a check is in flight or checks are not wanted."""
         self.health.failed(self._reactor.seconds())
         self._schedule()
 

@@ -6,8 +6,11 @@ import gc
 from base64 import urlsafe_b64decode
 from collections.abc import Callable
 from functools import partial
+from random import Random
 from typing import Any
 
+import h2.config
+import h2.connection
 from twisted.internet.defer import CancelledError
 from twisted.internet.ssl import CertificateOptions
 from twisted.web.resource import Resource
@@ -16,6 +19,7 @@ from twisted.web.server import NOT_DONE_YET, Site
 from kdns.core.failure import ResolutionFailed
 from kdns.plugins.forward import Carrier, Forwarder, Target
 from kdns.plugins.forward.config import DohMethod, TlsFiles
+from kdns.plugins.forward.https import HttpsConnection
 from kdns.plugins.forward.streams import MOST_CONNECTIONS
 from kdns.testing.upstream import FakeUpstream
 from tests.plugins.forward.http2_server import Http2Server
@@ -339,3 +343,67 @@ class GarbageTests(SecuredCase):
         for carrier, most in ((Carrier.DNS, 0), (Carrier.TLS, 5), (Carrier.HTTPS, 5)):
             forwarder = self.forwarder(Target("127.0.0.1", 9, carrier))
             self.assertLessEqual(self.cycles(partial(self.fails, forwarder)), most, carrier)
+
+
+class MutatedTests(SecuredCase):
+    """Servers whose responses were changed on their way."""
+
+    def test_mutated(self) -> None:
+        """Whatever comes, nothing is raised: a query fails, or has a reply."""
+        server = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
+        server.initiate_connection()
+        settings = server.data_to_send()
+        connection, transport = self.connection(b"h2")
+        connection.dataReceived(settings)
+        connection.ask(bytes(20))
+        server.receive_data(bytes(transport.written))
+        server.data_to_send()
+        server.send_headers(1, [(":status", "200"), ("content-type", "application/dns-message")])
+        server.send_data(1, bytes(60), end_stream=True)
+        responses = {
+            b"h2": server.data_to_send(),
+            b"http/1.1": b"HTTP/1.1 200 OK\r\nContent-Type: a/b\r\nContent-Length: 20\r\n\r\n" + bytes(20),
+        }
+        chance, ended = Random(9113), 0
+        for protocol, response in list(responses.items()) * 400:
+            octets = bytearray(response)
+            for _ in range(chance.randint(1, 3)):
+                at = chance.randrange(len(octets))
+                octets[at : at + chance.randrange(2)] = chance.randbytes(chance.randrange(4))
+            connection, transport = self.connection(protocol)
+            if protocol == b"h2":
+                connection.dataReceived(settings)
+            waiting = connection.ask(bytes(20))
+            outcomes: list[object] = []
+            waiting.addBoth(outcomes.append)
+            connection.dataReceived(bytes(octets))
+            ended += len(outcomes)
+            connection.connectionLost()
+            self.assertEqual(len(outcomes), 1)
+        self.assertGreater(ended, 200)
+
+    def connection(self, protocol: bytes) -> tuple[HttpsConnection, Wire]:
+        """A connection on which the server speaks *protocol*."""
+        connection = HttpsConnection(DohMethod.POST, "127.0.0.1:443", self.reactor.seconds, Random(1), True)
+        transport = Wire(protocol)
+        connection.makeConnection(transport)
+        connection.handshakeCompleted()
+        return connection, transport
+
+
+class Wire:
+    """The transport of a connection that leads nowhere."""
+
+    def __init__(self, protocol: bytes) -> None:
+        self.negotiatedProtocol = protocol
+        self.written = bytearray()
+        self.transport = self
+
+    def write(self, data: bytes) -> None:
+        """Keep it."""
+        self.written += data
+
+    def loseConnection(self) -> None:
+        """Nothing to lose."""
+
+    abortConnection = loseConnection
