@@ -18,7 +18,7 @@ from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 
 from kdns.checking.coredns_support import ENCRYPTED, PAGE, ROWS, Standing
 from kdns.checking.findings import Finding, Severity
-from kdns.checking.rules import unset_in
+from kdns.checking.rules import SPELLINGS, unset_in
 from kdns.checking.source import Source
 from kdns.checking.syntax import SYNTAX
 from kdns.cluster.credentials import CredentialsError
@@ -258,7 +258,9 @@ class _Describer:
                 else "it is not on this machine, where a start would end with"
             )
             finding = replace(finding, text=f"{where}: {finding.text}")
-        unset = [] if finding.suggestion else unset_in(line, self._environment)
+        unset = (
+            [] if finding.suggestion else [one for one in unset_in(line, self._environment) if not SPELLINGS & set(one)]
+        )
         return replace(finding, suggestion=f"set {unset[0]}, which the line refers to") if unset else finding
 
     def event(self, event: Any) -> Finding:

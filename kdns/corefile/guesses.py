@@ -140,6 +140,6 @@ def nearest_hint(word: str, known: Iterable[str]) -> str | None:
         return None
     by_folded = {name.lower(): name for name in islice(known, 1000)}
     folded = word.lower()
-    near = difflib.get_close_matches(folded, by_folded, n=1, cutoff=0.75)
+    near = difflib.get_close_matches(folded, by_folded, n=1, cutoff=0.76)
     near = near or [name for name in by_folded if sorted(name) == sorted(folded)]
     return f"did you mean '{by_folded[near[0]]}'?" if near else None
