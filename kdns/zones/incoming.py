@@ -15,10 +15,25 @@ from collections.abc import Generator, Iterator
 from enum import Enum, auto
 from struct import error as StructError
 
-from kdns.wire.constants import AXFR, IN, IXFR, OPCODE_MASK, QR, SOA, type_text
-from kdns.wire.names import MalformedName, read_name, to_text
+from kdns.wire.constants import (
+    AAAA,
+    AXFR,
+    HTTPS,
+    IN,
+    IXFR,
+    NSEC3,
+    NSEC3PARAM,
+    OPCODE_MASK,
+    QR,
+    RRSIG,
+    SOA,
+    SVCB,
+    A,
+    type_text,
+)
+from kdns.wire.names import MAX_LABEL, MalformedName, read_name, skip_name, to_text
 from kdns.wire.query import HEADER, RECORD_HEAD
-from kdns.wire.records import Record, expand_rdata
+from kdns.wire.records import LAYOUTS, Record, expand_rdata
 from kdns.zones.history import Delta
 from kdns.zones.nodes import Datum
 from kdns.zones.zone import BadZone, Zone, ZoneBuilder, is_newer, serial_of
@@ -282,8 +297,42 @@ def _records(message: bytes, ident: int, origin: bytes, later: bool) -> Iterator
                 raise TransferFailed("message cut short")
             rdata = expand_rdata(message, at, end, rtype)
             at = end
+            if not _fits(rtype, rdata):
+                raise TransferFailed(f"malformed {type_text(rtype)} record of {to_text(owner)}")
             yield Record(owner, rtype, rclass, ttl, rdata) if rclass == IN else None
     except (MalformedName, IndexError) as error:
         raise TransferFailed(f"malformed message: {error}") from error
     except StructError as error:
         raise TransferFailed("message cut short") from error
+
+
+def _fits(rtype: int, rdata: bytes) -> bool:
+    """Whether uncompressed rdata have the shape of their type, for all types that are looked into when names are answered."""
+    if rtype in _SIZES:
+        return len(rdata) == _SIZES[rtype]
+    try:
+        layout = LAYOUTS.get(rtype)
+        if layout is not None:
+            at = layout.before
+            for _ in range(layout.names):
+                at = skip_name(rdata, at)
+            return len(rdata) - at == (20 if rtype == SOA else 0)
+        if rtype in (SVCB, HTTPS):
+            at = 2
+            while length := rdata[at]:
+                if length > MAX_LABEL:  # RFC 9460 section 2.2: the target is not compressed
+                    return False
+                at += 1 + length
+        elif rtype == NSEC3:
+            hash_length = rdata[5 + rdata[4]]
+            return hash_length == 20 and len(rdata) >= 26 + rdata[4]
+        elif rtype == NSEC3PARAM:
+            return len(rdata) == 5 + rdata[4]
+        elif rtype == RRSIG:
+            return len(rdata) > 18
+    except (MalformedName, IndexError):
+        return False
+    return True
+
+
+_SIZES = {A: 4, AAAA: 16}

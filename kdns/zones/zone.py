@@ -222,6 +222,7 @@ class ZoneBuilder:
         self._count = 0
         self._soa: Record | None = None
         self._parameters: bytes | None = None
+        self._seen_parameters = b"\x01\x00\x00\x00\x00"
         self._into, self._key, self._node = _NOWHERE, b"", b""
         """The node that records are being added to, not yet in its index."""
 
@@ -282,6 +283,7 @@ class ZoneBuilder:
             raise BadZone(f"NSEC3 hash algorithm {datum.rdata[0]} is not SHA-1")
         if int.from_bytes(datum.rdata[2:4], "big") > MAX_ITERATIONS:
             raise BadZone(f"NSEC3 with more than {MAX_ITERATIONS} iterations")
+        self._seen_parameters = datum.rdata
         return self._store(self._hashes, hashed, datum)
 
     def _store(self, index: Index, key: bytes, datum: Datum) -> bool:
@@ -385,13 +387,15 @@ class ZoneBuilder:
                 index.put(which[1], pack(grouped(self._large.pop(which))))
                 yield
         nsec3 = None
-        if len(self._hashes) and self._parameters is not None:
-            if self._parameters[0] != 1:
-                raise BadZone(f"NSEC3PARAM hash algorithm {self._parameters[0]} is not SHA-1")
-            iterations = int.from_bytes(self._parameters[2:4], "big")
+        if len(self._hashes):
+            # A zone without NSEC3PARAM says the same in each NSEC3 record: algorithm, flags, iterations, salt.
+            parameters = self._parameters or self._seen_parameters
+            if parameters[0] != 1:
+                raise BadZone(f"NSEC3PARAM hash algorithm {parameters[0]} is not SHA-1")
+            iterations = int.from_bytes(parameters[2:4], "big")
             if iterations > MAX_ITERATIONS:
                 raise BadZone(f"NSEC3PARAM with more than {MAX_ITERATIONS} iterations")
-            nsec3 = Nsec3(iterations, self._parameters[5 : 5 + self._parameters[4]], self._hashes)
+            nsec3 = Nsec3(iterations, parameters[5 : 5 + parameters[4]], self._hashes)
         self._zone = Zone(
             self.origin,
             self._index,

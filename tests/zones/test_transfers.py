@@ -20,7 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from kdns.wire.constants import AA, AXFR, IXFR, QR, SOA, TXT
 from kdns.wire.names import from_text, to_text
 from kdns.wire.query import HEADER
-from kdns.wire.records import wire_record
+from kdns.wire.records import Record, wire_record
 from kdns.zones import history as module
 from kdns.zones.history import Comparison, Delta, History
 from kdns.zones.incoming import (
@@ -154,6 +154,24 @@ class FullTests(SynchronousTestCase):
                 received([sent])
         with self.assertRaisesRegex(TransferFailed, "behind the end"):
             received([good, good])
+
+    def test_malformed_records(self) -> None:
+        """Rdata that do not fit their type would break answers later: the transfer fails."""
+        zone = zone_of(zone_text(1, set()))
+        soa = wire_record(zone.soa)
+        for rtype, rdata in (
+            (1, b"\x01\x02\x03"),
+            (28, bytes(4)),
+            (2, b"\x00\x00"),
+            (65, b"\x00\x01\x05a"),
+            (65, b"\x00\x01\xc0\x0c"),
+            (50, b"\x01"),
+            (51, b""),
+            (46, b""),
+        ):
+            bad = wire_record(Record(ORIGIN, rtype, 1, 5, rdata))
+            with self.assertRaisesRegex(TransferFailed, "malformed"):
+                received(list(messages(reply(), ORIGIN, [soa, bad, soa])))
 
     @given(st.binary(max_size=60), st.integers(0, 200), st.binary(min_size=1, max_size=3))
     @settings(deadline=None)

@@ -89,6 +89,16 @@ class BuilderTests(SynchronousTestCase):
         self.builder.add(from_text("www.example.org"), A, 0x80000001, bytes(4))
         self.assertEqual(finished(self.builder).rrset(b"www\x00", A)[0].ttl, 0)
 
+    def test_nsec3_without_parameters(self) -> None:
+        """NSEC3 records say themselves how names are hashed; none is lost when the zone does not say it, too."""
+        owner = from_text("2t7b4g4vsa5smi47k61mv5bv1a22bojr.example.org")
+        self.builder.add(owner, 50, 60, b"\x01\x00\x00\x03\x01\xaa\x14" + bytes(20))
+        zone = finished(self.builder)
+        assert zone.nsec3 is not None
+        self.assertEqual(
+            (zone.nsec3.iterations, zone.nsec3.salt, len(list(zone.all_records()))), (3, b"\xaa", zone.records)
+        )
+
     def test_hostile_nsec3(self) -> None:
         """Parameters that would make each answer expensive, or that are not known, are refused."""
         owner = from_text("2t7b4g4vsa5smi47k61mv5bv1a22bojr.example.org")

@@ -146,6 +146,7 @@ class ZoneFolder(Resource):
         del self.zones[origin]
         self.members.bump()
         file.stop()
+        file.served.forget()
         log.info("Deleting zone `{zone}'", zone=to_text(origin))
 
     def _changed(self, zone: TransferZone) -> None:

@@ -38,18 +38,15 @@ class ServedZone:
         self.changed: list[Changed] = []
         """Told of each new version."""
 
-        labels = (plugin, to_text(origin))
-        self._serial = registry.gauge(
-            "kdns_zone_serial", "Serial of the zone that is served.", ["plugin", "zone"]
-        ).gauge(*labels)
-        self._records = registry.gauge(
-            "kdns_zone_records", "Records of the zone that is served.", ["plugin", "zone"]
-        ).gauge(*labels)
+        labels = self._labels = (plugin, to_text(origin))
+        serials = registry.gauge("kdns_zone_serial", "Serial of the zone that is served.", ["plugin", "zone"])
+        records = registry.gauge("kdns_zone_records", "Records of the zone that is served.", ["plugin", "zone"])
         loads = registry.counter(
             "kdns_zone_loads_total", "Attempts to read or transfer a zone, by result.", ["plugin", "zone", "result"]
         )
-        self.loaded = loads.counter(*labels, "loaded")
-        self.failed = loads.counter(*labels, "failed")
+        self._serial, self._records = serials.gauge(*labels), records.gauge(*labels)
+        self.loaded, self.failed = loads.counter(*labels, "loaded"), loads.counter(*labels, "failed")
+        self._families = (serials, records, loads)
 
     @property
     def name(self) -> str:
@@ -81,6 +78,14 @@ class ServedZone:
         self.expired = True
         self.why = "the zone has expired: no primary has confirmed it for as long as its SOA allows"
         self.stamp.bump()
+
+    def forget(self) -> None:
+        """The zone is gone: its metrics go, too."""
+        serials, records, loads = self._families
+        serials.forget(*self._labels)
+        records.forget(*self._labels)
+        for result in ("loaded", "failed"):
+            loads.forget(*self._labels, result)
 
     def confirm(self) -> None:
         """A primary said that the data are the newest: an expired zone is served again."""

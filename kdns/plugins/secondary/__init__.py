@@ -6,8 +6,9 @@ from __future__ import annotations
 from kdns.corefile.dispenser import Dispenser
 from kdns.plugin.seam import Block, BlockBuilder
 from kdns.plugins.secondary.answering import SecondaryLink
-from kdns.plugins.secondary.catalogs import SecondaryZones
-from kdns.plugins.secondary.config import SecondaryConfig, parse
+from kdns.plugins.secondary.catalogs import Catalogs
+from kdns.plugins.secondary.config import SecondaryConfig, SecondaryZoneConfig, parse
+from kdns.plugins.secondary.zone import SecondaryZone
 
 
 class SecondaryDirective:
@@ -20,10 +21,21 @@ class SecondaryDirective:
         return parse(tokens, block)
 
     def build(self, config: SecondaryConfig, builder: BlockBuilder) -> None:
-        """Add the link. Zones are kept over a reload of the Corefile when nothing about them changed."""
-        key = ("secondary", tuple(zone.origin for zone in config.zones))
-        zones = builder.keep(key, config, lambda: SecondaryZones(config, builder.context))
-        builder.link(SecondaryLink(config, zones))
+        """Add the link. A zone is kept over a reload of the Corefile when nothing about it changed, and not transferred again."""
+        context = builder.context
+
+        def kept(zone: SecondaryZoneConfig) -> SecondaryZone:
+            return builder.keep(("secondary", zone.origin), zone, lambda: SecondaryZone(zone, context))
+
+        zones = {zone.origin: kept(zone) for zone in config.zones if zone.catalog is None}
+        listing = tuple(zone for zone in config.zones if zone.catalog is not None)
+        taken = frozenset(zones)
+        catalogs = None
+        if listing:
+            catalogs = builder.keep(
+                ("secondary", "catalogs", builder.number), (listing, taken), lambda: Catalogs(listing, taken, context)
+            )
+        builder.link(SecondaryLink(config, zones, catalogs))
 
 
 directive = SecondaryDirective()

@@ -1,8 +1,9 @@
 # -*- test-case-name: tests.plugins.secondary.test_zone -*-
-"""The zones of *secondary*: those of the Corefile, and the members of its catalogs (RFC 9432)."""
+"""Catalogs of *secondary* (RFC 9432): zones that list others, which are transferred from the same primaries."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from twisted.logger import Logger
@@ -11,7 +12,7 @@ from kdns.core.stamps import Stamp
 from kdns.plugin.capabilities import TransferZone, ZoneWatcher
 from kdns.plugin.seam import Resource, ServerContext
 from kdns.plugins.file.served import ServedZone
-from kdns.plugins.secondary.config import SecondaryConfig, SecondaryZoneConfig
+from kdns.plugins.secondary.config import SecondaryZoneConfig
 from kdns.plugins.secondary.zone import SecondaryZone
 from kdns.wire.names import longest_zone, to_text
 from kdns.zones.catalog import Member, members
@@ -32,44 +33,51 @@ class _Owned:
     zone: SecondaryZone
 
 
-class SecondaryZones(Resource):
-    """All zones of the ``secondary`` lines of a block."""
+class Catalogs(Resource):
+    """The catalogs of the ``secondary`` lines of a block, and their members."""
 
-    def __init__(self, config: SecondaryConfig, context: ServerContext) -> None:
+    def __init__(self, zones: Iterable[SecondaryZoneConfig], taken: frozenset[bytes], context: ServerContext) -> None:
+        """
+        :param zones: the catalogs.
+        :param taken: zones of the Corefile, which no catalog can have as members.
+        """
         self.zones: dict[bytes, ServedZone] = {}
+        """Catalogs and members, by origin."""
+
         self.members = Stamp()
         """Moves when a member zone comes or goes."""
 
         self.watchers: list[ZoneWatcher] = []
         self._context = context
-        self._fixed = {zone.origin: SecondaryZone(zone, context) for zone in config.zones}
+        self._catalogs = {zone.origin: SecondaryZone(zone, context) for zone in zones}
+        self._taken = taken | self._catalogs.keys()
         self._owned: dict[bytes, _Owned] = {}
-        for origin, zone in self._fixed.items():
+        for origin, zone in self._catalogs.items():
             self.zones[origin] = zone.served
             zone.served.changed.append(self._changed)
 
     def start(self) -> None:
         """Begin to transfer."""
-        for zone in self._fixed.values():
+        for zone in self._catalogs.values():
             zone.start()
 
     def stop(self) -> None:
         """End all transfers."""
         self.members.bump()
-        for zone in [*self._fixed.values(), *(owned.zone for owned in self._owned.values())]:
+        for zone in [*self._catalogs.values(), *(owned.zone for owned in self._owned.values())]:
             zone.stop()
         self._owned.clear()
 
     def zone(self, origin: bytes) -> SecondaryZone | None:
         """What keeps the zone of that name up to date."""
         owned = self._owned.get(origin)
-        return owned.zone if owned is not None else self._fixed.get(origin)
+        return owned.zone if owned is not None else self._catalogs.get(origin)
 
     def _changed(self, changed: TransferZone) -> None:
         for watcher in tuple(self.watchers):
             watcher(changed)
-        catalog = self._fixed.get(changed.origin)
-        if catalog is not None and catalog.config.catalog is not None:
+        catalog = self._catalogs.get(changed.origin)
+        if catalog is not None:
             try:
                 self._follow(catalog)
             except BadZone as error:
@@ -88,7 +96,7 @@ class SecondaryZones(Resource):
             owned = self._owned.get(origin)
             if config.catalog and longest_zone(origin, frozenset(config.catalog)) is None:
                 continue
-            if origin in self._fixed:
+            if origin in self._taken:
                 log.warn(
                     "Skipping catalog member zone {member} from {catalog}: zone already exists",
                     member=shown,
@@ -138,6 +146,7 @@ class SecondaryZones(Resource):
         del self.zones[origin]
         self.members.bump()
         owned.zone.stop()
+        owned.zone.served.forget()
         log.info(
             "Removed catalog member zone {member} from catalog {catalog}",
             member=to_text(origin),

@@ -36,6 +36,9 @@ class FolderTests(ZoneTestCase):
         os.unlink(path)
         bench.advance(1)
         self.assertEqual(self.source(bench, "www.b.test"), "forward")
+        shown = "\n".join(bench.context.registry.lines())
+        self.assertIn('kdns_zone_serial{plugin="auto",zone="a.test."} 5', shown)
+        self.assertNotIn("b.test.", shown)
         self.assertEqual(
             (self.logged("Inserting zone `b.test.' from:"), self.logged("Deleting zone `b.test.'")), (1, 1)
         )

@@ -135,6 +135,24 @@ class SecondaryTests(ZoneTestCase):
             port.stopListening()
         self.assertEqual(world.stop(), [])
 
+    def test_kept_over_a_reload(self) -> None:
+        """A zone is not transferred again when the Corefile changes elsewhere, and is answered all the time."""
+        self.write("db", zone_text(5, "www A 10.0.0.1"))
+        text = COREFILE % ""
+        world = self.world(text)
+        self.until(world, "10.0.0.1")
+        text = text.replace(
+            "    secondary example.org {",
+            "    secondary late.test {\n transfer from 127.0.0.3:1\n }\n    secondary example.org {",
+        )
+        world.corefile = text.replace("DIR", str(self.folder)).replace("{{PORT}}", "1053").replace("{{PORT2}}", "1054")
+        world.service.reload()
+        for _ in range(10):
+            world.reactor.advance(0.05)
+            self.assertEqual(self.address(world), "10.0.0.1")
+        self.assertEqual(self.ask(world, "www.late.test")["rcode"], "SERVFAIL")
+        self.assertEqual(self.logged("Transferred: example.org."), 1)
+
     def test_catalog(self) -> None:
         """Members of a catalog come and go with its versions."""
         head = "$TTL 1\n@ SOA invalid. invalid. {} 5 5 600 0\n@ NS invalid.\nversion TXT 2\n"
