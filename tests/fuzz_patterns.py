@@ -15,6 +15,7 @@ from kdns.core.expression import EnvironmentFunction, ExpressionError, Expressio
 from kdns.core.regexp import BadRegexp, Regexp
 from kdns.plugins.template.language import GoInt, Struct, TemplateError, TemplateSyntaxError, TextMap, parse
 from kdns.plugins.template.language.printing import MAX_TEXT
+from kdns.plugins.template.record import BadRecord, record_from_text
 
 MOST_SECONDS = 0.1
 """Processor time of one run. What is promised is 5 ms; this machine may be twenty times as busy as that."""
@@ -32,6 +33,7 @@ TEMPLATES = (
     b"{{ .Name }} 60 IN A {{ .Group.a }}.{{ index .Match 1 | printf `%03d` }}",
     b"{{ range $i, $e := .Match }}{{ if eq $e `x` }}{{ break }}{{ else }}{{ $i }}={{ slice $e 0 1 }}{{ end }}{{ end }}",
     b"{{ define `t` }}[{{ . }}]{{ end }}{{ with $x := parseInt `ff` 16 32 }}{{ template `t` $x }}{{ end }}{{- /* c */ -}} x",
+    b'{{ .Name }} 60 IN TXT "{{ .Name }}" ( a; b\n ) ; {{ .Type }}',
     b"{{ $x := print .Name .Name }}{{ $x = html $x | js | urlquery }}{{ len $x }}{{ and (lt 1 2) (ne .Type `A`) }}",
 )
 EXPRESSIONS = (
@@ -60,7 +62,7 @@ def run_regexp(octets: bytes) -> None:
 
 
 def run_template(octets: bytes) -> None:
-    """Parse a text, print it and parse that, and render it."""
+    """Parse a text, print it, render it, and read a record from what comes of it."""
     text = octets.decode("utf-8", "replace")
     try:
         template = parse("answer", text)
@@ -70,8 +72,10 @@ def run_template(octets: bytes) -> None:
     assert isinstance(str(template), str)
     for name in HOSTILE[:2]:
         try:
-            assert len(_timed(template.render, _data(name))) <= MAX_TEXT
-        except TemplateError as error:
+            made = _timed(template.render, _data(name))
+            assert len(made) <= MAX_TEXT
+            _timed(record_from_text, made)
+        except (TemplateError, BadRecord) as error:
             assert str(error)
 
 

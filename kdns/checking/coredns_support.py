@@ -187,7 +187,7 @@ ROWS: dict[str, Row] = {
         "A text without a record adds none; CoreDNS says SERVFAIL or nothing.",
         "There is one reply for each query, with every rcode, and an OPT only for clients that sent one.",
         "A CNAME that leads back to itself ends; CoreDNS follows it until the process dies.",
-        "A template may take 2,000 steps and make 65,536 characters; $INCLUDE and $GENERATE are refused.",
+        "The templates of a reply may take 2,000 steps, a record has at most 4,096 bytes of text; $INCLUDE and $GENERATE are refused.",
     ),
     "transfer": _differs(
         "An IXFR is answered with what changed, where kdns has seen the changes.",

@@ -15,11 +15,14 @@ from kdns.core.expression import ExpressionError, Value
 from kdns.core.request import Request
 from kdns.plugins.template.config import RecordTemplate, Section, TemplateConfig
 from kdns.plugins.template.data import TemplateSubject, template_data
-from kdns.plugins.template.language import Budget, TemplateError
+from kdns.plugins.template.language import MAX_STEPS, Budget, TemplateError
 from kdns.plugins.template.record import BadRecord, record_from_text
 from kdns.wire.constants import ANY, ANY_CLASS
 from kdns.wire.names import is_subdomain, to_text
 from kdns.wire.records import Record
+
+CHARACTERS_A_STEP = 4
+"""To read a record of so many characters costs as much as a step of a template."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +131,10 @@ def make_records(matched: Matched, subject: TemplateSubject) -> dict[Section, li
     made: dict[Section, list[Record]] = {section: [] for section in Section}
     for template in config.records:
         try:
-            record = record_from_text(template.template.render(data, budget))
+            text = template.template.render(data, budget)
+            if not budget.spend(len(text) // CHARACTERS_A_STEP):
+                raise TemplateError(f"more than {MAX_STEPS} steps")
+            record = record_from_text(text)
         except TemplateError as error:
             raise RecordFailed(template, False, str(error)) from None
         except BadRecord as error:

@@ -137,6 +137,10 @@ class RecordTests(SynchronousTestCase):
             self.assertEqual((error.rendered, error.record.section), (rendered, Section.ANSWER), text)
 
     def test_budget(self) -> None:
-        """The records of a reply share what they may take."""
-        line = ' answer "{{ range 300 }}{{ print . }}{{ end }}; x"\n'
-        self.assertRaises(RecordFailed, self.made, line * 10)
+        """The records of a reply share what they may take, and to read them is a part of it."""
+        for line, most in (
+            (' answer "{{ range 300 }}{{ print . }}{{ end }}"\n', 1),
+            (f' answer "x TXT {"a" * 3000}"\n', 2),
+        ):
+            self.assertRaises(RecordFailed, self.made, line * (most + 1))
+        self.assertEqual(len(self.made(f' answer "x TXT {"a" * 3000}"\n' * 2)[Section.ANSWER]), 2)

@@ -43,6 +43,7 @@ MISTAKES = [
     ("x..test. A 10.0.0.1", "bad owner name: label of no byte or of more than 63"),
     ('x.test. TXT "a', "unbalanced quotes"),
     ("x.test. TXT (a", "unbalanced brackets"),
+    ("x.test. TXT " + "a" * 4096, "text of more than 4096 bytes"),
     ("x.test. TXT a)", "extra closing brace"),
     ("$INCLUDE /etc/passwd", "directive not taken here: '$INCLUDE'"),
     ("$GENERATE 1-9 x A 10.0.0.1", "directive not taken here: '$GENERATE'"),

@@ -7,11 +7,12 @@ A core of pure functions: :func:`parse` makes a :class:`Template` of a text once
 from __future__ import annotations
 
 from kdns.plugins.template.language.errors import TemplateError, TemplateSyntaxError
-from kdns.plugins.template.language.evaluator import Budget, Template
+from kdns.plugins.template.language.evaluator import MAX_STEPS, Budget, Template
 from kdns.plugins.template.language.parser import parse_template
 from kdns.plugins.template.language.values import NO_VALUE, GoInt, Struct, TextMap, Value
 
 __all__ = [
+    "MAX_STEPS",
     "NO_VALUE",
     "Budget",
     "GoInt",
