@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from kdns.checking.coredns_support import PAGE, ROWS
 from kdns.checking.findings import Finding, Severity, note, warning
+from kdns.checking.patterns import rewrites, templates
 from kdns.checking.source import Probe, Source
 from kdns.core.config_files import read_config_file
 from kdns.core.text import checkout_path
@@ -113,6 +114,8 @@ def find_surprises(
             found += rule.findings(one)
         for look in (_odd_names, _caches, _forwards, _repeated_zones):
             found += look(one)
+        found += rewrites(one.directives.get("rewrite"), one.config("rewrite"))
+        found += templates(one.directives.get("template"), one.config("template"), _answers_behind(one, "template"))
     if source.embedded:
         found += _short_lameduck(seen)
     if whole:
@@ -198,11 +201,16 @@ def _no_domain(seen: Seen) -> str:
     return "no zone here is the cluster's domain: names of addresses end in cluster.local."
 
 
+def _answers_behind(seen: Seen, name: str) -> str:
+    """The first plugin that answers behind another one; empty without one."""
+    behind = DIRECTIVE_ORDER[DIRECTIVE_ORDER.index(name) + 1 :]
+    return next((one for one in behind if one in ANSWERS and seen.has(one)), "")
+
+
 def _hosts_end(seen: Seen) -> str:
     """Hosts that keeps names from a plugin after it that would answer them."""
     config = seen.config("hosts")
-    behind = DIRECTIVE_ORDER[DIRECTIVE_ORDER.index("hosts") + 1 :]
-    after = next((name for name in behind if name in ANSWERS and seen.has(name)), "")
+    after = _answers_behind(seen, "hosts")
     if config is None or not after or config.fallthrough:
         return ""
     zones = [key.zone_text for key in seen.block.keys if longest_zone(key.zone, frozenset(config.zones)) is not None]
