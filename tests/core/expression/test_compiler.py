@@ -191,6 +191,7 @@ class CompilerTests(SynchronousTestCase):
         ):
             self.assertRaises(ExpressionSyntaxError, compile_expression, text, FUNCTIONS)
 
+    @settings(max_examples=200, deadline=None, derandomize=True)
     @given(
         st.lists(
             st.sampled_from(
@@ -238,7 +239,6 @@ class CompilerTests(SynchronousTestCase):
             max_size=12,
         )
     )
-    @settings(max_examples=300, deadline=None)
     def test_any_words(self, words: list[str]) -> None:
         """Whatever words come together, an expression is refused, fails or has a value."""
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -61,6 +61,7 @@ class MatchTests(SynchronousTestCase):
         self.assertIsNone(NameMatch(MatchKind.REGEX, "x", Regexp("x")).zone)
         self.assertIsNone(NameMatch(MatchKind.EXACT, "a..b.").zone)
 
+    @settings(max_examples=200, deadline=None, derandomize=True)
     @given(st.sampled_from([MatchKind.EXACT, MatchKind.SUFFIX]), st.text("ab.", max_size=6), st.text("ab.", max_size=6))
     def test_zone_is_true(self, kind: MatchKind, text: str, name: str) -> None:
         """A name that fits is in the zone."""
@@ -118,6 +119,7 @@ class ChangeTests(SynchronousTestCase):
         error = self.assertRaises(BadName, changed_name, lambda text: "a..b.", name)
         self.assertEqual(str(error), "a..b.")
 
+    @settings(max_examples=200, deadline=None, derandomize=True)
     @given(st.lists(st.binary(min_size=1, max_size=8), min_size=1, max_size=5))
     def test_any_name(self, labels: list[bytes]) -> None:
         """Any bytes survive the way through presentation form."""

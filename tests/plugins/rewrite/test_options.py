@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -37,6 +37,7 @@ class ActionTests(SynchronousTestCase):
             result = changed(options, action, *NEW)
             self.assertEqual(None if result is None else result[0], wanted, (action, options))
 
+    @settings(max_examples=200, deadline=None, derandomize=True)
     @given(OPTIONS, st.sampled_from([Action.SET, Action.APPEND, Action.REPLACE]), st.integers(65001, 65003))
     def test_undo(self, options: tuple[Option, ...], action: Action, code: int) -> None:
         """What an action did can be taken back."""

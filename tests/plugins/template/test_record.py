@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -76,6 +76,7 @@ class RecordTests(SynchronousTestCase):
         for text, wanted in MISTAKES:
             self.assertEqual(str(self.assertRaises(BadRecord, record_from_text, text)), wanted, text)
 
+    @settings(max_examples=200, deadline=None, derandomize=True)
     @given(st.lists(st.sampled_from(WORDS), max_size=8))
     def test_any_words(self, words: list[str]) -> None:
         """Whatever a text is, it is a record, none, or refused."""

@@ -140,8 +140,8 @@ class ParserTests(SynchronousTestCase):
         ):
             self.assertRaises(TemplateSyntaxError, parse, "answer", text)
 
+    @settings(max_examples=200, deadline=None, derandomize=True)
     @given(st.lists(st.sampled_from(WORDS), max_size=20))
-    @settings(max_examples=300, deadline=None)
     def test_any_words(self, words: list[str]) -> None:
         """Whatever words come together, a template is refused, fails or makes a text."""
         data = Struct("*data", {"A": lambda: ["x", "y"]})

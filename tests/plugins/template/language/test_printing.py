@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -80,6 +80,7 @@ class PrintingTests(SynchronousTestCase):
         self.assertRaises(CallFailed, formatted, "%60000d%60000d", [1, 2])
         self.assertRaises(CallFailed, printed, ["a" * 40000, "b" * 40000])
 
+    @settings(max_examples=200, deadline=None, derandomize=True)
     @given(
         st.text(alphabet="%+-# 0123456789.*[]vTtbcdoqxXUeEfFgGspz\u00e9", max_size=20),
         st.lists(SIMPLE_VALUES, max_size=4),
