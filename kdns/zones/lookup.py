@@ -112,7 +112,8 @@ class _Lookup:
         self.qtype = qtype
         self.do = do
         self.found = Found()
-        self.proofs = Proofs(zone)
+        if do:
+            self.proofs = Proofs(zone)
 
     def ask(self, qname: bytes) -> Found:
         zone = self.zone
@@ -132,7 +133,8 @@ class _Lookup:
                 self.proofs.nodata(key)
         else:
             self._at_node(key, node, None)
-        self.found.authority += self.proofs.records
+        if self.do:
+            self.found.authority += self.proofs.records
         return self.found
 
     def _descend(self, key: bytes) -> tuple[bytes, bytes | None, int]:
@@ -347,22 +349,29 @@ def _target(record: Record, start: int) -> bytes:
     return rdata[start : end + 1]
 
 
-def _soa(zone: Zone, do: bool) -> list[Record]:
+def _soa(zone: Zone, do: bool) -> tuple[Record, ...]:
     """The SOA for a negative answer, with the TTL that the answer may be kept for (RFC 2308 section 3)."""
-    ttl = zone.negative_ttl
-    data = [zone.soa._replace(ttl=ttl)]
-    if do:
+    found = zone.common.get((SOA, do))
+    if found is None:
+        ttl = zone.negative_ttl
+        data = [zone.soa._replace(ttl=ttl)]
+        if do:
+            node = zone.index.get(APEX) or b""
+            data += [Record(zone.origin, RRSIG, IN, min(ttl, d.ttl), d.rdata) for d in signatures(node, SOA)]
+        found = zone.common[SOA, do] = tuple(data)
+    return found
+
+
+def _apex_ns(zone: Zone, do: bool) -> tuple[Record, ...]:
+    found = zone.common.get((NS, do))
+    if found is None:
         node = zone.index.get(APEX) or b""
-        data += [Record(zone.origin, RRSIG, IN, min(ttl, d.ttl), d.rdata) for d in signatures(node, SOA)]
-    return data
-
-
-def _apex_ns(zone: Zone, do: bool) -> list[Record]:
-    node = zone.index.get(APEX) or b""
-    data = rrset(node, NS)
-    if do:
-        data = data + signatures(node, NS)
-    return [Record(zone.origin, rtype, IN, ttl, rdata) for rtype, ttl, rdata in data]
+        data = rrset(node, NS)
+        if do:
+            data = data + signatures(node, NS)
+        found = tuple([Record(zone.origin, rtype, IN, ttl, rdata) for rtype, ttl, rdata in data])
+        zone.common[NS, do] = found
+    return found
 
 
 def _signs(record: Record, types: tuple[int, ...]) -> bool:

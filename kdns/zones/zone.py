@@ -62,6 +62,8 @@ class Zone:
 
     has_nsec: bool = False
     nsec3: Nsec3 | None = None
+    common: dict[tuple[int, bool], tuple[Record, ...]] = field(default_factory=dict)
+    """Records that most answers have, made once: the apex's NS, and the SOA of negative answers, with signatures or without."""
 
     @property
     def serial(self) -> int:

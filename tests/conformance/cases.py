@@ -58,7 +58,7 @@ TWO_LISTENERS = tuple(
 
 ZONES = (
     "auto", "auto-reload", "file-alone", "file-basic", "file-directives", "file-fallthrough", "file-fallthrough-part", "file-reload",
-    "file-signed", "transfer", "transfer-file", "transfer-file-big", "transfer-file-signed", "transfer-limited",
+    "file-signed", "secondary", "transfer", "transfer-file", "transfer-file-big", "transfer-file-signed", "transfer-limited",
     "transfer-namespaces",
 )  # fmt: skip
 """Files about zone data; the last ones are about transfers."""

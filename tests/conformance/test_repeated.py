@@ -45,6 +45,7 @@ FILES_LEFT_OUT = {
     "cache-stale": "its upstream stops to answer, and its cases wait for that",
     "cache-stale-verify": "its upstream stops to answer, and its cases wait for that",
     "auto-reload": "its cases wait for changes of files",
+    "secondary": "its two listeners need two ports, and it begins with a transfer",
     "file-reload": "its cases wait for changes of files",
     "transfer": "a transfer has several messages",
     "transfer-file-big": "a transfer has several messages",
