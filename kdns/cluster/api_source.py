@@ -79,6 +79,7 @@ class ApiSource:
             DegradedStates() if degraded is None else degraded,
         )
         self._reflectors = [Reflector(watched, around, self._a_watch_synced) for watched in watched_for(needs)]
+        self._synced = False
         self._waiters = SyncWaiters()
 
     @property
@@ -89,7 +90,7 @@ class ApiSource:
     @property
     def synced(self) -> bool:
         """Whether the whole state of every resource has been entered once."""
-        return all(reflector.freshness.synced for reflector in self._reflectors)
+        return self._synced
 
     def start(self) -> None:
         """Begin all watches."""
@@ -118,5 +119,6 @@ class ApiSource:
             reflector.resync(reason)
 
     def _a_watch_synced(self) -> None:
-        if self.synced:
+        self._synced = all(reflector.freshness.synced for reflector in self._reflectors)
+        if self._synced:
             self._waiters.fire()

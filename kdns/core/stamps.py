@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from typing import TypeAlias
-from weakref import WeakValueDictionary
+from weakref import ref
 
 MOVES = [0]
 """
@@ -52,6 +52,12 @@ def stand(noted: tuple[StampRef, ...]) -> bool:
     return True
 
 
+class _KeyedRef(ref[Stamp]):
+    __slots__ = ("key",)
+
+    key: Hashable
+
+
 class StampBook:
     """
     Stamps by key, made when first asked for and forgotten when no answer refers to them any more.
@@ -59,23 +65,38 @@ class StampBook:
     The book is bounded by the answers that are held elsewhere, so questions for names that do not exist leave nothing behind.
     """
 
-    __slots__ = ("_stamps",)
+    # As a WeakValueDictionary would do it, in half the time: a stamp is made for each name that is asked for the first time.
+    __slots__ = ("_forget", "_refs")
 
     def __init__(self) -> None:
-        self._stamps: WeakValueDictionary[Hashable, Stamp] = WeakValueDictionary()
+        refs: dict[Hashable, _KeyedRef] = {}
+
+        def forget(gone: _KeyedRef) -> None:
+            # Another stamp may have taken the place of the one that is gone.
+            if refs.get(gone.key) is gone:
+                del refs[gone.key]
+
+        self._refs = refs
+        self._forget = forget
 
     def __len__(self) -> int:
-        return len(self._stamps)
+        return len(self._refs)
 
     def note(self, key: Hashable) -> StampRef:
         """The stamp of *key* and its version of now; keep the pair as long as what was made from it."""
-        stamp = self._stamps.get(key)
-        if stamp is None:
-            stamp = self._stamps[key] = Stamp()
-        return (stamp, stamp.version)
+        known = self._refs.get(key)
+        if known is not None:
+            stamp = known()
+            if stamp is not None:
+                return (stamp, stamp.version)
+        stamp = Stamp()
+        made = self._refs[key] = _KeyedRef(stamp, self._forget)
+        made.key = key
+        return (stamp, 0)
 
     def bump(self, key: Hashable) -> None:
         """*key* changed, appeared or went; nothing happens when no answer depends on it."""
-        stamp = self._stamps.get(key)
+        known = self._refs.get(key)
+        stamp = None if known is None else known()
         if stamp is not None:
             stamp.bump()

@@ -1,14 +1,16 @@
 # -*- test-case-name: tests.plugins.kubernetes.test_fast -*-
 """
-Answers for names of services, straight from the index to bytes: the *kubernetes* part of the fast path (:mod:`kdns.core.fast_path`).
+Answers straight from the index to bytes: the *kubernetes* part of the fast path (:mod:`kdns.core.fast_path`).
 
-It answers what most queries are: A and AAAA of services and of names that do not exist, SRV of a named port, NODATA. Everything else (pods,
-endpoints by name, external names, reverse names, the zone's own names) is left to the link.
+Most queries are for A and AAAA of services and of names that do not exist, and for SRV of a named port: these are answered without a
+:class:`~kdns.plugins.kubernetes.lookup.Lookup`. Endpoints by name, pods and addresses cost one. External names, the zone's own names and
+services with many endpoints are left to the link.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from random import Random
 from struct import Struct
 
 from kdns.cluster.index import ClusterIndex
@@ -17,10 +19,12 @@ from kdns.cluster.objects import EndpointSlice, Port, Service, ServiceKind
 from kdns.core.fast_path import Limit, Made
 from kdns.core.stamps import Stamp, StampRef
 from kdns.plugins.kubernetes.config import Config
-from kdns.plugins.kubernetes.found import endpoint_label
+from kdns.plugins.kubernetes.found import Found, Room, endpoint_label
+from kdns.plugins.kubernetes.lookup import Lookup
+from kdns.plugins.kubernetes.names import Shape, parse_name
 from kdns.plugins.kubernetes.zone import Zone
-from kdns.wire.constants import AAAA, IN, NOERROR, NXDOMAIN, SOA, SRV, A
-from kdns.wire.names import MAX_LABEL, MAX_NAME
+from kdns.wire.constants import AAAA, IN, NOERROR, NXDOMAIN, PTR, SOA, SRV, A
+from kdns.wire.names import MAX_LABEL, MAX_NAME, address_of_reverse
 from kdns.wire.query import RECORD_HEAD
 
 MOST_ENDPOINTS = 32
@@ -33,6 +37,10 @@ NEITHER = frozenset((b"svc", b"pod", b"dns", b"dns-version"))
 """Last labels in front of the zone below which names may exist."""
 
 _SRV = Struct("!HHH")
+
+_EVERYTHING = Room(1 << 16)
+_NO_CHANCE = Random(0)
+"""Never asked: so few endpoints are not drawn from."""
 
 ONE, NONE_BUT_SOA = (1, 0, 0), (0, 1, 0)
 
@@ -52,10 +60,12 @@ class ServiceNames:
         zone: bytes,
         known: Callable[[], bool],
         denies: bool,
+        lookup: Lookup,
         success_ttl: Limit,
         denial_ttl: Limit,
     ) -> None:
         self._index = index
+        self._lookup = lookup
         self._config = config
         self._zone = zone
         self._known = known
@@ -87,6 +97,8 @@ class ServiceNames:
         if not count or qtype == SOA or not self._known():
             return None
         if labels[-1] != b"svc":
+            if labels[-1] == b"pod" and count > 2:
+                return self._looked_up(qname, qtype, now)
             return None if labels[-1] in NEITHER else self._nxdomain((), now)
         if count < 2:
             return None
@@ -108,8 +120,54 @@ class ServiceNames:
         if count == 3:
             return self._service(qname, qtype, service, stamps, now)
         if count == 5 and qtype == SRV and labels[0][:1] == b"_" and labels[1][:1] == b"_":
-            return self._port(qname, labels[0][1:], labels[1][1:], service, stamps)
-        return None
+            made = self._port(qname, labels[0][1:], labels[1][1:], service, stamps)
+            if made is not None:
+                return made
+        return self._looked_up(qname, qtype, now)
+
+    def _looked_up(self, qname: bytes, qtype: int, now: float) -> Made | None:
+        """What the look-up finds: names in front of services, and pods."""
+        parsed = parse_name(qname[: -len(self._zone)], False, self._config.source.zones)
+        if parsed.shape is not Shape.SERVICE and parsed.shape is not Shape.POD:
+            return self._nxdomain((), now) if parsed.shape is Shape.INVALID else None
+        found = self._lookup.find(parsed, False)
+        stamps = tuple(found.stamps)
+        if not found.exists:
+            return self._nxdomain(stamps, now)
+        if found.alias is not None or found.pairs > MOST_ENDPOINTS:
+            return None
+        if qtype == SRV:
+            return self._services(qname, found, stamps) if found.groups else self._nodata(stamps, now)
+        if qtype != A and qtype != AAAA:
+            return self._nodata(stamps, now)
+        size, head = (4, self._a_head) if qtype == A else (16, self._aaaa_head)
+        addresses, _ = found.addresses(size, MOST_ENDPOINTS, _NO_CHANCE)
+        if not addresses:
+            return self._nodata(stamps, now)
+        owner = qname + head
+        body = owner + owner.join(addresses)
+        many = len(addresses)
+        return Made(NOERROR, (many, 0, 0), body, stamps, rotates=len(owner) + size if many > 1 else 0)
+
+    def _services(self, qname: bytes, found: Found, stamps: tuple[StampRef, ...]) -> Made | None:
+        """SRV records of what was found, with the addresses of their targets."""
+        zone = self._zone
+        targets, addresses, _ = found.services(len(zone), _EVERYTHING, _NO_CHANCE)
+        if not targets:
+            return None
+        pack, ttl, weight = RECORD_HEAD.pack, self._ttl, found.weight
+        parts: list[bytes] = []
+        for target, number in targets:
+            parts += (
+                qname,
+                pack(SRV, IN, ttl, 6 + len(target) + len(zone)),
+                _SRV.pack(0, weight, number),
+                target,
+                zone,
+            )
+        for target, address in addresses:
+            parts += (target, zone, self._a_head if len(address) == 4 else self._aaaa_head, address)
+        return Made(NOERROR, (len(targets), 0, len(addresses)), b"".join(parts), stamps)
 
     def _exposed(self, namespace: bytes) -> StampRef:
         stamp = self._namespaces.get(namespace)
@@ -125,8 +183,10 @@ class ServiceNames:
     def _service(
         self, qname: bytes, qtype: int, service: Service, stamps: tuple[StampRef, ...], now: float
     ) -> Made | None:
-        if service.kind is ServiceKind.EXTERNAL_NAME or self._config.ignore_empty or qtype == SRV:
+        if service.kind is ServiceKind.EXTERNAL_NAME:
             return None
+        if self._config.ignore_empty or qtype == SRV:
+            return self._looked_up(qname, qtype, now)
         if qtype != A and qtype != AAAA:
             if service.kind is ServiceKind.HEADLESS and not self._has_endpoints(service):
                 return None
@@ -226,9 +286,42 @@ class ServiceNames:
         return self._soa
 
 
+class ReverseNames:
+    """
+    A :class:`~kdns.core.fast_path.Source` for one reverse zone: PTR of addresses that have a name.
+
+    :param known: whether the index is complete and up to date.
+    """
+
+    def __init__(
+        self, config: Config, lookup: Lookup, known: Callable[[], bool], success_ttl: Limit, denial_ttl: Limit
+    ) -> None:
+        self._lookup = lookup
+        self._known = known
+        self._primary = config.primary
+        self._ttl = success_ttl(config.ttl)
+        self.success_ttl = self.denial_ttl = config.ttl
+
+    def answer(self, qname: bytes, qtype: int, now: float) -> Made | None:
+        """See :meth:`kdns.core.fast_path.Source.answer`."""
+        if qtype != PTR or not self._known():
+            return None
+        address = address_of_reverse(qname)
+        if address is None:
+            return None
+        found, names = self._lookup.reverse(address)
+        if not names:
+            return None
+        primary = self._primary
+        parts: list[bytes] = []
+        for name in names:
+            parts += (qname, RECORD_HEAD.pack(PTR, IN, self._ttl, len(name) + len(primary)), name, primary)
+        return Made(NOERROR, (len(names), 0, 0), b"".join(parts), tuple(found.stamps))
+
+
 def _numbers(ports: tuple[Port, ...], name: bytes, protocol: bytes) -> list[int]:
     """Numbers of the ports with this name and protocol."""
     return [port.number for port in ports if port.name == name and port.protocol == protocol and port.number]
 
 
-__all__ = ["ServiceNames"]
+__all__ = ["ReverseNames", "ServiceNames"]

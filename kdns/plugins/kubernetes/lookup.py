@@ -8,7 +8,7 @@ Asked for reasons, it records each step as a :class:`~kdns.plugins.kubernetes.fo
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from kdns.cluster.index import ClusterIndex
 from kdns.cluster.keys import address_key, import_key, namespace_key, pod_key, service_key
@@ -26,6 +26,7 @@ class Lookup:
 
     def __init__(self, index: ClusterIndex, config: Config) -> None:
         self._index = index
+        self._note = index.stamps.note
         self._allowed = config.namespaces
         self._pods = config.pods
         self._ignore_empty = config.ignore_empty
@@ -62,13 +63,11 @@ class Lookup:
         if self._allowed is not None and namespace not in self._allowed:
             found.because(Fact.NAMESPACE_LEFT_OUT)
             return False
-        self._note(found, namespace_key(namespace))
+        found.stamps.append(self._note(namespace_key(namespace)))
         exists = self._index.has_namespace(namespace)
-        found.because(Fact.NAMESPACE if exists else Fact.NO_NAMESPACE)
+        if found.reasons is not None:
+            found.because(Fact.NAMESPACE if exists else Fact.NO_NAMESPACE)
         return exists
-
-    def _note(self, found: Found, key: Hashable) -> None:
-        found.stamps.append(self._index.stamps.note(key))
 
     # Pods.
 
@@ -78,7 +77,7 @@ class Lookup:
             found.because(Fact.NO_ADDRESS)
             return
         if self._pods == PODS_VERIFIED:
-            self._note(found, pod_key(address))
+            found.stamps.append(self._note(pod_key(address)))
             # Only one spelling of an address is the name of a pod.
             if parsed.address not in pod_labels(address):
                 found.because(Fact.POD_SPELLED_OTHERWISE, address)
@@ -97,7 +96,7 @@ class Lookup:
 
     def _service(self, parsed: Parsed, found: Found) -> None:
         index, namespace, name = self._index, parsed.namespace, parsed.service
-        self._note(found, service_key(namespace, name))
+        found.stamps.append(self._note(service_key(namespace, name)))
         service = index.service(namespace, name)
         if service is None:
             found.because(Fact.NO_SERVICE)
@@ -112,7 +111,8 @@ class Lookup:
             else:
                 found.because(Fact.IN_FRONT_OF_ALIAS, service)
             return
-        found.because(Fact.SERVICE, service)
+        if found.reasons is not None:
+            found.because(Fact.SERVICE, service)
         place = _labels(name, namespace) + _SVC
         if kind is ServiceKind.CLUSTER_IP:
             if self._ignore_empty and not any(part.addresses for part in self._slices(namespace, name)):
@@ -201,7 +201,7 @@ class Lookup:
 
     def _import(self, parsed: Parsed, found: Found) -> None:
         index, namespace, name = self._index, parsed.namespace, parsed.service
-        self._note(found, import_key(namespace, name))
+        found.stamps.append(self._note(import_key(namespace, name)))
         service: ServiceImport | None = index.service_import(namespace, name)
         if service is None:
             found.because(Fact.NO_IMPORT)
@@ -235,7 +235,7 @@ class Lookup:
         A cluster IP has one, that of its Service; an endpoint has one for each Service that selects it.
         """
         found = Found(reasons)
-        self._note(found, address_key(address))
+        found.stamps.append(self._note(address_key(address)))
         names: dict[bytes, None] = {}
         left_out = False
         for service in self._index.services_by_address(address):
@@ -276,11 +276,11 @@ class Lookup:
         found = Found()
         pairs: dict[Pair, None] = {}
         for own in addresses:
-            self._note(found, address_key(own))
+            found.stamps.append(self._note(address_key(own)))
             for part in self._slices_by_address(own):
                 if part.service is None:
                     continue
-                self._note(found, service_key(part.namespace, part.service))
+                found.stamps.append(self._note(service_key(part.namespace, part.service)))
                 service = self._index.service(part.namespace, part.service)
                 if service is None:
                     continue

@@ -9,7 +9,8 @@ protocol (DNS-Based Service Discovery for Kubernetes, version 1.1.0, section 2).
 from __future__ import annotations
 
 from enum import Enum, auto
-from ipaddress import AddressValueError, IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address
+from socket import AF_INET, inet_pton
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -77,6 +78,7 @@ class Parsed(Struct, frozen=True, gc=False):
 
 
 _INVALID = Parsed(Shape.INVALID)
+
 _FIXED = {
     (): Parsed(Shape.APEX),
     (b"svc",): Parsed(Shape.STRUCTURE),
@@ -141,6 +143,9 @@ def _stripped(label: bytes) -> bytes:
     return label[1:] if label.startswith(b"_") else label
 
 
+_ADDRESS_BYTES = b"0123456789abcdefABCDEF-."
+
+
 def pod_address(label: bytes) -> bytes | None:
     """
     The packed address that a pod's label spells: dashes for the dots of an IPv4 or the colons of an IPv6 address.
@@ -149,16 +154,15 @@ def pod_address(label: bytes) -> bytes | None:
 
     :return: None when it spells none.
     """
-    try:
-        text = label.decode("ascii")
-    except UnicodeDecodeError:
+    # Most labels that come here are no addresses, and ipaddress takes microseconds to say so.
+    if label.translate(None, _ADDRESS_BYTES) or label.count(b"-") < 2:
         return None
+    text = label.decode("ascii")
     try:
         if text.count("-") == 3 and "--" not in text:
-            return IPv4Address(text.replace("-", ".")).packed
-        # A zone index ("%eth0") means something on one host only.
-        address = IPv6Address("" if "%" in text else text.replace("-", ":"))
-    except (AddressValueError, ValueError):
+            return inet_pton(AF_INET, text.replace("-", "."))
+        address = IPv6Address(text.replace("-", ":"))
+    except (OSError, ValueError):
         return None
     mapped = address.ipv4_mapped
     return address.packed if mapped is None else mapped.packed
@@ -173,6 +177,6 @@ def pod_labels(address: bytes) -> tuple[bytes, bytes]:
 def address_label(address: bytes) -> bytes:
     """The label of an endpoint that has no name of its own: its address with dashes."""
     if len(address) == 4:
-        return "-".join(map(str, address)).encode()
+        return b"%d-%d-%d-%d" % tuple(address)
     text = IPv6Address(address).compressed.replace(":", "-")
     return (text + "0" if text.endswith("-") else text).encode()

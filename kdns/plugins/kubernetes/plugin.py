@@ -26,7 +26,7 @@ from kdns.core.validity import ALWAYS, NOTHING, Validity
 from kdns.plugin.capabilities import OffersTransfers, ServesCluster
 from kdns.plugins.kubernetes.config import Config, is_reverse
 from kdns.plugins.kubernetes.explaining import explain
-from kdns.plugins.kubernetes.fast import ServiceNames
+from kdns.plugins.kubernetes.fast import ReverseNames, ServiceNames
 from kdns.plugins.kubernetes.found import Found, Group
 from kdns.plugins.kubernetes.lookup import Lookup
 from kdns.plugins.kubernetes.names import Parsed, Shape, parse_name
@@ -116,14 +116,12 @@ class ClusterZone(Link, ServesCluster, OffersTransfers):
         return {zone: self._fast_source(zone) for zone in self._zones}
 
     def _fast_source(self, zone: bytes) -> SourceMaker | None:
-        if (
-            is_reverse(zone)
-            or zone in self.config.multicluster
-            or any(is_subdomain(one, zone) for one in self._zones - {zone})
-        ):
+        if zone in self.config.multicluster or any(is_subdomain(one, zone) for one in self._zones - {zone}):
             return None
+        if is_reverse(zone):
+            return partial(ReverseNames, self.config, self._lookup, self._known)
         denies = not any(is_subdomain(one, zone) or is_subdomain(zone, one) for one in self.config.fallthrough)
-        return partial(ServiceNames, self.cluster.index, self.config, zone, self._known, denies)
+        return partial(ServiceNames, self.cluster.index, self.config, zone, self._known, denies, self._lookup)
 
     def _known(self) -> bool:
         """Whether the index is complete and up to date."""

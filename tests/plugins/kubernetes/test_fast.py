@@ -83,6 +83,48 @@ class FastTests(SynchronousTestCase):
                     asked += 1
         self.assertEqual(self.given(world), asked - 8)
 
+    def test_looked_up(self) -> None:
+        """Endpoints by name, pods, services without a named port, and addresses: the same as from the plugins, and given without them."""
+        world = self.world(OBSERVED, "pods insecure", zones="cluster.local in-addr.arpa")
+        port = {"name": "http", "port": 80, "protocol": "TCP"}
+        for name, address in (("web", "10.96.7.1"), ("db", "None")):
+            spec = {"clusterIP": address, "clusterIPs": [address], "ports": [port]}
+            world.api.apply({"kind": "Service", "metadata": {"name": name, "namespace": "default"}, "spec": spec})
+            world.api.apply(
+                {
+                    "kind": "EndpointSlice",
+                    "metadata": {"name": name, "namespace": "default", "labels": {"kubernetes.io/service-name": name}},
+                    "addressType": "IPv4",
+                    "endpoints": [{"addresses": ["10.1.7.1"]}, {"addresses": ["10.1.7.2"], "hostname": "db-0"}],
+                    "ports": [port],
+                }
+            )
+        world.until(world.applied)
+        world.fast_always()
+        for name, qtype in (
+            ("10-1-7-1.web.default.svc.cluster.local.", "A"),
+            ("10-1-7-1.web.default.svc.cluster.local.", "AAAA"),
+            ("10-1-7-1.web.default.svc.cluster.local.", "SRV"),
+            ("db-0.db.default.svc.cluster.local.", "A"),
+            ("10-1-7-2.db.default.svc.cluster.local.", "A"),
+            ("web.default.svc.cluster.local.", "SRV"),
+            ("db.default.svc.cluster.local.", "SRV"),
+            ("_http._tcp.db.default.svc.cluster.local.", "A"),
+            ("http.tcp.web.default.svc.cluster.local.", "SRV"),
+            ("_x._tcp.web.default.svc.cluster.local.", "SRV"),
+            ("a.b.c.web.default.svc.cluster.local.", "A"),
+            ("1-2-3-4.default.pod.cluster.local.", "A"),
+            ("1-2-3-4.default.pod.cluster.local.", "AAAA"),
+            ("1-2-3-4.default.pod.cluster.local.", "SRV"),
+            ("1-2-3.default.pod.cluster.local.", "A"),
+            ("1.7.96.10.in-addr.arpa.", "PTR"),
+            ("2.7.1.10.in-addr.arpa.", "PTR"),
+        ):
+            before = self.given(world)
+            said = world.ask(name, qtype)
+            self.assertEqual(as_cached(said), as_cached(world.ask_plugin((name, qtype))), (name, qtype))
+            self.assertEqual(self.given(world), before + 1, (name, qtype))
+
     def test_rotation(self) -> None:
         """Each address is first sometimes, from the first reply on."""
         world = self.world()

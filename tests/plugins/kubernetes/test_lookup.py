@@ -202,7 +202,8 @@ class AbsentTests(SynchronousTestCase):
         block, words = blocks_of(f"a b {{\n kubernetes {{\n{options}\n}}\n}}\n", ("kubernetes",))[0]
         config = directive.parse(words["kubernetes"], block)
         zone = from_text("cluster.local")
-        names = ServiceNames(self.index, config, zone, lambda: True, True, lambda ttl: ttl, lambda ttl: ttl)
+        lookup = Lookup(self.index, config)
+        names = ServiceNames(self.index, config, zone, lambda: True, True, lookup, lambda ttl: ttl, lambda ttl: ttl)
         made = names.answer(front + zone, A, 0.0)
         return made is not None and made.rcode == NXDOMAIN
 
@@ -213,7 +214,7 @@ class AbsentTests(SynchronousTestCase):
         front = b"".join(map(wire_label, labels))
         if self.absent(front, options):
             parsed = parse_name(front, False, "zonal" in options)
-            self.assertIn(parsed.shape, (Shape.INVALID, Shape.SERVICE, Shape.NAMESPACE))
+            self.assertIn(parsed.shape, (Shape.INVALID, Shape.SERVICE, Shape.NAMESPACE, Shape.POD))
             self.assertFalse(parsed.shape is not Shape.INVALID and lookup.find(parsed, False).exists)
 
     @given(st.binary(max_size=40))
@@ -228,7 +229,7 @@ class AbsentTests(SynchronousTestCase):
             self.assertTrue(sound)
 
     def test_search_paths(self) -> None:
-        """What search paths make of outside names, and names in namespaces without the service, are absent."""
+        """What search paths make of outside names is absent, and so are endpoints and pods that are not there."""
         for name in (
             "api.example.com.prod.svc",
             "example.com.svc",
@@ -237,9 +238,11 @@ class AbsentTests(SynchronousTestCase):
             "web.dev.svc",
             "no.prod.svc",
             "a.no.prod.svc",
+            "a.web.prod.svc",
+            "10-0-0-1.prod.pod",
         ):
             self.assertTrue(self.absent(from_text(name + ".")[:-1]), name)
-        for name in ("web.prod.svc", "a.web.prod.svc", "prod.svc", "svc", "10-0-0-1.prod.pod", "ns.dns", "dns-version"):
+        for name in ("web.prod.svc", "prod.svc", "svc", "prod.pod", "ns.dns", "dns-version"):
             self.assertFalse(self.absent(from_text(name + ".")[:-1]), name)
 
 
