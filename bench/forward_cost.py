@@ -69,7 +69,8 @@ def ways(reactor: Any, port: int) -> dict[str, Callable[[str], Deferred[Any]]]:
 
     from kdns.core.request import Request, Transport
     from kdns.plugins.forward import Forwarder, Stanza, Target
-    from kdns.plugins.forward.sockets import UdpSockets, WaitingQuery
+    from kdns.plugins.forward.queries import WaitingQuery
+    from kdns.plugins.forward.sockets import UdpSockets
     from kdns.wire.constants import IN, RD, A
     from kdns.wire.names import from_text
 

@@ -20,7 +20,7 @@ from kdns.core.request import Request
 from kdns.core.validity import FROM_UPSTREAM
 from kdns.plugins.forward.failures import ExchangeFailed, OtherQuestion, Suspected, Unreadable, no_healthy
 from kdns.plugins.forward.policy import AttemptPlan
-from kdns.plugins.forward.sockets import UNREADABLE, Query
+from kdns.plugins.forward.queries import UNREADABLE, Query
 from kdns.wire.constants import (
     AA,
     AD,
@@ -262,7 +262,7 @@ class Exchange(Query):
             self.crash(self._last.as_resolution() if self._last is not None else no_healthy())
 
     def failed(self, failure: ExchangeFailed) -> None:
-        """An attempt brought no reply; see :class:`~kdns.plugins.forward.sockets.Sink`."""
+        """An attempt brought no reply; see :class:`~kdns.plugins.forward.queries.Sink`."""
         upstream = self.upstream
         assert upstream is not None, "an attempt has an upstream"
         if failure.blame:

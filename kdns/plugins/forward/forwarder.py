@@ -217,7 +217,7 @@ class Forwarder(Resource):
             return True
         return self.stanza.next_on_nodata and not (answer.rcode or answer.answer_count() or answer.flags & TC)
 
-    # What comes of queries over UDP; see kdns.plugins.forward.sockets.Sink.
+    # What comes of queries over UDP; see kdns.plugins.forward.queries.Sink.
 
     def replied(self, queries: list[Exchange], now: float) -> None:
         """Each of these has its reply."""

@@ -15,14 +15,8 @@ from kdns.plugins.forward.config import Stanza
 from kdns.plugins.forward.failures import ExchangeFailed, OtherQuestion, PooledConnectionClosed
 from kdns.plugins.forward.metrics import ForwardMetrics
 from kdns.plugins.forward.policy import Health, UpstreamHealth
-from kdns.plugins.forward.sockets import (
-    MALFORMED,
-    OTHER_IDENT,
-    UdpSockets,
-    ask_once,
-    is_error_only,
-    what_is_wrong,
-)
+from kdns.plugins.forward.queries import MALFORMED, OTHER_IDENT, is_error_only, what_is_wrong
+from kdns.plugins.forward.sockets import UdpSockets, ask_once
 from kdns.plugins.forward.streams import MOST_CONNECTIONS, ConnectionPool, PoolLimits
 from kdns.plugins.forward.targets import Carrier, Target
 from kdns.wire.constants import IN, NS, QR, RD

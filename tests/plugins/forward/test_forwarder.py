@@ -526,6 +526,82 @@ class SelectRefusalTests(ForwardCase):
         self.assertEqual(last_octet(self.ask(self.net.forwarder(2, policy=Policy.SEQUENTIAL))), 2)
 
 
+class SharedTests(ForwardCase):
+    """Clients that share an exchange."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.net.first.say("www.example.com", entry=Entry(delay=0.3))
+        self.shared = self.net.forwarder(max_connect_attempts=1, max_fails=0)
+
+    def clients(self, many: int) -> list[Deferred[Answer]]:
+        """So many clients that ask the same."""
+        return [self.shared.ask(a_request("www.example.com")) for _ in range(many)]
+
+    def test_failure(self) -> None:
+        """Each is told of a failure, with a Failure of its own."""
+        self.silence(1)
+        both = self.clients(2)
+        self.reactor.advance(2.0)
+        failures = [self.failureResultOf(one, ResolutionFailed) for one in both]
+        self.assertIsNot(*failures)
+        self.assertEqual(self.shared.waiting, 0)
+
+    def test_cancelling(self) -> None:
+        """The exchange is dropped with the last client, and not before."""
+        first, second = self.clients(2)
+        first.cancel()
+        self.failureResultOf(first, CancelledError)
+        self.assertEqual((self.shared.waiting, self.shared.upstreams[0].in_flight), (1, 1))
+        second.cancel()
+        self.failureResultOf(second, CancelledError)
+        self.assertEqual((self.shared.waiting, self.shared.upstreams[0].in_flight), (0, 0))
+
+    def test_one_takes_another_along(self) -> None:
+        """An answer that makes one client cancel another is no trouble for the rest."""
+        three = self.clients(3)
+
+        def take_along(answer: Answer) -> Answer:
+            three[1].cancel()
+            return answer
+
+        three[0].addCallback(take_along)
+        self.reactor.advance(0.3)
+        self.failureResultOf(three[1], CancelledError)
+        self.assertEqual(self.successResultOf(three[2]).rcode, NOERROR)
+        self.assertEqual(self.shared.waiting, 0)
+
+    def test_asked_again_meanwhile(self) -> None:
+        """A client that asks again when it is told begins a new exchange."""
+        again: list[Deferred[Answer]] = []
+        for client in self.clients(2):
+            client.addCallback(lambda _: again.append(*self.clients(1)))
+        self.reactor.advance(0.3)
+        self.assertEqual((len(again), self.net.first.asked()), (2, 2))
+        self.reactor.advance(0.3)
+        for one in again:
+            self.successResultOf(one)
+
+    def test_stop(self) -> None:
+        """The end of the forwarder ends all of them."""
+        both = [*self.clients(1), self.shared.ask(a_request("other.example.com"))]
+        self.shared.stop()
+        for one in both:
+            self.failureResultOf(one, CancelledError)
+        self.assertEqual(self.shared.waiting, 0)
+
+    def test_each_takes_what_it_can(self) -> None:
+        """A datagram that is too long for one client is cut for it alone."""
+        self.net.first.say("www.example.com", entry=Entry(huge=600, delay=0.3))
+        small, large = (
+            self.shared.ask(a_request("www.example.com", edns=Edns(size, 0, 0, b""))) for size in (512, 1232)
+        )
+        self.reactor.advance(0.3)
+        self.assertEqual(self.successResultOf(small).flags & TC, TC)
+        self.assertEqual(self.successResultOf(large).flags & TC, 0)
+        self.assertEqual(self.net.first.asked(), 1)
+
+
 class BirthdayTests(ForwardCase):
     """A question that a forger has asked in a thousand ways is in flight a few times at most (RFC 5452 section 5)."""
 

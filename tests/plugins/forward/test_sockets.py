@@ -12,17 +12,14 @@ from twisted.trial.unittest import SynchronousTestCase
 from kdns.core.failure import ResolutionFailed
 from kdns.plugins.forward import Forwarder, Target
 from kdns.plugins.forward.policy import Policy
+from kdns.plugins.forward.queries import MALFORMED, OTHER_QUESTION, is_error_only, what_is_wrong
 from kdns.plugins.forward.sockets import (
     FAILURES_AT_ONCE,
     LIFETIME,
-    MALFORMED,
     MOST_QUERIES,
     MOST_STRAYS,
-    OTHER_QUESTION,
     SOCKETS,
     TOGETHER,
-    is_error_only,
-    what_is_wrong,
 )
 from kdns.testing.memory import Datagram
 from kdns.testing.upstream import Entry
