@@ -159,6 +159,9 @@ class Answer(Struct, frozen=True):
     A reply of several messages for a client on a stream, in place of everything above: whole messages, each made when the client takes it.
     """
 
+    rd: bool | None = None
+    """RD of the reply; None: the client's."""
+
     def __await__(self) -> Generator[Any, Any, Answer]:
         """An answer that is there need not be waited for: ``await next(request)`` takes this and a Deferred."""
         return self

@@ -12,6 +12,7 @@ class ResolutionFailed(Exception):
     :ivar rcode: the response code for the client.
     :ivar text: what went wrong, for the operator.
     :ivar ede: Extended DNS Error for the client, as (info code, extra text), or None (RFC 8914).
+    :ivar options: EDNS options of the reply as (code, data), or None for those that are echoed.
     """
 
     def __init__(self, text: str, rcode: int = SERVFAIL, ede: tuple[int, str] | None = None) -> None:
@@ -19,6 +20,7 @@ class ResolutionFailed(Exception):
         self.text = text
         self.rcode = rcode
         self.ede = ede
+        self.options: tuple[tuple[int, bytes], ...] | None = None
 
     def __str__(self) -> str:
         return f"{rcode_text(self.rcode)}: {self.text}"

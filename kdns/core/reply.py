@@ -63,6 +63,8 @@ def render_reply(request: Request, answer: Answer) -> bytes:
     """The whole message for the client, identifier included."""
     opt = reply_opt(request, answer)
     flags = copied_flags(request.flags) | answer.flags | answer.rcode & RCODE_MASK
+    if answer.rd is not None:
+        flags = flags | RD if answer.rd else flags & ~RD
     limit = request.limit
     plain_limit = limit
     if request.transport is Transport.UDP:

@@ -147,6 +147,16 @@ class Dispenser:
             raise self.arg_error()
         return words
 
+    def end_of_line(self) -> None:
+        """
+        Check that nothing follows on the line, neither a word nor an option block.
+
+        :raises SetupError: something does.
+        """
+        if self._following_on_line() is not None:
+            self._position += 1
+            raise self.arg_error()
+
     def block(self) -> Iterator[str]:
         """
         Go through the option block if one opens here: the first word of each line, the cursor on it.

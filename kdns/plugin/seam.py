@@ -138,6 +138,22 @@ class ServerContext:
         self.turns = TurnQueue(self.reactor, self.clock)
 
 
+class StreamTimeouts(NamedTuple):
+    """How long connections of a listener may take, in seconds, and how much they may ask (``timeouts``)."""
+
+    read: float = 3.0
+    """Until the first query has come whole."""
+
+    write: float = 5.0
+    """In which a client takes at least some of what was sent."""
+
+    idle: float = 10.0
+    """Between queries."""
+
+    queries: int = 0
+    """Queries of one connection, which is then closed; 0: no limit."""
+
+
 @dataclass(frozen=True, slots=True)
 class Block:
     """A server block as a directive sees it while it parses."""
@@ -214,6 +230,12 @@ class BlockBuilder:
 
     any_class: bool = False
     """Whether the block's listener takes classes other than IN."""
+
+    timeouts: dict[str, Any] = field(default_factory=dict)
+    """Fields of :class:`StreamTimeouts` that the block sets for its listeners."""
+
+    most_udp_size: int = 0
+    """UDP payload size that clients are lowered to, in bytes; 0: no limit (``bufsize``)."""
 
     view: str = ""
     filters: list[Filter] = field(default_factory=list)

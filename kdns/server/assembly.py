@@ -270,10 +270,12 @@ def _serve(configuration: Configuration, builder: BlockBuilder, tree: ServerBloc
         for address in builder.binds or ("",):
             endpoint = Endpoint(key.scheme.value, address, key.port)
             configuration.claims.setdefault(endpoint, key.place)
-            configuration.endpoints.setdefault(endpoint, Zones()).add(key.zone, block)
+            zones = configuration.endpoints.setdefault(endpoint, Zones())
+            zones.add(key.zone, block)
+            zones.timeouts = zones.timeouts._replace(**builder.timeouts)
             configuration.announcements.append(_announcement(key, address))
-    zones = ", ".join(key.zone_text for key in builder.block.keys)
-    configuration.checks += [Check(name, ready, why, zones) for name, ready, why in builder.readiness]
+    texts = ", ".join(key.zone_text for key in builder.block.keys)
+    configuration.checks += [Check(name, ready, why, texts) for name, ready, why in builder.readiness]
 
 
 def _served(builder: BlockBuilder, names: list[str]) -> ServedBlock:
@@ -288,6 +290,7 @@ def _served(builder: BlockBuilder, names: list[str]) -> ServedBlock:
         filters=tuple(builder.filters),
         view=builder.view,
         any_class=builder.any_class,
+        most_udp_size=builder.most_udp_size,
         collect=_collector(builder.collect_metadata, tuple(builder.metadata_sources)),
         links=tuple(builder.links),
         last=last,

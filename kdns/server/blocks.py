@@ -11,7 +11,7 @@ from kdns.core.chain import Link, Next
 from kdns.core.observe import Observer
 from kdns.core.request import Request
 from kdns.core.validity import Audience, audience_of
-from kdns.plugin.seam import Filter
+from kdns.plugin.seam import Filter, StreamTimeouts
 from kdns.wire.constants import DS
 from kdns.wire.names import ROOT, suffixes
 
@@ -44,6 +44,9 @@ class ServedBlock:
 
     view: str = ""
     any_class: bool = False
+    most_udp_size: int = 0
+    """UDP payload size that clients are lowered to, in bytes; 0: no limit."""
+
     collect: Callable[[Request], Request] | None = None
     """Adds metadata to a request before its filters run."""
 
@@ -64,6 +67,7 @@ class Zones:
     """The zones of one listener, each with its blocks in file order."""
 
     blocks: dict[bytes, list[ServedBlock]] = field(default_factory=dict)
+    timeouts: StreamTimeouts = field(default_factory=StreamTimeouts)
 
     def add(self, zone: bytes, block: ServedBlock) -> None:
         """*block* answers for *zone*, lower case, behind the blocks that do so already."""

@@ -208,9 +208,14 @@ class Listener:
 
     def _choose(self, request: Request) -> Choice | None:
         chosen = self.zones.choose(request)
-        if chosen is None or chosen.zone == chosen.request.zone:
-            return chosen
-        return chosen._replace(request=replace(chosen.request, zone=chosen.zone))
+        if chosen is None:
+            return None
+        asked, most = chosen.request, chosen.block.most_udp_size
+        if most and asked.edns_size > most:
+            asked = replace(asked, udp_size=most)
+        if chosen.zone != asked.zone:
+            asked = replace(asked, zone=chosen.zone)
+        return chosen if asked is chosen.request else chosen._replace(request=asked)
 
     # What a plugin asks of the server.
 
@@ -319,7 +324,7 @@ class Listener:
                 error = ResolutionFailed(f"{type(failure.value).__name__}: {failure.getErrorMessage()}")
         else:
             error = failure
-        answer = Answer(error.rcode, ede=(error.ede,) if error.ede is not None else ())
+        answer = Answer(error.rcode, options=error.options, ede=(error.ede,) if error.ede is not None else ())
         self._finish(opened, answer, error)
         return answer
 

@@ -10,6 +10,7 @@ not read.
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Iterator
 from random import random
@@ -26,21 +27,13 @@ from kdns.core.metrics import Counter, Gauge
 from kdns.core.request import Transport
 from kdns.core.tally import Durations
 from kdns.plugin.descriptors import client_connections
+from kdns.plugin.seam import StreamTimeouts
 from kdns.server.addresses import plain_address
 from kdns.server.listener import Listener
 from kdns.server.replay import observe
 from kdns.server.table import AnswerTable
 
 log = Logger(namespace="kdns.server")
-
-FIRST_QUERY = 3.0
-"""Seconds until the first query must have come whole."""
-
-IDLE = 10.0
-"""Seconds between queries."""
-
-WRITE = 5.0
-"""Seconds in which a client must take at least some of what was sent."""
 
 LINGER = 0.5
 """Seconds in which a client may close the connection itself after it was told that nothing more comes."""
@@ -103,9 +96,12 @@ class StreamShell(Protocol, TimeoutMixin):
         self._port = getattr(peer, "port", 0)
         self._local = plain_address(getattr(self.transport.getHost(), "host", "::"))
         self.transport.bufferSize = READ_SIZE
+        self._left = self.factory.timeouts.queries or sys.maxsize
+        """Queries that the connection may still ask."""
+
         self.factory.joined(self)
         self.transport.registerProducer(self, True)
-        self.setTimeout(self.factory.first_query)
+        self.setTimeout(self.factory.timeouts.read)
 
     def connectionLost(self, reason: Any = None) -> None:
         """Answers that come from now on are dropped."""
@@ -135,13 +131,13 @@ class StreamShell(Protocol, TimeoutMixin):
         """kdns closes its own half only in :meth:`_part`, which waits for the client."""
 
     def close(self) -> None:
-        """Read no more, and end the connection when the client has taken what was written, or in :data:`WRITE` seconds."""
+        """Read no more, and end the connection when the client has taken what was written, or when the time for writing is over."""
         if self._closing or self._ended:
             return
         self._closing = True
         # The transport would wait for more from a producer that it has paused.
         self.transport.unregisterProducer()
-        self.setTimeout(self.factory.write)
+        self.setTimeout(self.factory.timeouts.write)
         self.transport.loseConnection()
 
     def finish(self, reading: bool = True) -> None:
@@ -231,7 +227,8 @@ class StreamShell(Protocol, TimeoutMixin):
         same = answered = given = 0
         sampled = (b"", b"")
         more = False
-        while position + 2 <= size and not (self._ended or self._closing):
+        left = self._left
+        while position + 2 <= size and answered < left and not (self._ended or self._closing):
             if self._in_flight >= factory.most_in_flight or self._blocked:
                 break
             begin = position + 2
@@ -263,9 +260,13 @@ class StreamShell(Protocol, TimeoutMixin):
         if not self._ended:
             self._buffer = octets[position:]
         if answered:
+            self._left -= answered
+            if not self._left:
+                self._buffer = b""
+                self.finish(reading=False)
             factory.limit.asked(self)
             if not self._blocked and not self._closing:
-                self.setTimeout(factory.idle)
+                self.setTimeout(factory.timeouts.idle)
         self._flush()
         if given and context.sample is not None:
             context.sample(*sampled, self._client, given)
@@ -361,15 +362,15 @@ class StreamShell(Protocol, TimeoutMixin):
     # The connection as a producer of replies: the transport says when the client does not take them.
 
     def pauseProducing(self) -> None:
-        """The client does not read: kdns stops reading, too, and waits :data:`WRITE` seconds for it."""
+        """The client does not read: kdns stops reading, too, and waits for it as long as ``timeouts`` allows."""
         self._blocked = True
-        self.setTimeout(self.factory.write)
+        self.setTimeout(self.factory.timeouts.write)
         self._read_or_pause()
 
     def resumeProducing(self) -> None:
         """The client reads again."""
         self._blocked = False
-        self.setTimeout(self.factory.idle)
+        self.setTimeout(self.factory.timeouts.idle)
         if self._buffer:
             self._wait_for_turn()
         self._wait_to_stream()
@@ -385,7 +386,7 @@ class StreamShell(Protocol, TimeoutMixin):
         if self._blocked or self._closing:
             self.transport.abortConnection()
         elif self._in_flight:
-            self.setTimeout(self.factory.idle)
+            self.setTimeout(self.factory.timeouts.idle)
         else:
             self.close()
 
@@ -462,9 +463,6 @@ class StreamFactory(ServerFactory):
         self.transport = transport
         self.limit = limit or ConnectionLimit()
         self.most_in_flight = MOST_IN_FLIGHT
-        self.first_query = FIRST_QUERY
-        self.idle = IDLE
-        self.write = WRITE
         self.ports: list[Any] = []
         """The listening ports."""
 
@@ -478,6 +476,11 @@ class StreamFactory(ServerFactory):
             "Connections closed to make room for new ones.",
             ["server", "transport"],
         ).counter(listener.label, transport.value)
+
+    @property
+    def timeouts(self) -> StreamTimeouts:
+        """Those of the configuration that is served now."""
+        return self.listener.zones.timeouts
 
     def joined(self, connection: StreamShell) -> None:
         """Take a connection in."""

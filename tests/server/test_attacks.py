@@ -16,12 +16,12 @@ from kdns.core.answer import Answer
 from kdns.core.observe import Exchange, Repeat
 from kdns.core.request import Request
 from kdns.core.validity import NOTHING
-from kdns.plugin.seam import Filter
+from kdns.plugin.seam import Filter, StreamTimeouts
 from kdns.plugin.turns import TURN_SECONDS, TurnQueue
 from kdns.plugins.forward.forwarder import Forwarder
 from kdns.server.assembly import Configuration, read_text
 from kdns.server.service import KdnsService
-from kdns.server.streams import ACCEPTED_AT_ONCE, IDLE, WRITE
+from kdns.server.streams import ACCEPTED_AT_ONCE
 from kdns.server.table import TableBudget
 from kdns.testing.memory import MemoryReactor
 from kdns.wire.constants import SERVFAIL
@@ -310,9 +310,9 @@ class GreedyStreamTests(StreamCase):
         client = self.connect()
         client.transport.pauseProducing()
         self.send(client, framed(*(asking(number) for number in range(50))))
-        self.reactor.advance(IDLE + 0.1)
+        self.reactor.advance(StreamTimeouts().idle + 0.1)
         self.assertEqual(self.metric("kdns_stream_connections"), 1)
-        self.reactor.advance(WRITE)
+        self.reactor.advance(StreamTimeouts().write)
         self.assertEqual(self.metric("kdns_stream_connections"), 0)
 
     def test_flood_of_connections(self) -> None:

@@ -14,11 +14,12 @@ from zope.interface import implementer
 from kdns.core.answer import Answer, Sections
 from kdns.core.request import Request, Transport
 from kdns.plugin.descriptors import client_connections
+from kdns.plugin.seam import StreamTimeouts
 from kdns.plugin.turns import TURN_SECONDS, TurnQueue
 from kdns.server.blocks import ServedBlock
 from kdns.server.listener import Listener
 from kdns.server.sockets import OpenEndpoint, open_endpoint
-from kdns.server.streams import FIRST_QUERY, IDLE, LINGER, WRITE, ConnectionLimit
+from kdns.server.streams import LINGER, ConnectionLimit
 from kdns.server.table import TableBudget
 from kdns.testing.memory import MemoryReactor
 from kdns.wire.constants import REFUSED, SERVFAIL, TXT
@@ -283,7 +284,7 @@ class TimeTests(StreamCase):
         self.serve(a_block())
         silent, half = self.connect(), self.connect()
         self.send(half, framed(asking(1))[:-3])
-        self.reactor.advance(FIRST_QUERY - 0.01)
+        self.reactor.advance(StreamTimeouts().read - 0.01)
         self.assertEqual((silent.closed, half.closed), (False, False))
         self.reactor.advance(0.02)
         self.assertEqual((silent.closed, half.closed), (True, True))
@@ -303,9 +304,9 @@ class TimeTests(StreamCase):
         self.serve(a_block())
         client = self.connect()
         self.send(client, framed(asking(1)))
-        self.reactor.advance(IDLE - 0.1)
+        self.reactor.advance(StreamTimeouts().idle - 0.1)
         self.send(client, framed(asking(2)))
-        self.reactor.advance(IDLE - 0.1)
+        self.reactor.advance(StreamTimeouts().idle - 0.1)
         self.assertFalse(client.closed)
         self.reactor.advance(0.2)
         self.assertTrue(client.closed)
@@ -314,11 +315,38 @@ class TimeTests(StreamCase):
         """A connection whose query still waits is not idle; the query's own deadline answers it."""
         slow = Slow()
         self.serve(a_block(slow))
-        self.opened.factory.idle = 1.0
+        self.opened.listener.zones.timeouts = StreamTimeouts(idle=1.0)
         client = self.connect()
         self.send(client, framed(asking(1)))
         self.reactor.advance(4.9)
         self.assertEqual([reply.rcode() for reply in client.replies], [SERVFAIL])
+
+    def test_most_queries(self) -> None:
+        """After so many queries the connection takes no more, and ends when they are answered, fast and slow ones."""
+        slow = Slow()
+        self.serve(a_block(slow))
+        self.opened.listener.zones.timeouts = StreamTimeouts(queries=3)
+        client = self.connect()
+        self.send(client, b"".join(framed(asking(number)) for number in range(1, 6)))
+        self.assertEqual(len(slow.waiting), 3)
+        self.send(client, framed(asking(6)))
+        for _ in range(3):
+            slow.give()
+        self.reactor.advance(1.0)
+        self.assertEqual([reply.id for reply in client.replies], [1, 2, 3])
+        self.assertEqual((len(slow.waiting), client.closed), (0, True))
+
+    def test_most_queries_from_the_table(self) -> None:
+        """Replies from the answer table count, too."""
+        self.serve(a_block())
+        self.opened.listener.zones.timeouts = StreamTimeouts(queries=4)
+        client = self.connect()
+        for number in range(1, 4):
+            self.send(client, framed(asking(number)))
+        self.assertFalse(client.closed)
+        self.send(client, framed(asking(4)) + framed(asking(5)))
+        self.reactor.advance(1.0)
+        self.assertEqual(([reply.id for reply in client.replies], client.closed), ([1, 2, 3, 4], True))
 
 
 class TurnTests(StreamCase):
@@ -448,7 +476,7 @@ class BoundTests(StreamCase):
         client = self.connect()
         client.transport.pauseProducing()
         self.send(client, framed(*(asking(number) for number in range(6000))))
-        self.reactor.advance(WRITE + 0.1)
+        self.reactor.advance(StreamTimeouts().write + 0.1)
         self.assertEqual(self.metric("kdns_stream_connections"), 0)
 
     def test_finish(self) -> None:

@@ -107,7 +107,7 @@ class Entry(Struct, gc=False):
 def stripped(answer: Answer) -> Answer:
     """What of an answer is kept: its records. An OPT belongs to one exchange (RFC 6891 section 6.2.1), and so do its options."""
     body = answer.body
-    if answer.options is None and not (answer.ede or answer.charges):
+    if answer.options is None and answer.rd is None and not (answer.ede or answer.charges):
         return answer  # nothing to take off; of its validity only the stamps are read from now on
     if isinstance(body, Relayed) and body.opt is not None and body.opt.end == len(body.message):
         body = replace(body, message=body.message[: body.opt.start], opt=None)

@@ -204,7 +204,7 @@ class CacheLink(Link, KeepsAnswers):
         repeat_flags = answer.repeat_flags
         if entry is None:
             charges += counts.on_miss
-        elif self._config.prefetch is not None or answer.options or answer.ede:
+        elif self._config.prefetch is not None or answer.options or answer.ede or answer.rd is not None:
             # Hits must be seen here, or what the reply says beyond its records is not in the entry.
             validity = validity.not_repeated()
         else:
