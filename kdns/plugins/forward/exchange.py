@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kdns.core.answer import Answer
@@ -43,8 +44,13 @@ if TYPE_CHECKING:
     from kdns.plugins.forward.forwarder import Forwarder
     from kdns.plugins.forward.upstream import Upstream
 
+log = Logger(namespace="plugin/forward")
+
 UDP_SIZE = 1232
 """Bytes of a datagram that upstreams may send: what crosses today's networks in one piece (DNS flag day 2020)."""
+
+MOST_DUMPED = 512
+"""Bytes of an unreadable reply that are logged with ``debug``."""
 
 PAUSE = 0.1
 """Seconds to pause after all upstreams failed at once and the number of attempts is not limited, so as not to spin."""
@@ -291,7 +297,13 @@ class Exchange(Query):
         try:
             relayed = scan(message, (request.spelled, request.qtype, request.qclass))
             relayed.check()
-        except MalformedMessage:
+        except MalformedMessage as problem:
+            log.debug(
+                "unreadable reply from {upstream}, {problem}: {dump}",
+                upstream=upstream.text,
+                problem=str(problem),
+                dump=message[:MOST_DUMPED].hex(),
+            )
             upstream.metrics.ignored(UNREADABLE)
             if udp:
                 self._ask_stream()  # it was cut or damaged on its way, perhaps

@@ -8,6 +8,7 @@ from typing import Any
 import dns.message
 from msgspec.structs import replace
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 
 from kdns.core.answer import NO_RECORDS, Answer
 from kdns.core.failure import ResolutionFailed
@@ -263,6 +264,17 @@ class OneUpstreamTests(ForwardCase):
         self.assertEqual(last_octet(self.successResultOf(waiting)), 1)
         self.assertEqual(self.net.first.asked(transport="tcp"), asked + 1)
         self.assertEqual(self.net.metric("kdns_forward_replies_ignored_total", "10.0.0.1:53", "unreadable"), 1)
+
+    def test_unreadable_reply_is_dumped(self) -> None:
+        """Its bytes are in a line of level DEBUG, 512 of them at most."""
+        waiting = self.wait_for(a_request("www.example.com"))
+        with capturedLogs() as events:
+            self.reply(b"\x81\x80\x00\x01\x00\x02\x00\x00\x00\x00", b"\x3f" * 900)
+        self.successResultOf(waiting)
+        lines = [formatEvent(event) for event in events if event["log_level"] is LogLevel.debug]
+        (line,) = [line for line in lines if "unreadable reply from 10.0.0.1:53" in line]
+        self.assertEqual(len(line.rpartition(" ")[2]), 2 * 512)
+        self.assertTrue(line.endswith("3f" * 400))
 
     def test_unreadable_records(self) -> None:
         """Records that cannot be read, over TCP too, are SERVFAIL with an Extended DNS Error, and each upstream is asked once."""
