@@ -77,33 +77,26 @@ def _never(reason: str, instead: str) -> Row:
 _OWN = "It is kdns's own, CoreDNS refuses it"
 ENCRYPTED = "End the encryption in front of kdns, or keep CoreDNS for this server block."
 _KEEP = "Keep CoreDNS for the zones that need it, and forward them to it."
-_DROP = "Delete the line; nothing depends on it."
 
 ROWS: dict[str, Row] = {
     "root": _same(),
     "metadata": _same(),
     "geoip": _not_yet("Delete it, and what uses its metadata."),
-    "cancel": _not_yet(
-        "Delete the line: every query has 4.8 seconds in kdns, then it is SERVFAIL with an Extended DNS Error."
-    ),
+    "cancel": _differs("Every query has 4.8 seconds in kdns, so that only a shorter time has an effect."),
     "proxyproto": _not_yet("Let clients reach kdns without a proxy that hides their addresses."),
     "quic": _never("No client of a cluster speaks DNS over QUIC.", ENCRYPTED),
     "grpc_server": _never("No client of a cluster speaks DNS over gRPC.", ENCRYPTED),
     "https": _not_yet(ENCRYPTED),
     "https3": _never("No client of a cluster speaks DNS over HTTP/3.", ENCRYPTED),
-    "timeouts": _not_yet("Delete the line: the time-outs of TCP are CoreDNS's defaults."),
-    "multisocket": _not_yet(
-        "Delete the line, and run more replicas instead of more sockets.", "One process of kdns uses one core."
-    ),
+    "timeouts": _same(),
+    "multisocket": _differs("It has no effect: one process of kdns uses one processor. Run more replicas."),
     "reload": _differs(
         "A reload keeps the watch of the cluster, upstreams with their health and an unchanged cache; CoreDNS starts all of them again.",
         "A Corefile that does not parse counts in coredns_reload_failed_total, too.",
         "With different times in several blocks each of them checks; CoreDNS takes the last.",
     ),
-    "nsid": _not_yet(_DROP),
-    "bufsize": _not_yet(
-        "Delete the line where clients ask for 1232 bytes, as current ones do; replies are as large as the client takes."
-    ),
+    "nsid": _differs("Replies to queries that failed have the identifier, too."),
+    "bufsize": _same(),
     "bind": _differs("Names that stand for no address are an error; CoreDNS then listens on all addresses."),
     "debug": _differs("An exception is always answered with SERVFAIL and logged; it never ends the process."),
     "trace": _not_yet("Delete it; `kdns explain` and the log show the way of a query."),
@@ -143,18 +136,14 @@ ROWS: dict[str, Row] = {
         },
     ),
     "dnstap": _not_yet("Use log, or capture packets."),
-    "local": _not_yet(
-        "Answer localhost with hosts: `hosts { 127.0.0.1 localhost; ::1 localhost; fallthrough }`, a line each."
-    ),
+    "local": _differs("Names between a reverse zone and its PTR record exist, as RFC 8020 says."),
     "dns64": _differs(
         "A name without IPv4 addresses keeps its own reply to AAAA, response code and all; CoreDNS says NOERROR.",
         "Queries with DO and CD are left alone.",
         options={"translate_all": "A name that has IPv6 addresses alone keeps them; in CoreDNS it loses them."},
     ),
-    "any": _not_yet(
-        "Delete the line: ANY is NODATA for names of the cluster; forwarded names get what the upstream says."
-    ),
-    "chaos": _not_yet(_DROP),
+    "any": _same(),
+    "chaos": _differs("Without words it names kdns."),
     "loadbalance": _differs(
         "A shuffled order is turned round, so that each address comes first equally often.",
         "In replies of upstreams only addresses of one name and type change places.",
@@ -179,10 +168,10 @@ ROWS: dict[str, Row] = {
             "size": f"{_OWN}: the memory of the cache.",
         },
     ),
-    "header": _not_yet(_DROP),
+    "header": _differs("Replies to queries that failed keep the client's RD."),
     "dnssec": _not_yet(_KEEP),
     "tls": _not_yet(ENCRYPTED),
-    "minimal": _not_yet("Delete the line: replies are only larger without it."),
+    "minimal": _differs("EDNS options of the reply, such as an Extended DNS Error, are kept."),
     "template": _differs(
         "A text without a record adds none; CoreDNS says SERVFAIL or nothing.",
         "There is one reply for each query, with every rcode, and an OPT only for clients that sent one.",
@@ -253,9 +242,7 @@ ROWS: dict[str, Row] = {
         "Resolvers are asked over UDP, TCP, TLS and HTTPS; gRPC is spoken by CoreDNS alone.",
         "Use forward, with tls:// or https:// where it must be encrypted.",
     ),
-    "erratic": _never(
-        "It answers wrongly by design, for tests.", "Delete it; tests in Python have kdns.testing.upstream."
-    ),
+    "erratic": _same(),
     "whoami": _same(),
     "on": _never(
         "It runs programs, and the image of kdns has none to run.",

@@ -22,7 +22,10 @@ from tests.conformance.world import OWN_ADDRESS, MemoryWorld
 PORT = "15353"
 ADDRESSES = ("127.0.0.1", "127.0.0.2", "::1", OWN_ADDRESS)
 
-MORE = ("acl", "auto", "dns64", "file", "k8s_external", "rewrite", "secondary", "template", "transfer")
+MORE = (
+    "acl", "any", "auto", "bufsize", "cancel", "chaos", "dns64", "erratic", "file", "header", "k8s_external", "local", "minimal",
+    "multisocket", "nsid", "rewrite", "secondary", "template", "timeouts", "transfer",
+)  # fmt: skip
 """Plugins whose cases of ``corefile-errors-more.json`` are started: a case's name begins with the plugin's."""
 
 _MISSING = re.compile(r"plugin/(\w+): (.*kdns does not have this plugin of CoreDNS yet.*)", re.DOTALL)
