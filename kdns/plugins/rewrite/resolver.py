@@ -25,7 +25,7 @@ from kdns.core.validity import EVERY_QUERY, Group, Validity, Varies
 from kdns.plugins.rewrite.config import Config
 from kdns.plugins.rewrite.options import Option
 from kdns.plugins.rewrite.replies import CnameChange, RcodeChange, ReplyChange, TtlChange
-from kdns.plugins.rewrite.rules import InvalidName, OptionRule, Query, SubnetRule, apply
+from kdns.plugins.rewrite.rules import InvalidName, OptionRule, Query, RuleList, SubnetRule, apply
 from kdns.wire.constants import CLIENT_SUBNET, COOKIE, SERVFAIL, class_text, type_text
 from kdns.wire.names import BadName, MalformedName, from_text, spelled_from_text, to_text
 from kdns.wire.query import Edns, options_of, pack_options
@@ -43,7 +43,7 @@ class RewriteLink(Link):
     name = "rewrite"
 
     def __init__(self, config: Config) -> None:
-        self._entries = config.entries
+        self._rules = RuleList(config.entries)
         rules = [entry.rule for entry in config.entries]
         self._codes = frozenset(rule.code for rule in rules if isinstance(rule, OptionRule))
         self._options = any(isinstance(rule, (OptionRule, SubnetRule)) for rule in rules)
@@ -57,7 +57,7 @@ class RewriteLink(Link):
         """
         query = self._query(request)
         try:
-            fired = apply(self._entries, query)
+            fired = apply(self._rules, query)
         except InvalidName as error:
             raise ResolutionFailed(str(error)) from None
         if not fired and not self._options:
@@ -77,7 +77,7 @@ class RewriteLink(Link):
 
     def fast_effect(self, server: str) -> Effect | None:
         """Nothing for names and types that no rule is about; with rules that may be about any, each query must come here."""
-        reaches = [entry.rule.reach() for entry in self._entries]
+        reaches = [entry.rule.reach() for entry in self._rules.entries]
         types: frozenset[int] = frozenset()
         for reach in reaches:
             if reach is None:
@@ -87,14 +87,14 @@ class RewriteLink(Link):
 
     def fast_sources(self) -> dict[bytes, None]:
         """The zones of names that rules are about."""
-        reaches = [entry.rule.reach() for entry in self._entries]
+        reaches = [entry.rule.reach() for entry in self._rules.entries]
         return {zone: None for reach in reaches if reach is not None for zone in reach.zones}
 
     def explain(self, request: Request) -> list[Note]:
         """The rules that fire, and what is asked then."""
         query = self._query(request)
         try:
-            fired = apply(self._entries, query)
+            fired = apply(self._rules, query)
         except InvalidName as error:
             return [Note(str(error), missing=True)]
         notes = [Note(f"rewrite {entry.text}{'' if entry.stop else ' (further rules are tried)'}") for entry in fired]

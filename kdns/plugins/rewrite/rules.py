@@ -8,6 +8,7 @@ The rules are tried in their order. Each sees the query as the rules before it l
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
@@ -278,14 +279,41 @@ class Entry:
     text: str
 
 
-def apply(entries: Sequence[Entry], query: Query) -> list[Entry]:
+class RuleList:
+    """The rules of a block. Those about one name are found by it, so that a thousand of them cost what one costs."""
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self.entries = tuple(entries)
+        self._by_name: dict[str, list[int]] = {}
+        self._others: list[int] = []
+        for index, entry in enumerate(self.entries):
+            rule = entry.rule
+            if isinstance(rule, (NameRule, ReplyRule)) and rule.match.kind is MatchKind.EXACT:
+                self._by_name.setdefault(rule.match.text, []).append(index)
+            else:
+                self._others.append(index)
+
+    def following(self, index: int, name: str) -> int | None:
+        """The first rule from *index* on that may be about a name."""
+        found = [
+            indexes[at]
+            for indexes in (self._others, self._by_name.get(name, ()))
+            if (at := bisect_left(indexes, index)) < len(indexes)
+        ]
+        return min(found, default=None)
+
+
+def apply(rules: RuleList, query: Query) -> list[Entry]:
     """
     Try the rules; returns those that fired.
 
     :raises InvalidName: a rule made a text that is no name.
     """
     fired: list[Entry] = []
-    for entry in entries:
+    start = 0
+    while (index := rules.following(start, query.name)) is not None:
+        entry = rules.entries[index]
+        start = index + 1
         before = query.name
         if not entry.rule.fire(query):
             continue

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from kdns.core.expression import ExpressionError, Value
 from kdns.core.request import Request
@@ -30,11 +31,11 @@ class Matched:
     """
     A template that answers.
 
-    :ivar zone: the zone of it that the name is in.
+    :ivar zone: the zone of it that the name is in, as text.
     """
 
     config: TemplateConfig
-    zone: bytes
+    zone: str
     regexp: str
     variables: dict[str, Value]
 
@@ -88,6 +89,12 @@ def choose(templates: Sequence[TemplateConfig], subject: TemplateSubject) -> Mat
     return PassOn()
 
 
+@lru_cache(1024)
+def zone_text(zone: bytes) -> str:
+    """A zone of the Corefile as text; there are few, and each query needs one."""
+    return to_text(zone)
+
+
 def _fits(config: TemplateConfig, request: Request) -> bool:
     """Whether class and type fit; ANY, of either side, fits everything."""
     return (config.qclass in (ANY_CLASS, request.qclass) or request.qclass == ANY_CLASS) and (
@@ -100,9 +107,8 @@ def _zone(zones: tuple[bytes, ...], qname: bytes) -> bytes | None:
 
 
 def _matched(config: TemplateConfig, zone: bytes, subject: TemplateSubject) -> Matched | None:
-    name = to_text(subject.request.qname)
     for regexp in config.matches:
-        groups = regexp.search(name)
+        groups = regexp.search(subject.name)
         if groups is None:
             continue
         subject.groups, subject.names = groups, regexp.group_names
@@ -115,7 +121,7 @@ def _matched(config: TemplateConfig, zone: bytes, subject: TemplateSubject) -> M
                     return None
         except ExpressionError as error:
             raise ConditionFailed(str(error)) from None
-        return Matched(config, zone, regexp.text, variables)
+        return Matched(config, zone_text(zone), regexp.text, variables)
     return None
 
 
@@ -126,7 +132,7 @@ def make_records(matched: Matched, subject: TemplateSubject) -> dict[Section, li
     :raises RecordFailed: one cannot be made.
     """
     config = matched.config
-    data = template_data(subject, to_text(matched.zone), config.qtype, matched.regexp, matched.variables)
+    data = template_data(subject, matched.zone, config.qtype, matched.regexp, matched.variables)
     budget = Budget()
     made: dict[Section, list[Record]] = {section: [] for section in Section}
     for template in config.records:

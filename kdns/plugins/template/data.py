@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from ipaddress import IPv4Address, IPv6Address
 
 from kdns.core.expression.environment import QuerySubject, Seen
@@ -46,14 +46,16 @@ class TemplateSubject(QuerySubject):
     """
     A query that a template of the Corefile is about, and how its expression matched.
 
+    :ivar name: the name asked for, in lower case with its final dot.
     :ivar groups: the whole match, then each group.
     :ivar names: the numbers of named groups.
     """
 
-    __slots__ = ("groups", "names")
+    __slots__ = ("groups", "name", "names")
 
     def __init__(self, request: Request) -> None:
         super().__init__(request)
+        self.name = to_text(request.qname)
         self.groups: tuple[str, ...] = ()
         self.names: Mapping[str, int] = {}
 
@@ -98,10 +100,10 @@ def template_data(
         "*template.templateData",
         {
             "Zone": lambda: zone,
-            "Name": lambda: to_text(request.qname),
+            "Name": lambda: subject.name,
             "Regex": lambda: regexp,
             "Match": lambda: list(subject.groups),
-            "Group": lambda: _groups(subject),
+            "Group": cache(lambda: _groups(subject)),
             "Class": lambda: class_shown(request),
             "Type": lambda: type_shown(request, type_asked),
             "Message": lambda: _message(request, looked, question),

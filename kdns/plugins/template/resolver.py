@@ -72,7 +72,7 @@ class TemplateLink(Link):
         config = matched.config
         labels = (
             request.server.label,
-            to_text(matched.zone),
+            matched.zone,
             self._view,
             class_shown(request),
             type_shown(request, config.qtype),

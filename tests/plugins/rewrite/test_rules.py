@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.plugins.rewrite.config import entry
 from kdns.plugins.rewrite.replies import CnameChange, OwnerChange, RcodeChange, ReplyChange, TtlChange, ValueChange
-from kdns.plugins.rewrite.rules import InvalidName, Query, Reach, apply
+from kdns.plugins.rewrite.rules import InvalidName, Query, Reach, RuleList, apply
 from kdns.wire.constants import AAAA, CH, HINFO, IN, TXT, A
 from kdns.wire.names import from_text, to_text
 from tests.support import a_request
@@ -22,7 +22,7 @@ def a_query(name: str, qtype: int = A, qclass: int = IN, options: tuple[tuple[in
 
 def fired(rules: Sequence[str], query: Query) -> list[str]:
     """The rules that fire, as they are written."""
-    return [each.text for each in apply([entry(rule.split()) for rule in rules], query)]
+    return [each.text for each in apply(RuleList([entry(rule.split()) for rule in rules]), query)]
 
 
 class OrderTests(SynchronousTestCase):
@@ -41,6 +41,16 @@ class OrderTests(SynchronousTestCase):
         query = a_query("A.test")
         self.assertEqual(fired(rules, query), rules[:3])
         self.assertEqual((query.name, query.qtype), ("c.test.", AAAA))
+
+    def test_by_name(self) -> None:
+        """Rules about one name are tried in their order among the others, also those about a name that a rule made."""
+        rules = [
+            "continue name c.test d.test", "continue name a.test b.test", "continue ttl suffix .test 5", "continue ttl b.test 6",
+            "continue name b.test c.test", "continue rcode c.test 0 3", "continue name c.test e.test", "continue ttl a.test 7",
+        ]  # fmt: skip
+        query = a_query("a.test")
+        self.assertEqual(fired(rules, query), rules[1:7])
+        self.assertEqual(query.name, "e.test.")
 
     def test_always(self) -> None:
         """A rule that always fires hides those behind it."""
