@@ -140,3 +140,68 @@ class ZoneTests(SynchronousTestCase):
             self.wait(lambda: " 6 7200 " in dig(self.port, "example.org", "SOA")[0], "kdns has the new version")
             self.assertEqual(len(dig(self.port, "example.org", "IXFR=5")), 5)
             self.assertEqual(len(dig(self.port, "example.org", "IXFR=4")), 2003)
+
+
+class SignedTests(SynchronousTestCase):
+    """Zones signed by ldns, and validated by BIND's delv."""
+
+    def setUp(self) -> None:
+        """A zone, its keys, and a trust anchor."""
+        for program in ("ldns-keygen", "ldns-signzone", "delv"):
+            if shutil.which(program) is None:
+                raise SkipTest(f"{program} is not installed")
+        self.folder = Path(self.mktemp()).absolute()
+        self.folder.mkdir()
+        lines = (
+            "www A 10.0.0.1",
+            "*.w A 10.0.0.2",
+            "deep.ent A 10.0.0.3",
+            "sub NS ns.sub",
+            "ns.sub A 10.0.0.4",
+            "c CNAME www",
+        )
+        (self.folder / "db").write_text(zone_text(5, *lines))
+        self.keys = [
+            self.run_in_folder("ldns-keygen", "-a", "ECDSAP256SHA256", *k, "example.org").strip() for k in (["-k"], [])
+        ]
+        words = (self.folder / f"{self.keys[0]}.key").read_text().partition(";")[0].split("DNSKEY")[1].split()
+        anchor = f'trust-anchors {{ example.org. static-key {" ".join(words[:3])} "{"".join(words[3:])}"; }};\n'
+        (self.folder / "anchor").write_text(anchor)
+
+    def run_in_folder(self, *command: str) -> str:
+        """What a program prints."""
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=PATIENCE, check=False, cwd=self.folder
+        ).stdout
+
+    def check(self, *options: str) -> None:
+        """Sign the zone, serve it, and have every kind of answer validated."""
+        self.run_in_folder("ldns-signzone", *options, "-f", "signed", "db", *self.keys)
+        port = free_port()
+        path = self.folder / "Corefile"
+        path.write_text(f".:{port} {{\n    bind 127.0.0.1\n    file {self.folder}/signed example.org\n}}\n")
+        with Program(["-m", "kdns", "-conf", str(path)], None, ROOT) as program:
+            program.wait_for("kdns-")
+            for name, qtype, wanted in (
+                ("www", "A", "; fully validated"),
+                ("x.w", "A", "; fully validated"),
+                ("c", "A", "; fully validated"),
+                ("www", "TXT", "; negative response, fully validated"),
+                ("x.w", "TXT", "; negative response, fully validated"),
+                ("ent", "A", "; negative response, fully validated"),
+                ("sub", "DS", "; negative response, fully validated"),
+                ("nope", "A", "; negative response, fully validated"),
+                ("x.ent", "A", "; negative response, fully validated"),
+                ("a.b.c.d", "A", "; negative response, fully validated"),
+            ):
+                anchor = ["-a", str(self.folder / "anchor"), "+root=example.org"]
+                said = self.run_in_folder("delv", "@127.0.0.1", "-p", str(port), *anchor, f"{name}.example.org", qtype)
+                self.assertIn(wanted, said.splitlines(), f"{name} {qtype}: {said}")
+
+    def test_nsec(self) -> None:
+        """With NSEC."""
+        self.check()
+
+    def test_nsec3(self) -> None:
+        """With NSEC3, salted and iterated."""
+        self.check("-n", "-t", "2", "-s", "aabb")
