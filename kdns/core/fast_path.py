@@ -18,6 +18,8 @@ from msgspec import Struct
 
 from kdns.core.stamps import StampRef
 from kdns.core.tally import Charge
+from kdns.wire.message import Relayed
+from kdns.wire.query import Edns
 from kdns.wire.rotation import Preferred
 
 Limit: TypeAlias = Callable[[int], int]
@@ -52,8 +54,69 @@ class Effect(Struct, frozen=True):
     not_types: frozenset[int] = frozenset()
     """Types of question that the link itself answers, or does something else to: they go the general way."""
 
+    ask_flags: int = 0
+    """Header bits that the link sets in a query that goes upstream."""
+
+    keep: Keep | None = None
+    """Keeps an upstream's reply; None keeps none."""
+
 
 NO_EFFECT = Effect()
+
+
+class Kept(NamedTuple):
+    """What a cache made of an upstream's reply."""
+
+    ttl: int
+    """Seconds for which it is kept: what all its records show."""
+
+    denial: bool
+
+
+class Keep(Protocol):
+    """A cache for replies of upstreams."""
+
+    def has(self, qname: bytes, qtype: int, flags: int) -> bool:
+        """Whether it may have an answer: then it must be asked. *flags* are those of the query's header; class IN, no DO."""
+
+    def __call__(self, qname: bytes, qtype: int, flags: int, reply: Relayed) -> Kept | None:
+        """Keep a reply, which may be of any kind; None when it is of a kind that is not simply kept."""
+
+
+class UpstreamReply(NamedTuple):
+    """A reply of an upstream that can be read."""
+
+    body: Relayed
+    rcode: int
+    flags: int
+    """AA, RA, AD and Z bits."""
+
+
+class Waiter(Protocol):
+    """Waits for a reply of an upstream. One of these is called, once."""
+
+    def came(self, reply: UpstreamReply) -> None:
+        """The reply."""
+
+    def failed(self) -> None:
+        """There is none, or one that needs more than to be passed on: go the general way."""
+
+
+class Upstreams(Protocol):
+    """Asks upstreams for names of one zone."""
+
+    def ask(self, question: bytes, flags: int, opt: bytes, waiter: Waiter) -> bool:
+        """
+        Ask in this turn, together with others.
+
+        :param question: the question section: a name in lower case, type and class.
+        :param flags: header bits for the upstream.
+        :param opt: the client's OPT as it goes upstream; see :meth:`opt`.
+        :return: False when it goes the general way: nothing was done.
+        """
+
+    def opt(self, edns: Edns | None) -> bytes:
+        """The OPT that a client's query has upstream."""
 
 
 class Made(NamedTuple):
@@ -100,4 +163,16 @@ class SourceMaker(Protocol):
     def __call__(self, success_ttl: Limit, denial_ttl: Limit) -> Source | None: ...
 
 
-__all__ = ["NO_EFFECT", "Effect", "Limit", "Made", "Source", "SourceMaker"]
+__all__ = [
+    "NO_EFFECT",
+    "Effect",
+    "Keep",
+    "Kept",
+    "Limit",
+    "Made",
+    "Source",
+    "SourceMaker",
+    "UpstreamReply",
+    "Upstreams",
+    "Waiter",
+]

@@ -51,6 +51,15 @@ class Waiting(Generic[T]):
         self._open[self._next] = (now + self.patience, item)
         return self._next
 
+    def has(self, ticket: int) -> bool:
+        """Whether the item of *ticket* is in flight."""
+        return ticket in self._open
+
+    def replace(self, ticket: int, item: T) -> None:
+        """Put *item* in the place of another, with its deadline."""
+        deadline, _ = self._open[ticket]
+        self._open[ticket] = (deadline, item)
+
     def end(self, ticket: int) -> bool:
         """Remove the item of *ticket*; False when it was removed before."""
         return self._open.pop(ticket, None) is not None

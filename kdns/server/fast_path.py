@@ -21,19 +21,21 @@ from random import random
 from typing import TYPE_CHECKING
 
 from kdns.core.answer import Answer
-from kdns.core.fast_path import Limit, Made
+from kdns.core.fast_path import Keep, Limit, Made, Upstreams
 from kdns.core.observe import Exchange, Observer
 from kdns.core.reply import PLAIN_LIMIT_IPV4, PLAIN_LIMIT_IPV6, reply_opt
 from kdns.core.request import Transport
-from kdns.core.tally import Charge, Durations, Tally, TallyBook
+from kdns.core.tally import Charge, Durations, Tally
 from kdns.server.blocks import ServedBlock, Zones
+from kdns.server.fast_forward import Client, ForwardedQuery
 from kdns.server.table_keys import COOKIE, COOKIE_OPTION, NO_COOKIE, OPT_HEAD, head_of
-from kdns.wire.constants import AA, ANY, AXFR, CD, DS, IN, IXFR, NXDOMAIN, OPCODE_MASK, QR, RD
-from kdns.wire.names import MAX_NAME, is_subdomain
+from kdns.wire.constants import AA, AD, ANY, AXFR, CD, DO, DS, IN, IXFR, NXDOMAIN, OPCODE_MASK, QR, RD
+from kdns.wire.names import MAX_LABEL, MAX_NAME, ROOT, is_subdomain, to_text
 from kdns.wire.query import HEADER
 from kdns.wire.rotation import Preferred, Rotation
 
 if TYPE_CHECKING:
+    from kdns.server.listener import Listener
     from kdns.server.table import AnswerTable
 
 MOST_SHAPES = 512
@@ -48,8 +50,8 @@ MOST_SEEN = 16_384
 GENERAL_TYPES = frozenset((DS, AXFR, IXFR, ANY))
 """DS is answered by the parent's side of a zone cut, the others are no questions for one set of records."""
 
-Tallies = tuple[Tally, Tally]
-"""What to count when the reply is made, and each time it is repeated."""
+Tallies = tuple[Tally, tuple[Tally, Tally]]
+"""What to count when the reply is made, and each time it is repeated: with records, and as NODATA or NXDOMAIN."""
 
 
 @dataclass(slots=True, eq=False)
@@ -61,7 +63,15 @@ class Route:
     """The plugin that makes the records."""
 
     block: ServedBlock
-    answer: Callable[[bytes, int, float], Made | None]
+    answer: Callable[[bytes, int, float], Made | None] | None
+    """Makes the records; None where upstreams do."""
+
+    upstreams: Upstreams | None
+    keep: Keep | None
+    ask_flags: int
+    zone_text: str
+    """Zone of the server block, as metrics show it."""
+
     success_ttl: int | None
     """TTL until which a reply with records is kept; None: as the source says."""
 
@@ -85,8 +95,17 @@ class Shape:
     """What a query says besides the name, and what its reply says besides the records."""
 
     qtype: int
+    header: int
+    """Second word of the query's header."""
+
     flags: int
     """Second word of the reply's header, without response code."""
+
+    upstream_opt: bytes | None
+    """The OPT that the query has upstream; None where it is not forwarded here."""
+
+    authentic: bool
+    """Whether the client understands the AD bit (RFC 6840 section 5.7)."""
 
     opt: bytes
     """The reply's OPT, without the client's cookie."""
@@ -109,12 +128,15 @@ class Shape:
 class FastPath:
     """What answers the queries of one answer table that it has no entry for."""
 
-    __slots__ = ("_seen", "_shapes", "_table", "_tallies", "given", "routes")
+    __slots__ = ("_seen", "_shapes", "forwards", "given", "listener", "routes", "table")
 
-    def __init__(self, routes: Routes, table: AnswerTable, tallies: TallyBook) -> None:
+    def __init__(self, routes: Routes, table: AnswerTable, listener: Listener) -> None:
         self.routes = routes
-        self._table = table
-        self._tallies = tallies
+        self.table = table
+        self.listener = listener
+        self.forwards = any(route is not None and route.upstreams is not None for _, route in routes)
+        """Whether some names are forwarded here; see :meth:`forward`."""
+
         self._shapes: dict[bytes, Shape] = {}
         self._seen: set[int] = set()
         self.given = 0
@@ -142,7 +164,7 @@ class FastPath:
             if qname.endswith(zone):
                 route = one
                 break
-        if route is None or shape.qtype in route.not_types or qname != qname.lower():
+        if route is None or route.answer is None or shape.qtype in route.not_types or qname != qname.lower():
             return None
         made = route.answer(qname, shape.qtype, now)
         if made is None:
@@ -179,13 +201,58 @@ class FastPath:
                 counts_from = now + 1.0 if route.counts_down else until
             rotation = Rotation(((end - start + 14, rotates, counts[0]),)) if turning else None
             place = key[:stop] + NO_COOKIE if cookie else key
-            self._table.enter(place, reply, until, counts_from, stamps, tallies[1], rotation, len(cookie))
+            again = tallies[1][1] if rcode or not counts[0] else tallies[1][0]
+            self.table.enter(place, reply, until, counts_from, stamps, again, rotation, len(cookie))
         return reply + cookie if cookie else reply, tallies[0]
 
     def takes(self, qname: bytes, qtype: int, now: float) -> bool:
         """Whether a question would be answered here, once its shape is known."""
         route = next((route for zone, route in self.routes if qname.endswith(zone)), None)
-        return route is not None and qtype not in route.not_types and route.answer(qname, qtype, now) is not None
+        if route is None or route.answer is None or qtype in route.not_types:
+            return False
+        return route.answer(qname, qtype, now) is not None
+
+    def forward(self, key: bytes, message: bytes, client: Client, now: float) -> bool:
+        """
+        Ask an upstream for the reply to a query, which is sent to *client* when it comes.
+
+        :param key: the key of the query, *message*, in the answer table.
+        :return: False when the plugins must be asked.
+        """
+        start = head_of(key)
+        end = key.find(0, start) + 1
+        cookie = COOKIE if key[-12:-8] == COOKIE_OPTION else 0
+        tail = key[end : len(key) - cookie] + NO_COOKIE if cookie else key[end:]
+        shape = self._shapes.get(key[:start] + tail)
+        if shape is None or shape.upstream_opt is None or end - start > MAX_NAME:
+            return False
+        qname = key[start:end]
+        route = None
+        for zone, one in self.routes:
+            if qname.endswith(zone):
+                route = one
+                break
+        if route is None or route.upstreams is None or shape.qtype in route.not_types or qname != qname.lower():
+            return False
+        position = 0
+        while length := qname[position]:
+            if length > MAX_LABEL:
+                return False
+            position += 1 + length
+            if position >= len(qname):
+                return False
+        listener = self.listener
+        if position + 1 != len(qname) or listener.waiting.full:
+            return False
+        if route.keep is not None and route.keep.has(qname, shape.qtype, shape.header):
+            return False
+        query = ForwardedQuery(self, route, shape, message, key, start, end, cookie, now, client)
+        # Held first: the reply may come, or the query fail, before ask() returns.
+        query.ticket = listener.hold(query, now)
+        if route.upstreams.ask(key[start : end + 4], shape.header | route.ask_flags, shape.upstream_opt, query):
+            return True
+        listener.waiting.end(query.ticket)
+        return False
 
     def learn(self, key: bytes, exchange: Exchange) -> None:
         """Remember shape and charges of a query that went the general way."""
@@ -197,6 +264,8 @@ class FastPath:
         end = start + len(request.qname)
         stop, opt = len(key), b""
         if edns is not None:
+            if edns.flags & ~DO:
+                return
             opt = reply_opt(request, Answer())
             if len(edns.options) == len(COOKIE_OPTION) + COOKIE and edns.options.startswith(COOKIE_OPTION):
                 stop -= COOKIE
@@ -207,7 +276,7 @@ class FastPath:
         if key.find(0, start) + 1 != end or len(key) != end + 4 + records:
             return  # a label with a zero byte, or something else than one OPT behind the question
         route = next((route for zone, route in self.routes if request.qname.endswith(zone)), None)
-        if route is None or answer.options is not None or answer.ede or answer.source != route.name:
+        if route is None or answer.options or answer.ede or answer.source != route.name:
             return
         tail = key[:start] + key[end:stop] + (NO_COOKIE if stop < len(key) else b"")
         shape = self._shapes.get(tail)
@@ -218,14 +287,24 @@ class FastPath:
             if request.transport is Transport.UDP:
                 limit = min(limit, PLAIN_LIMIT_IPV6 if request.ipv6 else PLAIN_LIMIT_IPV4)
             flags = QR | AA | request.flags & (OPCODE_MASK | RD | CD)
-            shape = self._shapes[tail] = Shape(request.qtype, flags, opt, limit - 2)
-        if answer.flags != AA:
+            upstream_opt = None
+            if route.upstreams is not None and request.rd and not request.do:
+                upstream_opt = route.upstreams.opt(edns)
+            authentic = bool(request.flags & AD) or request.do
+            shape = Shape(request.qtype, request.flags, flags, upstream_opt, authentic, opt, limit - 2)
+            self._shapes[tail] = shape
+        if answer.flags != AA or route.answer is None:
             return
         where = (shape, answer.rcode, end, len(reply) - 2 - (len(key) - stop))
         if where not in route.tallies:
-            if len(route.tallies) >= MOST_TALLIES:
-                route.tallies.clear()
-            route.tallies[where] = self._charges(route, exchange)
+            self.remember(route, where, exchange)
+
+    def remember(self, route: Route, where: tuple[Shape, int, int, int], exchange: Exchange) -> Tallies | None:
+        """Note what *exchange* charges for all like it; None when an observer tells them apart."""
+        if len(route.tallies) >= MOST_TALLIES:
+            route.tallies.clear()
+        tallies = route.tallies[where] = self._charges(route, exchange)
+        return tallies
 
     def _charges(self, route: Route, exchange: Exchange) -> Tallies | None:
         """What to count for all queries like this one; None when an observer tells them apart."""
@@ -239,10 +318,9 @@ class FastPath:
                 return None
             charges += repeat.charges
             durations += repeat.durations
-        denial = exchange.answer.rcode or not exchange.answer.answer_count()
-        again = route.again_denial if denial else route.again_success
-        tally = self._tallies.tally
-        return tally(route.first + charges, durations), tally(again + charges, durations)
+        tally = self.listener.context.tallies.tally
+        again = (tally(route.again_success + charges, durations), tally(route.again_denial + charges, durations))
+        return tally(route.first + charges, durations), again
 
 
 def _alike(observer: Observer, zone: bytes, rcode: int) -> bool:
@@ -264,11 +342,9 @@ def routes_of(zones: Zones, server: str) -> Routes:
 
 
 def _route(zones: Zones, zone: bytes, server: str) -> Route | None:
-    blocks: Sequence[ServedBlock] = max(
-        ((name, blocks) for name, blocks in zones.blocks.items() if is_subdomain(zone, name)),
-        key=lambda item: len(item[0]),
-        default=(b"", []),
-    )[1]
+    none: tuple[bytes, list[ServedBlock]] = (ROOT, [])
+    around = [(name, blocks) for name, blocks in zones.blocks.items() if is_subdomain(zone, name)]
+    served, blocks = max(around, key=lambda item: len(item[0]), default=none)
     if len(blocks) != 1 or blocks[0].filters or blocks[0].collect is not None or blocks[0].empty:
         return None
     (block,) = blocks
@@ -282,7 +358,32 @@ def _route(zones: Zones, zone: bytes, server: str) -> Route | None:
     keeps = counts_down = False
     rotate: Preferred | None = None
     not_types = GENERAL_TYPES
+    keep: Keep | None = None
+    ask_flags = 0
     for link in block.links:
+        upstreams = link.fast_upstreams()
+        if upstreams is not None and zone == ROOT:
+            alike = all(observer.alike(zone) for observer in block.observers)
+            if not alike or rotate or link.varies.every_query or link.varies.client is not None:
+                return None
+            return Route(
+                zone,
+                link.name,
+                block,
+                None,
+                upstreams,
+                keep,
+                ask_flags,
+                to_text(ROOT),
+                None,
+                None,
+                counts_down,
+                rotate,
+                first,
+                success,
+                denial,
+                not_types,
+            )
         sources = link.fast_sources()
         if zone in sources:
             make = sources[zone]
@@ -297,6 +398,10 @@ def _route(zones: Zones, zone: bytes, server: str) -> Route | None:
                 link.name,
                 block,
                 source.answer,
+                None,
+                None,
+                0,
+                to_text(served),
                 limit(source.success_ttl) if keeps else None,
                 denial_limit(source.denial_ttl) if keeps else None,
                 counts_down,
@@ -319,6 +424,8 @@ def _route(zones: Zones, zone: bytes, server: str) -> Route | None:
         if effect.denial_ttl is not None:
             denial_limits.insert(0, effect.denial_ttl)
         keeps = keeps or effect.keeps
+        keep = effect.keep if keep is None else keep
+        ask_flags |= effect.ask_flags
         counts_down = counts_down or effect.counts_down
         rotate = effect.rotate if rotate is None else rotate
         not_types |= effect.not_types

@@ -25,11 +25,13 @@ from kdns.core.observe import Exchange, Observer
 from kdns.core.reply import badvers_reply, error_reply, render_reply
 from kdns.core.request import Request, Transport, request_from
 from kdns.core.stamps import Stamp, StampRef
+from kdns.core.tally import Tally
 from kdns.plugin.seam import ServerContext
 from kdns.server.blocks import Choice, ServedBlock, Zones
 from kdns.server.deadlines import Waiting
-from kdns.server.fast_path import routes_of
-from kdns.server.replay import Replay
+from kdns.server.fast_forward import Client, ForwardedQuery
+from kdns.server.fast_path import FastPath, routes_of
+from kdns.server.replay import Replay, observe
 from kdns.server.table import AnswerTable, ClientPrefixes
 from kdns.server.table_keys import IPV6
 from kdns.wire.constants import EDE_NO_REACHABLE_AUTHORITY, EDE_OTHER, IN, REFUSED, SERVFAIL, TC
@@ -99,7 +101,7 @@ class Listener:
     def __init__(self, context: ServerContext, label: str, zones: Zones, most_waiting: int = MOST_WAITING) -> None:
         self.context = context
         self.label = label
-        self.waiting: Waiting[Open] = Waiting(most_waiting)
+        self.waiting: Waiting[Open | ForwardedQuery] = Waiting(most_waiting)
         self._timer: Any = None
         registry = context.registry
         self._malformed = registry.counter(
@@ -159,12 +161,14 @@ class Listener:
         table: AnswerTable | None = None,
         key: bytes = b"",
         stream: Stream | None = None,
+        held: ForwardedQuery | None = None,
     ) -> None:
         """
         Take one message from a client.
 
         :param respond: called at most once with the reply, perhaps before this returns.
         :param table: where to enter the reply, under *key*, if it may be given to others.
+        :param held: the query as one that is in flight already; it keeps its arrival and its deadline.
         :param stream: called instead of *respond* for a reply of several messages; None where the transport carries only one.
         """
         query = read_query(message)
@@ -175,7 +179,7 @@ class Listener:
             self._answered.value += 1
             respond(query)
             return
-        now = self.context.clock()
+        now = self.context.clock() if held is None else held.since
         request = request_from(query, transport, client, port, local, now, len(message), self, message)
         if query.qclass != IN and not self._any_class:
             self._refuse(request, respond)
@@ -200,11 +204,61 @@ class Listener:
         opened = Open(request, zone_text(zone), block, respond, table, key, self.zones, once, stream)
         reply = attempt(block.ask, request)
         if isinstance(reply, Deferred):
-            self._wait(opened, reply, now)
-        elif isinstance(reply, Failure):
+            self._wait(opened, reply, now, held)
+            return
+        if held is not None:
+            self.waiting.end(held.ticket)
+        if isinstance(reply, Failure):
             self._fail(opened, reply)
         else:
             self._finish(opened, reply)
+
+    # Queries on the fast path that wait for an upstream; see kdns.server.fast_forward.
+
+    def hold(self, query: ForwardedQuery, now: float) -> int:
+        """Note a query in flight; the ticket is what :attr:`waiting` ends it by."""
+        if self._timer is None:
+            self._timer = self.context.reactor.callLater(self.waiting.patience, self._expire)
+        return self.waiting.add(query, now)
+
+    def fast_current(self, fast: FastPath) -> bool:
+        """Whether replies of a fast path may still be entered: the configuration is the one it was compiled from."""
+        return fast.routes is self.routes
+
+    def made(self, tally: Tally, key: bytes, reply: bytes, client: Client, since: float) -> None:
+        """Count a reply that the fast path made after waiting."""
+        if not tally.hits:
+            self.context.tallies.touched.append(tally)
+        tally.hits += 1
+        observe(tally.durations, 1, self.context.clock() - since)
+        self._unsampled += 1
+        if self._unsampled >= self.sample_every and self.context.sample is not None:
+            many, self._unsampled = self._unsampled, 0
+            self.context.sample(key, reply, client.address()[0], many)
+
+    def take_over(self, query: ForwardedQuery) -> None:
+        """Ask the plugins for a query that the fast path cannot answer."""
+        if not self.waiting.has(query.ticket):
+            return  # its deadline has passed
+        client, port = query.client.address()
+        self.receive(
+            query.message,
+            Transport.UDP,
+            client,
+            port,
+            query.client.local,
+            query.client.respond,
+            query.fast.table,
+            query.key,
+            held=query,
+        )
+
+    def _opened(self, item: Open | ForwardedQuery) -> Open:
+        """A query in flight as the general way has it."""
+        if isinstance(item, Open):
+            return item
+        request, route, fast = item.request(self), item.route, item.fast
+        return Open(request, route.zone_text, route.block, item.client.respond, fast.table, item.key, self.zones)
 
     def _choose(self, request: Request) -> Choice | None:
         chosen = self.zones.choose(request)
@@ -261,7 +315,13 @@ class Listener:
 
     # The end of a query.
 
-    def _wait(self, opened: Open, reply: Deferred[Answer], now: float) -> None:
+    def _wait(self, opened: Open, reply: Deferred[Answer], now: float, held: ForwardedQuery | None = None) -> None:
+        if held is not None:
+            opened.waiting = reply
+            opened.ticket = held.ticket
+            self.waiting.replace(held.ticket, opened)
+            reply.addCallbacks(self._came, self._failed, callbackArgs=(opened,), errbackArgs=(opened,))
+            return
         if self.waiting.full and not reply.called:
             # Only now is it known that it must wait: what is in memory is answered however many others do.
             self._crowded.value += 1
@@ -289,7 +349,8 @@ class Listener:
     def _expire(self) -> None:
         self._timer = None
         now = self.context.clock()
-        for opened in self.waiting.expire(now):
+        for item in self.waiting.expire(now):
+            opened = self._opened(item)
             self._late.value += 1
             text = f"no answer within {self.waiting.patience} s"
             self._fail(opened, ResolutionFailed(text, SERVFAIL, (EDE_NO_REACHABLE_AUTHORITY, text)))
@@ -360,7 +421,7 @@ class Listener:
                 opened.table.put(opened.key, repeated.reply or b"", answer.validity, repeated, now)
             if self.routes:
                 if opened.table.fast is None or opened.table.fast.routes is not self.routes:
-                    opened.table.serve(self.routes, self.context.tallies)
+                    opened.table.serve(self.routes, self)
                 if opened.table.fast is not None:
                     opened.table.fast.learn(opened.key, exchange)
         if reply is not None and opened.table is not None:
@@ -391,7 +452,8 @@ class Listener:
     def stop(self) -> None:
         """Answer SERVFAIL to all that wait, and drop what they waited for."""
         self._served.bump()
-        for opened in self.waiting.drain():
+        for item in self.waiting.drain():
+            opened = self._opened(item)
             self._fail(opened, ResolutionFailed("the server ends", SERVFAIL, (EDE_OTHER, "shutting down")))
             if opened.waiting is not None:
                 opened.waiting.cancel()

@@ -142,6 +142,27 @@ def _none(key: bytes, now: float) -> None:
     """The fast path of a table that has none."""
 
 
+class _Client:
+    """The client of a query that waits; see :class:`kdns.server.fast_forward.Client`."""
+
+    __slots__ = ("_control", "_late", "_name", "local")
+
+    def __init__(self, late: LateReplies, name: bytes, control: bytes, local: str) -> None:
+        self._late = late
+        self._name = name
+        self._control = control
+        self.local = local
+
+    def respond(self, reply: bytes) -> None:
+        """See :class:`kdns.server.fast_forward.Client`."""
+        if reply:
+            self._late.add(reply, self._name, self._control)
+
+    def address(self) -> tuple[str, int]:
+        """See :class:`kdns.server.fast_forward.Client`."""
+        return unpack_sockaddr(self._name)
+
+
 @implementer(IReadDescriptor)
 class MmsgPort:
     """One bound UDP socket that serves a listener; add it to a reactor as a reader."""
@@ -403,6 +424,11 @@ class MmsgPort:
         control = b""
         if self._wildcard:
             control = bytes(buffers.control[i * CONTROL : i * CONTROL + buffers.in_quads[i * 8 + 5]])
+        fast = self._table.fast
+        if fast is not None and fast.forwards:
+            asker = _Client(self._late, name, control, self._local)
+            if fast.forward(key, message, asker, self._received):
+                return None
         immediate: list[bytes] = []
         state = [True]
 

@@ -15,18 +15,21 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Hashable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from kdns.core.deferred_free import DeferredFree
 from kdns.core.observe import EachRepeat, Exchange
 from kdns.core.stamps import MOVES, StampRef, stand
-from kdns.core.tally import Tally, TallyBook
+from kdns.core.tally import Tally
 from kdns.core.validity import Audience, Validity
 from kdns.server.fast_path import FastPath, Routes
 from kdns.server.table_keys import COOKIE, COOKIE_OPTION, GROUP, NO_COOKIE, OPT_HEAD, head_of
 from kdns.wire.ageing import aged, ttl_places
 from kdns.wire.names import MalformedName
 from kdns.wire.rotation import Preferred, Rotation, rotation_of
+
+if TYPE_CHECKING:
+    from kdns.server.listener import Listener
 
 ENTRY_OCTETS = 1850
 """
@@ -373,11 +376,11 @@ class AnswerTable:
         young[key] = entry
         self._budget.take(room)
 
-    def serve(self, routes: Routes, tallies: TallyBook) -> None:
+    def serve(self, routes: Routes, listener: Listener) -> None:
         """Answer by these routes from now on."""
         if self.fast is not None:
             self.made_before += self.fast.given
-        self.fast = FastPath(routes, self, tallies) if routes else None
+        self.fast = FastPath(routes, self, listener) if routes else None
 
     def _asked_before(self, key: bytes) -> bool:
         """

@@ -21,12 +21,12 @@ from twisted.protocols.basic import Int16StringReceiver
 from twisted.trial.unittest import TestCase
 
 from kdns.core.observe import Exchange
-from kdns.core.tally import TallyBook
 from kdns.core.validity import Validity
 from kdns.plugin.seam import ServerContext, StreamTimeouts
 from kdns.server import mmsg
 from kdns.server.assembly import read_text
 from kdns.server.fast_path import Routes
+from kdns.server.listener import Listener
 from kdns.server.service import KdnsService
 from kdns.server.table import AnswerTable, TableBudget
 from kdns.testing.upstream import FakeUpstream, UpstreamServer
@@ -94,7 +94,7 @@ class ColdTable(AnswerTable):
 
     __slots__ = ()
 
-    def serve(self, routes: Routes, tallies: TallyBook) -> None:
+    def serve(self, routes: Routes, listener: Listener) -> None:
         """Ask the plugins for everything."""
 
     def put(self, key: bytes, reply: bytes, validity: Validity, exchange: Exchange, now: float) -> bool:

@@ -27,7 +27,7 @@ from kdns.core.answer import Answer, Sections
 from kdns.core.chain import Link, Next, Reply, attempt, then
 from kdns.core.explaining import Note
 from kdns.core.failure import ResolutionFailed
-from kdns.core.fast_path import Effect
+from kdns.core.fast_path import Effect, Kept
 from kdns.core.request import Request, Transport
 from kdns.core.tally import Charge
 from kdns.core.validity import NOTHING, ONCE, Audience, Validity, audience_of
@@ -39,8 +39,20 @@ from kdns.plugins.cache.explaining import of_answer, of_question
 from kdns.plugins.cache.metrics import Cells, cells
 from kdns.plugins.cache.policy import Place, clamped, judge, passed_by, positive
 from kdns.plugins.cache.store import CacheStore
-from kdns.wire.constants import AA, AD, EDE_STALE_ANSWER, EDE_STALE_NXDOMAIN, NOERROR, NXDOMAIN, RA
-from kdns.wire.message import Relayed
+from kdns.wire.constants import (
+    AA,
+    AD,
+    CD,
+    EDE_STALE_ANSWER,
+    EDE_STALE_NXDOMAIN,
+    IN,
+    NOERROR,
+    NXDOMAIN,
+    RA,
+    RCODE_MASK,
+    SOA,
+)
+from kdns.wire.message import ANSWER, AUTHORITY, Relayed
 from kdns.wire.names import ROOT, MalformedName, longest_zone
 
 log = Logger(namespace="plugin/cache")
@@ -56,10 +68,10 @@ class CacheLink(Link, KeepsAnswers):
     varies = NOTHING
 
     def __init__(self, config: CacheConfig, builder: BlockBuilder, store: CacheStore) -> None:
-        self._config = config
+        self.config = config
         self._builder = builder
         self.store = store
-        self._clock = builder.context.clock
+        self.clock = builder.context.clock
         self._zones = frozenset(zone.name for zone in config.zones)
         self.zones_text = ",".join(zone.text for zone in config.zones)
         self._cells: dict[str, Cells] = {}
@@ -86,7 +98,7 @@ class CacheLink(Link, KeepsAnswers):
             return next(request)
         counts = self._cells.get(request.server.label) or self._cells_for(request.server.label)
         counts.requests.value += 1
-        now = self._clock()
+        now = self.clock()
         entry = None if passed_by(request) else self.store.find(self._key(request), now)
         if entry is None:
             counts.misses.value += 1
@@ -97,7 +109,7 @@ class CacheLink(Link, KeepsAnswers):
         left = entry.left(now)
         if left > 0:
             return self._fresh(entry, request, next, counts, now, left)
-        stale = self._config.stale
+        stale = self.config.stale
         if stale is not None and stale.verify and now >= entry.retry_at:
             return self._verified(entry, request, next, counts, stale.timeout)
         if now >= entry.retry_at:
@@ -110,7 +122,7 @@ class CacheLink(Link, KeepsAnswers):
 
         Nothing is entered here: what made the reply once makes it again. A cache that does more is asked.
         """
-        config = self._config
+        config = self.config
         if ROOT not in self._zones or config.prefetch is not None or config.stale is not None:
             return None
         if config.no_success or config.no_denial or not (config.success.least_ttl and config.denial.least_ttl):
@@ -124,6 +136,8 @@ class CacheLink(Link, KeepsAnswers):
             partial(clamped, limits=config.denial),
             keeps=True,
             counts_down=not config.keep_ttl,
+            ask_flags=AD,  # whoever answers shall say whether the data is authentic (RFC 6840 section 5.7)
+            keep=_Keep(self, counts),
         )
 
     def _cells_for(self, server: str) -> Cells:
@@ -141,13 +155,13 @@ class CacheLink(Link, KeepsAnswers):
 
     def explain(self, request: Request) -> list[Note]:
         """Whether the question is answered from an entry."""
-        now = self._clock()
+        now = self.clock()
         entry = None if passed_by(request) else self.store.find(self._key(request), now)
-        return of_question(self._config, request, entry, now)
+        return of_question(self.config, request, entry, now)
 
     def explain_passed(self, request: Request, came: Answer) -> list[Note]:
         """Whether the answer from behind is kept."""
-        return of_answer(self._config, request, came, self._builder.context.wall())
+        return of_answer(self.config, request, came, self._builder.context.wall())
 
     # From an entry to an answer
 
@@ -155,8 +169,8 @@ class CacheLink(Link, KeepsAnswers):
         """The reply of an entry that has time left."""
         repeat = True
         until = entry.stored + entry.ttl
-        counts_from = inf if self._config.keep_ttl else until - left + 1
-        prefetch = self._config.prefetch
+        counts_from = inf if self.config.keep_ttl else until - left + 1
+        prefetch = self.config.prefetch
         if prefetch is not None:
             entry.hit(now, prefetch.gap)
             window = entry.stored + entry.ttl - prefetch.threshold(entry.ttl)
@@ -168,18 +182,18 @@ class CacheLink(Link, KeepsAnswers):
                 entry.last_hit = until  # the answer table sees those in between
             if entry.hits >= prefetch.amount and left <= prefetch.threshold(entry.ttl):
                 self._refresh(entry, request, next, counts)
-        ttl = entry.ttl if self._config.keep_ttl else left
+        ttl = entry.ttl if self.config.keep_ttl else left
         validity = Validity(repeat, until, entry.answer.validity.stamps, True, counts_from)
         return _reply(entry, request, ttl, validity, counts.on_hit[entry.denial])
 
     def _stale(self, entry: Entry, request: Request, counts: Cells) -> Answer:
         """The reply of an entry that expired (RFC 8767); EDE tells so (RFC 8914 sections 4.4 and 4.20)."""
-        stale = self._config.stale
+        stale = self.config.stale
         assert stale is not None
         counts.served_stale.value += 1
         code = EDE_STALE_NXDOMAIN if entry.answer.rcode == NXDOMAIN else EDE_STALE_ANSWER
         validity = ONCE
-        if entry.retry_at > self._clock() and not entry.refreshing:
+        if entry.retry_at > self.clock() and not entry.refreshing:
             # Nothing will be tried before then, so there is nothing that each query had to set off.
             until = min(entry.retry_at, entry.stored + entry.ttl + stale.most_age)
             validity = Validity(True, until, entry.answer.validity.stamps, False)
@@ -204,12 +218,12 @@ class CacheLink(Link, KeepsAnswers):
         repeat_flags = answer.repeat_flags
         if entry is None:
             charges += counts.on_miss
-        elif self._config.prefetch is not None or answer.options or answer.ede or answer.rd is not None:
+        elif self.config.prefetch is not None or answer.options or answer.ede or answer.rd is not None:
             # Hits must be seen here, or what the reply says beyond its records is not in the entry.
             validity = validity.not_repeated()
         else:
             charges += counts.on_hit[entry.denial]
-            counts_from = inf if self._config.keep_ttl else entry.stored + 1
+            counts_from = inf if self.config.keep_ttl else entry.stored + 1
             until = min(validity.until, entry.stored + entry.ttl)
             validity = Validity(True, until, validity.stamps, True, counts_from)
             repeat_flags = AA | flags & (RA | AD)
@@ -224,7 +238,7 @@ class CacheLink(Link, KeepsAnswers):
 
     def _keep(self, request: Request, counts: Cells, answer: Answer) -> tuple[Entry | None, int]:
         """Store an answer if it is to be stored; the entry or None, and the TTL to show."""
-        place, ttl = judge(answer, request, self._config, self._builder.context.wall())
+        place, ttl = judge(answer, request, self.config, self._builder.context.wall())
         if place is Place.NOWHERE or passed_by(request):
             return None, ttl
         body = answer.body
@@ -237,7 +251,7 @@ class CacheLink(Link, KeepsAnswers):
         wildcard = request.metadata.get(WILDCARD) if request.metadata is not None else None
         entry = Entry(
             stripped(answer),
-            self._clock(),
+            self.clock(),
             ttl,
             place is Place.DENIAL,
             wildcard() if callable(wildcard) else wildcard,
@@ -250,8 +264,8 @@ class CacheLink(Link, KeepsAnswers):
     def _refreshed(self, old: Entry, request: Request, counts: Cells, answer: Answer) -> Answer | None:
         """What became of a refresh: the reply to who waits for it, or None when the entry is still the best there is."""
         old.refreshing = False
-        stale = self._config.stale
-        now = self._clock()
+        stale = self.config.stale
+        now = self.clock()
         useful = answer.rcode in (NOERROR, NXDOMAIN) and not answer.silent
         if useful and stale is not None and stale.prefer_positive and not old.denial:
             useful = positive(answer, request.qtype)
@@ -268,8 +282,8 @@ class CacheLink(Link, KeepsAnswers):
     def _failed(self, old: Entry, failure: Failure) -> None:
         """A refresh ended in a failure."""
         old.refreshing = False
-        if self._config.stale is not None:
-            old.retry_at = self._clock() + self._config.stale.recheck
+        if self.config.stale is not None:
+            old.retry_at = self.clock() + self.config.stale.recheck
         if failure.check(ResolutionFailed, CancelledError) is None:
             log.failure("refreshing an entry failed", failure)
 
@@ -320,6 +334,50 @@ class CacheLink(Link, KeepsAnswers):
         asking.addErrback(partial(self._failed, entry))
         asking.addCallback(settle)
         return waiting
+
+
+class _Keep:
+    """The cache as the fast path sees it: replies of upstreams to queries of class IN without DO."""
+
+    def __init__(self, link: CacheLink, counts: Cells) -> None:
+        self._store = link.store
+        self._config = link.config
+        self._counts = counts
+        self._clock = link.clock
+
+    def has(self, qname: bytes, qtype: int, flags: int) -> bool:
+        """See :class:`kdns.core.fast_path.Keep`."""
+        key = (qname, qtype, IN, False, flags & CD)
+        return key in self._store.success.entries or key in self._store.denial.entries
+
+    def __call__(self, qname: bytes, qtype: int, flags: int, reply: Relayed) -> Kept | None:
+        """See :class:`kdns.core.fast_path.Keep`."""
+        config, rcode = self._config, reply.flags & RCODE_MASK
+        answers = reply.counts[0]
+        denial = False
+        if rcode == NOERROR and answers:
+            if not any(slot.rtype == qtype and slot.section == ANSWER for slot in reply.slots):
+                return None
+            ttl = clamped(reply.least_ttl, config.success)
+        elif not answers and rcode in (NOERROR, NXDOMAIN) and SOA in reply.types(AUTHORITY):
+            denial = True
+            ttl = clamped(reply.least_ttl, config.denial)
+        else:
+            return None
+        opt = reply.opt
+        if opt is not None:
+            if opt.end != len(reply.message):
+                return None
+            reply = replace(reply, message=reply.message[: opt.start], opt=None)
+        answer = Answer(rcode, reply.flags & (AA | RA | AD), reply, validity=_STAMPLESS, source="forward")
+        entry = Entry(answer, self._clock(), ttl, denial)
+        stored = self._store.put((qname, qtype, IN, False, flags & CD), entry)
+        if stored.evicted:
+            self._counts.evictions[denial].value += stored.evicted
+        return Kept(ttl, denial)
+
+
+_STAMPLESS = Validity()
 
 
 def passed_on(request: Request) -> Request:

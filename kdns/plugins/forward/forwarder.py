@@ -29,6 +29,7 @@ from kdns.plugin.seam import Resource
 from kdns.plugins.forward.config import Stanza
 from kdns.plugins.forward.exchange import ASKED_FLAGS, Exchange, opt_for_upstream
 from kdns.plugins.forward.failures import ExchangeFailed
+from kdns.plugins.forward.fast import FastUpstreams
 from kdns.plugins.forward.metrics import ForwardMetrics
 from kdns.plugins.forward.policy import Health, Order
 from kdns.plugins.forward.sources import Sources
@@ -73,7 +74,10 @@ class Forwarder(Resource):
         self.chance = chance if chance is not None else SystemRandom()
         self.metrics = ForwardMetrics(registry if registry is not None else Registry())
         self.waiting = 0
-        """Clients that wait for exchanges."""
+        """Clients that wait for replies."""
+
+        self.fast = FastUpstreams(self)
+        """What plain queries go through; see :mod:`kdns.core.fast_path`."""
 
         self._order = Order(stanza.policy, self.chance)
         self._flights: dict[tuple[bytes, int, int], list[Exchange]] = {}
@@ -129,6 +133,7 @@ class Forwarder(Resource):
             if self._poll.running:
                 self._poll.stop()
             self._poll = None
+        self.fast.stop()
         for exchange in [exchange for flights in self._flights.values() for exchange in flights]:
             for waiter, _ in list(exchange.waiting):
                 waiter.cancel()
@@ -193,6 +198,13 @@ class Forwarder(Resource):
         if new is not None:
             new.begin()
         return waiting
+
+    def exchanges_of(self, question: bytes) -> bool:
+        """Whether a question section, lower case, is in flight by an exchange."""
+        if not self._flights:
+            return False
+        qtype, qclass = question[-4] << 8 | question[-3], question[-2] << 8 | question[-1]
+        return (question[:-4], qtype, qclass) in self._flights
 
     def ended(self, exchange: Exchange) -> None:
         """*exchange* takes no more clients."""

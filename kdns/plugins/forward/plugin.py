@@ -18,6 +18,7 @@ from kdns.corefile.errors import SetupError
 from kdns.plugin.capabilities import AsksUpstreams
 from kdns.plugin.seam import Block, BlockBuilder
 from kdns.plugins.forward.config import Stanza, parse
+from kdns.plugins.forward.fast import FastUpstreams
 from kdns.plugins.forward.forwarder import Forwarder
 from kdns.plugins.forward.policy import Health
 from kdns.plugins.forward.sources import Sources
@@ -78,6 +79,13 @@ class Forward(Link, AsksUpstreams):
             return self._ask(following, request) if forwarder.asks_next(answer) else answer
 
         return waiting.addCallback(perhaps_next, following)
+
+    def fast_upstreams(self) -> FastUpstreams | None:
+        """One stanza for all names, whose replies need nothing but to be passed on."""
+        only = self._only
+        if only is None or only.stanza.force_tcp:
+            return None
+        return only.fast
 
     # What an operator is told; see kdns.core.explaining.
 

@@ -81,7 +81,7 @@ class _Always(dict[Any, Any]):
 
     def __init__(self, tally: Tally) -> None:
         super().__init__()
-        self._tallies = (tally, tally)
+        self._tallies = (tally, (tally, tally))
 
     def get(self, key: object, default: object = None) -> Any:
         """The same for each."""
