@@ -61,6 +61,10 @@ class FastUpstreams:
         self.in_flight: dict[bytes, FastQuery] = {}
         """By question."""
 
+    def asks(self, question: bytes) -> bool:
+        """Whether a question section is in flight here."""
+        return bool(self.in_flight) and question.lower() in self.in_flight
+
     def opt(self, edns: Edns | None) -> bytes:
         """See :class:`kdns.core.fast_path.Upstreams`."""
         return opt_for_upstream(edns)
