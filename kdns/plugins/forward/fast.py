@@ -17,7 +17,7 @@ from kdns.core.reply import HOP_BY_HOP
 from kdns.plugins.forward.exchange import ASKED_FLAGS, RELAYED_FLAGS, opt_for_upstream
 from kdns.plugins.forward.failures import ExchangeFailed
 from kdns.plugins.forward.policy import Health
-from kdns.plugins.forward.sockets import UNREADABLE, Query
+from kdns.plugins.forward.queries import UNREADABLE, Query
 from kdns.wire.constants import NOERROR, NXDOMAIN, RCODE_MASK, TC
 from kdns.wire.message import MalformedMessage, scan
 from kdns.wire.query import Edns
