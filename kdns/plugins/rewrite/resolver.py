@@ -125,8 +125,8 @@ class RewriteLink(Link):
     # The way back
 
     def _came(self, answer: Answer, request: Request, changed: Request, query: Query) -> Reply:
-        if answer.silent:
-            return answer
+        if answer.silent or answer.messages is not None:
+            return answer  # nothing, or a transfer, whose records are the zone's own
         if self._options and request.edns is not None:
             answer = self._with_options(answer, request, query)
         if any(isinstance(change, CnameChange) for change in query.changes):

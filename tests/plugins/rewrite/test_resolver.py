@@ -18,7 +18,7 @@ from kdns.plugins.rewrite import directive
 from kdns.plugins.rewrite.resolver import RewriteLink
 from kdns.testing.plugin import PluginBench
 from kdns.testing.records import parse_record
-from kdns.wire.constants import AAAA, BADVERS, COOKIE, NOERROR, NSID, NXDOMAIN, REFUSED, SERVFAIL, A
+from kdns.wire.constants import AAAA, AXFR, BADVERS, COOKIE, NOERROR, NSID, NXDOMAIN, REFUSED, SERVFAIL, A
 from kdns.wire.names import from_text, to_text
 from kdns.wire.presentation import record_line
 from kdns.wire.query import Edns, pack_options
@@ -108,6 +108,11 @@ class ResolverTests(Asking):
         """Where no reply is sent, none is made."""
         answer = self.ask(a_link("rcode a.test NOERROR NXDOMAIN"), NextPlugin(answer=NO_REPLY), a_request("a.test"))
         self.assertTrue(answer.silent)
+
+    def test_transfer(self) -> None:
+        """The messages of a transfer are the zone's own records."""
+        made = Answer(messages=iter(()))
+        self.assertIs(self.ask(a_link("ttl a.test 5"), NextPlugin(answer=made), a_request("a.test", AXFR)), made)
 
     def test_bad_names(self) -> None:
         """A rule that makes no name, of the query or of the reply, is SERVFAIL with a reason."""
