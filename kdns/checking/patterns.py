@@ -8,10 +8,21 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from kdns.checking.findings import Finding, warning
+from kdns.core.regexp import Regexp
 from kdns.corefile.errors import Place
 from kdns.corefile.tree import Directive
 from kdns.wire.names import to_text
 
+MOST_STATES = 1000
+"""States of an expression with counts; without counts only few of many states are ever active together."""
+
+LONGEST_NAME = 1009
+"""Characters of a name in presentation form: 250 bytes, each an escape of four, and dots."""
+
+SECONDS_A_STEP = 9e-9
+"""Measured with ``(((a?){30}){30})b``, where all states are active."""
+
+_COUNT = re.compile(r"\{\d+(,\d*)?\}")
 _ENDS_WITHOUT_DOT = re.compile(r"[A-Za-z0-9_-]\$$")
 
 
@@ -35,8 +46,8 @@ def rewrites(use: Directive | None, config: Any) -> Iterator[Finding]:
             yield warning(place, "rewrite", text, entry.text, "write rewrite continue there, or put it last")
         elif entry.stop and _always_fires(rule):
             ended = place
-        if isinstance(rule, (NameRule, ReplyRule)) and _fits_nothing(rule.match.regexp):
-            yield _no_dot(place, "rewrite", rule.match.text)
+        if isinstance(rule, (NameRule, ReplyRule)):
+            yield from _expression(place, "rewrite", rule.match.regexp)
         if isinstance(rule, NameRule) and rule.match.kind is not MatchKind.EXACT and not rule.auto and not rule.answers:
             text = "replies have the new name as their owner, and many clients take them for no answer"
             yield warning(place, "rewrite", text, entry.text, "add answer auto")
@@ -53,8 +64,7 @@ def templates(use: Directive | None, config: Any, behind: str) -> Iterator[Findi
         return
     for template, place in zip(config, _uses(use), strict=True):
         for regexp in template.matches:
-            if _fits_nothing(regexp):
-                yield _no_dot(place, "template", regexp.text)
+            yield from _expression(place, "template", regexp)
         choosy = template.conditions or any(regexp.text != ".*" for regexp in template.matches)
         if behind and choosy and not template.fallthrough:
             zones = " ".join(map(to_text, template.zones))
@@ -76,9 +86,15 @@ def _always_fires(rule: Any) -> bool:
     return isinstance(rule, CnameRule) or (isinstance(rule, SubnetRule) and rule.action in (Action.SET, Action.UNSET))
 
 
-def _fits_nothing(regexp: Any) -> bool:
-    return regexp is not None and _ENDS_WITHOUT_DOT.search(regexp.text) is not None and "|" not in regexp.text
-
-
-def _no_dot(place: Place, directive: str, text: str) -> Finding:
-    return warning(place, directive, "the expression fits no name: names end in a dot", text, f"{text[:-1]}[.]$")
+def _expression(place: Place, directive: str, regexp: Regexp | None) -> Iterator[Finding]:
+    if regexp is None:
+        return
+    text = regexp.text
+    if _ENDS_WITHOUT_DOT.search(text) is not None and "|" not in text:
+        yield warning(place, directive, "the expression fits no name: names end in a dot", text, f"{text[:-1]}[.]$")
+    if _COUNT.search(text) is not None and regexp.size > MOST_STATES:
+        cost = max(regexp.size * LONGEST_NAME * SECONDS_A_STEP * 1000, 1)
+        said = f"the expression has {regexp.size} states: a long name can take it {cost:.0f} ms, in which nobody is answered"
+        yield warning(
+            place, directive, said, text, "counts inside counts multiply: write * where the number does not matter"
+        )

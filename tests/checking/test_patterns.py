@@ -43,6 +43,14 @@ class RewriteTests(SynchronousTestCase):
         for regexp in (r"test\.$", "test[.]$", "test", "(a|test.)$", "a$|b"):
             self.assertEqual(warned(f" rewrite ttl regex {regexp} 5"), [], regexp)
 
+    def test_costs(self) -> None:
+        """Counts inside counts make thousands of states, all of which a name can keep busy."""
+        ((line, text),) = warned(" rewrite ttl regex (((a?){30}){30})b 5")
+        self.assertEqual(line, 2)
+        self.assertRegex(text, r"has \d{4} states: a long name can take it 3\d ms")
+        for regexp in ("[a-z]{1,63}[.]test[.]$", "|".join(f"host{number}[.]example[.]com" for number in range(300))):
+            self.assertEqual(warned(f" rewrite ttl regex {regexp} 5"), [], regexp[:40])
+
     def test_owner(self) -> None:
         """A reply whose owner is another name than was asked for."""
         wanted = "replies have the new name as their owner, and many clients take them for no answer (add answer auto)"

@@ -105,6 +105,7 @@ class RegexpTests(SynchronousTestCase):
         self.assertEqual(regexp.search("-xyzw-"), ("xyzw", "x", "y", "w", ""))
         self.assertEqual(regexp.group_names, {"a": 1, "b": 3})
         self.assertEqual(regexp.group_count, 4)
+        self.assertLess(regexp.size, Regexp("(x{10}){10}").size)
 
     def test_lazy(self) -> None:
         """The flag U swaps greedy and lazy."""

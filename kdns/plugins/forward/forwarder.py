@@ -189,7 +189,11 @@ class Forwarder(Resource):
                 self.metrics.coalesced.inc()
                 break
         else:
-            stream = stanza.force_tcp or not (udp or stanza.prefer_udp) or len(flights) + self.fast.asks(request.question) >= MOST_VARIANTS
+            stream = (
+                stanza.force_tcp
+                or not (udp or stanza.prefer_udp)
+                or len(flights) + self.fast.asks(request.question) >= MOST_VARIANTS
+            )
             exchange = new = Exchange(self, request, variant, stream)
             flights.append(exchange)
         waiting = exchange.join(request)
