@@ -155,8 +155,10 @@ ROWS: dict[str, Row] = {
         "ttl leaves the OPT record alone; each rcode rule is tried once; answer auto and cname compare without letter case.",
         "append adds no second option of a code; after revert the client's own option is there again.",
     ),
-    "autopath": _not_yet(
-        "Delete the line: names of the search path that do not exist are the cheapest answers of kdns."
+    "autopath": _differs(
+        "A pod's path is walked only while the watch of pods works, and not where pods of several namespaces share the address.",
+        "The question of a reply is spelled as the client spelled it, and an alias that is there already is not made twice.",
+        "A folder in place of FILE is an error.",
     ),
     "acl": _differs("The Extended DNS Error of a refusal goes only to clients that sent an OPT."),
     "cache": _differs(

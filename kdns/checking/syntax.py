@@ -111,6 +111,7 @@ SYNTAX: dict[str, Syntax] = {
         "loadbalance [round_robin | weighted FILE]", ("round_robin",), _options("reload DURATION", "prefer CIDR...")
     ),
     "rewrite": Syntax("rewrite [continue|stop] FIELD ARGUMENTS..."),
+    "autopath": Syntax("autopath [ZONES...] FILE|@PLUGIN"),
     "acl": Syntax("acl [ZONES...]", (ZONES,), _options("ACTION [type TYPES...] [net NETWORKS...]")),
     "cache": Syntax(
         "cache [TTL] [ZONES...]",

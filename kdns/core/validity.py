@@ -50,6 +50,16 @@ class Validity(Struct, frozen=True, gc=False):
         until = self.until if self.until < until else until
         return Validity(self.repeat, until, self.stamps + stamps, self.cache, self.counts_from)
 
+    def joined(self, other: Validity) -> Validity:
+        """How long an answer holds that was made from two."""
+        return Validity(
+            self.repeat and other.repeat,
+            min(self.until, other.until),
+            self.stamps + other.stamps,
+            self.cacheable and other.cacheable,
+            min(self.counts_from, other.counts_from),
+        )
+
     def not_repeated(self) -> Validity:
         """This, but the finished reply is not sent again; a cache may still keep the records."""
         return Validity(False, inf, self.stamps, self.cacheable)

@@ -6,9 +6,10 @@ They stand here so that nothing imports a plugin that the Corefile does not name
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any, Protocol, TypeAlias
 
+from kdns.core.request import Request
 from kdns.wire.records import WireRecord
 
 
@@ -37,6 +38,22 @@ class KeepsAnswers:
 
     zones_text: str
     """Its zones, as metrics show them."""
+
+
+class KnowsSearchPaths:
+    """A link that knows the search paths of clients (*autopath*); its directive is a :class:`GivesSearchPaths`."""
+
+    def path_group(self, client: str) -> Hashable:
+        """What of a client's address its path depends on. Each change of it bumps a stamp."""
+        raise NotImplementedError
+
+    def search_path(self, request: Request) -> tuple[bytes, ...]:
+        """The domains of the client's search path, in wire form and lower case; none where that is not certain."""
+        raise NotImplementedError
+
+
+class GivesSearchPaths:
+    """A directive whose link is a :class:`KnowsSearchPaths`."""
 
 
 class TransferZone(Protocol):

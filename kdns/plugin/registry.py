@@ -41,6 +41,7 @@ BUILT_IN = {
     "chaos": "kdns.plugins.chaos",
     "loadbalance": "kdns.plugins.loadbalance",
     "rewrite": "kdns.plugins.rewrite",
+    "autopath": "kdns.plugins.autopath",
     "acl": "kdns.plugins.acl",
     "cache": "kdns.plugins.cache",
     "header": "kdns.plugins.header",

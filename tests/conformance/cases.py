@@ -29,7 +29,7 @@ CLUSTER = (
     "endpoint-pod-names", "fallthrough-all", "fallthrough-part", "ignore-empty-service", "labels", "namespace-labels",
     "namespaces-unknown", "namespaces", "noendpoints", "multicluster", "multicluster-ignore-empty", "zonal", "zone-root", "zones",
     "k8s-external", "k8s-external-headless", "dns64-kubernetes", "rewrite-kubernetes",
-    "bufsize-kubernetes", "minimal-kubernetes", "nsid-kubernetes",
+    "bufsize-kubernetes", "minimal-kubernetes", "nsid-kubernetes", "autopath",
 )  # fmt: skip
 """Files about a cluster in which nothing has to wait."""
 

@@ -7,6 +7,7 @@ from functools import cache
 from kdns.cluster.credentials import CredentialsError
 from kdns.corefile.dispenser import Dispenser
 from kdns.corefile.errors import SetupError
+from kdns.plugin.capabilities import GivesSearchPaths
 from kdns.plugin.seam import Block, BlockBuilder
 from kdns.plugins.kubernetes.cluster import LiveCluster
 from kdns.plugins.kubernetes.config import Config, parse
@@ -14,7 +15,7 @@ from kdns.plugins.kubernetes.metadata import KubernetesMetadata
 from kdns.plugins.kubernetes.plugin import ClusterZone
 
 
-class KubernetesDirective:
+class KubernetesDirective(GivesSearchPaths):
     """``kubernetes [ZONES...] { options }``."""
 
     name = "kubernetes"

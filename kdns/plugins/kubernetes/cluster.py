@@ -89,6 +89,11 @@ class LiveCluster(Resource):
         age = max(0, int(self._context.wall() - self._snapshot.written))
         return f"from a snapshot {age} s old", self._fresh.ref()
 
+    def pods_are_current(self) -> bool:
+        """Whether changes of pods arrive as they happen: their watch works, or the cluster is read from files."""
+        watch = getattr(self._source, "freshness", {}).get("pods")
+        return watch is None or (watch.synced and not watch.problem)
+
     def freshness(self) -> list[str]:
         """How each part of the data is kept up to date, in words."""
         counts = ", ".join(f"{count} {kind.value}" for kind, count in self.index.counts().items() if count)

@@ -7,7 +7,7 @@ Only an external name that points out of the zone has to wait for anybody.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 from random import Random, SystemRandom
 from typing import Protocol
@@ -23,13 +23,14 @@ from kdns.core.fast_path import NO_EFFECT, Effect, SourceMaker
 from kdns.core.request import Request
 from kdns.core.stamps import StampRef
 from kdns.core.validity import ALWAYS, NOTHING, Validity
-from kdns.plugin.capabilities import OffersTransfers, ServesCluster
+from kdns.plugin.capabilities import KnowsSearchPaths, OffersTransfers, ServesCluster
 from kdns.plugins.kubernetes.config import Config, is_reverse
 from kdns.plugins.kubernetes.explaining import explain
 from kdns.plugins.kubernetes.fast import ReverseNames, ServiceNames
 from kdns.plugins.kubernetes.found import Found, Group
 from kdns.plugins.kubernetes.lookup import Lookup
 from kdns.plugins.kubernetes.names import Parsed, Shape, parse_name
+from kdns.plugins.kubernetes.search_path import PodSearchPaths
 from kdns.plugins.kubernetes.transfer import ClusterTransfer
 from kdns.plugins.kubernetes.zone import SOURCE, Zone, room_for
 from kdns.wire.constants import (
@@ -79,8 +80,11 @@ class Cluster(Protocol):
     def staleness(self) -> tuple[str, StampRef] | None:
         """While answers may be out of date: why, in words, and a stamp that moves when they are no longer; else None."""
 
+    def pods_are_current(self) -> bool:
+        """Whether changes of pods arrive as they happen, as far as is known."""
 
-class ClusterZone(Link, ServesCluster, OffersTransfers):
+
+class ClusterZone(Link, ServesCluster, OffersTransfers, KnowsSearchPaths):
     """Answers for the zones of one configuration out of one index."""
 
     name = SOURCE
@@ -106,6 +110,7 @@ class ClusterZone(Link, ServesCluster, OffersTransfers):
         self._chance = SystemRandom() if chance is None else chance
         self._zones = frozenset(zone.name for zone in config.zones)
         self._lookup = Lookup(cluster.index, config)
+        self._paths = PodSearchPaths(config, cluster)
 
     def fast_effect(self, server: str) -> Effect | None:
         """Names outside the zones are passed on; those inside have sources, or go the general way."""
@@ -181,6 +186,16 @@ class ClusterZone(Link, ServesCluster, OffersTransfers):
         if not self.cluster.synced:
             return zone.not_ready((EDE_NOT_READY, NOT_READY))
         return zone.nxdomain(found.stamps, self._clock())
+
+    # What autopath asks.
+
+    def path_group(self, client: str) -> Hashable:
+        """See :class:`kdns.plugin.capabilities.KnowsSearchPaths`."""
+        return self._paths.group(client)
+
+    def search_path(self, request: Request) -> tuple[bytes, ...]:
+        """See :class:`kdns.plugin.capabilities.KnowsSearchPaths`."""
+        return self._paths.path(request)
 
     # What an operator is told; see kdns.core.explaining.
 

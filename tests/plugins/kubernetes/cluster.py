@@ -72,6 +72,7 @@ class FakeCluster:
         self.index = ClusterIndex(grace=0.0)
         self.synced = True
         self.stale: tuple[str, StampRef] | None = None
+        self.current = True
 
     def why_not_ready(self) -> str:
         """Something is always missing, if one asks."""
@@ -80,6 +81,10 @@ class FakeCluster:
     def staleness(self) -> tuple[str, StampRef] | None:
         """As the test set it."""
         return self.stale
+
+    def pods_are_current(self) -> bool:
+        """As the test set it."""
+        return self.current
 
 
 class Bench:
