@@ -82,13 +82,12 @@ class Walk:
             return None
         if isinstance(self._first, ResolutionFailed):
             raise self._first
-        # It is true of other names only if the path leads nowhere for them, too.
-        return replace(self._first, validity=self._validity or Validity(), denial=None)
+        return replace(self._first, validity=self._validity or Validity())
 
     def _won(self, answer: Answer, asked: Request) -> Answer:
         self._counter.inc()
         validity = Validity() if self._validity is None else self._validity.joined(answer.validity)
-        answer = replace(answer.charged(self._counter), validity=validity, denial=None)
+        answer = replace(answer.charged(self._counter), validity=validity)
         if asked is self._request:
             return answer
         # The message of an upstream points at the name in its question, which is another one in the reply.

@@ -6,6 +6,7 @@ from __future__ import annotations
 from kdns.core.answer import Answer, records
 from kdns.core.chain import Link, Next, Reply, then
 from kdns.core.explaining import Note
+from kdns.core.fast_path import Effect
 from kdns.core.metrics import Counter
 from kdns.core.request import Request
 from kdns.core.validity import NOTHING, Validity, by_client
@@ -49,6 +50,10 @@ class Dns64Link(Link):
     def alike_below(self, zone: bytes) -> bool:
         """NXDOMAIN passes as it is, whatever the name."""
         return True
+
+    def fast_effect(self, server: str) -> Effect | None:
+        """Only AAAA is looked at."""
+        return Effect(not_types=frozenset((AAAA,)))
 
     def _why_not(self, request: Request) -> str:
         """Why a query is left alone; empty when it is not."""

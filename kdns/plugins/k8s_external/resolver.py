@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from functools import cache, partial
 from typing import Any
 
@@ -11,6 +11,7 @@ from kdns.cluster.keys import Serial
 from kdns.core.answer import Answer, records
 from kdns.core.chain import Link, Next, Reply, then
 from kdns.core.explaining import Note
+from kdns.core.fast_path import NO_EFFECT, Effect, SourceMaker
 from kdns.core.request import Request
 from kdns.core.stamps import StampRef
 from kdns.core.validity import NOTHING, Validity
@@ -71,6 +72,14 @@ class ExternalLink(Link):
                 self._cluster_ttl: int = link.config.ttl
                 self._index = link.cluster.index
                 self._lookup = ExternalLookup(self._index, link.config, self._config.headless)
+
+    def fast_effect(self, server: str) -> Effect | None:
+        """Names outside the zones are passed on."""
+        return NO_EFFECT
+
+    def fast_sources(self) -> Mapping[bytes, SourceMaker | None]:
+        """Names in the zones are asked about."""
+        return dict.fromkeys(self._zones)
 
     def answer(self, request: Request, next: Next) -> Reply | Coroutine[Any, Any, Answer]:
         """See :class:`kdns.core.chain.Link`."""
