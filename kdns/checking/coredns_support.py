@@ -251,7 +251,11 @@ ROWS: dict[str, Row] = {
         "Use life-cycle hooks of the pod, or the supervisor.",
     ),
     "sign": _not_yet("Sign zones where they are made; file serves signed zones."),
-    "view": _not_yet("Use bind with an address for each kind of clients."),
+    "view": _differs(
+        "server_ip() is the address that the query was sent to, also where kdns listens on all addresses.",
+        "metadata() sees the labels of its own server block alone.",
+        "An expression that takes too much work is not true.",
+    ),
     "nomad": _never("kdns serves Kubernetes.", "Forward service.nomad to Nomad's or Consul's DNS."),
 }
 """By directive; every one of :data:`~kdns.corefile.order.DIRECTIVE_ORDER`, in its order."""

@@ -233,6 +233,7 @@ SYNTAX: dict[str, Syntax] = {
         ),
     ),
     "whoami": Syntax("whoami"),
+    "view": Syntax("view NAME", (), _options("expr EXPRESSION")),
 }
 """By directive."""
 

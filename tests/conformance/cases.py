@@ -40,7 +40,8 @@ WITH_FILE = ("rewrite-cname", "rewrite-name", "rewrite-rcode", "rewrite-ttl", "r
 """Files with a zone in a master file."""
 
 OTHERS = (
-    "acl", "acl-order", "dns64", "dns64-ipv4-client", "dns64-more", "dns64-prefix-32", "dns64-prefix-40", "dns64-prefix-64",
+    "acl", "acl-order", "autopath-file", "views",
+    "dns64", "dns64-ipv4-client", "dns64-more", "dns64-prefix-32", "dns64-prefix-40", "dns64-prefix-64",
     "dns64-prefix-96",
     "any", "bufsize", "chaos", "chaos-more", "erratic", "erratic-truncate", "header", "local", "local-prefix",
     "local-prefix-off", "minimal", "nsid", "bufsize-more", "header-inner", "erratic-axfr",

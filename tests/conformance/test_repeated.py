@@ -55,6 +55,7 @@ FILES_LEFT_OUT = {
     "transfer-file-signed": "a transfer has several messages",
     "transfer-limited": "a transfer has several messages",
     "transfer-namespaces": "a transfer has several messages",
+    "views": "its blocks are chosen by the transport",
     "forward-max-concurrent": "what is answered depends on how many queries wait at a time",
 }
 """Case files whose point is a state that time or questions change."""
