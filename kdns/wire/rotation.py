@@ -8,8 +8,9 @@ differ in their rdata only, so the next order is the same bytes, cut in two and 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address
+from itertools import groupby
 from math import lcm
 from typing import TypeAlias
 
@@ -18,7 +19,7 @@ from kdns.wire.names import skip_name
 from kdns.wire.query import HEADER, RECORD_HEAD
 
 Preferred: TypeAlias = tuple[IPv4Network | IPv6Network, ...]
-"""Networks whose addresses come first."""
+"""Networks whose addresses come first, in the order of the networks."""
 
 MOST_KEPT = 16
 """Orders of one reply that are kept; with more, each is made when its turn comes."""
@@ -79,7 +80,7 @@ def rotation_of(reply: bytes, prefer: Preferred = ()) -> Rotation | None:
     """
     The orders of a reply, identifier left out; None when it has only one.
 
-    :param prefer: preferred addresses stand in front of the others of their set, and rotate by themselves.
+    :param prefer: addresses of these networks stand in front of the others of their set; those of one network rotate by themselves.
     :raises kdns.wire.names.MalformedName, struct.error, IndexError: it is not a whole message.
     """
     message = b"\x00\x00" + reply
@@ -102,25 +103,29 @@ def rotation_of(reply: bytes, prefer: Preferred = ()) -> Rotation | None:
             offset += step
             left -= 1
         count = (offset - start) // step
-        first = _preferred(message, head, step, length, count, prefer) if prefer else 0
-        for begin, size in ((start, first), (start + first * step, count - first)):
+        begin = start
+        for size in _runs(message, head, step, length, count, prefer) if prefer else (count,):
             if size > 1:
                 parts.append((begin - 2, step, size))
+            begin += size * step
     return Rotation(parts) if parts else None
 
 
-def _preferred(message: bytes, rdata: int, step: int, length: int, count: int, prefer: Preferred) -> int:
-    """How many addresses of a set are preferred ones; they stand in front."""
-    for index in range(count):
-        place = rdata + index * step
-        if not preferred(message[place : place + length], prefer):
-            return index
-    return count
+def _runs(message: bytes, rdata: int, step: int, length: int, count: int, prefer: Preferred) -> Iterator[int]:
+    """How many addresses of a set that follow one another are preferred alike, again and again."""
+    places = range(rdata, rdata + count * step, step)
+    for _, run in groupby(places, lambda place: preference(message[place : place + length], prefer)):
+        yield sum(1 for _ in run)
 
 
-def preferred(address: bytes, prefer: Preferred) -> bool:
-    """Whether a packed address is in one of the networks; rdata of another length is in none."""
-    return len(address) in (4, 16) and any(ip_address(address) in network for network in prefer)
+def preference(address: bytes, prefer: Preferred) -> int:
+    """Which of the networks a packed address is in first; behind all of them for one that is in none, and for rdata of another length."""
+    if len(address) in (4, 16):
+        parsed = ip_address(address)
+        for place, network in enumerate(prefer):
+            if parsed in network:
+                return place
+    return len(prefer)
 
 
-__all__ = ["MOST_KEPT", "Preferred", "Rotation", "preferred", "rotation_of"]
+__all__ = ["MOST_KEPT", "Preferred", "Rotation", "preference", "rotation_of"]

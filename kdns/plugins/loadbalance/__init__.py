@@ -15,7 +15,7 @@ from kdns.core.validity import NOTHING, by_data
 from kdns.corefile.dispenser import Dispenser
 from kdns.plugin.seam import Block, BlockBuilder
 from kdns.plugins.loadbalance.config import LoadbalanceConfig, parse
-from kdns.plugins.loadbalance.orders import balanced
+from kdns.plugins.loadbalance.orders import balanced, in_order
 from kdns.plugins.loadbalance.service import WeightFile
 from kdns.plugins.loadbalance.weights import Weights, chosen_first, concerns
 from kdns.wire.constants import AAAA, AXFR, IXFR, NOERROR, SRV, A
@@ -50,9 +50,9 @@ class LoadbalanceLink(Link):
     def _ordered(self, answer: Answer, qtype: int) -> Answer:
         if answer.rcode != NOERROR or answer.silent:
             return answer
-        if self._weights is None or qtype not in (A, AAAA, SRV):
+        if self._weights is None:
             return balanced(answer, self._random, self._prefer)
-        return self._weighted(answer, self._weights.weights)
+        return self._weighted(answer, self._weights.weights) if qtype in (A, AAAA, SRV) else answer
 
     def _weighted(self, answer: Answer, weights: Weights) -> Answer:
         """Draw by weight, for each query. Names without weights are shuffled as ``round_robin`` does it."""
@@ -62,13 +62,9 @@ class LoadbalanceLink(Link):
             return answer  # a record that cannot be read is passed on as it came
         if not concerns(answers, weights) and not concerns(additional, weights):
             return balanced(answer, self._random, self._prefer)
-        shuffled = balanced(replace(answer, body=Sections(answers, authority, additional)), self._random, self._prefer)
-        body = Sections(
-            chosen_first(shuffled.answer, weights, self._random),
-            shuffled.authority,
-            chosen_first(shuffled.additional, weights, self._random),
-        )
-        return replace(shuffled, body=body, rotate=None, validity=answer.validity.not_repeated())
+        drawn = [chosen_first(in_order(section), weights, self._random) for section in (answers, additional)]
+        body = Sections(drawn[0], authority, drawn[1])
+        return replace(answer, body=body, rotate=None, validity=answer.validity.not_repeated())
 
 
 class LoadbalanceDirective:

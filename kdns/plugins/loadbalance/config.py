@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from kdns.core.networks import Network
 from kdns.corefile.dispenser import Dispenser
-from kdns.corefile.values import parse_cidr
+from kdns.corefile.values import BadValue, parse_cidr, parse_duration, quote
 from kdns.plugin.seam import Block
 
 
@@ -53,11 +53,31 @@ def _parse_one(tokens: Dispenser, block: Block) -> LoadbalanceConfig:
     prefer: list[Network] = []
     for option in tokens.block():
         if option == "reload" and weights:
-            reload = tokens.duration()
-            if reload < 0:
-                raise tokens.error(f"invalid reload duration '{tokens.val}'")
-        elif option == "prefer":
-            prefer += [tokens.convert(parse_cidr, word) for word in tokens.args(1, None)]
+            reload = _reload(tokens)
+        elif option == "prefer" and not weights:
+            prefer += [_network(tokens, word) for word in tokens.remaining_args()]
         else:
-            raise tokens.unknown_property("reload", "prefer")
+            raise tokens.unknown_property("reload" if weights else "prefer")
     return LoadbalanceConfig(weights, reload, tuple(prefer))
+
+
+def _reload(tokens: Dispenser) -> float:
+    words = tokens.remaining_args()
+    if not words:
+        raise tokens.error("reload duration value is missing")
+    if len(words) > 1:
+        raise tokens.error("unexpected argument")
+    try:
+        seconds = parse_duration(words[0])
+    except BadValue:
+        seconds = -1.0
+    if seconds < 0:
+        raise tokens.error(f"invalid reload duration '{words[0]}'")
+    return seconds
+
+
+def _network(tokens: Dispenser, word: str) -> Network:
+    try:
+        return parse_cidr(word)
+    except BadValue as error:
+        raise tokens.error(f"invalid CIDR {quote(word)}: {error}") from None

@@ -20,7 +20,7 @@ from kdns.wire.constants import AAAA, CNAME, MX, A
 from kdns.wire.message import ANSWER, Relayed
 from kdns.wire.names import MalformedName
 from kdns.wire.records import Record
-from kdns.wire.rotation import Preferred, preferred
+from kdns.wire.rotation import Preferred, preference
 
 MOST_SHUFFLED = 64
 """Records that are shuffled; more are rotated by a random number of places, which takes no time worth mentioning."""
@@ -65,6 +65,12 @@ def balanced(answer: Answer, random: Random, prefer: Preferred) -> Answer:
     return balanced.with_validity(answer.validity.not_repeated()) if mail else balanced
 
 
+def in_order(section: Records) -> Records:
+    """The records of a section with addresses in the order of kinds, each kind in its own order."""
+    first, addresses, exchangers = _sorted(section)
+    return (*first, *addresses, *exchangers) if addresses else section
+
+
 def _only_addresses_move(relayed: Relayed) -> bool:
     """Whether exchanging addresses is enough: aliases stand in front of them, and there are no mail exchangers to shuffle."""
     addresses = mail = 0
@@ -107,5 +113,5 @@ def _shuffled(things: Sequence[T], addresses: Sequence[bytes], random: Random, p
         if count > 1:
             random.shuffle(order)
     if prefer:
-        order.sort(key=lambda at: not preferred(addresses[at], prefer))
+        order.sort(key=lambda at: preference(addresses[at], prefer))
     return [things[at] for at in order]

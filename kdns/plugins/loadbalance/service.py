@@ -9,8 +9,10 @@ from twisted.logger import Logger
 
 from kdns.core.config_files import config_file_status, read_config_file
 from kdns.core.stamps import Stamp
+from kdns.corefile.errors import SetupError
+from kdns.corefile.values import format_duration
 from kdns.plugin.seam import Resource
-from kdns.plugins.loadbalance.weights import BadWeights, Weights, parse_weights
+from kdns.plugins.loadbalance.weights import Weights, parse_weights
 
 log = Logger(namespace="plugin/loadbalance")
 
@@ -19,7 +21,8 @@ class WeightFile(Resource):
     """
     The weights of one file.
 
-    A file that cannot be read, or holds no weights, fails the start; later the weights known stay as they are.
+    A file that is not there may come later, unless nobody looks again. One that holds no weights fails the start; later the weights known
+    stay as they are.
     """
 
     def __init__(self, path: str, every: float, reactor: Any) -> None:
@@ -36,10 +39,19 @@ class WeightFile(Resource):
         """
         Read the file.
 
-        :raises OSError: it cannot be read.
-        :raises BadWeights: it holds something else.
+        :raises SetupError: it holds something else, or it cannot be read and nobody will look again.
         """
-        self._look()
+        try:
+            self._look()
+        except OSError as error:
+            if not self._every:
+                raise SetupError("weight file open error", plugin="loadbalance", located=False) from error
+            log.warn(
+                "Failed to open weight file:weight file open error. Will try again in {every}",
+                every=format_duration(self._every),
+            )
+        except ValueError as error:
+            raise SetupError(str(error), plugin="loadbalance", located=False) from error
         self._wait()
 
     def stop(self) -> None:
@@ -56,7 +68,7 @@ class WeightFile(Resource):
         self._wait()
         try:
             self._look()
-        except (OSError, BadWeights, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:
             log.error("{path} is not read again: {error}", path=self._path, error=str(error))
 
     def _look(self) -> None:
@@ -64,8 +76,10 @@ class WeightFile(Resource):
         seen = (status.st_mtime_ns, status.st_size)
         if seen == self._seen:
             return
-        weights = parse_weights(read_config_file(self._path).decode())
-        self._seen = seen
+        text = read_config_file(self._path).decode()
+        self._seen = seen  # what makes no sense is not tried again before it changes
+        weights = parse_weights(text, self._path)
+        log.info("Successfully reloaded weight file {path}", path=self._path)
         if weights != self.weights:
             self.weights = weights
             self.stamp.bump()

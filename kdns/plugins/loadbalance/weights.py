@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 from random import Random
 
+from kdns.corefile.values import quote
 from kdns.wire.constants import AAAA, A
 from kdns.wire.names import BadName, from_text
 from kdns.wire.records import Record
@@ -22,42 +23,62 @@ MOST = 255
 
 
 class BadWeights(ValueError):
-    """A file that holds no weights; the text names the line."""
+    """A file that holds no weights, in CoreDNS's words."""
 
 
-def parse_weights(text: str) -> dict[bytes, dict[bytes, int]]:
+def parse_weights(text: str, path: str) -> dict[bytes, dict[bytes, int]]:
     """
     Read a weight file; ``#`` begins a comment.
 
+    :param path: the file's name, for errors.
     :raises BadWeights: some line is neither a name nor an address and its weight.
     """
     found: dict[bytes, dict[bytes, int]] = {}
     current: dict[bytes, int] | None = None
-    for number, line in enumerate(text.splitlines(), 1):
-        words = line.partition("#")[0].split()
-        if not words:
-            continue
-        try:
-            if len(words) == 1:
-                current = found.setdefault(from_text(words[0]), {})
+    for line in text.splitlines():
+        line = line.partition("#")[0].strip()
+        match line.split():
+            case []:
                 continue
-            address, weight = words
-            packed = ip_address(address).packed
-        except BadName:
-            raise BadWeights(f"line {number}: not a domain name: {words[0]}") from None
-        except ValueError:
-            raise BadWeights(f"line {number}: not an address and its weight: {' '.join(words)}") from None
-        if current is None:
-            raise BadWeights(f"line {number}: an address before the first name")
-        if not weight.isascii() or not weight.isdigit() or not 1 <= int(weight) <= MOST:
-            raise BadWeights(f"line {number}: a weight is a number from 1 to {MOST}: {weight}")
-        current[packed] = int(weight)
+            case [word]:
+                current = found.setdefault(_name(word, path), {})
+            case [_, _] if current is None:
+                raise BadWeights(f"missing domain name in weight file {path}")
+            case [address, weight]:
+                assert current is not None
+                current[_address(address, path)] = _weight(weight, path)
+            case _:
+                raise BadWeights(f"could not parse weight line:{quote(line)} in weight file {path}")
     return found
+
+
+def _name(word: str, path: str) -> bytes:
+    try:
+        ip_address(word)
+    except ValueError:
+        try:
+            return from_text(word)
+        except BadName:
+            pass
+    raise BadWeights(f"wrong domain name:{quote(word)} in weight file {path}. (Maybe a missing weight value?)")
+
+
+def _address(word: str, path: str) -> bytes:
+    try:
+        return ip_address(word).packed
+    except ValueError:
+        raise BadWeights(f"wrong IP address:{quote(word)} in weight file {path}") from None
+
+
+def _weight(word: str, path: str) -> int:
+    if not word.isascii() or not word.isdigit() or not 1 <= int(word) <= MOST:
+        raise BadWeights(f"wrong weight value:{quote(word)} in weight file {path}")
+    return int(word)
 
 
 def chosen_first(section: Sequence[Record], weights: Weights, random: Random) -> tuple[Record, ...]:
     """
-    The records with one of the addresses, drawn by weight, in the place of the first one.
+    The records with one of the addresses, drawn by weight, in the place of the first address, and that one in its place.
 
     :param section: addresses behind everything else, as :mod:`~kdns.plugins.loadbalance.orders` leaves it.
     """

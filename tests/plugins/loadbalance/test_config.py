@@ -55,7 +55,11 @@ class ConfigTests(SynchronousTestCase):
             ("loadbalance {\nfrob\n}", option + "unknown property 'frob'"),
             ("loadbalance {\nreload 5s\n}", option + "unknown property 'reload'"),
             ("loadbalance weighted a {\nreload -5s\n}", option + "invalid reload duration '-5s'"),
-            ("loadbalance {\nprefer 10.0.0.1\n}", "plugin/loadbalance: invalid CIDR address: 10.0.0.1"),
-            ("loadbalance {\nprefer x/8\n}", "plugin/loadbalance: invalid CIDR address: x/8"),
+            ("loadbalance weighted a {\nreload\n}", option + "reload duration value is missing"),
+            ("loadbalance weighted a {\nreload 1s 2s\n}", option + "unexpected argument"),
+            ("loadbalance weighted a {\nreload x\n}", option + "invalid reload duration 'x'"),
+            ("loadbalance weighted a {\nprefer 10.0.0.0/8\n}", option + "unknown property 'prefer'"),
+            ("loadbalance {\nprefer 10.0.0.1\n}", option + 'invalid CIDR "10.0.0.1": invalid CIDR address: 10.0.0.1'),
+            ("loadbalance {\nprefer x/8\n}", option + 'invalid CIDR "x/8": invalid CIDR address: x/8'),
         ):
             self.assertEqual(str(self.assertRaises(CorefileError, config, words)), text)

@@ -14,10 +14,10 @@ from kdns.core.chain import Link, Next, Reply, chain
 from kdns.core.request import Request
 from kdns.core.stamps import stand
 from kdns.core.validity import ALWAYS, NOTHING
+from kdns.corefile.errors import SetupError
 from kdns.plugin.seam import BlockBuilder, Keeper
 from kdns.plugins.loadbalance import directive
 from kdns.plugins.loadbalance.service import WeightFile
-from kdns.plugins.loadbalance.weights import BadWeights
 from kdns.wire.constants import AXFR, NXDOMAIN, TXT
 from kdns.wire.names import from_text
 from kdns.wire.records import a_or_aaaa
@@ -125,7 +125,7 @@ class WeightedTests(LinkTests):
         builder = self.weighted("www.example.com\n192.0.2.3 255\n")
         request = a_request("www.example.com", TXT)
         answer = now(self.ask(builder, Answer(body=Sections(additional=ADDRESSES), validity=ALWAYS), request))
-        self.assertEqual(answer.rotate, ())
+        self.assertEqual((answer.rotate, answer.additional), (None, ADDRESSES))
 
     def test_a_file_that_went_bad(self) -> None:
         """The weights known stay, and the operator is told; a file that did not change is not read."""
@@ -139,17 +139,38 @@ class WeightedTests(LinkTests):
         with capturedLogs() as events:
             self.clock.advance(30)
         self.assertEqual(file.weights, before)
-        self.assertIn("line 1: an address before the first name", formatEvent(events[0]))
+        self.assertIn("missing domain name in weight file", formatEvent(events[0]))
+        with capturedLogs() as events:
+            self.clock.advance(30)
+        self.assertEqual(events, [])
 
     def test_a_file_that_is_bad_from_the_start(self) -> None:
         """Nothing starts with it."""
-        self.assertRaises(BadWeights, self.weighted, "192.0.2.3 255\n")
+        self.assertRaises(SetupError, self.weighted, "192.0.2.3 255\n")
+
+    def test_a_file_that_comes_later(self) -> None:
+        """The start goes on without it, with a warning, and it is read when it is there; if nobody looks again, nothing starts."""
+        path = os.path.abspath("later")
+        with capturedLogs() as events:
+            builder = built(directive, f".:53 {{\n loadbalance weighted {path}\n}}\n", self.context)
+            (file,) = builder.resources
+            assert isinstance(file, WeightFile)
+            file.start()
+        self.addCleanup(file.stop)
+        text = "Failed to open weight file:weight file open error. Will try again in 30s"
+        self.assertEqual([formatEvent(event) for event in events], [text])
+        with open(path, "w") as late:
+            late.write("www.example.com\n192.0.2.3 255\n")
+        self.clock.advance(30)
+        self.assertEqual(len(file.weights), 1)
+        once = WeightFile(os.path.abspath("never"), 0.0, self.clock)
+        self.assertEqual(str(self.assertRaises(SetupError, once.start)), "plugin/loadbalance: weight file open error")
 
     def test_the_same_file_is_kept(self) -> None:
         """A new configuration takes the weights over, so that stamps given out go on to count."""
         kept = Keeper()
         first = self.weighted("", kept)
         second = built(
-            directive, f".:53 {{\n loadbalance weighted {self.path} {{\n prefer ::/0\n}}\n}}\n", self.context, kept
+            directive, f".:53 {{\n loadbalance weighted {self.path} {{\n reload 30s\n}}\n}}\n", self.context, kept
         )
         self.assertIs(first.resources[0], second.resources[0])

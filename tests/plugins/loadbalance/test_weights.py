@@ -22,7 +22,7 @@ class FileTests(SynchronousTestCase):
         """A name, then its addresses; comments and empty lines do not count."""
         text = "# shop\nWWW.example.com.\n192.0.2.1 3 # old\n2001:db8::1 255\n\nw2.example.com\n192.0.2.2 2\n"
         self.assertEqual(
-            parse_weights(text),
+            parse_weights(text, "w"),
             {
                 NAME: {b"\xc0\x00\x02\x01": 3, bytes.fromhex("20010db8" + "0" * 23 + "1"): 255},
                 from_text("w2.example.com"): {b"\xc0\x00\x02\x02": 2},
@@ -30,17 +30,18 @@ class FileTests(SynchronousTestCase):
         )
 
     def test_errors(self) -> None:
-        """A file that makes no sense names the line."""
+        """A file that makes no sense is refused in the words that operators know."""
         for text, error in (
-            ("192.0.2.1 3", "line 1: an address before the first name"),
-            ("a.test\n192.0.2.1 0", "line 2: a weight is a number from 1 to 255: 0"),
-            ("a.test\n192.0.2.1 256", "line 2: a weight is a number from 1 to 255: 256"),
-            ("a.test\n192.0.2.1 x", "line 2: a weight is a number from 1 to 255: x"),
-            ("a.test\nb.test 3", "line 2: not an address and its weight: b.test 3"),
-            ("a.test\n192.0.2.1 3 4", "line 2: not an address and its weight: 192.0.2.1 3 4"),
-            ("a..test", "line 1: not a domain name: a..test"),
+            ("192.0.2.1 3", "missing domain name in weight file w"),
+            ("a.test\n192.0.2.1 0", 'wrong weight value:"0" in weight file w'),
+            ("a.test\n192.0.2.1 256", 'wrong weight value:"256" in weight file w'),
+            ("a.test\n192.0.2.1 x", 'wrong weight value:"x" in weight file w'),
+            ("a.test\nb.test 3", 'wrong IP address:"b.test" in weight file w'),
+            ("a.test\n192.0.2.1 3 4 # x", 'could not parse weight line:"192.0.2.1 3 4" in weight file w'),
+            ("a..test", 'wrong domain name:"a..test" in weight file w. (Maybe a missing weight value?)'),
+            ("192.0.2.1", 'wrong domain name:"192.0.2.1" in weight file w. (Maybe a missing weight value?)'),
         ):
-            self.assertEqual(str(self.assertRaises(BadWeights, parse_weights, text)), error)
+            self.assertEqual(str(self.assertRaises(BadWeights, parse_weights, text, "w")), error)
 
 
 class DrawTests(SynchronousTestCase):
