@@ -105,7 +105,10 @@ ROWS: dict[str, Row] = {
         "It says no during lameduck, after a failed reload as well; /ready/why says what is waited for.",
     ),
     "health": _differs("The page stays open through reloads, and takes 100 connections at a time."),
-    "pprof": _not_yet("Delete the line.", "Go's profiles mean nothing for a Python program."),
+    "pprof": _differs(
+        "The profiles are of Python functions and objects; there are pages for profile, heap, allocs, goroutine and cmdline.",
+        options={"block": "It has no effect: Python knows nothing of the kind."},
+    ),
     "shed": _not_yet(
         "Delete the line: kdns bounds what waits by itself and counts what it refuses.",
         "Queues in kdns have bounds without it.",

@@ -24,7 +24,7 @@ from kdns.checking.syntax import SYNTAX
 from kdns.cluster.credentials import CredentialsError
 from kdns.core.text import checkout_path, printable
 from kdns.corefile.dispenser import Dispenser
-from kdns.corefile.errors import CorefileError, ExpectedToken, Overlap, ParseError, Place, SetupError
+from kdns.corefile.errors import CorefileError, ExpectedToken, ParseError, Place, SetupError
 from kdns.corefile.files import DiskFiles
 from kdns.corefile.guesses import OBSOLETE_ARGUMENTS, option_hint
 from kdns.corefile.lexer import Token
@@ -75,7 +75,7 @@ def look(source: Source, environment: Mapping[str, str], *, dns_port: int = 53, 
 
     def forgive(error: CorefileError, of_machine: bool = False) -> bool:
         pod = of_machine and _needs_pod(error, read.corefile)
-        if (pod and elsewhere) or _follows_from_view(error, read.corefile):
+        if pod and elsewhere:
             return True
         missing_file = isinstance(error, ParseError) and error.text.startswith(("File to import", "Could not import"))
         severity = Severity.WARNING if elsewhere and (of_machine or missing_file) else Severity.FAULT
@@ -148,17 +148,6 @@ def _needs_pod(error: CorefileError, corefile: Corefile | None) -> bool:
         return False
     uses = [tree.directives[name] for tree in corefile.blocks if name in tree.directives]
     return all(AWAY.isdisjoint(token.text for token in use.tokens) for use in uses if use.place == error.place)
-
-
-def _follows_from_view(error: CorefileError, corefile: Corefile | None) -> bool:
-    """
-    Whether two blocks collide only because kdns does not have *view*, which tells them apart.
-
-    Told that a zone is "already defined", an operator would delete a block that is needed.
-    """
-    if not isinstance(error, Overlap) or corefile is None or "view" in BUILT_IN:
-        return False
-    return any("view" in tree.directives for tree in corefile.blocks)
 
 
 @contextmanager

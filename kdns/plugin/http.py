@@ -29,7 +29,7 @@ from twisted.web.server import Site as WebSite
 from kdns.core.text import reason_of
 from kdns.corefile.errors import SetupError
 from kdns.corefile.values import ListenAddress
-from kdns.plugin.http_connections import Connection, Connections, Reply
+from kdns.plugin.http_connections import RESPONSE_SECONDS, Connection, Connections, Reply
 from kdns.plugin.listening import NO_FAMILY, CannotListen, bound_socket
 from kdns.plugin.seam import BlockBuilder, Resource, ServerContext
 from kdns.plugin.turns import TurnQueue
@@ -49,10 +49,21 @@ class Response:
     body: bytes
     status: int = 200
     content_type: str = PLAIN
+    location: str = ""
+    """Where a client is sent (302)."""
 
 
 Page: TypeAlias = Callable[[], "Response | Deferred[Response]"]
 """Makes a response, at once or later. Any client can ask, so it must be cheap, or give a response that it made again for a while."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class QueryPage:
+    """A page that is told the arguments of its query, and may take its time."""
+
+    make: Callable[[Mapping[bytes, list[bytes]]], Response | Deferred[Response]]
+    seconds: float = RESPONSE_SECONDS
+    """From the request until the response has been sent."""
 
 
 class ServerTls(Protocol):
@@ -81,13 +92,13 @@ class HttpListener(Resource):
         self.port: Any = None
         self._context = context
         self._tls = tls
-        self._pages: dict[bytes, list[Page]] = {}
+        self._pages: dict[bytes, list[Page | QueryPage]] = {}
         self._connections: Connections | None = None
         self._evicted = context.registry.counter(
             "kdns_http_evictions_total", "Connections to HTTP pages closed to make room for others."
         ).counter()
 
-    def serve(self, pages: Mapping[str, Page]) -> None:
+    def serve(self, pages: Mapping[str, Page] | Mapping[str, Page | QueryPage]) -> None:
         """
         Answer these paths, each with the page that came last for it.
 
@@ -98,7 +109,7 @@ class HttpListener(Resource):
         for path, page in pages.items():
             self._pages.setdefault(path.encode(), []).append(page)
 
-    def withdraw(self, pages: Mapping[str, Page]) -> Deferred[None] | None:
+    def withdraw(self, pages: Mapping[str, Page] | Mapping[str, Page | QueryPage]) -> Deferred[None] | None:
         """Remove pages; without any the listener closes. A page that is not there is no error."""
         for path, page in pages.items():
             served = self._pages.get(path.encode(), [])
@@ -113,7 +124,7 @@ class HttpListener(Resource):
         """The connections that are open, oldest first."""
         return [] if self._connections is None else list(self._connections.protocols)
 
-    def page(self, path: bytes) -> Page | None:
+    def page(self, path: bytes) -> Page | QueryPage | None:
         """The page that answers a path."""
         served = self._pages.get(path)
         return served[-1] if served else None
@@ -252,8 +263,12 @@ class _Root(WebResource):
 
     def render(self, request: Request) -> int:
         """Ask the page. A page that fails is logged; the client learns that it failed and nothing more."""
-        reply = Reply(request, self._turns)
         page = self._listener.page(request.path)
+        if isinstance(page, QueryPage):
+            reply = Reply(request, self._turns, page.seconds)
+            page = partial(page.make, request.args)
+        else:
+            reply = Reply(request, self._turns)
 
         def failed(failure: Failure) -> Response:
             path = request.path.decode(errors="replace")
@@ -266,6 +281,8 @@ class _Root(WebResource):
             request.setResponseCode(response.status)
             request.responseHeaders.removeHeader(b"server")
             request.setHeader(b"content-type", response.content_type.encode())
+            if response.location:
+                request.setHeader(b"location", response.location.encode())
             request.setHeader(b"content-length", str(len(response.body)).encode())
             reply.send(response.body)
 

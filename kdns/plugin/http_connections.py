@@ -144,9 +144,13 @@ class Connections(WrappingFactory):
 
 @implementer(IPushProducer)
 class Reply:
-    """The response to one request: sent in pieces, one in each turn, as long as the client takes them."""
+    """
+    The response to one request: sent in pieces, one in each turn, as long as the client takes them.
 
-    def __init__(self, request: Request, turns: TurnQueue) -> None:
+    :param seconds: from now until it has been sent.
+    """
+
+    def __init__(self, request: Request, turns: TurnQueue, seconds: float = RESPONSE_SECONDS) -> None:
         self._request = request
         self._turns = turns
         self._rest = memoryview(b"")
@@ -158,7 +162,7 @@ class Reply:
         while not isinstance(connection, Connection):  # TLS may be in between
             connection = connection.transport
         self._connection: Connection = connection
-        connection.limit(RESPONSE_SECONDS)
+        connection.limit(seconds)
         request.notifyFinish().addErrback(self._lost)
 
     def _lost(self, reason: Failure) -> None:

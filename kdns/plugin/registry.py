@@ -32,6 +32,7 @@ BUILT_IN = {
     "debug": "kdns.plugins.debug",
     "ready": "kdns.plugins.ready",
     "health": "kdns.plugins.health",
+    "pprof": "kdns.plugins.pprof",
     "prometheus": "kdns.plugins.prometheus",
     "errors": "kdns.plugins.errors",
     "log": "kdns.plugins.log",

@@ -273,7 +273,9 @@ def _serve(configuration: Configuration, builder: BlockBuilder, tree: ServerBloc
             zones = configuration.endpoints.setdefault(endpoint, Zones())
             zones.add(key.zone, block)
             zones.timeouts = zones.timeouts._replace(**builder.timeouts)
-            configuration.announcements.append(_announcement(key, address))
+            line = _announcement(key, address)
+            if line not in configuration.announcements:  # blocks with views share it
+                configuration.announcements.append(line)
     texts = ", ".join(key.zone_text for key in builder.block.keys)
     configuration.checks += [Check(name, ready, why, texts) for name, ready, why in builder.readiness]
 

@@ -91,6 +91,7 @@ def start_cases(file: str = "corefile-errors") -> list[StartCase]:
     for case in document["cases"]:
         wanted = case.get("kdns_expect", case)
         error = wanted["error"] if wanted["error"] is None else _TWICE.sub(r"\1", wanted["error"])
-        outcome = Outcome(error, tuple(wanted.get("listeners", ())), tuple(wanted.get("warnings", ())))
+        warnings = wanted.get("warnings", ()) if error is None else ()
+        outcome = Outcome(error, tuple(wanted.get("listeners", ())), tuple(warnings))
         cases.append(StartCase(case["id"], case["corefile"], case.get("files", {}), case.get("env", {}), outcome, file))
     return cases
