@@ -76,7 +76,7 @@ class CorefileTests(SynchronousTestCase):
         """Assemble a text or a file; whatever this machine's resolv.conf says stays out of it."""
         text = corefile.read_text(encoding="utf-8") if isinstance(corefile, Path) else corefile
         text = text.replace("/etc/resolv.conf", str(self.folder / "resolv.conf"))
-        context = ServerContext(MemoryReactor(), environ=ENVIRONMENT, kernel_sockets=False)
+        context = ServerContext(MemoryReactor(), environ=ENVIRONMENT, kernel_sockets=False, programs=True)
         return assemble(read_text(text, ENVIRONMENT), context)
 
     def test_examples(self) -> None:

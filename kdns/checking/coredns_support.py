@@ -249,9 +249,9 @@ ROWS: dict[str, Row] = {
     ),
     "erratic": _same(),
     "whoami": _same(),
-    "on": _never(
-        "It runs programs, and the image of kdns has none to run.",
-        "Use life-cycle hooks of the pod, or the supervisor.",
+    "on": _differs(
+        "Programs are started only if the command line says -allow-programs; a Corefile with it is refused otherwise.",
+        "A reload starts those of startup again only if they changed. certrenew never happens.",
     ),
     "sign": _not_yet("Sign zones where they are made; file serves signed zones."),
     "view": _differs(

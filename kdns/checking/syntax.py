@@ -234,6 +234,7 @@ SYNTAX: dict[str, Syntax] = {
         ),
     ),
     "whoami": Syntax("whoami"),
+    "on": Syntax("on EVENT COMMAND..."),
     "view": Syntax("view NAME", (), _options("expr EXPRESSION")),
 }
 """By directive."""

@@ -28,13 +28,21 @@ TEXTS = {
 }
 """Flags with a value, and the field that it goes to."""
 
-SWITCHES = {"plugins": "plugins", "quiet": "quiet", "takeover": "takeover", "version": "version"}
+SWITCHES = {
+    "allow-programs": "programs",
+    "plugins": "plugins",
+    "quiet": "quiet",
+    "takeover": "takeover",
+    "version": "version",
+}
 """Flags that are on or off."""
 
 HELP = """\
 Usage of kdns:
   -admin.socket PATH
     \twhere kdns explain, status and cache reach this server; "off" for nowhere (default: found by both by themselves)
+  -allow-programs
+    \tlet the Corefile have programs started (on)
   -conf FILE
     \tCorefile to load; "stdin" reads standard input (default "Corefile")
   -dns.port PORT, -p PORT
@@ -91,6 +99,7 @@ class Flags:
 
     pidfile: str = ""
     plugins: bool = False
+    programs: bool = False
     quiet: bool = False
     takeover: bool = False
     version: bool = False
@@ -136,7 +145,7 @@ def parse_flags(arguments: Sequence[str]) -> Flags:
         port=port,
         log_format=log_format,
         pidfile=str(values.get("pidfile", "")),
-        **{switch: bool(values.get(switch, False)) for switch in SWITCHES},
+        **{switch: bool(values.get(switch, False)) for switch in SWITCHES.values()},
     )
 
 

@@ -126,6 +126,7 @@ def serve(flags: Flags, greeting: str = "") -> int:
         greeting=greeting,
         admin=flags.admin,
         take_over=flags.takeover,
+        programs=flags.programs,
     )
     observers: list[Any] = [daemon.observer]
     globalLogBeginner.beginLoggingTo(observers, discardBuffer=True, redirectStandardIO=False)

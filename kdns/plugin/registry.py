@@ -59,6 +59,7 @@ BUILT_IN = {
     "forward": "kdns.plugins.forward",
     "erratic": "kdns.plugins.erratic",
     "whoami": "kdns.plugins.whoami",
+    "on": "kdns.plugins.on",
     "view": "kdns.plugins.view",
 }
 """Module of each directive that kdns has; it holds the :class:`~kdns.plugin.seam.Directive` as ``directive``."""

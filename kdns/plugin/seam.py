@@ -51,6 +51,9 @@ class Resource:
     def set_checks(self, checks: Sequence[Any]) -> None:
         """Called before the start with what takes part in readiness: objects with ``name``, ``ready``, ``why`` and ``zones``."""
 
+    def serving(self) -> None:
+        """Called once, when queries are answered with the first configuration that has the resource."""
+
     def leave(self) -> Deferred[None] | None:
         """The process is about to end and still answers; the Deferred holds up the end (``lameduck``)."""
 
@@ -120,6 +123,9 @@ class ServerContext:
 
     share_ports: bool = False
     """Whether ports may be shared with another process: this one takes over from it. See :mod:`kdns.plugin.listening`."""
+
+    programs: bool = False
+    """Whether a Corefile may have programs started (``on``)."""
 
     dns_port: int = 53
     fatal: Callable[[str], None] = log_fatal

@@ -375,10 +375,13 @@ class KdnsService(Service):
                 self.endpoints[endpoint].listener.serve(zones_now)
         self.endpoints.update(opened)
         old = [resource for resource in self._running if resource not in configuration.resources]
+        fresh = [resource for resource in configuration.resources if resource not in self._running]
         self._running = list(configuration.resources)
         self.configuration = configuration
         self.top_talkers.set_search_paths(gauges.search_paths(configuration))
         self.taken_over(configuration)
+        for resource in fresh:
+            resource.serving()
         return old, closed
 
     def _fold(self) -> None:

@@ -119,6 +119,7 @@ class Daemon(Service):
     :param greeting: a text to show when queries are answered, even when *quiet*.
     :param admin: path of the admin socket; None for the default places, empty or ``off`` for no socket.
     :param take_over: share the ports of a running server, which is ended afterwards.
+    :param programs: whether the Corefile may have programs started.
     :param ended: called with the exit status when everything has stopped.
     :param leave: ends the process at once.
     """
@@ -138,6 +139,7 @@ class Daemon(Service):
         greeting: str = "",
         admin: str | None = OFF,
         take_over: bool = False,
+        programs: bool = False,
         ended: Callable[[int], None] = lambda status: None,
         context: ServerContext | None = None,
         output: Output | None = None,
@@ -149,6 +151,7 @@ class Daemon(Service):
         self.context = context or ServerContext(reactor, environ=os.environ, dns_port=dns_port)
         self.context.log_format = log_format
         self.context.share_ports = take_over
+        self.context.programs = programs
         self._format = line_format(log_format, self.context.wall)
         self.observer: OperatorLog | None = None
         self._reactor = reactor

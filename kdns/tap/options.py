@@ -54,6 +54,7 @@ class Options(usage.Options):
         ["dns-port", "p", 53, "Port of server blocks that name none.", port_number],
     ]
     optFlags = [
+        ["allow-programs", None, "Let the Corefile have programs started (on)."],
         ["quiet", "q", "Say nothing at the start."],
         ["takeover", None, "Share the ports of a running kdns, which is ended afterwards."],
     ]
@@ -81,6 +82,7 @@ def makeService(options: Options) -> Daemon:
         log_format=options["log-format"],
         own_log=_in_foreground(options.parent),
         take_over=bool(options["takeover"]),
+        programs=bool(options["allow-programs"]),
         ended=exit_with,
     )
     twistd = options.parent

@@ -41,7 +41,7 @@ class SyntaxTests(SynchronousTestCase):
 
 def configuration(text: str) -> Configuration:
     """Put together as far as it goes without a cluster."""
-    context = ServerContext(MemoryReactor(), environ=ENVIRONMENT, kernel_sockets=False)
+    context = ServerContext(MemoryReactor(), environ=ENVIRONMENT, kernel_sockets=False, programs=True)
     return assemble(read_text(text, ENVIRONMENT), context, forgive=lambda error, of_machine: of_machine)
 
 
