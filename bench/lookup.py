@@ -65,6 +65,10 @@ class Filled:
         """Nothing is missing."""
         return ""
 
+    def pods_are_current(self) -> bool:
+        """Nothing changes."""
+        return True
+
     def staleness(self) -> tuple[str, StampRef] | None:
         """It is never stale."""
         return None

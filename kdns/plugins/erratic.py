@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred
@@ -27,6 +27,7 @@ from kdns.plugin import (
     from_text,
     records,
 )
+from kdns.plugin.capabilities import GivesSearchPaths, KnowsSearchPaths
 from kdns.wire.constants import AA, AAAA, AXFR, SERVFAIL, TC, A
 from kdns.wire.names import MAX_NAME
 from kdns.wire.records import Record, a_or_aaaa, ns, soa
@@ -44,6 +45,9 @@ _LARGE = 30
 MOST = 2**31 - 1
 
 
+SEARCH_PATH = (from_text("a.example.org"), from_text("b.example.org"))
+
+
 @dataclass(frozen=True, slots=True)
 class ErraticConfig:
     """``erratic { drop [N]; truncate [N]; delay [N [DURATION]]; large }``: one query in N, 0 for none."""
@@ -55,7 +59,7 @@ class ErraticConfig:
     large: bool = False
 
 
-class ErraticLink(Link):
+class ErraticLink(Link, KnowsSearchPaths):
     """The last link of a chain: it answers everything, or not."""
 
     name = "erratic"
@@ -65,6 +69,14 @@ class ErraticLink(Link):
         self._config = config
         self._clock = clock
         self._queries = 0
+
+    def path_group(self, client: str) -> Hashable:
+        """All clients have one path."""
+        return None
+
+    def search_path(self, request: Request) -> tuple[bytes, ...]:
+        """The path that *autopath* walks for tests."""
+        return SEARCH_PATH
 
     def answer(self, request: Request, next: Next) -> Reply:
         """Address, transfer or SERVFAIL; dropped, truncated or late as the count of queries says, from 0."""
@@ -123,7 +135,7 @@ def _zone(apex: bytes) -> list[Record]:
     ]
 
 
-class ErraticDirective:
+class ErraticDirective(GivesSearchPaths):
     """See :class:`kdns.plugin.Directive`."""
 
     name = "erratic"
