@@ -64,7 +64,7 @@ class Effect(Struct, frozen=True):
 NO_EFFECT = Effect()
 
 
-class Kept(NamedTuple):
+class Kept(Struct, frozen=True, gc=False):
     """What a cache made of an upstream's reply."""
 
     ttl: int
@@ -83,7 +83,7 @@ class Keep(Protocol):
         """Keep a reply, which may be of any kind; None when it is of a kind that is not simply kept."""
 
 
-class UpstreamReply(NamedTuple):
+class UpstreamReply(Struct, frozen=True, gc=False):
     """A reply of an upstream that can be read."""
 
     body: Relayed

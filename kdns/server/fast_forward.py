@@ -84,11 +84,13 @@ class ForwardedQuery:
         qname = key[self.start : self.end]
         body = reply.body
         many = mail = 0
-        for slot in body.slots:
-            if slot.rtype == A or slot.rtype == AAAA:
-                many += 1
-            elif slot.rtype == MX:
-                mail += 1
+        slots = body.slots
+        if len(slots) > 1:
+            for slot in slots:
+                if slot.rtype == A or slot.rtype == AAAA:
+                    many += 1
+                elif slot.rtype == MX:
+                    mail += 1
         keep = route.keep
         kept = None
         if keep is not None:
@@ -97,7 +99,8 @@ class ForwardedQuery:
                 self.failed()
                 return
             body = body.with_ttl(kept.ttl)
-        patched = body.patched(key[self.start : self.end + 4])
+        question = key[self.start : self.end + 4]
+        patched = body.patched(question)
         if patched is None:
             self.failed()
             return
@@ -107,7 +110,7 @@ class ForwardedQuery:
         counts = (1, answers, authority, additional + (1 if shape.opt else 0))
         octets = patched + shape.opt
         size = len(octets) + 10
-        plain = _plain_size(body, key[self.start : self.end + 4])
+        plain = _plain_size(body, question)
         if size + self.cookie > shape.limit:
             self.failed()
             return

@@ -128,14 +128,17 @@ class Shape:
 class FastPath:
     """What answers the queries of one answer table that it has no entry for."""
 
-    __slots__ = ("_seen", "_shapes", "forwards", "given", "listener", "routes", "table")
+    __slots__ = ("_seen", "_shapes", "_upstreams", "forwards", "given", "listener", "routes", "table")
 
     def __init__(self, routes: Routes, table: AnswerTable, listener: Listener) -> None:
         self.routes = routes
         self.table = table
         self.listener = listener
-        self.forwards = any(route is not None and route.upstreams is not None for _, route in routes)
+        upstreams = [route.upstreams for _, route in routes if route is not None and route.upstreams is not None]
+        self.forwards = bool(upstreams)
         """Whether some names are forwarded here; see :meth:`forward`."""
+
+        self._upstreams = upstreams[0] if upstreams else None
 
         self._shapes: dict[bytes, Shape] = {}
         self._seen: set[int] = set()
@@ -288,8 +291,8 @@ class FastPath:
                 limit = min(limit, PLAIN_LIMIT_IPV6 if request.ipv6 else PLAIN_LIMIT_IPV4)
             flags = QR | AA | request.flags & (OPCODE_MASK | RD | CD)
             upstream_opt = None
-            if route.upstreams is not None and request.rd and not request.do:
-                upstream_opt = route.upstreams.opt(edns)
+            if self._upstreams is not None and request.rd and not request.do:
+                upstream_opt = self._upstreams.opt(edns)
             authentic = bool(request.flags & AD) or request.do
             shape = Shape(request.qtype, request.flags, flags, upstream_opt, authentic, opt, limit - 2)
             self._shapes[tail] = shape

@@ -25,7 +25,7 @@ from kdns.wire.query import Edns
 from kdns.wire.records import Record, a_or_aaaa
 from kdns.wire.render import render
 from tests.server.support import Asker, zones_of
-from tests.server.test_fast_path import Alike, Passing
+from tests.server.test_fast_path import Alike, Answering, Passing
 
 
 def message(name: str, last: tuple[int, ...] = (1,), rcode: int = 0) -> Relayed:
@@ -171,6 +171,17 @@ class ForwardedTests(SynchronousTestCase):
         self.asker.context.tallies.fold()
         self.assertEqual((self.first.value, self.again.value, self.observer.count.value), (1, 1, 3))
         self.assertEqual(sum(self.observer.durations.counts), 1)
+
+    def test_shape_of_another_route(self) -> None:
+        """A shape that was learned from a name of the cluster serves for forwarded names, too."""
+        source = Answering()
+        links = [source, self.link]
+        block = ServedBlock(chain(links), links=tuple(links))
+        self.listener.serve(zones_of(root=block))
+        self.table.clear()
+        self.table.serve(self.listener.routes, self.listener)
+        self.assertFalse(self.ask("first.zone"))
+        self.assertTrue(self.ask("www.test"))
 
     def test_kept(self) -> None:
         """A question that a cache may have an answer to is the plugins'."""

@@ -70,6 +70,10 @@ class Answering(Link):
             source=self.name,
         )
 
+    def fast_effect(self, server: str) -> Effect | None:
+        """Pass on what is not in the zone."""
+        return NO_EFFECT
+
     def fast_sources(self) -> Mapping[bytes, SourceMaker | None]:
         """One source."""
 

@@ -356,7 +356,10 @@ class _Keep:
         answers = reply.counts[0]
         denial = False
         if rcode == NOERROR and answers:
-            if not any(slot.rtype == qtype and slot.section == ANSWER for slot in reply.slots):
+            for slot in reply.slots:
+                if slot.rtype == qtype and slot.section == ANSWER:
+                    break
+            else:
                 return None
             ttl = clamped(reply.least_ttl, config.success)
         elif not answers and rcode in (NOERROR, NXDOMAIN) and SOA in reply.types(AUTHORITY):

@@ -10,8 +10,8 @@ replaces an answer that can still be served. A new configuration takes the store
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import NamedTuple
 
+from msgspec import Struct
 from twisted.internet.defer import Deferred
 
 from kdns.core.answer import Answer
@@ -25,7 +25,7 @@ SECOND_CHANCES = 64
 """Entries spared in one search for room because they were asked for; the search must end."""
 
 
-class Stored(NamedTuple):
+class Stored(Struct, frozen=True, gc=False):
     """The outcome of storing."""
 
     entry: Entry | None
