@@ -32,6 +32,9 @@ FASTEST = 150_000
 STEADY = 5_000
 """Queries a second while latency is measured."""
 
+RATES = (200, 1_000, 5_000, 20_000)
+"""Queries a second of the rows that are asked less than they can answer: what a replica mostly sees."""
+
 TOLERANCE = 0.005
 """Share of replies with another response code than was to be expected."""
 
@@ -60,8 +63,14 @@ class Row:
     connections: int = 0
     """TCP connections to kdns; 0 means UDP."""
 
+    rate: int = 0
+    """Queries a second that are sent; 0 means as many as are answered."""
+
+    cold: bool = False
+    """Whether each name is asked once of a server that was just started; the yardstick keeps nothing anyway."""
+
     peer: str = ""
-    """Who else is asked."""
+    """The other server that is asked."""
 
     peer_target: float = 0.0
     """How much processor time a query may take, as a multiple of the peer's."""
@@ -77,6 +86,8 @@ ROWS = (
     Row("tcp", lambda _: hot(SIZE), 5.0, HOT, connections=8),
     Row("hot+log", lambda _: hot(SIZE), 4.0, HOT, server="kdns+log"),
     Row("hot+EDNS", lambda count: with_opt(hot(SIZE), count), 4.0, HOT, fresh=True),
+    Row("cold", lambda _: wide(SIZE), 1.6, {"NOERROR": 1.0}, fresh=True, cold=True),
+    *(Row(f"rate {rate}", lambda _: hot(SIZE), 1.0, HOT, rate=rate, peer="nsd", peer_target=1.5) for rate in RATES),
 )
 
 
@@ -134,13 +145,17 @@ class Contest:
         self._folder = folder
         self._pace = pace
         self._servers: dict[str, Server] = {}
+        self._api: Api
+        self._upstream = 0
         self.rows: list[Row] = []
         """Those that were measured to the end."""
 
         self.found: dict[tuple[str, str], Figures] = {}
         with on_core(CLIENT_CORE):
             api = stack.enter_context(Api(folder, SIZE))
+        self._api = api
         upstream, program = start_upstream()
+        self._upstream = upstream
         stack.enter_context(program)
         for name in {row.server for row in rows}:
             self._servers[name] = self._kdns(stack, api, upstream, name)
@@ -174,14 +189,25 @@ class Contest:
         """All rounds of a row."""
         for name in self.asked(row):
             self.found[row.name, name] = Figures()
-            self._warm(row, name)
+            if not row.cold:
+                self._warm(row, name)
         packets = self._packets(row, self._pace.seconds * FASTEST)
         for number in range(self._pace.rounds):
             if number and row.fresh:
                 packets = self._packets(row, self._pace.seconds * FASTEST)
             for name in self.asked(row):
-                self._run(row, name, packets)
-        self._steady(row)
+                if row.cold and name == row.server:
+                    with ExitStack() as stack:
+                        warm, self._servers[name] = (
+                            self._servers[name],
+                            self._kdns(stack, self._api, self._upstream, "cold"),
+                        )
+                        self._run(row, name, packets)
+                        self._servers[name] = warm
+                else:
+                    self._run(row, name, packets)
+        if not row.cold:
+            self._steady(row)
 
     def _packets(self, row: Row, count: float) -> Path:
         return write(self._folder / "packets", row.packets(int(count)))
@@ -201,7 +227,9 @@ class Contest:
         def measured() -> tuple[float, Run]:
             before = server.program.processor_seconds()
             connections = self._connections(row, name)
-            run = replay(server.port, packets, self._pace.seconds, once=row.fresh, connections=connections)
+            run = replay(
+                server.port, packets, self._pace.seconds, rate=row.rate, once=row.fresh, connections=connections
+            )
             return max(server.program.processor_seconds() - before, 0.01), run
 
         spent, run = again(measured)
@@ -224,7 +252,7 @@ class Contest:
                 server.port,
                 packets,
                 self._pace.steady,
-                rate=STEADY,
+                rate=row.rate or STEADY,
                 once=row.fresh,
                 connections=row.connections,
                 latencies=True,

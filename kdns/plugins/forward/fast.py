@@ -98,7 +98,7 @@ class FastUpstreams:
         upstream.udp.send(query)
         return True
 
-    # See kdns.plugins.forward.sockets.Sink.
+    # See kdns.plugins.forward.queries.Sink.
 
     def replied(self, queries: list[FastQuery], now: float) -> None:
         """Hand the replies on; what is no plain reply goes the general way."""
