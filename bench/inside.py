@@ -23,10 +23,10 @@ from urllib.request import urlopen
 
 from twisted.internet import reactor as running
 
-from kdns.cluster.changes import Upsert
 from kdns.cluster.index import ClusterIndex
+from kdns.cluster.objects import Upsert
 from kdns.cluster.projection import Projector
-from kdns.cluster.watched import Needs, watched_for
+from kdns.cluster.resources import Needs, watched_for
 
 LONG = 0.005
 """Seconds: longer turns are counted."""

@@ -18,10 +18,9 @@ from time import monotonic, process_time
 from twisted.internet.task import Clock
 
 from bench.processes import table
-from kdns.cluster.change_sink import ChangeSink
-from kdns.cluster.changes import Upsert
 from kdns.cluster.index import ClusterIndex
-from kdns.cluster.objects import EndpointSlice, Namespace, Port, Service, ServiceKind
+from kdns.cluster.objects import EndpointSlice, Namespace, Port, Service, ServiceKind, Upsert
+from kdns.cluster.source import ChangeSink
 from kdns.core.answer import Answer
 from kdns.core.request import Request, Transport
 from kdns.core.stamps import StampRef

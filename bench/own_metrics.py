@@ -15,9 +15,8 @@ from random import Random
 from typing import Any
 
 from bench.processes import table
-from kdns.cluster.changes import Upsert
 from kdns.cluster.index import ClusterIndex
-from kdns.cluster.objects import Namespace
+from kdns.cluster.objects import Namespace, Upsert
 from kdns.core.metrics import TIME_BUCKETS
 from kdns.plugin.seam import ServerContext
 from kdns.plugins.prometheus.page import MetricsPage

@@ -14,7 +14,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.cluster.finding import find_credentials
+from kdns.cluster.kubeconfig import find_credentials
 from kdns.plugin.registry import BUILT_IN
 from kdns.plugin.seam import ServerContext
 from kdns.plugins.kubernetes import cluster

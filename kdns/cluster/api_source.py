@@ -20,21 +20,20 @@ from typing import Any
 from twisted.internet.defer import Deferred, DeferredList
 
 from kdns.cluster.api import ApiClient
-from kdns.cluster.change_sink import ChangeSink
 from kdns.cluster.credentials import Credentials
 from kdns.cluster.freshness import Freshness, FreshnessMetrics, grouped
-from kdns.cluster.limiter import Limiter
+from kdns.cluster.pacing import Limiter
 from kdns.cluster.projection import Options, Projector
-from kdns.cluster.reflector import Reflector, Surroundings
-from kdns.cluster.source import SyncWaiters
-from kdns.cluster.watched import Needs, watched_for
+from kdns.cluster.reflector import Reflector, WatchContext
+from kdns.cluster.resources import Needs, watched_for
+from kdns.cluster.source import ChangeSink, SyncWaiters
 from kdns.core.degraded import DegradedStates
 from kdns.core.metrics import Registry
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How many requests the API server gets; 0 is the default of each."""
+    """Limits on requests to the API server; 0 means the default."""
 
     qps: float = 0.0
     burst: int = 0
@@ -69,7 +68,7 @@ class ApiSource:
         self._sink = sink
         self._reactor = reactor
         self._api = ApiClient(reactor, credentials, limiter, registry)
-        around = Surroundings(
+        context = WatchContext(
             self._api,
             Projector(options),
             sink,
@@ -78,13 +77,13 @@ class ApiSource:
             FreshnessMetrics(registry, reactor.seconds),
             DegradedStates() if degraded is None else degraded,
         )
-        self._reflectors = [Reflector(watched, around, self._a_watch_synced) for watched in watched_for(needs)]
+        self._reflectors = [Reflector(watched, context, self._a_watch_synced) for watched in watched_for(needs)]
         self._synced = False
         self._waiters = SyncWaiters()
 
     @property
     def freshness(self) -> dict[str, Freshness]:
-        """How each watch is doing, by its resource (plural)."""
+        """The state of each watch by its resource (plural)."""
         return {reflector.watched.plural: reflector.freshness for reflector in self._reflectors}
 
     @property
@@ -93,12 +92,11 @@ class ApiSource:
         return self._synced
 
     def start(self) -> None:
-        """Begin all watches."""
         for reflector in self._reflectors:
             reflector.start()
 
     def stop(self) -> Deferred[None]:
-        """End all watches; fires when nothing is left in the reactor. Who waits for :meth:`when_synced` is let go by cancelling."""
+        """End all watches and cancel the Deferreds of :meth:`when_synced`; fires when nothing is left in the reactor."""
         stopping: list[Deferred[Any]] = [reflector.stop() for reflector in self._reflectors]
         self._sink.stop()
         self._waiters.cancel()
@@ -106,15 +104,15 @@ class ApiSource:
         return DeferredList(stopping).addCallback(lambda _: None)
 
     def when_synced(self) -> Deferred[None]:
-        """Fires when everything is entered; at once when it is. Each caller may cancel its own."""
+        """Fires when everything is entered, at once if it is already; each caller may cancel its own Deferred."""
         return self._waiters.wait(self.synced)
 
     def why_not_ready(self) -> str:
-        """Why not everything is known, with the resources it concerns; empty when everything is."""
+        """Which resources are not complete, and why; empty when all are."""
         return grouped((name, watch.why_not_ready()) for name, watch in self.freshness.items())
 
     def resync(self, reason: str = "asked") -> None:
-        """Ask for the whole state of everything again; what is stored serves meanwhile."""
+        """List everything again; the stored objects serve meanwhile."""
         for reflector in self._reflectors:
             reflector.resync(reason)
 

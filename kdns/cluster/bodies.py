@@ -1,14 +1,16 @@
 # -*- test-case-name: tests.cluster.test_bodies -*-
 """
-Reading the body of an answer: line by line for a watch, as a whole for a page of a list.
+Reading the body of a response: line by line for a watch, as a whole for a page of a list.
 
-Lines are worked off in slices of a millisecond, so that DNS is answered in between, however much the server sends at once; when more
-than a bound waits, the server is stopped. A fault while a line is worked off fails the stream: Twisted would swallow it.
+Lines are processed in slices of a millisecond, so that DNS is answered in between, however much the server sends at once. When too much
+is buffered, reading pauses. An error while a line is processed fails the stream; Twisted would swallow it.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -17,8 +19,110 @@ from twisted.python.failure import Failure
 from twisted.web.client import ResponseDone
 from twisted.web.http import PotentialDataLoss
 
-from kdns.cluster.lines import LINE_LIMIT, LineSplitter, Overlong
-from kdns.cluster.timing import Clock, Timer, stop_timer
+from kdns.core.timing import Clock, Timer, stop_timer
+
+LINE_LIMIT = 4 << 20
+"""Bytes. The API server takes no object over 1.5 MiB from a client, and its own JSON is hardly longer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overlong:
+    """Stands for a line that was too long to keep."""
+
+    size: int
+    head: bytes
+    """The first bytes, which may hold the name of the object."""
+
+
+HEAD = 1024
+"""Bytes kept of an overlong line."""
+
+
+class LineSplitter:
+    """
+    Cut a stream at newlines; what stands behind the last newline is no line.
+
+    :ivar buffered: bytes that are held, whole lines and the unfinished one.
+    """
+
+    __slots__ = ("_dropped", "_head", "_limit", "_lines", "_partial", "_partial_size", "buffered")
+
+    def __init__(self, limit: int = LINE_LIMIT) -> None:
+        self._limit = limit
+        self._lines: deque[bytes | Overlong] = deque()
+        self._partial: list[bytes] = []
+        self._partial_size = 0
+        # Bytes dropped of the current line; 0 while it is kept.
+        self._dropped = 0
+        self._head = b""
+        self.buffered = 0
+
+    def __len__(self) -> int:
+        """Number of complete lines."""
+        return len(self._lines)
+
+    def feed(self, data: bytes) -> None:
+        first, newline, rest = data.partition(b"\n")
+        self._add(first)
+        if not newline:
+            return
+        self._finish()
+        pieces = rest.split(b"\n")
+        last = pieces.pop()
+        for piece in pieces:
+            if len(piece) > self._limit:
+                self._add(piece)
+                self._finish()
+            elif piece.strip():
+                self._lines.append(piece)
+                self.buffered += len(piece)
+        self._add(last)
+
+    def _add(self, piece: bytes) -> None:
+        if not piece:
+            return
+        if self._dropped:
+            self._dropped += len(piece)
+            return
+        self._partial.append(piece)
+        self._partial_size += len(piece)
+        self.buffered += len(piece)
+        if self._partial_size > self._limit:
+            self._head = b"".join(self._partial)[:HEAD]
+            self._dropped = self._partial_size
+            self._forget_partial()
+
+    def _finish(self) -> None:
+        """The current line is complete."""
+        if self._dropped:
+            self._lines.append(Overlong(self._dropped, self._head))
+            self._dropped, self._head = 0, b""
+            return
+        line = b"".join(self._partial)
+        self._forget_partial()
+        if line.strip():
+            self._lines.append(line)
+            self.buffered += len(line)
+
+    def _forget_partial(self) -> None:
+        self.buffered -= self._partial_size
+        self._partial.clear()
+        self._partial_size = 0
+
+    def take(self) -> bytes | Overlong | None:
+        """The next line without its newline; None when there is none yet."""
+        if not self._lines:
+            return None
+        line = self._lines.popleft()
+        if not isinstance(line, Overlong):
+            self.buffered -= len(line)
+        return line
+
+    @property
+    def unfinished(self) -> int:
+        """Bytes after the last newline, kept or not."""
+        return self._dropped or self._partial_size
+
 
 SLICE = 0.001
 """Seconds of work that a watch does in a turn of the reactor. Five may be busy in the same turn, and 5 ms is what a turn may take."""
@@ -27,21 +131,21 @@ LINES_AT_ONCE = 200
 """Lines in one turn at most, for clocks that do not move while something runs."""
 
 MOST_BUFFERED = 2 * LINE_LIMIT
-"""Octets that may wait before the server is stopped; a line of the greatest length must still fit."""
+"""Bytes that may be buffered before reading pauses; a line of the greatest length must fit."""
 
 BODY_LIMIT = 64 << 20
-"""Octets of a page of a list."""
+"""Bytes of a page of a list."""
 
 BODY_PATIENCE = 30.0
-"""Seconds without an octet of a page."""
+"""Seconds without data of a page."""
 
 
 class StreamProblem(Exception):
-    """A body that broke off, or did not come."""
+    """A body broke off, or did not come."""
 
 
 class Silence(StreamProblem):
-    """Nothing came for too long."""
+    pass
 
 
 class LineStream(Protocol):
@@ -71,11 +175,10 @@ class LineStream(Protocol):
         self._closed = False
 
     def connectionMade(self) -> None:
-        """The body begins."""
         self.expect(self._patience)
 
     def expect(self, patience: float) -> None:
-        """From now on fail with :class:`Silence` when nothing comes for *patience* seconds."""
+        """From now on, fail with :class:`Silence` after *patience* seconds without data."""
         self._patience = patience
         self._heard = self._clock.seconds()
         if not self._closed:
@@ -83,22 +186,20 @@ class LineStream(Protocol):
             self._idle = self._clock.callLater(patience, self._silent)
 
     def hold(self) -> None:
-        """Work no more lines off until :meth:`release`."""
+        """Process no more lines until :meth:`release`."""
         self._held = True
         stop_timer(self._turn)
         self._turn = None
 
     def release(self) -> None:
-        """Go on."""
         self._held = False
         self._plan()
 
     def fail(self, problem: Exception) -> None:
-        """End the stream from within *work*."""
+        """End the stream; for use within *work*."""
         self._finish(problem)
 
     def dataReceived(self, data: bytes) -> None:
-        """Octets of the body."""
         if self._closed:
             return
         self._heard = self._clock.seconds()
@@ -112,7 +213,7 @@ class LineStream(Protocol):
             self._producer("pauseProducing")
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The body is at its end, good or bad."""
+        """The body has ended, completely or not."""
         if not reason.check(ResponseDone, PotentialDataLoss):
             self._end = StreamProblem(_why(reason))
         elif self._splitter.unfinished:
@@ -123,7 +224,7 @@ class LineStream(Protocol):
             self._slice()
 
     def _slice(self) -> None:
-        """Work lines off for a while."""
+        """Process lines for one time slice."""
         self._turn = None
         began = self._clock.seconds()
         for _ in range(LINES_AT_ONCE):
@@ -155,14 +256,14 @@ class LineStream(Protocol):
             self._turn = self._clock.callLater(0, self._slice)
 
     def _producer(self, call: str) -> None:
-        # When the body has ended its transport is gone.
+        # The transport is gone once the body has ended.
         if not self._ended and self.transport is not None:
             getattr(self.transport, call)()
 
     def _silent(self) -> None:
         left = self._heard + self._patience - self._clock.seconds()
         if self._held or len(self._splitter) or self._paused:
-            # It is us who do not read.
+            # We are the ones not reading.
             left = self._patience
         if left > 0.001:
             self._idle = self._clock.callLater(left, self._silent)
@@ -189,7 +290,7 @@ class WholeBody(Protocol):
     """
     The body of any other answer.
 
-    :ivar done: fires with the octets; fails with :class:`StreamProblem`. Cancelling stops at once.
+    :ivar done: fires with the bytes; fails with :class:`StreamProblem`. Cancelling stops at once.
     """
 
     def __init__(self, clock: Clock, limit: int = BODY_LIMIT, patience: float = BODY_PATIENCE) -> None:
@@ -204,23 +305,20 @@ class WholeBody(Protocol):
         self._closed = False
 
     def connectionMade(self) -> None:
-        """The body begins."""
         self._heard = self._clock.seconds()
         self._idle = self._clock.callLater(self._patience, self._silent)
 
     def dataReceived(self, data: bytes) -> None:
-        """Octets of the body."""
         if self._closed:
             return
         self._pieces.append(data)
         self._size += len(data)
         if self._size > self._limit:
-            self._finish(StreamProblem(f"an answer of more than {self._limit} octets"))
+            self._finish(StreamProblem(f"an answer of more than {self._limit} bytes"))
             return
         self._heard = self._clock.seconds()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The body is at its end, good or bad."""
         good = reason.check(ResponseDone, PotentialDataLoss)
         self._finish(None if good else StreamProblem(_why(reason)))
 
@@ -253,7 +351,7 @@ class WholeBody(Protocol):
 
 
 def _why(reason: Failure) -> str:
-    """The innermost cause of a failure: Twisted wraps them in lists."""
+    """The innermost cause of a failure; Twisted wraps them in lists."""
     value: Any = reason.value
     while getattr(value, "reasons", None):
         value = value.reasons[0].value

@@ -4,7 +4,7 @@ Ask the Kubernetes client package for the credentials of a kubeconfig: the one m
 
     python -m kdns.cluster.client KUBECONFIG [CONTEXT]
 
-:func:`kdns.cluster.exec_credentials.run_client` starts it. It runs ``exec`` plugins and the older auth providers, and prints a JSON object:
+:func:`kdns.cluster.kubeconfig.run_client` starts it. It runs ``exec`` plugins and the older auth providers, and prints a JSON object:
 ``authorization`` (the value of the header), or ``certificate`` and ``key`` (PEM), and ``expires`` in Unix seconds when that is known. The
 package takes 35 MB and blocks while a plugin runs; in a process of its own neither matters. On failure it prints the reason to standard
 error and exits with 1.
@@ -22,7 +22,6 @@ from kdns.core.config_files import read_config_file
 
 
 def find(kubeconfig: str, context: str) -> dict[str, Any]:
-    """The credentials of a context; empty when there are none."""
     from kubernetes.client import Configuration
     from kubernetes.config.kube_config import KubeConfigLoader, KubeConfigMerger
 
@@ -44,19 +43,17 @@ def find(kubeconfig: str, context: str) -> dict[str, Any]:
 
 
 class _Heard(logging.Handler):
-    """Keeps what the package logs: it reports failures of plugins in no other way."""
+    """Collects what the package logs; it reports failures of plugins in no other way."""
 
     def __init__(self) -> None:
         super().__init__()
         self.texts: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep a message."""
         self.texts.append(record.getMessage())
 
 
 def main(arguments: list[str]) -> int:
-    """Print the credentials, or why there are none."""
     heard = _Heard()
     logging.getLogger().addHandler(heard)
     try:

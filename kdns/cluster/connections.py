@@ -1,29 +1,120 @@
-# -*- test-case-name: tests.cluster.test_api -*-
+# -*- test-case-name: tests.cluster.test_credentials -*-
 """
 Connections to the API server: HTTP/1.1 by Twisted's Agent, one for each watch and a small pool for lists.
 
-A peer that is gone without a word (a node that lost power, a firewall that forgot the connection) is noticed by the kernel within a
-minute: keep-alive probes and TCP_USER_TIMEOUT are set on the socket itself, below TLS, where Twisted offers no more than SO_KEEPALIVE with
-its two hours. The idle timer of the watch (bodies.py) stands behind that.
+The kernel notices a dead peer (a node that lost power, a firewall that forgot the connection) within a minute: keep-alive probes and
+TCP_USER_TIMEOUT are set on the socket itself, since Twisted only offers SO_KEEPALIVE with its two hours. The idle timer of the watch
+is the second line of defence.
+
+The server's certificate is verified by chain and name, unless the kubeconfig says ``insecure-skip-tls-verify``. A TLS context costs
+milliseconds, and memory that OpenSSL does not give back at once, so there is one for each :class:`Trust`, not one for each connection.
 """
 
 from __future__ import annotations
 
+import re
 import socket
 from typing import Any
 
+from OpenSSL import SSL, crypto
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
-from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.error import VerifyError
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IStreamClientEndpoint
+from twisted.internet.ssl import (
+    Certificate,
+    CertificateOptions,
+    KeyPair,
+    PrivateCertificate,
+    optionsForClientTLS,
+    trustRootFromCertificates,
+)
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from twisted.web.client import Agent, HTTPConnectionPool
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
-from kdns.cluster.credentials import Server, Trust
-from kdns.cluster.timing import pause
-from kdns.cluster.tls import connection_creator
+from kdns.cluster.credentials import CredentialsError, Server, Trust
+from kdns.core.timing import pause
+from kdns.core.tls_identity import NameCheckedCreator
+
+_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+
+
+def connection_creator(host: str, trust: Trust) -> Any:
+    """
+    What makes TLS connections to a host: an IOpenSSLClientConnectionCreator.
+
+    :raises CredentialsError: certificate, key or authority are not what they have to be.
+    """
+    name = trust.server_name or host
+    own, chain = _own(trust)
+    options: dict[str, Any] = {"extraCertChain": chain} if chain else {}
+    if not trust.verify:
+        if own is not None:
+            options.update(privateKey=own.privateKey.original, certificate=own.original)
+        return _Unverified(CertificateOptions(verify=False, **options).getContext(), name)
+    root = None
+    if trust.authority is not None:
+        root = trustRootFromCertificates(_certificates(trust.authority, trust.authority_from))
+    try:
+        return NameCheckedCreator(optionsForClientTLS(name, root, own, extraCertificateOptions=options), name)
+    except SSL.Error as problem:
+        raise CredentialsError(f"TLS: the certificate and its key cannot be used: {tls_reason(problem)}") from None
+    except ValueError as problem:
+        raise CredentialsError(f"TLS: {problem}") from None
+
+
+def _certificates(pem: bytes, origin: str) -> list[Certificate]:
+    blocks = _PEM.findall(pem)
+    if not blocks:
+        raise CredentialsError(f"unable to load root certificates: no PEM certificate in {origin or 'the authority'}")
+    try:
+        return [Certificate.loadPEM(block) for block in blocks]
+    except (crypto.Error, ValueError) as problem:
+        raise CredentialsError(f"unable to load root certificates from {origin}: {tls_reason(problem)}") from None
+
+
+def _own(trust: Trust) -> tuple[PrivateCertificate | None, list[crypto.X509]]:
+    """Our certificate with its key, and the intermediate certificates."""
+    if not trust.certificate and not trust.key:
+        return None, []
+    blocks = _PEM.findall(trust.certificate)
+    if not blocks:
+        raise CredentialsError("tls: failed to find any PEM data in certificate input")
+    try:
+        key = KeyPair.load(trust.key, crypto.FILETYPE_PEM)
+        own = PrivateCertificate.fromCertificateAndKeyPair(Certificate.loadPEM(blocks[0]), key)
+        chain = [Certificate.loadPEM(block).original for block in blocks[1:]]
+    except VerifyError:
+        raise CredentialsError("tls: private key does not match public key") from None
+    except (crypto.Error, ValueError, TypeError) as problem:
+        raise CredentialsError(f"tls: the client certificate or its key is unusable: {tls_reason(problem)}") from None
+    return own, chain
+
+
+def tls_reason(problem: BaseException) -> str:
+    if isinstance(problem, SSL.Error | crypto.Error) and problem.args and isinstance(problem.args[0], list):
+        return "; ".join(entry[-1] for entry in problem.args[0] if entry) or "unknown"
+    return " ".join(str(problem).split())[:200] or type(problem).__name__
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+class _Unverified:
+    """Connections without verification: only for ``insecure-skip-tls-verify``."""
+
+    def __init__(self, context: SSL.Context, name: str) -> None:
+        self._context = context
+        self._name = name
+
+    def clientConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
+        """Make a connection; the name is sent for servers that have several certificates."""
+        connection = SSL.Connection(self._context, None)
+        if not re.fullmatch(r"[0-9.]+|.*:.*", self._name):
+            connection.set_tlsext_host_name(self._name.encode("idna"))
+        return connection
+
 
 CONNECT_PATIENCE = 10.0
 """Seconds for a connection to come about; an API server is at most a continent away."""
@@ -32,7 +123,7 @@ KEEPALIVE = (
     ("TCP_KEEPIDLE", 30),  # seconds of quiet before the first probe
     ("TCP_KEEPINTVL", 10),  # seconds between probes
     ("TCP_KEEPCNT", 3),  # probes without an answer
-    ("TCP_USER_TIMEOUT", 60_000),  # milliseconds that sent octets may stay unacknowledged
+    ("TCP_USER_TIMEOUT", 60_000),  # milliseconds that sent bytes may stay unacknowledged
 )
 
 POOLED = 2
@@ -40,7 +131,7 @@ POOLED = 2
 
 
 def tune(transport: Any) -> None:
-    """Set the keep-alive options of a TCP transport; a platform that has one of them not does without it."""
+    """Set the keep-alive options of a TCP transport, as far as the platform has them."""
     try:
         transport.setTcpKeepAlive(True)
         transport.setTcpNoDelay(True)
@@ -50,7 +141,7 @@ def tune(transport: Any) -> None:
             if option is not None:
                 handle.setsockopt(socket.IPPROTO_TCP, option, value)
     except OSError:
-        # The connection may be lost already; whoever uses it will hear of that.
+        # The connection may be lost already; its user will notice.
         pass
 
 
@@ -69,8 +160,6 @@ class _Tuned:
         self._opened = opened
 
     def connect(self, protocolFactory: Any) -> Deferred[Any]:
-        """Connect, as IStreamClientEndpoint has it."""
-
         def connected(protocol: Any) -> Any:
             # Under TLS the protocol here is the TLS layer, and its transport the socket.
             transport = protocol.transport
@@ -88,7 +177,7 @@ class _Tuned:
 
 @implementer(IAgentEndpointFactory)
 class _Endpoints:
-    """Endpoints for one server, whatever the URI: the Agent is only ever given URIs of it."""
+    """Endpoints for one server, whatever the URI; the Agent only gets URIs of that server."""
 
     def __init__(self, reactor: Any, server: Server, creator: Any, opened: list[Any]) -> None:
         self._reactor = reactor
@@ -97,7 +186,7 @@ class _Endpoints:
         self._opened = opened
 
     def endpointForURI(self, uri: Any) -> Any:
-        """An endpoint to the server; names are looked up each time, addresses never."""
+        """An endpoint for the server; host names are resolved each time."""
         return _Tuned(self._reactor, self._plain(), self._creator, self._opened)
 
     def _plain(self) -> Any:
@@ -112,14 +201,14 @@ class _Endpoints:
 
 
 class Connection:
-    """What one watch runs on: an Agent whose connection can be cut at once."""
+    """An Agent for one watch, whose connection can be cut at once."""
 
     def __init__(self, reactor: Any, server: Server, creator: Any) -> None:
         self._opened: list[Any] = []
         self.agent = Agent.usingEndpointFactory(reactor, _Endpoints(reactor, server, creator, self._opened))
 
     def abort(self) -> None:
-        """Cut it, without a good-bye that a dead peer would never take."""
+        """Cut it without a TLS goodbye, which a dead peer would never take."""
         while self._opened:
             transport = self._opened.pop()
             if transport.connected:
@@ -142,39 +231,38 @@ class Connections:
         self._watches: list[Connection] = []
         self._pool = HTTPConnectionPool(reactor, persistent=True)
         self._pool.maxPersistentPerHost = POOLED
-        # Shorter than servers and balancers keep idle connections, so that a list seldom meets one that is just being closed.
+        # Shorter than the idle time of servers and balancers, so that a list rarely meets a closing connection.
         self._pool.cachedConnectionTimeout = 25
         endpoints = _Endpoints(reactor, server, self._creator, self._opened)
         self.lists = Agent.usingEndpointFactory(reactor, endpoints, pool=self._pool)
 
     def for_watch(self) -> Connection:
-        """A connection of its own; give it back to :meth:`forget` when it is done with."""
+        """A connection for one watch; give it back to :meth:`forget`."""
         made = Connection(self._reactor, self.server, self._creator)
         self._watches.append(made)
         return made
 
     def forget(self, connection: Connection) -> None:
-        """Cut a connection that :meth:`for_watch` gave."""
         connection.abort()
         if connection in self._watches:
             self._watches.remove(connection)
 
     def retire(self) -> Deferred[Any]:
-        """Close what is idle; watches that are open stay so until they end by themselves."""
+        """Close idle connections; open watches run on until they end by themselves."""
         closing: Deferred[Any] = self._pool.closeCachedConnections()
         return closing.addErrback(_ignore)
 
     def stop(self) -> Deferred[Any]:
-        """Cut everything; fires when nothing is left in the reactor."""
+        """Cut all connections; fires when nothing is left in the reactor."""
         for connection in list(self._watches):
             self.forget(connection)
         for transport in self._opened:
             if transport.connected:
                 transport.abortConnection()
         self._opened.clear()
-        # An aborted connection is gone one turn later.
+        # An aborted connection closes one turn later.
         return DeferredList([self.retire(), pause(self._reactor, 0)])
 
 
 def _ignore(failure: Failure) -> None:
-    """Connections that are closed may complain about how; nobody needs to hear it."""
+    """Errors of closing connections are of no interest."""

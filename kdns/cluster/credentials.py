@@ -1,10 +1,10 @@
 # -*- test-case-name: tests.cluster.test_credentials -*-
 """
-Where the API is and how kdns proves who it is: the values, and those credentials that are plain files.
+The address of the API server and the credentials for it: the values, and credentials in plain files.
 
-What is missing at first is a :class:`CredentialsError` with the text that an operator reads. Later trouble changes nothing: a file that
-cannot be read any more counts with its last content. Which credentials a configuration means is decided in finding.py; kubeconfig files are
-read by kubeconfig.py, programs that print credentials are run by exec_credentials.py, contexts for TLS are made by tls.py.
+At the start, a missing file is a :class:`CredentialsError` with a text for the operator. Later, a file that cannot be read keeps its last
+content. kubeconfig.py decides which credentials a configuration means, reads kubeconfig files, and runs programs that print credentials;
+connections.py makes TLS contexts.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ REREAD = 60.0
 """Seconds after which files are read again. Tokens live an hour at least and the kubelet replaces them long before they end."""
 
 MAX_FILE = 1 << 20
-"""Octets. Nothing that belongs here is longer, and a device or a log file given by mistake must not fill the memory."""
+"""Bytes. No credential is longer, and a device or log file given by mistake must not fill the memory."""
 
 
 class CredentialsError(Exception):
-    """No credentials, told as the operator is to read it."""
+    """No credentials; the text is for the operator."""
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Where the API is."""
+    """The address of the API server."""
 
     scheme: str
     host: str
@@ -48,19 +48,19 @@ class Server:
 
     @property
     def authority(self) -> str:
-        """Host and port as the label of metrics and the Host header have them."""
+        """Host and port, as in the Host header and in metrics."""
         host = bracketed(self.host)
         return f"{host}:{self.port}"
 
     @property
     def url(self) -> str:
-        """The whole, without a slash at its end."""
+        """Without a slash at the end."""
         return f"{self.scheme}://{self.authority}{self.prefix}"
 
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """What TLS needs: whom to trust and, with a certificate, who we are."""
+    """TLS options: trusted authorities and, optionally, our own certificate."""
 
     authority: bytes | None = None
     """PEM of the authorities to trust; None: those of the system."""
@@ -75,7 +75,7 @@ class Trust:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Everything a request needs besides its own content."""
+    """What a request needs apart from its own content."""
 
     server: Server
     authorization: bytes = field(default=b"", repr=False)
@@ -84,22 +84,22 @@ class Access:
 
 
 class Credentials(Protocol):
-    """Access that may change as time goes on."""
+    """Access that may change over time."""
 
     def current(self, now: float) -> Access | Deferred[Access]:
         """
-        What to use for a request at *now*.
+        The access for a request at *now*.
 
-        :raises CredentialsError: there is nothing to use; a Deferred may fail with it, too.
+        :raises CredentialsError: there is none; a Deferred may fail with it, too.
         """
         ...
 
     def refused(self, access: Access) -> None:
-        """The server did not accept *access*, or we did not accept the server: read everything anew before the next request."""
+        """The server rejected *access*, or we rejected the server: read everything again before the next request."""
         ...
 
     def stop(self) -> None:
-        """Nothing more is wanted: give up what is under way."""
+        """Give up what is in flight."""
         ...
 
 
@@ -121,16 +121,15 @@ def parse_server(url: str) -> Server:
 
 
 def bearer(token: bytes) -> bytes:
-    """The header value for a token; empty for an empty one."""
+    """The header value for a token, empty for an empty one."""
     token = token.strip()
     # What a header cannot carry must not reach the HTTP client.
-    if any(octet < 0x21 or octet > 0x7E for octet in token):
+    if any(byte < 0x21 or byte > 0x7E for byte in token):
         raise CredentialsError("the token holds characters that a token cannot have")
     return b"Bearer " + token if token else b""
 
 
 def basic(username: str, password: str) -> bytes:
-    """The header value for a user name with a password."""
     return b"Basic " + b64encode(f"{username}:{password}".encode())
 
 
@@ -148,11 +147,11 @@ def read_file(path: str) -> bytes:
 
 @dataclass(slots=True)
 class Source:
-    """A value that is given, or a file that holds it and may change."""
+    """A fixed value, or a file that holds it and may change."""
 
     path: str = ""
     value: bytes = field(default=b"", repr=False)
-    """What is given, or what was read last."""
+    """The fixed value, or the content read last."""
 
     def read(self) -> str:
         """
@@ -181,9 +180,9 @@ class Source:
 @dataclass(slots=True)
 class FileCredentials:
     """
-    Credentials that are given, or stand in files that are read again every minute, and at once after a refusal.
+    Credentials from fixed values or files. Files are read again every minute, and at once after a refusal.
 
-    :param complain: is told when a file that was there cannot be read any more.
+    :param complain: called when a file can no longer be read.
     """
 
     server: Server
@@ -211,7 +210,7 @@ class FileCredentials:
         return self
 
     def current(self, now: float) -> Access:
-        """See :class:`Credentials`; this one never waits."""
+        """See :class:`Credentials`; never waits."""
         if self._access is None:
             self.load()
         assert self._access is not None, "load() has just set it"
@@ -223,12 +222,11 @@ class FileCredentials:
         return self._access
 
     def refused(self, access: Access) -> None:
-        """See :class:`Credentials`."""
         if access == self._access:
             self._reread()
 
     def stop(self) -> None:
-        """There is nothing under way."""
+        pass
 
     def _sources(self) -> list[Source]:
         found = [self.token, self.certificate, self.key]
@@ -258,7 +256,7 @@ class FileCredentials:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the Corefile says about access; all empty: that of the pod."""
+    """The Corefile's options for access; all empty: the credentials of the pod."""
 
     endpoint: str = ""
     tls: tuple[str, str, str] | None = None
@@ -269,7 +267,7 @@ class Wanted:
 
 def in_cluster(environ: Mapping[str, str], folder: str = SERVICE_ACCOUNT) -> FileCredentials:
     """
-    The credentials that a pod finds in its file system, not yet read.
+    The credentials in a pod's file system, not yet read.
 
     :raises CredentialsError: this is no pod.
     """
@@ -301,9 +299,9 @@ def at_endpoint(endpoint: str, tls: tuple[str, str, str] | None) -> FileCredenti
 
 def stat(path: str) -> None:
     """
-    See that a file is there.
+    Check that a file exists.
 
-    :raises CredentialsError: it is not.
+    :raises CredentialsError: it does not.
     """
     try:
         Path(path).stat()

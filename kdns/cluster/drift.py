@@ -1,11 +1,10 @@
 # -*- test-case-name: tests.cluster.test_faults -*-
 """
-The periodic check that what is stored is what the server has: a list of names and versions only, compared page by page.
+The periodic check that the store equals the server's objects: a list of names and versions only, compared page by page.
 
-A watch that works misses nothing, so this finds something only after a fault: of the server, of something between, or of kdns. What
-differs is looked at again after some seconds, since events are on their way all the time; what differs still is fetched and entered,
-and counted. It is fetched by a *list* with a field selector, because kdns is not granted more than list and watch. When very much
-differs, the whole state is asked for instead.
+A working watch misses nothing, so this finds something only after a fault of the server, the network or kdns. Objects that differ are
+compared again after some seconds, since events may be in flight; if they still differ, they are fetched, entered and counted. They are
+fetched by a *list* with a field selector, because kdns is granted list and watch only. When many differ, everything is listed again.
 """
 
 from __future__ import annotations
@@ -18,14 +17,13 @@ import msgspec
 from kdns.cluster import projection
 from kdns.cluster.api import ApiClient
 from kdns.cluster.bodies import SLICE
-from kdns.cluster.change_sink import ChangeSink
-from kdns.cluster.changes import Change, Delete, Keep
-from kdns.cluster.objects import Version, pack_version
+from kdns.cluster.objects import Change, Delete, Keep, Version, pack_version
 from kdns.cluster.projection import ProjectionError, Projector
 from kdns.cluster.relist import DriftCheck, Suspect
-from kdns.cluster.timing import Clock, pause
-from kdns.cluster.watched import LARGEST_PAGE, Watched, list_options
+from kdns.cluster.resources import LARGEST_PAGE, Watched, list_options
+from kdns.cluster.source import ChangeSink
 from kdns.core.slices import in_slices
+from kdns.core.timing import Clock, pause
 
 SETTLE = 10.0
 """Seconds that events on their way get to arrive."""
@@ -41,8 +39,6 @@ Place = tuple[bytes, bytes]
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a check found."""
-
     compared: int
     """How many objects the server has."""
     repaired: int = 0
@@ -53,7 +49,7 @@ class Found:
 
 @dataclass(slots=True)
 class DriftChecker:
-    """Check one resource. A check that is cancelled has changed nothing but what it has repaired."""
+    """Check one resource. Cancelling a check only keeps the repairs made so far."""
 
     watched: Watched
     api: ApiClient
@@ -67,8 +63,8 @@ class DriftChecker:
         """
         Compare everything.
 
-        :raises kdns.cluster.api_errors.WatchProblem: the server does not answer.
-        :raises ProjectionError: it does, but not with a list.
+        :raises kdns.cluster.api.WatchProblem: the server does not answer.
+        :raises ProjectionError: the answer is not a list.
         """
         suspects, compared = await self._compare()
         if suspects:
@@ -83,14 +79,14 @@ class DriftChecker:
         return Found(compared, repaired)
 
     async def _compare(self) -> tuple[list[Suspect], int]:
-        """All that differs, and the number of objects listed."""
+        """All differences, and the number of objects listed."""
         kind = self.watched.kind
         check = self.sink.index.drift(kind)
         suspects: list[Suspect] = []
         token, compared = "", 0
         while True:
-            octets = await self.api.page(self.watched, list_options(LARGEST_PAGE, token), partial=True)
-            page = self.projector.page(kind, octets)
+            data = await self.api.page(self.watched, list_options(LARGEST_PAGE, token), partial=True)
+            page = self.projector.page(kind, data)
             compared += len(page.items)
             await in_slices(self.clock, self._compare_page(check, page.items, suspects), SLICE)
             token = page.continue_token
@@ -109,7 +105,7 @@ class DriftChecker:
             yield
 
     def _missed(self, check: DriftCheck, listed_at: Version, suspects: list[Suspect]) -> Generator[None, None, None]:
-        """Stored objects that the server does not list."""
+        """Stored objects that are not in the server's list."""
         for count, suspect in enumerate(check.missed(), 1):
             if suspect is not None and not _newer(suspect.stored, listed_at):
                 suspects.append(suspect)
@@ -119,11 +115,11 @@ class DriftChecker:
     def _is_suspect(self, suspect: Suspect) -> bool:
         if suspect.stored is None:
             return self._useless.get((suspect.namespace, suspect.name)) != suspect.listed
-        # What is stored is ahead of the list: a change came while it was made.
+        # The stored version is newer than the list: a change arrived while the list was made.
         return not _newer(suspect.stored, suspect.listed)
 
     def _stored(self, suspect: Suspect) -> Version | None:
-        """The version stored now; that of the list when they agree."""
+        """The version stored now; the listed one when both agree."""
         wanted = suspect.listed if suspect.listed is not None else ""
         found = self.sink.index.drift(self.watched.kind).page([(suspect.namespace, suspect.name, wanted)])
         return found[0].stored if found else suspect.listed
@@ -164,5 +160,5 @@ class DriftChecker:
 
 
 def _newer(one: Version | None, other: Version | None) -> bool:
-    """Whether both are numbers, and the first one is the greater; of other versions nobody can tell."""
+    """Whether both are numbers and the first is greater; other versions cannot be ordered."""
     return isinstance(one, int) and isinstance(other, int) and one > other

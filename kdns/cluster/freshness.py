@@ -14,8 +14,6 @@ from kdns.core.metrics import Gauge, Registry
 
 @dataclass(slots=True)
 class Freshness:
-    """One watch, as an operator wants to see it; times are seconds of the clock of the watch."""
-
     resource: str
     """Plural."""
     state: State = State.STOPPED
@@ -44,15 +42,15 @@ class Freshness:
         return self.last_sync is not None
 
     def event_age(self, now: float) -> float | None:
-        """Seconds since the server said something; None when it never did."""
+        """Seconds since the last message of the server; None: there was none."""
         return None if self.last_event is None else max(0.0, now - self.last_event)
 
     def sync_age(self, now: float) -> float | None:
-        """Seconds since the whole state was entered; None when it never was."""
+        """Seconds since the whole state was entered; None: never."""
         return None if self.last_sync is None else max(0.0, now - self.last_sync)
 
     def why_not_ready(self) -> str:
-        """Why the whole state is not known; empty when it is."""
+        """Why the whole state is not known yet; empty when it is."""
         if self.synced:
             return ""
         if self.problem:
@@ -106,7 +104,7 @@ class FreshnessMetrics:
         self._gauges: dict[str, tuple[Gauge, ...]] = {}
 
     def show(self, watch: Freshness) -> None:
-        """Make the cells of a watch; its gauges follow it from now on."""
+        """Make the cells of a watch; from now on its gauges read it."""
         resource = watch.resource
         event_age = self._event_age.gauge(resource, read=lambda: _or_never(watch.event_age(self._now())))
         sync_age = self._sync_age.gauge(resource, read=lambda: _or_never(watch.sync_age(self._now())))
@@ -116,7 +114,6 @@ class FreshnessMetrics:
         self.drift_repaired.counter(resource)
 
     def hide(self, watch: Freshness) -> None:
-        """A watch has ended: its ages mean nothing any more."""
         families = (self._event_age, self._sync_age, self._synced)
         for family, gauge in zip(families, self._gauges.pop(watch.resource, ()), strict=False):
             # Another configuration may watch the same resource by now, with the same cell or another.
@@ -130,7 +127,7 @@ def _or_never(age: float | None) -> float:
 
 
 def grouped(reasons: Iterable[tuple[str, str]]) -> str:
-    """Pairs of resource and reason as one text, in which each reason stands once; those without a reason are left out."""
+    """Pairs of resource and reason as one text, each reason once; resources without a reason are left out."""
     resources: dict[str, list[str]] = {}
     for resource, reason in reasons:
         if reason:
@@ -139,7 +136,7 @@ def grouped(reasons: Iterable[tuple[str, str]]) -> str:
 
 
 class Complaints:
-    """Says each complaint at once and then at most every so often, with how many times it was not said: a core, times are given."""
+    """Rate limit for log lines: a repeated complaint is logged once in an interval, with the number of repetitions."""
 
     INTERVAL = 60.0
     """Seconds."""
@@ -150,7 +147,7 @@ class Complaints:
         self._unsaid = 0
 
     def hear(self, text: str, now: float) -> str:
-        """What to log; empty: nothing now."""
+        """The line to log; empty: none now."""
         if text == self._text and now - self._said_at < self.INTERVAL:
             self._unsaid += 1
             return ""
@@ -160,5 +157,5 @@ class Complaints:
         return text + again
 
     def forget(self) -> None:
-        """It works again: the next complaint is a new one."""
+        """The trouble is over: the next complaint is a new one."""
         self._text, self._unsaid = "", 0

@@ -1,16 +1,15 @@
 # -*- test-case-name: tests.cluster.test_index -*-
 """
-What kdns knows of the cluster, and what a change to it changes: look-ups, stamps and serials. No DNS in here.
+The objects of the cluster: look-ups, and the stamps and serials that a change moves. No DNS in here.
 
-A change is visible when :meth:`ClusterIndex.apply` returns, and the stamps of what it changed are bumped; what it did not change keeps its
-stamps, so that answers made from it live on. Look-ups give what an index built from the same objects in any other order would give.
+When :meth:`ClusterIndex.apply` returns, the change is visible and the stamps of everything it affects are bumped. Other stamps stay, so
+cached answers made from other objects stay valid. Look-ups do not depend on the order in which objects came.
 
-There is one exception to "at once". A slice that is replaced by another may be deleted before its successor arrives (the controller
-promises no order, and a watch may deliver a burst in several turns), and for that moment the service would have no endpoints: NXDOMAIN,
-for a headless one. So when a deletion would take the *last ready endpoints* of a service that still exists, the slice is held for a grace
-of half a second, and really goes when a slice with ready endpoints arrives for that service, when the service itself goes, or when the
-grace is over. The price: a service whose last slice really goes is answered that much longer. Nobody else waits: endpoints that become
-unready or are taken out of a slice, slices that others stand beside, and whole services go at once. A grace of 0 turns it off.
+One change is delayed. When a slice is replaced, it may be deleted before its successor arrives: the controller promises no order, and a
+watch may deliver a burst in several turns. For that moment the service would have no endpoints, and a headless one would be NXDOMAIN.
+So if a deletion would remove the *last ready endpoints* of an existing service, the slice is held for a grace of half a second.
+It is deleted when a slice with ready endpoints arrives for that service, when the service is deleted, or when the grace ends. The price: a
+service whose last slice is really deleted is answered half a second longer. Everything else is immediate. A grace of 0 turns this off.
 """
 
 from __future__ import annotations
@@ -18,18 +17,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar, cast
 
-from kdns.cluster.changes import Change, Delete, Keep, Upsert
-from kdns.cluster.invalidation import effects, serials_of
-from kdns.cluster.keys import Serial
+from kdns.cluster.invalidation import Serial, effects, serials_of
 from kdns.cluster.objects import (
     Address,
+    Change,
     ClusterObject,
+    Delete,
     EndpointSlice,
+    Keep,
     Kind,
     Namespace,
     Pod,
     Service,
     ServiceImport,
+    Upsert,
     weight,
 )
 from kdns.cluster.relist import DriftCheck, Relist
@@ -46,8 +47,8 @@ class ClusterIndex:
     """
     The objects of a cluster, by everything that DNS looks them up by.
 
-    :param stamps: where what changed is bumped; look-ups note nothing, whoever makes an answer does, by the keys of keys.py.
-    :param grace: seconds that the last ready endpoints of a service outlive the slice that held them, see above.
+    :param stamps: bumped by changes. Look-ups do not note stamps; code that makes an answer does, by the keys of invalidation.py.
+    :param grace: seconds that the last ready endpoints of a service outlive their slice, see above.
     """
 
     def __init__(self, stamps: StampBook | None = None, grace: float = GRACE) -> None:
@@ -62,7 +63,7 @@ class ClusterIndex:
         self._slices: ByName[EndpointSlice] = ByName()
         self._pods: ByName[Pod] = ByName()
         self._imports: ByName[ServiceImport] = ByName()
-        # Any: a table of one kind is none of all kinds, and each of these is only given objects of its own kind.
+        # Any: a table of one kind is not a table of all kinds, and each only gets objects of its kind.
         self._tables: dict[Kind, ByName[Any]] = {
             Kind.NAMESPACE: self._namespaces,
             Kind.SERVICE: self._services,
@@ -84,41 +85,38 @@ class ClusterIndex:
     # Look-ups.
 
     def has_namespace(self, namespace: bytes) -> bool:
-        """Whether the namespace exists among those watched."""
         return self._namespaces.get(b"", namespace) is not None
 
     def service(self, namespace: bytes, name: bytes) -> Service | None:
-        """The service of that name."""
         return self._services.get(namespace, name)
 
     def slices_of(self, namespace: bytes, service: bytes) -> tuple[EndpointSlice, ...]:
-        """The slices of a service, which need not exist, in the order of their names."""
+        """The slices of a service, which need not exist, by name."""
         table = self._of_service.get(namespace)
         return () if table is None else table.get(service)
 
     def service_import(self, namespace: bytes, name: bytes) -> ServiceImport | None:
-        """The service of several clusters of that name."""
         return self._imports.get(namespace, name)
 
     def imported_slices_of(self, namespace: bytes, service: bytes) -> tuple[EndpointSlice, ...]:
-        """The slices imported for a service of several clusters, in the order of their names."""
+        """The slices imported for a multicluster service, by name."""
         table = self._of_import.get(namespace)
         return () if table is None else table.get(service)
 
     def services_by_address(self, address: bytes) -> tuple[Service, ...]:
-        """The services with that cluster IP, in the order of namespace and name; more than one only for a moment."""
+        """The services with that cluster IP, by namespace and name; briefly more than one."""
         return self._service_addresses.get(address)
 
     def services_by_external_address(self, address: bytes) -> tuple[Service, ...]:
-        """The services with that external address, in the order of namespace and name."""
+        """The services with that external address, by namespace and name."""
         return self._external_addresses.get(address)
 
     def slices_by_address(self, address: bytes) -> tuple[EndpointSlice, ...]:
-        """The slices of services of this cluster with that ready address, the service known or not, in the order of namespace and name."""
+        """The slices of this cluster with that ready address, whether or not the service is known, by namespace and name."""
         return self._endpoint_addresses.get(address)
 
     def pods_by_address(self, address: bytes) -> tuple[Pod, ...]:
-        """The pods with that address, in the order of namespace and name; those on the network of a node share its address."""
+        """The pods with that address, by namespace and name; pods on the host network share their node's address."""
         return self._pod_addresses.get(address)
 
     def pod_at(self, namespace: bytes, address: bytes) -> Pod | None:
@@ -129,11 +127,10 @@ class ClusterIndex:
         return None
 
     def pod(self, namespace: bytes, name: bytes) -> Pod | None:
-        """The pod of that name."""
         return self._pods.get(namespace, name)
 
     def names(self, kind: Kind, namespace: bytes) -> list[bytes]:
-        """The names of all objects of a kind in a namespace, in any order; namespaces themselves are in the one without a name."""
+        """The names of all objects of a kind in a namespace, unordered; namespaces are in namespace ``b""``."""
         return self._tables[kind].names(namespace)
 
     def homes(self, kind: Kind, name: bytes) -> list[bytes]:
@@ -141,15 +138,15 @@ class ClusterIndex:
         return self._tables[kind].homes(name)
 
     def services(self) -> list[Service]:
-        """All services, by their own names and then namespaces, as a zone transfer lists them."""
+        """All services by name, then namespace: the order of a zone transfer."""
         return sorted(self._services, key=lambda service: (service.name, service.namespace))
 
     def service_imports(self) -> list[ServiceImport]:
-        """All services of several clusters, in the same order."""
+        """All service imports, in the same order."""
         return sorted(self._imports, key=lambda service: (service.name, service.namespace))
 
     def serial(self, which: Serial = Serial.CLUSTER) -> int:
-        """Unix time of the last change that matters to zones of that sort; 0 before any."""
+        """Unix time of the last change that matters to that sort of zone; 0 before any."""
         return self._serials[which]
 
     # Changes.
@@ -159,7 +156,7 @@ class ClusterIndex:
         Enter a change.
 
         :param now: Unix seconds, for the serials and the grace.
-        :return: whether anything changed that DNS can see; not, for one, when a deletion is held.
+        :return: whether DNS can see a change; False when a deletion is held.
         """
         changed = self._enter(change, now)
         relist = self._relists.get(change.kind)
@@ -187,25 +184,24 @@ class ClusterIndex:
         return self._turn(kind, old, None, now)
 
     def next_deadline(self) -> float | None:
-        """When :meth:`expire` has something to do."""
+        """When :meth:`expire` is due."""
         return min(self._held.values(), default=None)
 
     def expire(self, now: float) -> bool:
-        """Let go of the slices whose grace is over; whether that changed anything DNS can see."""
+        """Delete the slices whose grace is over; whether DNS can see a change."""
         changed = False
-        # A deadline further off than the grace means that the clock was put back.
+        # A deadline further away than the grace means that the clock was set back.
         due = [place for place, until in self._held.items() if until <= now or until > now + self.grace]
         for place in due:
-            # One may have gone with another before it.
             if place in self._held:
-                changed |= self._let_go(*place, now)
+                changed |= self._release(*place, now)
         return changed
 
     def relist(self, kind: Kind, apply: Callable[[Change, float], object] | None = None) -> Relist:
         """
-        Begin to enter a new list of a kind; one that is under way for it is given up.
+        Begin a new list of a kind; a list in progress for it is abandoned.
 
-        :param apply: enters the changes, in place of :meth:`apply` which it must call.
+        :param apply: called instead of :meth:`apply`, which it must call.
         """
         before = self._relists.get(kind)
         if before is not None:
@@ -214,34 +210,32 @@ class ClusterIndex:
         return relist
 
     def drift(self, kind: Kind) -> DriftCheck:
-        """Begin to compare a list of versions with what is stored."""
         return DriftCheck(self._tables[kind])
 
     # Figures and copies.
 
     def counts(self) -> dict[Kind, int]:
-        """How many objects of each kind there are."""
         counts = {kind: len(table) for kind, table in self._tables.items()}
         counts[Kind.ENDPOINT_SLICE] -= len(self._held)
         return counts
 
     def approximate_bytes(self) -> int:
-        """About how much memory the objects take."""
+        """Estimated memory of the objects."""
         return self._weight
 
     def walk(self, kind: Kind) -> Iterator[ClusterObject]:
-        """Every object of a kind, in any order, while changes may come between two of them; held slices are left out."""
+        """Every object of a kind, unordered; changes may come during the walk. Held slices are left out."""
         held = self._held
         for item in self._tables[kind].walk():
             if not held or kind is not Kind.ENDPOINT_SLICE or (item.namespace, item.name) not in held:
                 yield item
 
     def dump(self) -> dict[Kind, list[ClusterObject]]:
-        """All objects in the order of namespace and name: equal when two indices hold the same."""
+        """All objects by namespace and name, to compare two indices."""
         return {kind: sorted(self.walk(kind), key=lambda item: (item.namespace, item.name)) for kind in Kind}
 
     def same_as(self, other: ClusterIndex) -> bool:
-        """Whether both hold the same objects of the same versions."""
+        """Whether both hold the same objects at the same versions."""
         return self.dump() == other.dump()
 
     # The tables behind the look-ups.
@@ -258,7 +252,7 @@ class ClusterIndex:
         return self._turn(kind, old, item, now)
 
     def _turn(self, kind: Kind, old: ClusterObject | None, new: ClusterObject | None, now: float) -> bool:
-        """*old* became *new* in its table: bring everything else to it."""
+        """*old* became *new* in its table: update everything else."""
         self.changes += 1
         self._weight += (weight(new) if new else 0) - (weight(old) if old else 0)
         if kind is Kind.ENDPOINT_SLICE:
@@ -271,7 +265,7 @@ class ClusterIndex:
             _move(self._external_addresses, before, after, _external_addresses)
         serials: Iterable[Serial]
         if old is None and new is not None and not len(self.stamps):
-            # Something came and nobody has asked for anything yet, as in the first sync: there is no answer that could be wrong now.
+            # First sync: an object came and there are no stamps, so no answer can be wrong.
             serials, changed = serials_of(new), True
         else:
             keys, serials = effects(kind, old, new)
@@ -282,7 +276,7 @@ class ClusterIndex:
             self._advance(which, now)
         one = new or old
         if self._held and one is not None:
-            changed |= self._let_go_with(one, now)
+            changed |= self._release_for(one, now)
         return changed
 
     def _advance(self, which: Serial, now: float) -> None:
@@ -319,15 +313,15 @@ class ClusterIndex:
         if self.grace > 0 and self._leaves_a_gap(old):
             self._held[place] = now + self.grace
             return False
-        return self._let_go(*place, now)
+        return self._release(*place, now)
 
-    def _let_go(self, namespace: bytes, name: bytes, now: float) -> bool:
+    def _release(self, namespace: bytes, name: bytes, now: float) -> bool:
         self._held.pop((namespace, name), None)
         old = self._slices.pop(namespace, name)
         return old is not None and self._turn(Kind.ENDPOINT_SLICE, old, None, now)
 
     def _leaves_a_gap(self, part: EndpointSlice) -> bool:
-        """Whether a service that exists would have no ready endpoint without this slice."""
+        """Whether an existing service would have no ready endpoint without this slice."""
         if not part.addresses:
             return False
         place = (part.namespace, part.service or b"")
@@ -337,14 +331,14 @@ class ClusterIndex:
         return self.service_import(*place) is not None and not self._others(part, self.imported_slices_of(*place))
 
     def _others(self, part: EndpointSlice, slices: Iterable[EndpointSlice]) -> bool:
-        """Whether any other of the slices has ready endpoints and is not held itself."""
+        """Whether another of the slices has ready endpoints and is not held."""
         return any(
             other.addresses and other.name != part.name and (other.namespace, other.name) not in self._held
             for other in slices
         )
 
-    def _let_go_with(self, one: ClusterObject, now: float) -> bool:
-        """After *one* came, changed or went: let go of the slices that need not be held any more because of that."""
+    def _release_for(self, one: ClusterObject, now: float) -> bool:
+        """After *one* came, changed or went: delete the held slices that no longer need holding."""
         slices: tuple[EndpointSlice, ...] = ()
         if isinstance(one, EndpointSlice):
             slices = self.slices_of(one.namespace, one.service or b"")
@@ -357,7 +351,7 @@ class ClusterIndex:
         for part in slices:
             place = (part.namespace, part.name)
             if place in self._held and not self._leaves_a_gap(part):
-                changed |= self._let_go(*place, now)
+                changed |= self._release(*place, now)
         return changed
 
 
@@ -383,7 +377,7 @@ def _import_of(part: EndpointSlice) -> tuple[bytes, ...]:
 
 
 def _move(table: Shared[T], old: T | None, new: T | None, keys_of: Callable[[T], tuple[bytes, ...]]) -> None:
-    """Bring a table by shared keys from *old* to *new*."""
+    """Update a table by shared keys from *old* to *new*."""
     after = () if new is None else keys_of(new)
     if old is None and new is not None and len(after) == 1:
         table.add(after[0], new)

@@ -1,40 +1,79 @@
 # -*- test-case-name: tests.cluster.test_invalidation -*-
 """
-What a change of one object changes for DNS: the keys of the stamps to bump and the serials that move on.
+What a change of one object invalidates: the keys of the stamps to bump, and the serials to advance.
 
-The rules for the serials are those that operators know from CoreDNS (a change of labels, of a node name, of an external address or of the
-pod behind an endpoint is none for the zone); kdns adds that a changed cluster IP or kind of a service moves the serial, since a secondary
-that compares serials would keep the old address for ever otherwise.
+A key may be noted for objects that do not exist: that there is no such service changes when one appears.
+
+The rules for serials are CoreDNS's (a change of labels, of a node name, of an external address or of the pod behind an endpoint does
+not advance the zone's serial), with one addition: a changed cluster IP or type of a service advances it, since a secondary that
+compares serials would keep the old address for ever otherwise.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
+from enum import Enum
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
-from kdns.cluster.keys import (
-    Serial,
-    address_key,
-    external_address_key,
-    external_key,
-    import_key,
-    namespace_key,
-    pod_key,
-    service_key,
-)
 from kdns.cluster.objects import ClusterObject, EndpointSlice, Kind, Namespace, Pod, Service, ServiceImport, ServiceKind
 
 
+class Serial(Enum):
+    """The serials of the index; also the keys of their stamps, bumped when the number changes."""
+
+    CLUSTER = "cluster"
+    """Of the zones with this cluster's services."""
+    MULTICLUSTER = "multicluster"
+    """Of the zones with the services of several clusters."""
+    EXTERNAL = "external"
+    """Of the zones with external addresses of services."""
+
+
+def namespace_key(namespace: bytes) -> Hashable:
+    """Whether the namespace exists."""
+    return ("namespace", namespace)
+
+
+def service_key(namespace: bytes, name: bytes) -> Hashable:
+    """The service, its ready endpoints and the ports of both, without its external addresses (:func:`external_key`)."""
+    return ("service", namespace, name)
+
+
+def external_key(namespace: bytes, name: bytes) -> Hashable:
+    """The service with its external addresses, without its endpoints."""
+    return ("external", namespace, name)
+
+
+def import_key(namespace: bytes, name: bytes) -> Hashable:
+    """The service import, and the ready endpoints and ports of the slices imported for it."""
+    return ("import", namespace, name)
+
+
+def address_key(address: bytes) -> Hashable:
+    """The services with this cluster IP, and the endpoints with this address and their names."""
+    return ("address", address)
+
+
+def external_address_key(address: bytes) -> Hashable:
+    """The services with this external address."""
+    return ("external address", address)
+
+
+def pod_key(address: bytes) -> Hashable:
+    """The pods with this address."""
+    return ("pod", address)
+
+
 class Effects(NamedTuple):
-    """Keys of stamps and serials; neither when DNS cannot tell the difference."""
+    """Keys of stamps and serials; both empty when DNS cannot tell the difference."""
 
     keys: list[Hashable]
     serials: list[Serial]
 
 
 _NO_SERVICE = Service(b"", b"", ServiceKind.CLUSTER_IP)
-"""Stands for the service before it came and after it went."""
+"""Stands for a service that does not exist."""
 
 
 def _of_namespace(old: Namespace | None, new: Namespace | None) -> Effects:
@@ -101,7 +140,7 @@ def _of_slice_of(
     key: Callable[[bytes, bytes], Hashable],
     serial: Serial,
 ) -> Effects:
-    """The effects on the service that *owner* tells, before and after, which may be two or none; with it the cluster that names show."""
+    """The effects on the service named by *owner* (with the cluster that names show), before and after: two, one or none."""
     before, old_cluster = owner(old) if old else (None, None)
     after, new_cluster = owner(new) if new else (None, None)
     if old and new and before == after:
@@ -120,17 +159,17 @@ def _of_slice_of(
 
 
 def _shown(part: EndpointSlice) -> tuple[object, ...]:
-    """All of a slice that answers can show."""
+    """Everything of a slice that answers can show."""
     return (part.addresses, part.hostnames, part.pods, part.zones, part.ports)
 
 
 def _counted(part: EndpointSlice) -> tuple[object, ...]:
-    """What moves the serial: the pods behind the endpoints do not."""
+    """Everything of a slice that advances the serial; the pods do not."""
     return (part.addresses, part.hostnames, part.zones, part.ports)
 
 
 def _names(part: EndpointSlice) -> set[tuple[bytes, bytes | None, bytes | None, bytes | None]]:
-    """Each address with what its name is made of."""
+    """Each address with the parts of its name."""
     rows = zip_longest(part.addresses, part.hostnames, part.pods)
     return {(address, hostname, pod, part.service) for address, hostname, pod in rows}
 
@@ -153,7 +192,7 @@ def _of_import(old: ServiceImport | None, new: ServiceImport | None) -> Effects:
     return Effects([import_key(one.namespace, one.name)], [Serial.MULTICLUSTER])
 
 
-# Any: each function takes objects of its own kind only, which the table cannot say.
+# Any: the type of the table cannot say that each function takes objects of its own kind.
 _OF: dict[Kind, Callable[[Any, Any], Effects]] = {
     Kind.NAMESPACE: _of_namespace,
     Kind.SERVICE: _of_service,
@@ -164,7 +203,7 @@ _OF: dict[Kind, Callable[[Any, Any], Effects]] = {
 
 
 def serials_of(new: ClusterObject) -> tuple[Serial, ...]:
-    """The serials that an object moves on when it comes: those of :func:`effects`, without the keys, which cost four times as much."""
+    """The serials that a new object advances: those of :func:`effects` without the keys, which cost four times as much."""
     if isinstance(new, Service):
         return _BOTH if new.external_addresses or new.ingress_hostnames else _CLUSTER
     if isinstance(new, EndpointSlice):
@@ -179,5 +218,5 @@ _CLUSTER, _BOTH = (Serial.CLUSTER,), (Serial.CLUSTER, Serial.EXTERNAL)
 
 
 def effects(kind: Kind, old: ClusterObject | None, new: ClusterObject | None) -> Effects:
-    """What changes for DNS when *old* becomes *new*, two values of one object of that kind; not both are None."""
+    """What *old* becoming *new* invalidates: two values of one object of that kind, at most one of them None."""
     return _OF[kind](old, new)

@@ -1,27 +1,43 @@
 # -*- test-case-name: tests.cluster.test_manifests -*-
 """
-Objects from files, as ``kubectl get -o yaml`` (or ``-o json``) prints them: several documents in a file, lists, any mixture of kinds.
+Manifests as a source of cluster data: objects in files as ``kubectl get -o yaml`` (or ``-o json``) prints them.
 
-Pure: texts in, changes and problems out. What the API server does for a watch is done here: selectors, and pods that have ended are no
-pods. Nothing is made up: a headless service without slices has no endpoints, even if pods that it selects stand beside it, and a
-namespace exists when its own object does. Other kinds of objects are passed over. Aliases are refused, since a few lines of them can stand
-for gigabytes, and kubectl prints none.
+A file may have several documents, lists, and any mixture of kinds; other kinds of objects are ignored. What the API server does for a watch
+is done here: selectors, and pods that have ended are left out. Nothing is derived: a headless service without slices has no
+endpoints, even if pods that it selects are in the file. Aliases are refused, since a few lines of them can expand to gigabytes, and
+kubectl prints none.
+
+Every few seconds a thread looks whether a file changed (or the link to it, as in a mounted ConfigMap) and reads all of them if so; a disk
+may be too slow for the reactor. They are entered as a new list of every kind, in slices. While anything in the files is
+wrong, the valid objects are entered and nothing is deleted: a file that is being written must not make services vanish.
+
+The API lists only what a configuration watches, so other objects are left out here. A namespace that an object is in exists: manifests of
+services alone, as ``kubectl get services -o yaml`` prints them, are enough to answer from.
 """
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import msgspec
 import yaml
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.logger import Logger
 
-from kdns.cluster.changes import Upsert
-from kdns.cluster.objects import Kind
-from kdns.cluster.projection import ProjectionError, Projector
+from kdns.cluster.objects import EndpointSlice, Kind, Namespace, Upsert
+from kdns.cluster.projection import Options, ProjectionError, Projector
+from kdns.cluster.resources import Needs
 from kdns.cluster.selectors import EVERYTHING, Selector
+from kdns.cluster.source import ChangeSink, SyncWaiters
+from kdns.core.config_files import read_config_file
+from kdns.core.degraded import DegradedStates
+from kdns.core.slices import in_slices
+from kdns.core.timing import Clock, pause
 
 _GROUPS: dict[str, tuple[Kind, str]] = {
     "Namespace": (Kind.NAMESPACE, ""),
@@ -38,7 +54,7 @@ _MARKER = re.compile(r"^(?:---|\.\.\.)(?=\s|$)", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something in a file that cannot be used."""
+    """An unusable part of a file."""
 
     file: str
     line: int
@@ -51,7 +67,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What the API server would leave out."""
+    """The API server's selection, for files."""
 
     labels: Selector = EVERYTHING
     """For services, slices and pods."""
@@ -61,7 +77,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Manifests:
-    """What files say: each object once (the last one counts), and what is wrong with them."""
+    """The content of files: each object once (the last one counts), and the problems."""
 
     changes: tuple[Upsert, ...]
     problems: tuple[Problem, ...]
@@ -80,7 +96,7 @@ _BASE: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class _Loader(_BASE):
-    """Loads what JSON can say: points in time stay texts."""
+    """Loads what JSON can express: timestamps stay texts."""
 
     yaml_implicit_resolvers: Mapping[str, Any] = {
         first: [(tag, regexp) for tag, regexp in resolvers if tag != "tag:yaml.org,2002:timestamp"]
@@ -122,7 +138,7 @@ def read(
 
 
 def _documents(text: str) -> Iterator[tuple[int, str]]:
-    """The documents of a file, each with the line it begins in, so that one that is broken spoils no other."""
+    """The documents of a file, each with its first line, so that a broken one does not spoil the others."""
     line, start = 1, 0
     for marker in [*_MARKER.finditer(text), None]:
         end = marker.start() if marker else len(text)
@@ -155,7 +171,7 @@ def _load(document: str) -> object:
 
 
 def _objects(loaded: object) -> Iterator[tuple[Kind, dict[str, object]]]:
-    """The objects of a document, those in lists too, in their order."""
+    """The objects of a document in their order, including those in lists."""
     waiting = [(loaded, "", "")]
     while waiting:
         document, kind, version = waiting.pop()
@@ -183,3 +199,195 @@ def _selected(kind: Kind, item: dict[str, object], selection: Selection) -> bool
     labels = metadata.get("labels") if isinstance(metadata, dict) else None
     known = {key: str(value) for key, value in labels.items()} if isinstance(labels, dict) else {}
     return selector.matches(known)
+
+
+INTERVAL = 2.0
+"""Seconds between two looks at the files."""
+
+BATCH = 20
+"""Objects entered in one step: some 200 microseconds."""
+
+SUFFIXES = (".yaml", ".yml", ".json")
+
+log = Logger(namespace="plugin/kubernetes")
+
+Signature = tuple[tuple[str, int, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The content of files, and their signature before and after reading."""
+
+    manifests: Manifests
+    signature: Signature | None
+    """None when they changed while they were read."""
+
+
+InThread = Callable[[Callable[[], Reading | None]], Deferred[Reading | None]]
+
+
+class ManifestSource:
+    """
+    A :class:`~kdns.cluster.source.ClusterSource` that follows files.
+
+    :param sink: takes the changes; kinds that are in no file are emptied.
+    :param in_thread: runs a blocking function and returns a Deferred with its result.
+    :param degraded: where unusable manifests are listed.
+    :ivar problems: what was wrong with the files when they were read last.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        sink: ChangeSink,
+        paths: Sequence[str],
+        in_thread: InThread,
+        needs: Needs,
+        options: Options | None = None,
+        selection: Selection | None = None,
+        degraded: DegradedStates | None = None,
+    ) -> None:
+        self.synced = False
+        self.problems: tuple[Problem, ...] = ()
+        self._clock = clock
+        self._sink = sink
+        self._paths = tuple(paths)
+        self._in_thread = in_thread
+        self._needs = needs
+        self._options = options
+        self._selection = selection
+        self._degraded = DegradedStates() if degraded is None else degraded
+        self._name = f"manifests {', '.join(self._paths)}"
+        self._signature: Signature | None = None
+        self._waiters = SyncWaiters()
+        self._reading: Deferred[None] | None = None
+
+    def start(self) -> None:
+        """Read the files now and whenever they change."""
+        self._reading = Deferred.fromCoroutine(self._read_repeatedly())
+
+    def stop(self) -> Deferred[None]:
+        """Stop reading. A running thread cannot be stopped; its result is dropped."""
+        reading, self._reading = self._reading, None
+        if reading is not None:
+            reading.cancel()
+        self._degraded.forget(self._name)
+        self._waiters.cancel()
+        self._sink.stop()
+        return succeed(None)
+
+    def when_synced(self) -> Deferred[None]:
+        """Fires when the files are entered; each caller may cancel its own Deferred."""
+        return self._waiters.wait(self.synced)
+
+    def why_not_ready(self) -> str:
+        """Which files are still being read."""
+        return "" if self.synced else f"manifests: reading {', '.join(self._paths)}"
+
+    async def _read_repeatedly(self) -> None:
+        while True:
+            try:
+                reading = await self._in_thread(self._read)
+                if reading is not None:
+                    await self._enter(reading)
+                await pause(self._clock, INTERVAL)
+            except CancelledError:
+                return
+            except Exception:
+                log.failure("manifests cannot be read")
+                await pause(self._clock, INTERVAL)
+
+    def _read(self) -> Reading | None:
+        """Read the files; None when unchanged. Blocks, and touches nothing that the reactor changes meanwhile."""
+        before = signature_of(self._paths)
+        if before == self._signature:
+            return None
+        found = read_files(self._paths, self._options, self._selection)
+        changes = [change for change in found.changes if self._wanted(change)]
+        if not self._needs.namespace_labels:
+            changes += _implied(changes)
+        manifests = Manifests(tuple(changes), found.problems)
+        return Reading(manifests, before if signature_of(self._paths) == before else None)
+
+    def _wanted(self, change: Upsert) -> bool:
+        if change.kind is Kind.POD:
+            return self._needs.pods
+        if change.kind is Kind.SERVICE_IMPORT:
+            return self._needs.multicluster
+        if isinstance(change.item, EndpointSlice) and not self._needs.endpoints:
+            return self._needs.multicluster and change.item.imported is not None
+        return True
+
+    async def _enter(self, reading: Reading) -> None:
+        problems = reading.manifests.problems
+        if problems != self.problems:
+            for problem in problems:
+                log.warn("manifests: {problem}", problem=problem)
+        self.problems = problems
+        self._signature = reading.signature
+        await in_slices(self._clock, self._steps(reading))
+        if problems:
+            more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
+            self._degraded.begin(self._name, f"{problems[0]}{more}; nothing is taken away", self._sink.wall())
+        elif reading.signature is not None:
+            self._degraded.end(self._name, self._sink.wall(), log)
+        self.synced = True
+        self._waiters.fire()
+
+    def _steps(self, reading: Reading) -> Generator[None, None, None]:
+        """Enter the objects, a batch in each step."""
+        relists = {kind: self._sink.relist(kind) for kind in Kind}
+        changes = iter(reading.manifests.changes)
+        while batch := list(islice(changes, BATCH)):
+            for change in batch:
+                relists[change.kind].seen(change, self._sink.wall())
+            yield
+        for relist in relists.values():
+            if reading.manifests.problems or reading.signature is None:
+                relist.abort()
+            while not relist.sweep(BATCH, self._sink.wall()):
+                yield
+
+
+def _implied(changes: Iterable[Upsert]) -> list[Upsert]:
+    """Namespaces of objects that no manifest defines."""
+    named = {change.name for change in changes if change.kind is Kind.NAMESPACE}
+    used = dict.fromkeys(change.namespace for change in changes if change.namespace)
+    return [Upsert(Namespace(namespace)) for namespace in used if namespace not in named]
+
+
+def files_of(paths: Sequence[str]) -> list[str]:
+    """The named files, and the manifests in named folders (hidden ones left out), in order."""
+    files = []
+    for path in paths:
+        if os.path.isdir(path):
+            names = sorted(os.listdir(path))
+            files += [os.path.join(path, name) for name in names if name.endswith(SUFFIXES) and name[0] != "."]
+        else:
+            files.append(path)
+    return files
+
+
+def signature_of(paths: Sequence[str]) -> Signature:
+    """Changes when a file is changed, added or removed."""
+    rows = []
+    for path in files_of(paths):
+        try:
+            stat = os.stat(path)
+        except OSError:
+            rows.append((path, 0, 0, 0))
+        else:
+            rows.append((path, stat.st_mtime_ns, stat.st_size, stat.st_ino))
+    return tuple(rows)
+
+
+def read_files(paths: Sequence[str], options: Options | None = None, selection: Selection | None = None) -> Manifests:
+    texts, problems = [], []
+    for path in files_of(paths):
+        try:
+            texts.append((path, read_config_file(path).decode("utf-8")))
+        except (OSError, UnicodeDecodeError) as problem:
+            reason = problem.strerror if isinstance(problem, OSError) else "is not UTF-8"
+            problems.append(Problem(path, 0, reason or str(problem)))
+    found = read(texts, Projector(options), selection)
+    return Manifests(found.changes, (*problems, *found.problems))

@@ -1,16 +1,15 @@
 # -*- test-case-name: tests.cluster.test_objects -*-
 """
-What is kept of a Kubernetes object: the fields that DNS answers are made of, and nothing else.
+The fields of Kubernetes objects that DNS answers are made of, and changes to them: the values that every source hands to the index.
 
-Names are lower-case bytes, because that is what a question is compared with; addresses are packed (4 or 16 octets); domain names that
-an object points at are in wire form. Whoever fills these values in (projection.py) has checked them: a name that has to stand as a label
-of a DNS name is 1 to 63 octets without a dot.
+Names are lower-case bytes, because they are compared with questions; addresses are packed (4 or 16 bytes); domain names that
+an object points at are in wire form. projection.py has checked these values: a name that becomes a label is 1 to 63 bytes without a dot.
 
 These are msgspec Structs and not dataclasses, as values are elsewhere in kdns. Measured on CPython 3.11 (``bench/cluster_memory.py``
 repeats it): 10,000 services take 2.3 MB, 10,000 slices of five endpoints 9.5 MB and 30,000 pods 9.1 MB of resident memory, look-ups
-included. A Struct without garbage collector header takes 16 octets plus 8 for each field, 16 less than a dataclass with slots and 24 less
-than a tuple; it compares, hashes and encodes itself in C; and 50,000 objects that the collector does not look at keep its full passes
-short. The endpoints of a slice are kept in columns, since most have an address only: that saves 56 octets for each of 50,000 endpoints
+included. A Struct without garbage collector header takes 16 bytes plus 8 for each field, 16 less than a dataclass with slots and 24 less
+than a tuple; it compares, hashes and encodes itself in C; and 50,000 objects that the collector does not visit keep its full passes
+short. The endpoints of a slice are columns, since most have only an address: that saves 56 bytes for each of 50,000 endpoints
 against one object for each.
 """
 
@@ -28,11 +27,11 @@ takes half the memory; ``0`` is "none known".
 """
 
 Address: TypeAlias = bytes
-"""A packed address: 4 octets for IPv4 (IPv4-mapped ones too), 16 for IPv6."""
+"""A packed address: 4 bytes for IPv4 (and IPv4-mapped), 16 for IPv6."""
 
 
 class Kind(Enum):
-    """The kinds of objects that are kept, by the name the API gives them."""
+    """The kinds of objects, by their API names."""
 
     NAMESPACE = "Namespace"
     SERVICE = "Service"
@@ -42,8 +41,6 @@ class Kind(Enum):
 
 
 class ServiceKind(IntEnum):
-    """How the name of a service is answered."""
-
     CLUSTER_IP = 0
     """With the addresses of the service itself: ClusterIP, NodePort, LoadBalancer."""
     HEADLESS = 1
@@ -53,36 +50,32 @@ class ServiceKind(IntEnum):
 
 
 class ImportKind(IntEnum):
-    """How the name of a service of several clusters is answered."""
-
     CLUSTER_SET_IP = 0
     HEADLESS = 1
 
 
 class Port(Struct, frozen=True, gc=False, array_like=True):
-    """A port of a service or a slice."""
-
     name: bytes
     """Lower-case; empty for the unnamed port."""
     number: int
-    """1 to 65535; 0 when a slice names none (that means all ports: there is no SRV for it)."""
+    """1 to 65535; 0 when a slice has none (all ports; no SRV record)."""
     protocol: bytes
     """``tcp``, ``udp`` or ``sctp``."""
 
 
 class Endpoint(Struct, frozen=True, gc=False, array_like=True):
-    """A ready address of a slice, as :attr:`EndpointSlice.endpoints` presents it."""
+    """A ready address of a slice; see :attr:`EndpointSlice.endpoints`."""
 
     address: Address
     hostname: bytes | None = None
     pod: bytes | None = None
-    """Name of the pod behind it when it can stand as a label; only kept when endpoints are named for their pods."""
+    """Name of the pod if it is a valid label; only kept when endpoints are named for their pods."""
     zone: bytes | None = None
     """Topology zone; only kept when zonal names are served."""
 
 
 class Namespace(Struct, frozen=True, gc=False, array_like=True, tag="n"):
-    """That a namespace exists, a terminating one too."""
+    """A namespace; it exists while it is terminating, too."""
 
     name: bytes
     version: Version = 0
@@ -94,15 +87,13 @@ class Namespace(Struct, frozen=True, gc=False, array_like=True, tag="n"):
 
 
 class Service(Struct, frozen=True, gc=False, array_like=True, tag="s"):
-    """A service."""
-
     namespace: bytes
     name: bytes
     kind: ServiceKind
     addresses: tuple[Address, ...] = ()
     """Cluster IPs, each once, in the order of the object; none for headless services and external names."""
     external_name: bytes | None = None
-    """Target of an EXTERNAL_NAME, in wire form; None for an IP literal or what is no domain name: there is nothing to answer then."""
+    """Target of an EXTERNAL_NAME in wire form; None for an IP literal or an invalid name: then there is no answer."""
     ports: tuple[Port, ...] = ()
     external_addresses: tuple[Address, ...] = ()
     """``externalIPs``, then those of the load balancer."""
@@ -127,7 +118,7 @@ class EndpointSlice(Struct, frozen=True, gc=False, array_like=True, tag="e"):
     pods: tuple[bytes | None, ...] = ()
     zones: tuple[bytes | None, ...] = ()
     ports: tuple[Port, ...] = ()
-    """None at all means that any address is found, but no port and no SRV."""
+    """Empty: addresses are found, but no port and no SRV."""
     imported: bytes | None = None
     """The service of several clusters that it belongs to; only kept when a multicluster zone is served."""
     cluster: bytes | None = None
@@ -136,7 +127,7 @@ class EndpointSlice(Struct, frozen=True, gc=False, array_like=True, tag="e"):
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
-        """The endpoints one by one, in the order of the object."""
+        """The endpoints as rows, in the order of the object."""
         nothing = (None,) * len(self.addresses)
         return tuple(
             map(
@@ -150,8 +141,6 @@ class EndpointSlice(Struct, frozen=True, gc=False, array_like=True, tag="e"):
 
 
 class Pod(Struct, frozen=True, gc=False, array_like=True, tag="p"):
-    """A pod that has an address."""
-
     namespace: bytes
     name: bytes
     address: Address
@@ -163,13 +152,10 @@ class Pod(Struct, frozen=True, gc=False, array_like=True, tag="p"):
 
     @property
     def addresses(self) -> tuple[Address, ...]:
-        """All addresses of the pod."""
         return (self.address, *self.more)
 
 
 class ServiceImport(Struct, frozen=True, gc=False, array_like=True, tag="i"):
-    """A service of several clusters."""
-
     namespace: bytes
     name: bytes
     kind: ImportKind
@@ -190,12 +176,11 @@ KIND_OF: dict[type, Kind] = {
 
 
 def kind_of(thing: ClusterObject) -> Kind:
-    """The kind of an object."""
     return KIND_OF[type(thing)]
 
 
 def pack_version(text: str) -> Version:
-    """The form in which a resource version is kept; two are equal exactly when the texts were (the empty one is 0, as "0" is)."""
+    """The stored form of a resource version: equal exactly when the texts are (the empty one is 0, like "0")."""
     if not text:
         return 0
     # No server has versions of more than 64 bits, but a hostile text of a million digits must not become a number.
@@ -206,7 +191,7 @@ def pack_version(text: str) -> Version:
 
 def weight(thing: ClusterObject) -> int:
     """
-    About how many octets of memory an object takes, its places in the index included.
+    About how many bytes of memory an object takes, its places in the index included.
 
     The numbers are those of CPython 3.11 on 64 bits: 48 for a small bytes object, 16 + 8 a field for a Struct, 40 + 8 an item for a
     tuple, and 30 to 90 for a place in a dict that is between a third and two thirds full.
@@ -224,3 +209,50 @@ def weight(thing: ClusterObject) -> int:
         size += len(thing.external_addresses) * 148 + sum(map(len, thing.ingress_hostnames))
         size += len(thing.external_name or b"")
     return size
+
+
+class Upsert(Struct, frozen=True, tag="upsert"):
+    """An object appeared or changed."""
+
+    item: ClusterObject
+    triggered: float | None = None
+    """
+    When the change that led to this one happened, in Unix seconds, if a slice tells it
+    (``endpoints.kubernetes.io/last-change-trigger-time``). It is for the programming latency metric and not kept.
+    """
+
+    @property
+    def kind(self) -> Kind:
+        return kind_of(self.item)
+
+    @property
+    def namespace(self) -> bytes:
+        """Empty for a namespace."""
+        return self.item.namespace
+
+    @property
+    def name(self) -> bytes:
+        return self.item.name
+
+
+class Delete(Struct, frozen=True, tag="delete"):
+    """An object was deleted, or DNS has no use for it; it may never have been known."""
+
+    kind: Kind
+    namespace: bytes
+    name: bytes
+    triggered: float | None = None
+    """As in :class:`Upsert`."""
+    service: bytes | None = None
+    """The service that a deleted slice belonged to, for that metric too."""
+
+
+class Keep(Struct, frozen=True, tag="keep"):
+    """An object still exists and its stored value, if any, stays: a pod that is being deleted."""
+
+    kind: Kind
+    namespace: bytes
+    name: bytes
+
+
+Change: TypeAlias = Upsert | Delete | Keep

@@ -2,9 +2,9 @@
 """
 From the API's JSON to changes: single objects, lines of a watch, pages of a list.
 
-This decides what DNS has a use for and checks everything once, so that nobody after it meets a label that is none or a port that does not
-exist. Any octets may come: what cannot be used of an object (an address that is none, a port out of range) is left out and counted, and
-what makes the whole object unusable is a :class:`ProjectionError` that names it. Nothing else is ever raised.
+This selects the fields that DNS needs and validates them once, so that later code never sees an invalid label or port. Any bytes may
+come: an invalid part (an address, a port out of range) is left out and counted; an object that is unusable as a whole raises a
+:class:`ProjectionError` that names it. Nothing else is ever raised.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ import msgspec
 from msgspec import json
 
 from kdns.cluster import apijson
-from kdns.cluster.changes import Change, Delete, Keep, Upsert
 from kdns.cluster.objects import (
     Address,
+    Change,
+    Delete,
     EndpointSlice,
     ImportKind,
+    Keep,
     Kind,
     Namespace,
     Pod,
@@ -30,10 +32,11 @@ from kdns.cluster.objects import (
     Service,
     ServiceImport,
     ServiceKind,
+    Upsert,
     Version,
     pack_version,
 )
-from kdns.cluster.texts import MAX_OBJECT_NAME, label_of, must_be_label, must_be_name, octets_of, packed
+from kdns.cluster.texts import MAX_OBJECT_NAME, label_of, lower_bytes, must_be_label, must_be_name, packed
 from kdns.wire.names import MAX_LABEL, ROOT, BadName, from_text
 
 INTERNED = 4096
@@ -46,7 +49,7 @@ entered: a place in the table takes more than the second copy it would save.
 FINISHED = frozenset({"succeeded", "failed", "unknown"})
 """Phases of pods that have no name any more; a watch leaves them out, other sources may bring them."""
 
-# What msgspec raises on octets that are no JSON, or not the JSON that was asked for.
+# Raised by msgspec for bytes that are not JSON, or not the expected JSON.
 _UNDECODABLE = (msgspec.MsgspecError, RecursionError, ValueError, OverflowError)
 
 Decoded = TypeVar("Decoded")
@@ -72,13 +75,13 @@ class ProjectionError(Exception):
         super().__init__("".join(letter if letter.isprintable() else "?" for letter in text))
 
     def keep(self) -> Keep | None:
-        """The change that leaves what is known of the object as it is; None when the object is not known."""
+        """The change that keeps the stored value of the object; None when its name is not known."""
         return Keep(self.kind, self.namespace, self.name) if self.name else None
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What is kept beyond what every configuration needs; each of these costs memory for every endpoint or pod."""
+    """Optional fields to keep; each costs memory for every endpoint or pod."""
 
     endpoint_pod_names: bool = False
     zonal: bool = False
@@ -88,7 +91,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An object that came, changed or went; *version* is where a watch would go on behind it."""
+    """An object was added, changed or deleted; a watch resumes from *version*."""
 
     change: Change | ProjectionError
     version: str
@@ -96,8 +99,6 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Bookmark:
-    """How far the watch has come, with nothing changed."""
-
     version: str
     ends_initial: bool
     """Whether this is the end of the list with which a streaming watch begins."""
@@ -105,7 +106,7 @@ class Bookmark:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The server ends the watch: a Status."""
+    """The server ended the watch with a Status."""
 
     code: int
     reason: str
@@ -116,7 +117,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A page of a list; the items still have to be projected, one by one or as many as a turn has time for."""
+    """A page of a list; the items are not projected yet."""
 
     items: list[msgspec.Raw]
     version: str
@@ -147,30 +148,30 @@ class Projector:
             Kind.SERVICE_IMPORT: _decoding(apijson.ServiceImport, self._service_import),
         }
 
-    def project(self, kind: Kind, octets: bytes | msgspec.Raw) -> Change:
+    def project(self, kind: Kind, data: bytes | msgspec.Raw) -> Change:
         """
         What one object of a kind changes: Upsert, Delete when DNS has no use for it as it is now, Keep for a pod that is being deleted.
 
         :raises ProjectionError: it cannot be used; what is known of it so far should be kept.
         """
         try:
-            return self._projections[kind](octets)
+            return self._projections[kind](data)
         except _UNDECODABLE as problem:
-            raise ProjectionError(kind, *_place_in(octets), _brief(problem)) from None
+            raise ProjectionError(kind, *_place_in(data), _brief(problem)) from None
 
-    def deletion(self, kind: Kind, octets: bytes | msgspec.Raw) -> Delete:
+    def deletion(self, kind: Kind, data: bytes | msgspec.Raw) -> Delete:
         """
         The change when an object with these last values is gone.
 
         :raises ProjectionError: it has no name.
         """
-        namespace, name = _place_in(octets)
+        namespace, name = _place_in(data)
         if not name:
             raise ProjectionError(kind, namespace, name, "deleted, but it has no name")
         triggered = service = None
         if kind is Kind.ENDPOINT_SLICE:
             try:
-                metadata = _slice_metadata.decode(octets).metadata
+                metadata = _slice_metadata.decode(data).metadata
                 triggered = _trigger_time(metadata)
                 service = self._label(metadata.labels.service) if metadata and metadata.labels else None
             except _UNDECODABLE:
@@ -199,18 +200,18 @@ class Projector:
             change = (self.deletion if word == "DELETED" else self.project)(kind, event.object)
         except ProjectionError as problem:
             change = problem
-        # Reading the object once more for its version takes 3 us; what is stored of it has the same.
+        # Decoding the object again for its version takes 3 us; the stored value has the same.
         stored = change.item.version if isinstance(change, Upsert) else 0
         return Event(change, str(stored) if stored else _version_in(event.object))
 
-    def page(self, kind: Kind, octets: bytes) -> Page:
+    def page(self, kind: Kind, data: bytes) -> Page:
         """
         Read a page of a list.
 
         :raises ProjectionError: it is no list.
         """
         try:
-            page = _list.decode(octets)
+            page = _list.decode(data)
         except _UNDECODABLE as problem:
             raise ProjectionError(kind, b"", b"", _brief(problem)) from None
         metadata = page.metadata or apijson.ListMetadata()
@@ -221,7 +222,7 @@ class Projector:
         )
 
     def changes(self, kind: Kind, items: Iterable[bytes | msgspec.Raw]) -> Iterator[Change | ProjectionError]:
-        """Project items one after the other; a bad one is an error in its place."""
+        """Project items one by one; yields the error for a bad one."""
         for item in items:
             try:
                 yield self.project(kind, item)
@@ -308,7 +309,7 @@ class Projector:
                 # A longer one is no fault, it just cannot be a name.
                 pod = label_of(endpoint.targetRef.name)
             if self.options.zonal and endpoint.zone:
-                zone = self._intern(octets_of(endpoint.zone))
+                zone = self._intern(lower_bytes(endpoint.zone))
             for text in endpoint.addresses or []:
                 address = packed(text or "")
                 if address is None:
@@ -350,7 +351,7 @@ class Projector:
     # Parts of objects.
 
     def _intern(self, value: S) -> S:
-        """The one copy of a value."""
+        """The single copy of an equal value."""
         one = self._one.get(value)
         if one is None:
             if len(self._one) >= INTERNED:
@@ -367,7 +368,7 @@ class Projector:
         return label
 
     def _addresses(self, texts: Iterable[str | None]) -> tuple[Address, ...]:
-        """Addresses, each once, in their order; what is none is left out."""
+        """Valid addresses, each once, in their order."""
         addresses: dict[Address, None] = {}
         for text in texts:
             address = packed(text or "")
@@ -386,8 +387,8 @@ class Projector:
         found: dict[Port, None] = {}
         for port in ports or []:
             number = (port and port.port) or 0
-            name = octets_of((port and port.name) or "")
-            protocol = octets_of((port and port.protocol) or "tcp")
+            name = lower_bytes((port and port.name) or "")
+            protocol = lower_bytes((port and port.protocol) or "tcp")
             in_range = (0 if numberless else 1) <= number <= 0xFFFF
             if port is None or not in_range or len(name) > MAX_LABEL or len(protocol) > MAX_LABEL:
                 self.skipped += 1
@@ -396,7 +397,7 @@ class Projector:
         return self._intern(tuple(found))
 
     def _target(self, text: str | None) -> bytes | None:
-        """The domain name that an object points at, in wire form; None for an address and for what is no name."""
+        """The domain name that an object points at, in wire form; None for an address or an invalid name."""
         if not text or packed(text.rstrip(".")) is not None:
             return None
         try:
@@ -407,12 +408,12 @@ class Projector:
         return None if name == ROOT else name
 
 
-def failure(octets: bytes) -> Failure:
+def failure(data: bytes) -> Failure:
     """
     Read a Status, the body of an answer that is none or the object of an ERROR event. What is no Status is a Failure with code 0.
     """
     try:
-        status = _status.decode(octets)
+        status = _status.decode(data)
     except _UNDECODABLE as problem:
         return Failure(0, "", _brief(problem))
     after = status.details.retryAfterSeconds if status.details else None
@@ -420,7 +421,7 @@ def failure(octets: bytes) -> Failure:
 
 
 def versions(items: Iterable[bytes | msgspec.Raw]) -> Iterator[tuple[bytes, bytes, Version]]:
-    """Namespace, name and version of each item of a page, as a check for drift wants them; items without a name are left out."""
+    """Namespace, name and version of each item of a page, for drift checks; items without a name are left out."""
     for item in items:
         namespace, name = _place_in(item)
         if name:
@@ -437,11 +438,11 @@ _status = json.Decoder(apijson.Status)
 
 def _decoding(shape: type[Decoded], project: Callable[[Decoded], Change]) -> Callable[[bytes | msgspec.Raw], Change]:
     decode = json.Decoder(shape).decode
-    return lambda octets: project(decode(octets))
+    return lambda data: project(decode(data))
 
 
 def _column(values: Iterable[bytes | None]) -> tuple[bytes | None, ...]:
-    """A column of a slice; empty when nothing stands in it."""
+    """A column of a slice; empty when it has no value."""
     column = tuple(values)
     return column if any(column) else ()
 
@@ -452,11 +453,11 @@ def _bookmark_of(it: apijson.Bookmark) -> Bookmark:
     return Bookmark(metadata.resourceVersion or "", ends)
 
 
-def _place_in(octets: bytes | msgspec.Raw) -> tuple[bytes, bytes]:
-    """Namespace and name of an object of which nothing else may be right; empty when they are not there."""
+def _place_in(data: bytes | msgspec.Raw) -> tuple[bytes, bytes]:
+    """Namespace and name of an object that may be invalid otherwise; empty when missing."""
     try:
-        metadata = _named.decode(octets).metadata or apijson.Name()
-        namespace, name = octets_of(metadata.namespace or ""), octets_of(metadata.name or "")
+        metadata = _named.decode(data).metadata or apijson.Name()
+        namespace, name = lower_bytes(metadata.namespace or ""), lower_bytes(metadata.name or "")
     except _UNDECODABLE:
         return b"", b""
     if len(namespace) > MAX_LABEL or len(name) > MAX_OBJECT_NAME:
@@ -464,9 +465,9 @@ def _place_in(octets: bytes | msgspec.Raw) -> tuple[bytes, bytes]:
     return namespace, name
 
 
-def _version_in(octets: bytes | msgspec.Raw) -> str:
+def _version_in(data: bytes | msgspec.Raw) -> str:
     try:
-        metadata = _named.decode(octets).metadata
+        metadata = _named.decode(data).metadata
     except _UNDECODABLE:
         return ""
     return (metadata and metadata.resourceVersion) or ""
@@ -477,7 +478,7 @@ def _version(metadata: apijson.Name) -> Version:
 
 
 def _trigger_time(metadata: apijson.SliceMetadata | None) -> float | None:
-    """Unix seconds of the change that led to this one, when the object tells it in RFC 3339."""
+    """Unix seconds of the change that caused this one, if the object has it in RFC 3339."""
     text = metadata.annotations.triggered if metadata and metadata.annotations else None
     try:
         time = datetime.fromisoformat(text) if text else None
@@ -487,5 +488,4 @@ def _trigger_time(metadata: apijson.SliceMetadata | None) -> float | None:
 
 
 def _brief(problem: BaseException) -> str:
-    """A reason of bounded length: some quote what was found."""
     return (str(problem) or type(problem).__name__)[:200]

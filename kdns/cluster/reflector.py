@@ -1,10 +1,9 @@
 # -*- test-case-name: tests.cluster.test_reflector -*-
 """
-The watch of one resource: walks through the states of watch_states.py and keeps the index as the server says.
+The watch of one resource: walks through the states of watch_states.py and keeps the index equal to the server.
 
-Each state is a coroutine that does its work and returns the move that ends it. All data that was entered serves throughout; nothing is
-taken out but by an event, or by the sweep after a state that was complete. What goes wrong ends in BACKING_OFF and in :class:`Freshness`,
-never in the end of the watch.
+Each state is a coroutine that returns the move that ends it. Entered objects serve throughout: only an event deletes one, or the sweep
+after a complete list. Failures lead to BACKING_OFF and show in :class:`Freshness`; they never end the watch.
 """
 
 from __future__ import annotations
@@ -20,23 +19,19 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.logger import Logger
 
 from kdns.cluster import projection
-from kdns.cluster.api import ApiClient
-from kdns.cluster.api_errors import ApiRefusal, Unreachable, WatchProblem
-from kdns.cluster.backoff import Backoff
-from kdns.cluster.bodies import Silence, StreamProblem
-from kdns.cluster.change_sink import ChangeSink
-from kdns.cluster.changes import Change
+from kdns.cluster.api import ApiClient, ApiRefusal, Unreachable, WatchProblem, WatchStream
+from kdns.cluster.bodies import Overlong, Silence, StreamProblem
 from kdns.cluster.drift import DriftChecker
 from kdns.cluster.freshness import Complaints, Freshness, FreshnessMetrics
-from kdns.cluster.lines import Overlong
-from kdns.cluster.objects import pack_version
+from kdns.cluster.objects import Change, pack_version
+from kdns.cluster.pacing import Backoff
 from kdns.cluster.projection import Bookmark, Event, ProjectionError, Projector
 from kdns.cluster.relist import Relist
-from kdns.cluster.timing import Clock, Timer, pause, stop_timer
-from kdns.cluster.watch_states import Move, State, after
-from kdns.cluster.watch_stream import Following
-from kdns.cluster.watched import FIRST_PAGE, Watched, list_options, next_limit, stream_options, watch_options
+from kdns.cluster.resources import FIRST_PAGE, Watched, list_options, next_limit, stream_options, watch_options
+from kdns.cluster.source import ChangeSink
+from kdns.cluster.watch_states import MOVES, Move, State
 from kdns.core.degraded import DegradedStates
+from kdns.core.timing import Clock, Timer, pause, stop_timer
 
 IDLE = (90.0, 120.0)
 """Seconds without event or bookmark after which a connection is not trusted; the server sends a bookmark about once a minute."""
@@ -58,7 +53,7 @@ TOO_SHORT = 1.0
 """Seconds. A watch that ends so soon without a word is a failure, else a broken server would be asked without a pause."""
 
 RELIST_GAP = 10.0
-"""Seconds. A version that expires again so soon is a failure likewise."""
+"""Seconds. A version that expires again so soon counts as a failure, too."""
 
 RESYNC = (30.0, 3600.0)
 """Seconds until the whole state is asked for again because something could not be read: at first, and at most; it doubles."""
@@ -81,9 +76,7 @@ log = Logger(namespace="plugin/kubernetes")
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What all watches of a source share."""
-
+class WatchContext:
     api: ApiClient
     projector: Projector
     sink: ChangeSink
@@ -95,29 +88,31 @@ class Surroundings:
 
 class Reflector:
     """
-    Keep one kind of objects in the index as the server has them, from :meth:`start` to :meth:`stop`.
+    Keep one kind of objects in the index equal to the server's, from :meth:`start` to :meth:`stop`.
 
-    :param on_sync: is called each time the whole state has been entered.
+    :param on_sync: called each time the whole state has been entered.
     """
 
-    def __init__(self, watched: Watched, around: Surroundings, on_sync: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, watched: Watched, context: WatchContext, on_sync: Callable[[], None] = lambda: None) -> None:
         self.watched = watched
         self.freshness = Freshness(watched.plural)
         self.state = State.STOPPED
-        self._api = around.api
-        self._projector = around.projector
-        self._sink = around.sink
-        self._clock = around.clock
-        self._chance = around.chance
-        self._metrics = around.metrics
-        self._degraded = around.degraded
+        self._api = context.api
+        self._projector = context.projector
+        self._sink = context.sink
+        self._clock = context.clock
+        self._chance = context.chance
+        self._metrics = context.metrics
+        self._degraded = context.degraded
         self._on_sync = on_sync
-        self._backoff = Backoff(around.chance)
+        self._backoff = Backoff(context.chance)
         self._complaints = Complaints()
-        self._drift = DriftChecker(watched, around.api, around.projector, around.sink, around.clock, self._bad_object)
+        self._drift = DriftChecker(
+            watched, context.api, context.projector, context.sink, context.clock, self._bad_object
+        )
         self._running: list[Deferred[None]] = []
         self._stopped = True
-        self._following: Following | None = None
+        self._watch: WatchStream | None = None
         self._relist: Relist | None = None
         # Where a watch would go on; empty when the whole state is needed.
         self._version = ""
@@ -132,7 +127,7 @@ class Reflector:
         self._bad_before = 0
         # What proves that the present watch is frozen, should it fail for its silence.
         self._frozen = ""
-        # A further relist that is wanted: why, its timer, and the pause before the next one.
+        # A requested relist: why, its timer, and the pause before the next one.
         self._wanted = ""
         self._resync_timer: Timer | None = None
         self._resync_pause = RESYNC[0]
@@ -140,7 +135,6 @@ class Reflector:
     # From outside
 
     def start(self) -> None:
-        """Begin to watch."""
         assert self.state is State.STOPPED, "started twice"
         self._metrics.show(self.freshness)
         self._move(Move.START)
@@ -152,7 +146,7 @@ class Reflector:
         ]
 
     def stop(self) -> Deferred[None]:
-        """Watch no more; what is in the index stays there."""
+        """Stop watching; the index keeps its objects."""
         if self.state is not State.STOPPED:
             self._metrics.hide(self.freshness)
             self._degraded.forget(self._name)
@@ -164,19 +158,19 @@ class Reflector:
         stop_timer(self._resync_timer)
         self._resync_timer = None
         self._close()
-        # A request that is cancelled may take a turn of the reactor to be gone.
+        # A cancelled request may need one more turn of the reactor.
         return DeferredList(running).addCallback(lambda _: None)
 
     def resync(self, reason: str) -> None:
-        """Ask for the whole state as soon as possible; what is stored serves meanwhile."""
+        """List the whole state again as soon as possible; the stored objects serve meanwhile."""
         self._wanted = self._wanted or reason
-        if self._following is not None and self.state is State.STREAMING:
-            self._following.notify()
+        if self._watch is not None and self.state is State.STREAMING:
+            self._watch.notify()
 
     # The loop
 
     def _move(self, move: Move) -> None:
-        self.state = self.freshness.state = after(self.state, move)
+        self.state = self.freshness.state = MOVES[self.state, move]
 
     async def _run(self) -> None:
         steps: dict[State, Callable[[], Coroutine[Deferred[Any], Any, Move]]] = {
@@ -206,7 +200,6 @@ class Reflector:
             self._move(move)
 
     def _judge(self, problem: WatchProblem) -> Move:
-        """What a failure means for the next state."""
         now = self._clock.seconds()
         if isinstance(problem, ApiRefusal) and problem.expired:
             before, self._expired_at = self._expired_at, now
@@ -254,15 +247,15 @@ class Reflector:
         self._too_large = 0
 
     def _accepted(self) -> None:
-        """The server lets us watch; how long it does so remains to be seen."""
+        """The server accepted the watch, which may still break soon."""
         self.freshness.problem = ""
         self._degraded.end(self._name, self._sink.wall(), log)
 
     def _close(self) -> None:
-        """Give up the stream and the list under way."""
-        if self._following is not None:
-            self._following.close()
-            self._following = None
+        """Abandon the current stream and list."""
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
         if self._relist is not None:
             self._relist.abort()
             self._relist = None
@@ -295,7 +288,7 @@ class Reflector:
         if self._clock.seconds() < self._no_streams_until:
             return Move.REFUSED
         try:
-            following = await self._whole_stream()
+            watch = await self._whole_stream()
         except ApiRefusal as problem:
             # Servers refuse a stream for reasons that say nothing about lists: 400 and 422 where the feature is off, 500 where etcd is too
             # old for it. So pages are the next try after any refusal.
@@ -305,26 +298,26 @@ class Reflector:
         except StreamProblem as problem:
             return self._no_streams(str(problem))
         await self._finish_state()
-        following.work = self._line
-        following.stream.expect(self._chance.uniform(*IDLE))
-        following.stream.release()
+        watch.work = self._line
+        watch.stream.expect(self._chance.uniform(*IDLE))
+        watch.stream.release()
         return Move.SYNCED
 
-    async def _whole_stream(self) -> Following:
+    async def _whole_stream(self) -> WatchStream:
         """
         Read a stream up to the end of the whole state.
 
         :raises StreamProblem: it broke off, or fell silent.
         """
-        opened = await self._api.watch(self.watched, stream_options(self._chance.randint(*DURATION)))
+        watch = await self._api.watch(self.watched, stream_options(self._chance.randint(*DURATION)))
         self._begin_state()
-        following = self._following = Following(opened, self._clock, self._initial_line, INITIAL_PATIENCE)
-        following.begin()
+        self._watch = watch
+        watch.read(self._initial_line, INITIAL_PATIENCE)
         while not self._complete:
-            await following.news()
-            if following.ended:
-                raise following.failure or StreamProblem("the stream of the whole state ended before its end")
-        return following
+            await watch.news()
+            if watch.ended:
+                raise watch.failure or StreamProblem("the stream of the whole state ended before its end")
+        return watch
 
     def _no_streams(self, why: str) -> Move:
         log.info(
@@ -341,24 +334,24 @@ class Reflector:
             self.freshness.entered += 1
             self._apply(event.change)
         elif isinstance(event, Bookmark):
-            assert self._following is not None, "lines come from it"
+            assert self._watch is not None, "lines come from it"
             if not event.ends_initial:
                 # An ordinary bookmark has no place here: the server took this for an ordinary watch.
-                self._following.stream.fail(Silence("the whole state has no end"))
+                self._watch.stream.fail(Silence("the whole state has no end"))
                 return
             self._version = event.version
             self._complete = True
-            self._following.stream.hold()
-            self._following.notify()
+            self._watch.stream.hold()
+            self._watch.notify()
 
     async def _list(self) -> Move:
         limit, token = FIRST_PAGE, ""
         kind = self.watched.kind
         begun = False
         while True:
-            octets = await self._api.page(self.watched, list_options(limit, token))
+            data = await self._api.page(self.watched, list_options(limit, token))
             try:
-                page = self._projector.page(kind, octets)
+                page = self._projector.page(kind, data)
             except ProjectionError as problem:
                 raise WatchProblem(self.watched, "list", problem.reason) from None
             if not begun:
@@ -366,7 +359,7 @@ class Reflector:
                 begun = True
             self.freshness.last_event = self._clock.seconds()
             await self._sink.each(page.items, self._enter_item)
-            limit, token = next_limit(len(octets), len(page.items)), page.continue_token
+            limit, token = next_limit(len(data), len(page.items)), page.continue_token
             if not token:
                 break
         self._version = page.version
@@ -383,11 +376,11 @@ class Reflector:
             self._bad_object(problem)
 
     async def _finish_state(self) -> None:
-        """All of it is entered: sweep out what was not in it."""
+        """All of it is entered: delete what was not in it."""
         relist, self._relist = self._relist, None
         assert relist is not None, "begun before"
         if self._unreadable:
-            # Something in it has no name, so nobody can tell what was not in it.
+            # An object in it has no name, so what is missing is unknown.
             relist.abort()
         else:
             await self._sink.sweep(relist)
@@ -403,37 +396,33 @@ class Reflector:
         if self._wanted:
             return Move.RESYNC
         options = watch_options(self._version, self._chance.randint(*DURATION))
-        opened = await self._api.watch(self.watched, options)
-        self._following = Following(opened, self._clock, self._line, self._chance.uniform(*IDLE))
-        self._following.begin()
+        self._watch = watch = await self._api.watch(self.watched, options)
+        watch.read(self._line, self._chance.uniform(*IDLE))
         self._accepted()
         return Move.OPENED
 
     async def _stream(self) -> Move:
-        following = self._following
-        assert following is not None, "OPENED and SYNCED leave one"
+        watch = self._watch
+        assert watch is not None, "OPENED and SYNCED leave one"
         self._frozen = "silence"
         while not self._wanted:
-            await following.news()
-            if not following.ended:
+            await watch.news()
+            if not watch.ended:
                 continue
-            if isinstance(following.failure, Silence):
+            if isinstance(watch.failure, Silence):
                 self._metrics.frozen.counter(self.watched.plural, self._frozen).inc()
-                self._fails(f"the watch is frozen: {following.failure}")
+                self._fails(f"the watch is frozen: {watch.failure}")
                 log.warn("{resource}: {problem}", resource=self.watched.plural, problem=self.freshness.problem)
                 return Move.SILENT
-            if following.failure is not None:
-                raise self._broken(following.failure, "")
-            if self._clock.seconds() - following.began < TOO_SHORT and not following.stream.lines:
+            if watch.failure is not None:
+                raise self._broken(watch.failure)
+            if self._clock.seconds() - watch.began < TOO_SHORT and not watch.stream.lines:
                 raise Unreachable(self.watched, "watch", "the server ends the watch at once")
             return Move.ENDED
         return Move.RESYNC
 
-    def _broken(self, failure: BaseException | None, otherwise: str) -> BaseException:
-        """What is raised for a stream that failed with *failure*."""
-        if failure is None or isinstance(failure, StreamProblem):
-            return Unreachable(self.watched, "watch", str(failure or otherwise))
-        return failure
+    def _broken(self, failure: BaseException) -> BaseException:
+        return Unreachable(self.watched, "watch", str(failure)) if isinstance(failure, StreamProblem) else failure
 
     def _line(self, line: bytes | Overlong) -> None:
         event = self._read(line)
@@ -465,7 +454,7 @@ class Reflector:
         return isinstance(version, int) and isinstance(this, int) and version < this
 
     def _advance(self, version: str) -> bool:
-        """Go on from *version*, unless it is one that has been passed."""
+        """Resume from *version* from now on, unless it is older than the current one."""
         last, this = pack_version(self._version), pack_version(version)
         if isinstance(last, int) and isinstance(this, int) and this <= last:
             return False
@@ -473,21 +462,20 @@ class Reflector:
         return True
 
     def _read(self, line: bytes | Overlong) -> Event | Bookmark | None:
-        """What a line says; None when it cannot be read. An ERROR ends the stream."""
+        """Decode a line; None when that fails. An ERROR ends the stream."""
         self.freshness.last_event = self._clock.seconds()
         kind = self.watched.kind
         try:
             if isinstance(line, Overlong):
                 name = _NAME_IN_HEAD.search(line.head)
-                text = f"a line of {line.octets} octets" + (f", {name[1].decode('latin-1')}" if name else "")
+                text = f"a line of {line.size} bytes" + (f", {name[1].decode('latin-1')}" if name else "")
                 raise ProjectionError(kind, b"", b"", text)
             event = self._projector.event(kind, line)
         except ProjectionError as problem:
             self._bad_object(problem)
             return None
         if isinstance(event, projection.Failure):
-            after_seconds = None if event.retry_after is None else float(event.retry_after)
-            raise ApiRefusal(self.watched, "watch", event.code, event.reason, event.message, after_seconds)
+            raise ApiRefusal(self.watched, "watch", event.code, event.reason, event.message, event.retry_after)
         return event
 
     def _apply(self, change: Change | ProjectionError) -> None:
@@ -499,7 +487,7 @@ class Reflector:
     # What could not be read
 
     def _bad_object(self, problem: ProjectionError) -> None:
-        """Count it, name it, keep what is known of it, and have another look later."""
+        """Count and log it, keep the stored value, and list again later."""
         self.freshness.bad_objects += 1
         self._metrics.bad_objects.counter(self.watched.plural).inc()
         log.warn("{problem}; what is known of it is kept", problem=str(problem))
@@ -536,12 +524,12 @@ class Reflector:
         return self.freshness.event_age(self._clock.seconds()) or 0.0
 
     async def _probe(self) -> None:
-        """Ask on another connection whether something has changed since the last event; give the watch up if it missed that."""
-        following, version = self._following, self._version
+        """Ask on another connection whether anything changed since the last event; abandon the watch if it missed that."""
+        watch, version = self._watch, self._version
         try:
             lines = await self._api.changes_since(self.watched, version)
         except Unreachable as problem:
-            self._give_up(following, "no_answer", str(problem))
+            self._give_up(watch, "no_answer", str(problem))
             return
         except WatchProblem:
             lines = b""  # it lives, and says nothing about our watch
@@ -549,7 +537,7 @@ class Reflector:
             await pause(self._clock, PROBE_SETTLE)
             if self._version == version:
                 self._give_up(
-                    following, "missed_change", "it has not passed on a change that the API server tells elsewhere"
+                    watch, "missed_change", "it has not passed on a change that the API server tells elsewhere"
                 )
             return
         self.freshness.last_event = self._clock.seconds()
@@ -563,10 +551,10 @@ class Reflector:
                 continue
         return False
 
-    def _give_up(self, following: Following | None, proof: str, text: str) -> None:
-        if following is not None and following is self._following and self.state is State.STREAMING:
+    def _give_up(self, watch: WatchStream | None, proof: str, text: str) -> None:
+        if watch is not None and watch is self._watch and self.state is State.STREAMING:
             self._frozen = proof
-            following.stream.fail(Silence(text))
+            watch.stream.fail(Silence(text))
 
     # Drift
 

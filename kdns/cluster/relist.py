@@ -1,9 +1,9 @@
 # -*- test-case-name: tests.cluster.test_relist -*-
 """
-Comparing what is stored with what the server lists, page by page: mark and sweep after a new list, and the check for drift.
+Compare the stored objects with the server's list, page by page: mark and sweep after a new list, and the check for drift.
 
-Both remember which of the *stored* objects were listed, by their own names, so that neither holds a second copy of anything. What is
-stored serves all the time; nothing goes before :meth:`Relist.sweep`, so a list that breaks off has taken nothing away.
+Both remember which *stored* objects were listed, by the stored names, so that nothing is copied. Stored objects serve all the
+time, and none is deleted before :meth:`Relist.sweep`: a list that breaks off deletes nothing.
 """
 
 from __future__ import annotations
@@ -12,13 +12,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from kdns.cluster.changes import Change, Delete, Keep, Upsert
-from kdns.cluster.objects import ClusterObject, Kind, Version
+from kdns.cluster.objects import Change, ClusterObject, Delete, Keep, Kind, Upsert, Version
 from kdns.cluster.tables import ByName
 
 
 class Marks:
-    """Which stored objects were listed: names by namespace, each the very bytes object that the store holds anyway."""
+    """The stored objects that were listed: names by namespace, the same bytes objects as in the store."""
 
     __slots__ = ("_names", "_table")
 
@@ -33,14 +32,14 @@ class Marks:
             self._names.setdefault(item.namespace, set()).add(item.name)
 
     def unmark(self, namespace: bytes, name: bytes) -> None:
-        """An object is gone after it was listed."""
+        """A listed object was deleted."""
         self._names.get(namespace, set()).discard(name)
 
     def __contains__(self, item: ClusterObject) -> bool:
         return item.name in self._names.get(item.namespace, ())
 
     def unmarked(self) -> Iterator[ClusterObject | None]:
-        """Each stored object that was not listed, and None for each that was, so that a caller can count its steps."""
+        """Each stored object that was not listed, and None for each other, so that callers can count steps."""
         for item in self._table.walk():
             yield None if item in self else item
 
@@ -49,8 +48,8 @@ class Relist:
     """
     A new list of one kind, entered while the old data serves.
 
-    Give each item to :meth:`seen`, then call :meth:`sweep` until it says that it is done. To give up, forget the object
-    (:meth:`abort`): what was listed has been entered, what was not is still there.
+    Give each item to :meth:`seen`, then call :meth:`sweep` until it returns True. :meth:`abort` keeps everything entered so far and
+    deletes nothing.
     """
 
     __slots__ = ("_apply", "_closed", "_marks", "_rest", "kind")
@@ -64,7 +63,7 @@ class Relist:
 
     @property
     def closed(self) -> bool:
-        """Whether it is swept to the end or aborted."""
+        """Whether it is swept completely or aborted."""
         return self._closed
 
     def seen(self, change: Change, now: float) -> None:
@@ -120,7 +119,7 @@ class Relist:
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """An object whose stored version is not the listed one."""
+    """An object whose stored version differs from the listed one."""
 
     namespace: bytes
     name: bytes
@@ -134,8 +133,8 @@ class DriftCheck:
     """
     Compare a list of versions with what is stored.
 
-    A suspect need not be a fault: it may have changed since, or be something DNS has no use for. Fetch it and apply what the projection
-    makes of it (Delete when it is not found); if that changes anything, the store had drifted.
+    A suspect may be right: it may have changed since, or DNS may have no use for it. Fetch it and apply its projection
+    (Delete when it is not found); if that changes anything, the store had drifted.
     """
 
     __slots__ = ("_marks", "_table")
@@ -155,6 +154,6 @@ class DriftCheck:
         return suspects
 
     def missed(self) -> Iterator[Suspect | None]:
-        """After the last page: stored objects that were not listed; None for each that was, so that a caller can count its steps."""
+        """After the last page: stored objects that were not listed; None for each other, so that callers can count steps."""
         for item in self._marks.unmarked():
             yield None if item is None else Suspect(item.namespace, item.name, None, item.version)

@@ -2,8 +2,8 @@
 """
 The label selectors of Kubernetes: ``app=web,tier in (a, b),!legacy``.
 
-The API server does the selecting for a watch; here it is done for objects that come from files, and a selector of a configuration is
-checked before it is sent. Texts of errors are those that operators know from the servers.
+The API server applies them to a watch. Here they are applied to objects from files, and a configured selector is checked before it is
+sent. Error texts are those of the servers.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-
 
 
 class SelectorError(ValueError):
-    """A text is no selector."""
+    """The text is not a selector."""
 
     def __init__(self, text: str, reason: str) -> None:
         self.text = text
@@ -31,7 +31,7 @@ class SelectorError(ValueError):
 
 
 class Operator(Enum):
-    """What is asked of a label."""
+    """Condition on a label."""
 
     IN = "in"
     NOT_IN = "notin"
@@ -43,14 +43,11 @@ class Operator(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """One condition on one label."""
-
     key: str
     operator: Operator
     values: frozenset[str] = frozenset()
 
     def matches(self, labels: Mapping[str, str]) -> bool:
-        """Whether labels fulfil it."""
         value = labels.get(self.key)
         match self.operator:
             case Operator.IN:
@@ -71,12 +68,11 @@ class Requirement:
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """Conditions that must all be fulfilled; none at all selects everything."""
+    """Conditions that must all hold; none selects everything."""
 
     requirements: tuple[Requirement, ...] = ()
 
     def matches(self, labels: Mapping[str, str]) -> bool:
-        """Whether an object with these labels is selected."""
         return all(requirement.matches(labels) for requirement in self.requirements)
 
 
@@ -84,7 +80,7 @@ EVERYTHING = Selector()
 
 
 class _Unexpected(Exception):
-    """Found something where something else should be; the text is the reason for a SelectorError."""
+    """A syntax error; its text is the reason of a SelectorError."""
 
 
 class _Tokens:
@@ -116,7 +112,7 @@ def _scan(text: str) -> Iterator[str]:
                 break
         else:
             word = _WORD.match(text, position)
-            assert word is not None  # what is neither blank nor symbol is a word
+            assert word is not None
             yield word.group()
             position = word.end()
 
@@ -162,7 +158,7 @@ def _requirement(tokens: _Tokens) -> Requirement:
             values = _values(tokens)
             operator = Operator.IN if word == "in" else Operator.NOT_IN
         elif word in ("=", "==", "!=", "<", ">"):
-            # Nothing behind the sign means the empty value.
+            # Nothing after the sign means the empty value.
             value = "" if tokens.peek() in ("", ",") else tokens.next()
             if value in _SYMBOLS:
                 raise _Unexpected(f"found '{value}', expected: identifier")

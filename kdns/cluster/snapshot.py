@@ -1,13 +1,12 @@
 # -*- test-case-name: tests.cluster.test_snapshot -*-
 """
-A file of the projected store, so that a restart without an API server can answer.
+Snapshots: the projected objects in a file, so that kdns can answer after a restart without an API server.
 
-The file is a line of text (name and version of the form), then frames, each a length, a CRC-32 and a MessagePack value: a header, batches
-of objects, and an end with the number of objects and the SHA-256 of all before it. The checks tell damage from a form this kdns does not
-know. Writing and reading both go in turns: :func:`chunks` and :class:`Reader` do a batch at a time and leave files and waiting to the
-caller; :class:`Writer` and :func:`write` are for callers that have a file.
+The file is a line of text (name and format version), then frames, each a length, a CRC-32 and a MessagePack value: a header, batches
+of objects, and an end with the number of objects and the SHA-256 of everything before it. The checks tell damage from an unknown format.
+:func:`chunks` and :class:`Reader` process one batch at a time and leave files and waiting to the caller; :class:`Writer` writes a file.
 
-What was kept depends on the options of the projection, so the header carries them, and a file that was written with others is refused.
+The options of the projection decide which fields are kept, so they are in the header, and a file with other options is refused.
 """
 
 from __future__ import annotations
@@ -22,9 +21,8 @@ from typing import BinaryIO
 
 import msgspec
 
-from kdns.cluster.changes import Change, Upsert
 from kdns.cluster.index import ClusterIndex
-from kdns.cluster.objects import ClusterObject, Kind
+from kdns.cluster.objects import Change, ClusterObject, Kind, Upsert
 from kdns.cluster.projection import Options
 from kdns.core.config_files import open_config_file
 
@@ -36,18 +34,18 @@ BATCH = 500
 """Objects in a frame: some 1 ms of work for slices of a few endpoints."""
 
 MAX_FRAME = 64 << 20
-"""Octets. A slice has at most 1000 endpoints, so a batch stays far below; a length beyond it is damage."""
+"""Bytes. A slice has at most 1000 endpoints, so a batch stays far below; a greater length is damage."""
 
 _FRAME = struct.Struct(">II")
 _MAGIC = b"%s%d\n" % (NAME, FORM)
 
 
 class SnapshotError(Exception):
-    """A snapshot cannot be used: damaged, cut off, foreign, of a newer form, or written with other options."""
+    """The snapshot cannot be used: damaged, truncated, foreign, of a newer format, or written with other options."""
 
 
 class Header(msgspec.Struct, frozen=True):
-    """What a snapshot says of itself."""
+    """The first frame of a snapshot."""
 
     written: float
     """Unix seconds."""
@@ -71,13 +69,13 @@ _end = msgspec.msgpack.Decoder(_End)
 
 
 def kept(options: Options) -> dict[str, bool]:
-    """The options of a projection as a header has them."""
+    """The options of a projection, as in the header."""
     return {name: getattr(options, name) for name in Options.__slots__}
 
 
 def chunks(index: ClusterIndex, header: Header, batch: int = BATCH) -> Iterator[bytes]:
     """
-    The octets of a snapshot, piece by piece; the index may change between two pieces.
+    The bytes of a snapshot, piece by piece; the index may change between two pieces.
 
     What changes meanwhile may be in it or not, which is as good: each object is one the cluster had, and the watch tells the rest.
     """
@@ -107,8 +105,8 @@ def chunks(index: ClusterIndex, header: Header, batch: int = BATCH) -> Iterator[
     yield piece + _frame(_encode(_End(count, digest.digest())))
 
 
-def _frame(octets: bytes) -> bytes:
-    return _FRAME.pack(len(octets), zlib.crc32(octets)) + octets
+def _frame(data: bytes) -> bytes:
+    return _FRAME.pack(len(data), zlib.crc32(data)) + data
 
 
 class Reader:
@@ -158,22 +156,21 @@ class Reader:
             raise SnapshotError("the snapshot is cut off")
         length, crc = _FRAME.unpack(head)
         if length > MAX_FRAME:
-            raise SnapshotError(f"the snapshot is damaged: a frame of {length} octets")
-        octets = self._file.read(length)
-        if len(octets) != length:
+            raise SnapshotError(f"the snapshot is damaged: a frame of {length} bytes")
+        data = self._file.read(length)
+        if len(data) != length:
             raise SnapshotError("the snapshot is cut off")
-        if zlib.crc32(octets) != crc:
+        if zlib.crc32(data) != crc:
             raise SnapshotError("the snapshot is damaged: a checksum is wrong")
-        self._digest.update(head + octets)
-        return octets
+        self._digest.update(head + data)
+        return data
 
 
 def load(reader: Reader, apply: Callable[[Change], object]) -> Iterator[int]:
     """
     Apply the objects of a snapshot, a batch for each step; each step yields how many there are so far.
 
-    When it breaks off with :class:`SnapshotError`, what was applied stays: it passed its own checksums. For all or nothing,
-    :func:`verify` the file first.
+    After a :class:`SnapshotError` the applied objects stay: they passed their checksums. :func:`verify` the file first for all or nothing.
     """
     count = 0
     for items in reader.batches():

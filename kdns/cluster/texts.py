@@ -9,7 +9,7 @@ from kdns.cluster.objects import Address
 from kdns.wire.names import MAX_LABEL
 
 MAX_OBJECT_NAME = 253
-"""Octets of the name of a Kubernetes object."""
+"""Bytes of the name of a Kubernetes object."""
 
 _MAPPED = bytes(10) + b"\xff\xff"
 
@@ -18,35 +18,35 @@ _OCTET = {str(number): number for number in range(256)}
 
 
 def packed(text: str) -> Address | None:
-    """An address from its text, an IPv4-mapped one as IPv4; None when it is none."""
+    """Parse an address, an IPv4-mapped one as IPv4; None when invalid."""
     if ":" not in text:
         try:
             first, second, third, fourth = text.split(".")
             return bytes((_OCTET[first], _OCTET[second], _OCTET[third], _OCTET[fourth]))
         except (KeyError, ValueError):
             return None
-    # An address with a zone means something on one host only.
+    # An address with a zone is valid on one host only.
     if "%" in text:
         return None
     try:
-        octets = IPv6Address(text).packed
+        data = IPv6Address(text).packed
     except ValueError:
         return None
-    return octets[12:] if octets.startswith(_MAPPED) else octets
+    return data[12:] if data.startswith(_MAPPED) else data
 
 
-def octets_of(text: str) -> bytes:
+def lower_bytes(text: str) -> bytes:
     """
-    A text as it is compared: octets in lower case.
+    A text as it is compared: bytes in lower case.
 
-    :raises ValueError: it has no octets (half a surrogate pair).
+    :raises ValueError: it has no bytes (half a surrogate pair).
     """
     return text.encode("utf-8").lower()
 
 
 def label_of(text: str) -> bytes | None:
-    """A text that can stand as a label of a name; None when it cannot."""
-    label = octets_of(text)
+    """The text as a label of a name; None when it cannot be one."""
+    label = lower_bytes(text)
     return label if 0 < len(label) <= MAX_LABEL and b"." not in label else None
 
 
@@ -68,7 +68,7 @@ def must_be_name(text: str | None) -> bytes:
 
     :raises ValueError: there is none, or it is too long.
     """
-    name = octets_of(text or "")
+    name = lower_bytes(text or "")
     if not 0 < len(name) <= MAX_OBJECT_NAME:
-        raise ValueError(f"a name of {len(name)} octets")
+        raise ValueError(f"a name of {len(name)} bytes")
     return name

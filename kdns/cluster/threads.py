@@ -1,6 +1,6 @@
 # -*- test-case-name: tests.cluster.test_threads -*-
 """
-Work that blocks, in a thread of its own that ends with it.
+Blocking work in a thread that ends with it.
 
 The reactor keeps the threads of its pool until the process ends. Reading files is rare, and a service that was stopped inside another
 program should leave no thread behind, so nothing is saved by keeping one.
@@ -37,5 +37,5 @@ def in_thread(reactor: Any, work: Callable[[], T]) -> Deferred[T]:
             outcome = Failure()
         reactor.callFromThread(finish, outcome)
 
-    Thread(target=run, name="kdns-aside", daemon=True).start()
+    Thread(target=run, name="kdns-blocking", daemon=True).start()
     return done

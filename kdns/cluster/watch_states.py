@@ -1,6 +1,6 @@
 # -*- test-case-name: tests.cluster.test_watch_states -*-
 """
-The states of a watch of one resource and the moves between them: a core module. What is done in a state is reflector.py's business.
+The states of a watch of one resource and the moves between them. reflector.py does the work of each state.
 
 ::
 
@@ -32,8 +32,6 @@ from enum import Enum
 
 
 class State(Enum):
-    """What a watch is doing."""
-
     STOPPED = "nothing runs"
     INITIAL_STREAM = "the whole state is being streamed by a watch (WatchList), what is stored serves"
     LISTING = "the whole state is being listed page by page, what is stored serves"
@@ -43,8 +41,6 @@ class State(Enum):
 
 
 class Move(Enum):
-    """What ends a state."""
-
     START = "the owner wants the watch"
     STOP = "the owner wants it no more"
     REFUSED = "the server does not know how to stream the whole state"
@@ -81,25 +77,4 @@ MOVES: dict[tuple[State, Move], State] = {
     (State.BACKING_OFF, Move.RETRY_SYNC): State.INITIAL_STREAM,
     **{(state, Move.STOP): State.STOPPED for state in State},
 }
-"""Where each move leads; what is not in here does not exist."""
-
-
-class IllegalMove(Exception):
-    """A move that the table does not have: a fault of kdns."""
-
-    def __init__(self, state: State, move: Move) -> None:
-        super().__init__(f"no {move.name} in {state.name}")
-        self.state = state
-        self.move = move
-
-
-def after(state: State, move: Move) -> State:
-    """
-    The state that a move leads to.
-
-    :raises IllegalMove: there is no such move in that state.
-    """
-    try:
-        return MOVES[state, move]
-    except KeyError:
-        raise IllegalMove(state, move) from None
+"""The state that each move leads to; other moves do not exist."""

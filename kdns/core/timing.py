@@ -1,10 +1,12 @@
-# -*- test-case-name: tests.cluster.test_limiter -*-
-"""Timers and clocks as types: as much of Twisted's reactor as a part that only waits needs."""
+# -*- test-case-name: tests.cluster.test_pacing -*-
+"""Clocks and timers: the part of Twisted's reactor that code needs which only waits."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
 
 
 class Timer(Protocol):
@@ -31,3 +33,10 @@ def stop_timer(timer: Timer | None) -> None:
     """Call a timer off, if it is there and still to come."""
     if timer is not None and timer.active():
         timer.cancel()
+
+
+def pause(clock: Clock, seconds: float) -> Deferred[None]:
+    """Fires after *seconds*; cancelling stops the timer."""
+    waiting: Deferred[None] = Deferred(lambda _: stop_timer(timer))
+    timer: Timer = clock.callLater(seconds, waiting.callback, None)
+    return waiting

@@ -10,13 +10,13 @@ import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.cluster.api_source import ApiSource, Limits
-from kdns.cluster.change_sink import ChangeSink
-from kdns.cluster.changes import Change
 from kdns.cluster.credentials import at_endpoint
 from kdns.cluster.index import ClusterIndex
+from kdns.cluster.objects import Change
 from kdns.cluster.projection import Options, Projector
+from kdns.cluster.resources import Needs, watched_for
+from kdns.cluster.source import ChangeSink
 from kdns.cluster.watch_states import State
-from kdns.cluster.watched import Needs, watched_for
 from kdns.core.degraded import DegradedStates
 from kdns.core.metrics import Registry
 from kdns.testing.memory import MemoryReactor

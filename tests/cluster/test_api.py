@@ -13,12 +13,12 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from kdns.cluster.api_source import ApiSource, Limits
-from kdns.cluster.change_sink import ChangeSink
 from kdns.cluster.credentials import Credentials, FileCredentials, Source, Wanted, at_endpoint, parse_server
-from kdns.cluster.finding import find_credentials
 from kdns.cluster.index import ClusterIndex
-from kdns.cluster.limiter import Limiter
-from kdns.cluster.watched import Needs
+from kdns.cluster.kubeconfig import find_credentials
+from kdns.cluster.pacing import Limiter
+from kdns.cluster.resources import Needs
+from kdns.cluster.source import ChangeSink
 from kdns.core.metrics import Registry
 from kdns.testing.certificates import Authority, Identity
 from kdns.testing.memory import MemoryReactor

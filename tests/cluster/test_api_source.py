@@ -5,11 +5,10 @@ from __future__ import annotations
 from twisted.internet.defer import CancelledError
 
 from kdns.cluster.api_source import ApiSource
-from kdns.cluster.change_sink import ChangeSink
-from kdns.cluster.changes import Upsert
 from kdns.cluster.credentials import at_endpoint
 from kdns.cluster.index import ClusterIndex
-from kdns.cluster.source import ClusterSource
+from kdns.cluster.objects import Upsert
+from kdns.cluster.source import ChangeSink, ClusterSource
 from kdns.cluster.watch_states import State
 from tests.apiserver import FaultKind
 from tests.cluster.apiworld import ApiWorld, endpoint_slice, service

@@ -24,9 +24,7 @@ from kdns.cluster.credentials import (
     Wanted,
     parse_server,
 )
-from kdns.cluster.exec_credentials import ExecCredentials
-from kdns.cluster.finding import find_credentials
-from kdns.cluster.kubeconfig import KubeconfigCredentials
+from kdns.cluster.kubeconfig import ExecCredentials, KubeconfigCredentials, find_credentials
 from kdns.testing.certificates import Authority
 
 IN_A_POD = {"KUBERNETES_SERVICE_HOST": "10.96.0.1", "KUBERNETES_SERVICE_PORT": "443"}

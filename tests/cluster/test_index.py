@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.cluster.changes import Change, Delete, Keep, Upsert
 from kdns.cluster.index import GRACE, ClusterIndex
-from kdns.cluster.keys import (
+from kdns.cluster.invalidation import (
     Serial,
     address_key,
     external_address_key,
@@ -23,9 +22,12 @@ from kdns.cluster.keys import (
     service_key,
 )
 from kdns.cluster.objects import (
+    Change,
     ClusterObject,
+    Delete,
     EndpointSlice,
     ImportKind,
+    Keep,
     Kind,
     Namespace,
     Pod,
@@ -33,6 +35,7 @@ from kdns.cluster.objects import (
     Service,
     ServiceImport,
     ServiceKind,
+    Upsert,
     kind_of,
 )
 

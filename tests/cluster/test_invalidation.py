@@ -7,15 +7,16 @@ from collections.abc import Hashable
 from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.cluster.invalidation import effects, serials_of
-from kdns.cluster.keys import (
+from kdns.cluster.invalidation import (
     Serial,
     address_key,
+    effects,
     external_address_key,
     external_key,
     import_key,
     namespace_key,
     pod_key,
+    serials_of,
     service_key,
 )
 from kdns.cluster.objects import (

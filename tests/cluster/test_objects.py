@@ -1,15 +1,22 @@
-"""What is kept of objects."""
+"""Objects and changes of the cluster as values."""
+
+from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.cluster.objects import (
+    ClusterObject,
     Endpoint,
     EndpointSlice,
+    ImportKind,
     Kind,
     Namespace,
     Pod,
+    Port,
     Service,
+    ServiceImport,
     ServiceKind,
+    Upsert,
     kind_of,
     pack_version,
     weight,
@@ -59,3 +66,33 @@ class ValueTests(SynchronousTestCase):
         """A thousand endpoints weigh about a thousand times one."""
         one, many = (EndpointSlice(b"n", b"s-1", b"s", (b"aaaa",) * count) for count in (1, 1000))
         self.assertGreater(weight(many), 200 * weight(one))
+
+
+OBJECTS: list[ClusterObject] = [
+    Namespace(b"prod", 7),
+    Service(
+        b"prod",
+        b"web",
+        ServiceKind.CLUSTER_IP,
+        (b"\n\0\0\1", bytes(16)),
+        ports=(Port(b"http", 80, b"tcp"),),
+        version="x9",
+    ),
+    Service(b"prod", b"ext", ServiceKind.EXTERNAL_NAME, external_name=b"\x01a\x00"),
+    Service(b"prod", b"lb", ServiceKind.HEADLESS, (), None, (), (b"aaaa",), (b"\x02lb\x00",)),
+    EndpointSlice(
+        b"prod", b"web-1", b"web", (b"aaaa", b"bbbb"), (None, b"h"), (b"p", None), (b"z", b"z"), (Port(b"", 0, b"udp"),)
+    ),
+    EndpointSlice(b"mc", b"v-1", None, imported=b"v", cluster=b"east"),
+    Pod(b"prod", b"p", b"aaaa", (bytes(16),), (("app", "web"),), 3),
+    ServiceImport(b"mc", b"v", ImportKind.HEADLESS, (b"aaaa",), (Port(b"http", 80, b"tcp"),), 4),
+]
+
+
+class ChangeTests(SynchronousTestCase):
+    """Changes as values."""
+
+    def test_place(self) -> None:
+        """A change says what it is about."""
+        change = Upsert(OBJECTS[1])
+        self.assertEqual((change.kind, change.namespace, change.name), (Kind.SERVICE, b"prod", b"web"))

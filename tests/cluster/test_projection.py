@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.cluster.changes import Delete, Keep, Upsert
 from kdns.cluster.objects import (
+    Delete,
     Endpoint,
     EndpointSlice,
     ImportKind,
+    Keep,
     Kind,
     Namespace,
     Pod,
@@ -21,6 +22,7 @@ from kdns.cluster.objects import (
     Service,
     ServiceImport,
     ServiceKind,
+    Upsert,
 )
 from kdns.cluster.projection import (
     INTERNED,

@@ -1,7 +1,7 @@
 """Tests of the watch of a healthy server."""
 
+from kdns.cluster.resources import Needs
 from kdns.cluster.watch_states import State
-from kdns.cluster.watched import Needs
 from tests.apiserver import FaultKind, ServerOptions, WatchListSupport
 from tests.cluster.apiworld import ApiWorld, endpoint_slice, service
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.cluster.changes import Delete, Keep, Upsert
 from kdns.cluster.index import ClusterIndex
-from kdns.cluster.keys import pod_key
-from kdns.cluster.objects import Kind, Pod
+from kdns.cluster.invalidation import pod_key
+from kdns.cluster.objects import Delete, Keep, Kind, Pod, Upsert
 from kdns.cluster.relist import Suspect
 
 

@@ -8,12 +8,11 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.cluster.changes import Delete, Upsert
 from kdns.cluster.index import ClusterIndex
-from kdns.cluster.objects import Kind, Namespace
+from kdns.cluster.objects import Delete, Kind, Namespace, Upsert
 from kdns.cluster.projection import Options
 from kdns.cluster.snapshot import Header, Reader, SnapshotError, Writer, chunks, kept, load, verify, write
-from tests.cluster.test_changes import OBJECTS
+from tests.cluster.test_objects import OBJECTS
 
 OPTIONS = Options(zonal=True)
 HEADER = Header(1000.5, {"Service": "12", "Pod": "13"}, kept(OPTIONS))

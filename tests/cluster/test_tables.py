@@ -45,7 +45,7 @@ class ByNameTests(SynchronousTestCase):
         name = bytes(bytearray(b"long-name"))
         table.put(pod(b"n", bytes(bytearray(b"long-name"))))
         table.put(pod(b"n", name))
-        self.assertIs(next(iter(table._rooms[b"n"])), name)
+        self.assertIs(next(iter(table._namespaces[b"n"])), name)
 
     def test_walk_stands_changes(self) -> None:
         """A walk goes on when objects come and go, and brings what was there all the time once."""

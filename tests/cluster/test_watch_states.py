@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import kdns
 from kdns.cluster import watch_states
-from kdns.cluster.watch_states import MOVES, IllegalMove, Move, State, after
+from kdns.cluster.watch_states import MOVES, Move, State
 
 
 class MovesTests(SynchronousTestCase):
@@ -48,10 +48,10 @@ class MovesTests(SynchronousTestCase):
     def test_each_arrow(self) -> None:
         """Each move leads where the table says."""
         for (start, move), end in self.arrows().items():
-            self.assertIs(after(start, move), end, (start, move))
+            self.assertIs(MOVES[start, move], end, (start, move))
 
     def test_no_others(self) -> None:
-        """Every other pair of a state and a move is refused, and the refusal names both."""
+        """Every other pair of a state and a move is missing."""
         known = self.arrows()
         refused = 0
         for start in State:
@@ -59,8 +59,7 @@ class MovesTests(SynchronousTestCase):
                 if (start, move) in known:
                     continue
                 refused += 1
-                problem = self.assertRaises(IllegalMove, after, start, move)
-                self.assertEqual(str(problem), f"no {move.name} in {start.name}")
+                self.assertNotIn((start, move), MOVES)
         self.assertEqual(refused, len(State) * len(Move) - len(known))
 
     def test_reachable(self) -> None:

@@ -13,7 +13,7 @@ import yaml
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from kdns.cli.flags import parse_flags
-from kdns.cluster.watched import Needs, watched_for
+from kdns.cluster.resources import Needs, watched_for
 from kdns.corefile.values import parse_duration
 from tests.deployment.objects import (
     BASE,

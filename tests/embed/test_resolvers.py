@@ -12,9 +12,9 @@ from twisted.names.common import ResolverBase
 from twisted.names.error import AuthoritativeDomainError, DNSQueryRefusedError, DNSServerError
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.cluster.changes import Upsert
 from kdns.cluster.index import ClusterIndex
 from kdns.cluster.manifests import read
+from kdns.cluster.objects import Upsert
 from kdns.corefile.errors import CorefileError
 from kdns.corefile.values import BadValue
 from kdns.embed import (

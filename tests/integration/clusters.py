@@ -33,7 +33,7 @@ from twisted.web.http_headers import Headers
 
 from kdns.cluster.connections import Connections
 from kdns.cluster.credentials import Credentials, Wanted
-from kdns.cluster.finding import find_credentials
+from kdns.cluster.kubeconfig import find_credentials
 
 PATHS = {
     "Namespace": "/api/v1/namespaces",

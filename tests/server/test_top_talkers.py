@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.cluster.changes import Upsert
 from kdns.cluster.index import ClusterIndex
-from kdns.cluster.objects import ClusterObject, EndpointSlice, Namespace, Pod
+from kdns.cluster.objects import ClusterObject, EndpointSlice, Namespace, Pod, Upsert
 from kdns.server.search_path import SearchPaths
 from kdns.server.top_talkers import TopTalkers, Waste, name_text, who
 from kdns.wire.constants import NOERROR, NXDOMAIN

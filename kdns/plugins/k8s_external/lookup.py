@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from kdns.cluster.index import ClusterIndex
-from kdns.cluster.keys import address_key, external_address_key, external_key, service_key
+from kdns.cluster.invalidation import address_key, external_address_key, external_key, service_key
 from kdns.cluster.objects import Port, Service, ServiceKind
 from kdns.core.stamps import StampRef
 from kdns.plugins.kubernetes import Config

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from functools import cache, partial
 from typing import Any
 
-from kdns.cluster.keys import Serial
+from kdns.cluster.invalidation import Serial
 from kdns.core.answer import Answer, records
 from kdns.core.chain import Link, Next, Reply, then
 from kdns.core.explaining import Note

@@ -1,9 +1,9 @@
 # -*- test-case-name: tests.plugins.kubernetes.test_cluster -*-
 """
-The cluster as a resource of the service: one index, and the source that keeps it up to date.
+The cluster as a resource of the service: one index, the source that keeps it current, and the programming latency.
 
-A start waits for the first sync, but not for ever: after the time-out the server answers what it can, and what it does not know yet is
-SERVFAIL, not NXDOMAIN. With a snapshot nobody waits: what it holds is served at once, marked as stale until the API has spoken.
+A start waits for the first sync, up to a timeout. After the timeout kdns answers from what it has; names that are not known yet are
+SERVFAIL, not NXDOMAIN. A snapshot is served at once, marked as stale until the first sync.
 """
 
 from __future__ import annotations
@@ -16,23 +16,64 @@ from twisted.internet.defer import Deferred, execute, succeed
 from twisted.logger import Logger
 
 from kdns.cluster.api_source import ApiSource, Limits
-from kdns.cluster.change_sink import ChangeSink
 from kdns.cluster.credentials import Wanted
-from kdns.cluster.finding import find_credentials
 from kdns.cluster.freshness import Freshness
 from kdns.cluster.index import ClusterIndex
-from kdns.cluster.manifest_source import ManifestSource
-from kdns.cluster.manifests import Selection
+from kdns.cluster.kubeconfig import find_credentials
+from kdns.cluster.manifests import ManifestSource, Selection
+from kdns.cluster.objects import Change, Delete, EndpointSlice, Keep, Kind, ServiceKind, Upsert
 from kdns.cluster.projection import Options
+from kdns.cluster.resources import Needs
 from kdns.cluster.selectors import parse as parse_selector
-from kdns.cluster.source import ClusterSource
+from kdns.cluster.source import ChangeSink, ClusterSource
 from kdns.cluster.threads import in_thread
-from kdns.cluster.watched import Needs
+from kdns.core.metrics import Registry
 from kdns.core.stamps import Stamp, StampRef
 from kdns.plugin.seam import Resource, ServerContext
 from kdns.plugins.kubernetes.config import Source
-from kdns.plugins.kubernetes.programming import ProgrammingLatency
-from kdns.plugins.kubernetes.snapshots import SnapshotKeeper
+from kdns.plugins.kubernetes.snapshots import SnapshotFile
+
+BUCKETS = tuple(0.001 * 2**n for n in range(20))
+"""Seconds."""
+
+_KINDS = {ServiceKind.CLUSTER_IP: "cluster_ip", ServiceKind.HEADLESS: "headless_with_selector"}
+
+
+class ProgrammingLatency:
+    """
+    Observes changes of slices that say when they were triggered, deletions too.
+
+    What was triggered before the start is left out: it would measure how long kdns was not there. So is a deletion that the index holds
+    back for its grace.
+    """
+
+    def __init__(self, registry: Registry, index: ClusterIndex, wall: Callable[[], float]) -> None:
+        self._metric = registry.histogram(
+            "coredns_kubernetes_dns_programming_duration_seconds",
+            "Seconds from the time a slice says its change was triggered to the time it was answered from.",
+            BUCKETS,
+            ["service_kind"],
+        )
+        self._index = index
+        self._wall = wall
+        self._since = wall()
+
+    def __call__(self, change: Change, changed: bool) -> None:
+        """A change was entered."""
+        if not changed or isinstance(change, Keep) or change.kind is not Kind.ENDPOINT_SLICE:
+            return
+        if change.triggered is None or change.triggered < self._since:
+            return
+        name = change.service if isinstance(change, Delete) else _service_of(change)
+        service = self._index.service(change.namespace, name) if name is not None else None
+        label = _KINDS.get(service.kind) if service is not None else None
+        if label is not None:
+            self._metric.histogram(label).observe(max(0.0, self._wall() - change.triggered))
+
+
+def _service_of(change: Upsert) -> bytes | None:
+    return change.item.service if isinstance(change.item, EndpointSlice) else None
+
 
 log = Logger(namespace="plugin/kubernetes")
 
@@ -58,14 +99,14 @@ class LiveCluster(Resource):
         sink = ChangeSink(self.index, context.reactor, context.wall)
         sink.listen(ProgrammingLatency(context.registry, self.index, context.wall))
         self._source = source_for(context, source, sink)
-        self._snapshot: SnapshotKeeper | None = None
+        self._snapshot: SnapshotFile | None = None
         if source.snapshot:
-            self._snapshot = SnapshotKeeper(
+            self._snapshot = SnapshotFile(
                 context,
                 source.snapshot,
                 sink,
                 projection_options(source),
-                partial(aside, context),
+                partial(run_blocking, context),
                 lambda: self.synced,
             )
         self._fresh = Stamp()
@@ -194,7 +235,7 @@ def source_for(context: ServerContext, source: Source, sink: ChangeSink) -> Clus
             context.reactor,
             sink,
             source.manifests,
-            partial(aside, context),
+            partial(run_blocking, context),
             needs_of(source),
             options,
             selection,
@@ -234,8 +275,6 @@ def projection_options(source: Source) -> Options:
     )
 
 
-def aside(context: ServerContext, work: Callable[[], Any]) -> Deferred[Any]:
-    """Run what blocks in a thread; where the network is in memory there are none, and it runs here and now."""
-    if not context.kernel_sockets:
-        return execute(work)
-    return in_thread(context.reactor, work)
+def run_blocking(context: ServerContext, work: Callable[[], Any]) -> Deferred[Any]:
+    """Run blocking work in a thread; at once where the network is in memory and there are no threads."""
+    return in_thread(context.reactor, work) if context.kernel_sockets else execute(work)

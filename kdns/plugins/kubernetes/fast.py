@@ -14,7 +14,7 @@ from random import Random
 from struct import Struct
 
 from kdns.cluster.index import ClusterIndex
-from kdns.cluster.keys import Serial, namespace_key, service_key
+from kdns.cluster.invalidation import Serial, namespace_key, service_key
 from kdns.cluster.objects import EndpointSlice, Port, Service, ServiceKind
 from kdns.core.fast_path import Limit, Made
 from kdns.core.stamps import Stamp, StampRef

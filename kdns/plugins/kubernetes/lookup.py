@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from kdns.cluster.index import ClusterIndex
-from kdns.cluster.keys import address_key, import_key, namespace_key, pod_key, service_key
+from kdns.cluster.invalidation import address_key, import_key, namespace_key, pod_key, service_key
 from kdns.cluster.objects import EndpointSlice, ImportKind, Port, ServiceImport, ServiceKind
 from kdns.plugins.kubernetes.config import PODS_DISABLED, PODS_VERIFIED, Config
 from kdns.plugins.kubernetes.found import Fact, Found, Group, Pair, Reason, endpoint_label, pairs_of, wire_label

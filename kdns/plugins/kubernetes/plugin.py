@@ -15,7 +15,7 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from kdns.cluster.index import ClusterIndex
-from kdns.cluster.keys import Serial
+from kdns.cluster.invalidation import Serial
 from kdns.core.answer import Answer, Sections
 from kdns.core.chain import Link, Next, Reply, then
 from kdns.core.explaining import Note

@@ -15,9 +15,9 @@ from typing import Any, BinaryIO
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 
-from kdns.cluster.change_sink import ChangeSink
 from kdns.cluster.projection import Options
 from kdns.cluster.snapshot import Header, Reader, SnapshotError, Writer, kept, load, verify
+from kdns.cluster.source import ChangeSink
 from kdns.core.config_files import open_config_file
 from kdns.core.slices import in_slices
 from kdns.core.timing import Timer, stop_timer
@@ -31,10 +31,10 @@ INTERVAL = 30.0
 SLICE = 0.001
 """Seconds of a turn in which objects are written, and one step more, which takes another millisecond."""
 
-Aside = Callable[[Callable[[], Any]], Deferred[Any]]
+InThread = Callable[[Callable[[], Any]], Deferred[Any]]
 
 
-class SnapshotKeeper:
+class SnapshotFile:
     """
     The snapshot of one index.
 
@@ -48,7 +48,7 @@ class SnapshotKeeper:
         path: str,
         sink: ChangeSink,
         options: Options,
-        aside: Aside,
+        in_thread: InThread,
         whole: Callable[[], bool] = lambda: True,
     ) -> None:
         self.written: float | None = None
@@ -57,7 +57,7 @@ class SnapshotKeeper:
         self._sink = sink
         self._index = sink.index
         self._options = options
-        self._aside = aside
+        self._in_thread = in_thread
         self._whole = whole
         self._timer: Timer | None = None
         self._held = -1  # how many changes the index had seen when the file was written
@@ -117,7 +117,7 @@ class SnapshotKeeper:
     async def _write(self) -> None:
         writer = Writer(self._path, self._index, Header(self._context.wall(), kept=kept(self._options)))
         await in_slices(self._context.reactor, writer.encode(), SLICE)
-        await self._aside(writer.commit)
+        await self._in_thread(writer.commit)
 
     def _written(self, result: None) -> None:
         self._writing = None

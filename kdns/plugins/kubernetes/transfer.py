@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from kdns.cluster.index import ClusterIndex
-from kdns.cluster.keys import Serial
+from kdns.cluster.invalidation import Serial
 from kdns.cluster.objects import Kind, Service, ServiceKind
 from kdns.plugins.kubernetes.config import Config, is_reverse
 from kdns.plugins.kubernetes.found import endpoint_label, wire_label

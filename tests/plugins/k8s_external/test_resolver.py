@@ -5,8 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.cluster.changes import Delete
-from kdns.cluster.objects import Kind, Service
+from kdns.cluster.objects import Delete, Kind, Service
 from kdns.core.answer import Answer, records
 from kdns.core.request import Request
 from kdns.core.validity import FROM_UPSTREAM

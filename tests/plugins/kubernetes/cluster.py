@@ -8,9 +8,8 @@ from ipaddress import ip_address
 
 from twisted.internet.task import Clock
 
-from kdns.cluster.changes import Upsert
 from kdns.cluster.index import ClusterIndex
-from kdns.cluster.objects import ClusterObject, EndpointSlice, Namespace, Port, Service, ServiceKind
+from kdns.cluster.objects import ClusterObject, EndpointSlice, Namespace, Port, Service, ServiceKind, Upsert
 from kdns.core.answer import Answer
 from kdns.core.chain import Reply
 from kdns.core.failure import NoNextPlugin

@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.cluster.changes import Upsert
 from kdns.cluster.index import ClusterIndex
-from kdns.cluster.objects import EndpointSlice, ImportKind, Namespace, ServiceImport
+from kdns.cluster.objects import EndpointSlice, ImportKind, Namespace, ServiceImport, Upsert
 from kdns.plugins.kubernetes import directive
 from kdns.plugins.kubernetes.fast import ServiceNames
 from kdns.plugins.kubernetes.found import LARGE, Found, Group, Pair, Room, endpoint_label, wire_label

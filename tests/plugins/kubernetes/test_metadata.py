@@ -6,9 +6,8 @@ from collections.abc import Mapping
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.cluster.changes import Delete, Upsert
 from kdns.cluster.index import ClusterIndex
-from kdns.cluster.objects import Kind, Pod
+from kdns.cluster.objects import Delete, Kind, Pod, Upsert
 from kdns.core.request import Metadata
 from kdns.plugins.kubernetes import directive
 from kdns.plugins.kubernetes.metadata import KubernetesMetadata

@@ -5,9 +5,8 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.cluster.changes import Delete, Upsert
 from kdns.cluster.index import ClusterIndex
-from kdns.cluster.objects import ClusterObject, Kind, Namespace, Pod, Port
+from kdns.cluster.objects import ClusterObject, Delete, Kind, Namespace, Pod, Port, Upsert
 from kdns.core.answer import NO_REPLY, Answer, Sections
 from kdns.core.failure import NoNextPlugin
 from kdns.core.reply import render_reply

@@ -13,13 +13,12 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.cluster.change_sink import ChangeSink
-from kdns.cluster.changes import Upsert
 from kdns.cluster.index import ClusterIndex
-from kdns.cluster.objects import Namespace, Service, ServiceKind
+from kdns.cluster.objects import Namespace, Service, ServiceKind, Upsert
 from kdns.cluster.projection import Options
 from kdns.cluster.snapshot import verify
-from kdns.plugins.kubernetes.snapshots import INTERVAL, SLICE, SnapshotKeeper
+from kdns.cluster.source import ChangeSink
+from kdns.plugins.kubernetes.snapshots import INTERVAL, SLICE, SnapshotFile
 from tests.apiserver import FaultKind
 from tests.plugins.kubernetes.logs import Heard
 from tests.plugins.kubernetes.world import EPOCH, World
@@ -66,12 +65,12 @@ class KeeperTests(SynchronousTestCase):
         self.whole = True
         self.keeper, self.index = self.keep()
 
-    def keep(self, path: Path | None = None, options: Options = PLAIN) -> tuple[SnapshotKeeper, ClusterIndex]:
+    def keep(self, path: Path | None = None, options: Options = PLAIN) -> tuple[SnapshotFile, ClusterIndex]:
         """A keeper of a new index."""
         index = ClusterIndex()
         self.context = context = a_house(self.clock)
         sink = ChangeSink(index, self.clock, context.wall)
-        keeper = SnapshotKeeper(context, str(path or self.path), sink, options, self.aside, lambda: self.whole)
+        keeper = SnapshotFile(context, str(path or self.path), sink, options, self.aside, lambda: self.whole)
         return keeper, index
 
     def aside(self, work: Callable[[], Any]) -> Deferred[Any]:
@@ -217,7 +216,7 @@ class KeeperTests(SynchronousTestCase):
         waiting: Deferred[Any] = Deferred()
         index = ClusterIndex()
         sink = ChangeSink(index, self.clock, self.context.wall)
-        keeper = SnapshotKeeper(self.context, str(self.path), sink, Options(), lambda work: waiting)
+        keeper = SnapshotFile(self.context, str(self.path), sink, Options(), lambda work: waiting)
         keeper.start()
         index.apply(Upsert(Namespace(b"prod")), 1.0)
         self.clock.advance(INTERVAL)

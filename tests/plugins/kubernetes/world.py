@@ -14,7 +14,7 @@ from twisted.internet.protocol import DatagramProtocol
 
 from kdns.cluster.index import ClusterIndex
 from kdns.cluster.projection import Projector
-from kdns.cluster.watched import IMPORTED, watched_for
+from kdns.cluster.resources import IMPORTED, watched_for
 from kdns.core.answer import Answer
 from kdns.core.metrics import Registry
 from kdns.core.tally import Tally, TallyBook

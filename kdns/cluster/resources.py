@@ -1,4 +1,4 @@
-# -*- test-case-name: tests.cluster.test_watched -*-
+# -*- test-case-name: tests.cluster.test_resources -*-
 """
 What is watched: which resources a configuration needs, and the paths and options of their lists and watches. A core module.
 
@@ -17,13 +17,11 @@ LIVE_PODS = "status.phase!=Succeeded,status.phase!=Failed,status.phase!=Unknown"
 """Field selector: pods that are done have no name any more, and there may be very many of them."""
 
 IMPORTED = "multicluster.kubernetes.io/service-name"
-"""Label of slices that come from another cluster; as a selector: that it is there."""
+"""Label of slices from other clusters; as a selector: that it exists."""
 
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """A resource, and which of its objects are wanted."""
-
     kind: Kind
     root: str
     """``/api/v1`` or ``/apis/GROUP/VERSION``."""
@@ -40,7 +38,7 @@ class Watched:
 
     @property
     def type_name(self) -> str:
-        """The name that operators know from log lines: ``*v1.Service``."""
+        """The name in log lines: ``*v1.Service``."""
         return f"*{self.root.rsplit('/', 1)[-1]}.{self.kind.value}"
 
     def uri(self, options: Mapping[str, str], fields: str = "") -> str:
@@ -66,7 +64,7 @@ MULTICLUSTER = "/apis/multicluster.x-k8s.io/v1alpha1"
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What a configuration wants to know of the cluster."""
+    """The parts of the cluster that a configuration needs."""
 
     labels: str = ""
     """Label selector for services, slices and pods."""
@@ -113,7 +111,7 @@ def list_options(limit: int, continue_token: str = "") -> dict[str, str]:
 
 
 def watch_options(version: str, timeout: int) -> dict[str, str]:
-    """A watch from a version on; *timeout* is whole seconds."""
+    """Watch from a version on; *timeout* is whole seconds."""
     return {
         "watch": "true",
         "allowWatchBookmarks": "true",
@@ -123,7 +121,7 @@ def watch_options(version: str, timeout: int) -> dict[str, str]:
 
 
 def stream_options(timeout: int) -> dict[str, str]:
-    """A watch that begins with the whole state (WatchList)."""
+    """Watch that begins with the whole state (WatchList)."""
     return {
         "watch": "true",
         "allowWatchBookmarks": "true",
@@ -134,7 +132,7 @@ def stream_options(timeout: int) -> dict[str, str]:
 
 
 def probe_options(version: str) -> dict[str, str]:
-    """A watch that ends after a second: what has changed since a version, if anything."""
+    """Watch that ends after a second: the changes since a version, if any."""
     return {"watch": "true", "resourceVersion": version, "timeoutSeconds": "1"}
 
 
@@ -144,12 +142,12 @@ FIRST_PAGE = 100
 LARGEST_PAGE = 500
 """Items of a page at most."""
 
-PAGE_OCTETS = 2 << 20
-"""Octets that a page should have: finding the items in it takes 1 ms for each MiB, in one turn."""
+PAGE_BYTES = 2 << 20
+"""Target size of a page in bytes: finding its items takes 1 ms a MiB, in one turn."""
 
 
-def next_limit(octets: int, items: int) -> int:
-    """Items to ask for after a page of that size."""
+def next_limit(size: int, items: int) -> int:
+    """Items to ask for after a page of *size* bytes."""
     if items <= 0:
         return LARGEST_PAGE
-    return max(10, min(LARGEST_PAGE, PAGE_OCTETS * items // max(octets, 1)))
+    return max(10, min(LARGEST_PAGE, PAGE_BYTES * items // max(size, 1)))

@@ -2,7 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.cluster.watched import LARGEST_PAGE, Needs, next_limit, stream_options, watch_options, watched_for
+from kdns.cluster.resources import LARGEST_PAGE, Needs, next_limit, stream_options, watch_options, watched_for
 
 
 class WatchedTests(SynchronousTestCase):

@@ -1,25 +1,26 @@
-# -*- test-case-name: tests.cluster.test_limiter -*-
+# -*- test-case-name: tests.cluster.test_pacing -*-
 """
-How many requests the API server gets from this process: so many a second, and so many at once.
+How often this process asks the API server: a rate limit with a bound on requests in flight, and the backoff after failures.
 
-The requests of all watches of one source go through one :class:`Limiter`, first come, first served. :class:`TokenBucket` decides, the
-limiter keeps the one timer.
+The requests of all watches of one source go through one :class:`Limiter`, first come, first served. The limiter keeps its one timer;
+:class:`Backoff` only computes delays.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from random import Random
 
 from twisted.internet.defer import Deferred, succeed
 
-from kdns.cluster.timing import Clock, Timer, stop_timer
+from kdns.core.timing import Clock, Timer, stop_timer
 
 QPS = 5.0
 """Requests a second when nothing (or 0) is configured."""
 
 BURST = 10
-"""Requests that may go out at once after a quiet time, likewise."""
+"""Requests that may be sent at once after a quiet time, likewise."""
 
 
 @dataclass(slots=True)
@@ -39,20 +40,20 @@ class TokenBucket:
         self._tokens = float(self.size)
 
     def wait(self, now: float) -> float:
-        """Seconds until there is a token; 0 when there is one now."""
+        """Seconds until a token is available; 0 when one is."""
         if self._at is not None:
             self._tokens = min(float(self.size), self._tokens + (now - self._at) * self.rate)
         self._at = now
-        # What is missing by rounding must not make a timer of no length.
+        # A rounding error must not make a timer of no length.
         return max(0.0, (1.0 - self._tokens) / self.rate) if self._tokens < 1.0 - 1e-9 else 0.0
 
     def take(self) -> None:
-        """Take a token; only after :meth:`wait` has said 0."""
+        """Take a token; only after :meth:`wait` returned 0."""
         self._tokens -= 1.0
 
 
 class Permit:
-    """The right to make one request. Give it back when the answer is there (for a watch: when it has begun)."""
+    """The right to make one request. Release it when the response is complete (for a watch: when it has begun)."""
 
     __slots__ = ("_limiter", "waited")
 
@@ -106,7 +107,7 @@ class Limiter:
             self._stop_timer()
 
     def _wait(self, now: float) -> float | None:
-        """Seconds until a permit can be had; None when another must come back first."""
+        """Seconds until a permit is available; None until another is released."""
         if self._most and self.in_flight >= self._most:
             return None
         return self._bucket.wait(now)
@@ -136,3 +137,44 @@ class Limiter:
     def _stop_timer(self) -> None:
         timer, self._timer = self._timer, None
         stop_timer(timer)
+
+
+FIRST = 0.8
+"""Seconds; this and the two below are what the clients of most controllers do, so that a server in trouble meets nothing unusual."""
+
+LONGEST = 30.0
+"""Seconds before jitter."""
+
+FORGIVEN_AFTER = 120.0
+"""Seconds without a failure after which the next one counts as the first again."""
+
+LONGEST_WISH = 600.0
+"""Seconds that a server may ask for with Retry-After; a slip of the pen there must not silence a watch for days."""
+
+
+@dataclass(slots=True)
+class Backoff:
+    """Delays that double with each failure; jitter stretches each to at most twice its length, so that clients spread out."""
+
+    chance: Random
+    _next: float = field(default=FIRST, init=False)
+    _failed_at: float | None = field(default=None, init=False)
+
+    def delay(self, now: float, retry_after: float | None = None) -> float:
+        """
+        Something failed at *now*: the seconds to wait.
+
+        :param retry_after: seconds that the server asked for; never undercut.
+        """
+        if self._failed_at is not None and now - self._failed_at >= FORGIVEN_AFTER:
+            self._next = FIRST
+        base = self._next
+        self._next = min(base * 2, LONGEST)
+        delay = base * (1.0 + self.chance.random())
+        if retry_after is not None:
+            wish = min(retry_after, LONGEST_WISH)
+            # The jitter comes on top: everybody was told the same number.
+            delay = max(delay, wish + base * self.chance.random())
+        # The time spent waiting is no time without failure.
+        self._failed_at = now + delay
+        return delay

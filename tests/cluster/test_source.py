@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.cluster.change_sink import ChangeSink
-from kdns.cluster.changes import Change, Delete, Keep, Upsert, decode, encode
 from kdns.cluster.index import ClusterIndex
-from kdns.cluster.objects import EndpointSlice, Kind, Namespace, Pod, Service, ServiceKind
+from kdns.cluster.objects import (
+    Change,
+    Delete,
+    EndpointSlice,
+    Keep,
+    Kind,
+    Namespace,
+    Pod,
+    Service,
+    ServiceKind,
+    Upsert,
+)
+from kdns.cluster.source import ChangeSink
 
 ONE, TWO = b"\x0a\0\0\x01", b"\x0a\0\0\x02"
 
@@ -53,7 +64,7 @@ class ChangeSinkTests(SynchronousTestCase):
         copy = ClusterIndex()
 
         def send(change: Change, changed: bool) -> None:
-            copy.apply(decode(encode(change)), self.clock.seconds())
+            copy.apply(msgspec.msgpack.decode(msgspec.msgpack.encode(change), type=Change), self.clock.seconds())
 
         self.sink.listen(send)
         part = EndpointSlice(b"prod", b"s1", b"a", (ONE, TWO))
