@@ -12,7 +12,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
-from kdns.cluster.keys import pod_key
+from kdns.cluster.invalidation import pod_key
 from kdns.core.request import Request
 from kdns.core.stamps import StampRef
 from kdns.plugins.kubernetes.config import PODS_VERIFIED, Config, is_reverse

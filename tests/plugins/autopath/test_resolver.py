@@ -8,8 +8,7 @@ from pathlib import Path
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.cluster.changes import Delete
-from kdns.cluster.objects import Kind, Namespace, Pod
+from kdns.cluster.objects import Delete, Kind, Namespace, Pod
 from kdns.core.answer import NO_REPLY, Answer, records
 from kdns.core.chain import Reply
 from kdns.core.failure import RcodeOnly, ResolutionFailed
