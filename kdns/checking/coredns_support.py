@@ -83,7 +83,11 @@ ROWS: dict[str, Row] = {
     "metadata": _same(),
     "geoip": _not_yet("Delete it, and what uses its metadata."),
     "cancel": _differs("Every query has 4.8 seconds in kdns, so that only a shorter time has an effect."),
-    "proxyproto": _not_yet("Let clients reach kdns without a proxy that hides their addresses."),
+    "proxyproto": _differs(
+        "The policy holds for all keys of the server block, not the first alone.",
+        "A client over IPv4 is one over IPv4, also behind a proxy over UDP.",
+        "Broken headers over UDP are counted, and logged once for ten times as many.",
+    ),
     "quic": _never("No client of a cluster speaks DNS over QUIC.", ENCRYPTED),
     "grpc_server": _never("No client of a cluster speaks DNS over gRPC.", ENCRYPTED),
     "https": _not_yet(ENCRYPTED),

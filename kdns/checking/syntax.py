@@ -86,6 +86,11 @@ SYNTAX: dict[str, Syntax] = {
         "ready [ADDRESS]", (":8181",), _options(("monitor until-ready|continuously", "monitor until-ready"))
     ),
     "health": Syntax("health [ADDRESS]", (":8080",), _options(("lameduck DURATION", "lameduck 0s"))),
+    "proxyproto": Syntax(
+        "proxyproto",
+        (),
+        _options("allow NETWORKS...", "default use|ignore|reject|skip", "udp_session_tracking DURATION [SESSIONS]"),
+    ),
     "pprof": Syntax("pprof [ADDRESS]", ("localhost:6053",), _options("block [RATE]")),
     "prometheus": Syntax("prometheus [ADDRESS]", ("localhost:9153",), _options("runtime_metrics", "tls FILE")),
     "errors": Syntax(

@@ -31,6 +31,7 @@ BUILT_IN = {
     "bind": "kdns.plugins.bind",
     "debug": "kdns.plugins.debug",
     "ready": "kdns.plugins.ready",
+    "proxyproto": "kdns.plugins.proxyproto",
     "health": "kdns.plugins.health",
     "pprof": "kdns.plugins.pprof",
     "prometheus": "kdns.plugins.prometheus",

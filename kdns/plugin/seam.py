@@ -31,6 +31,7 @@ from kdns.core.observe import Observer
 from kdns.core.request import Request
 from kdns.core.tally import TallyBook
 from kdns.core.validity import EVERY_QUERY, Varies
+from kdns.plugin.proxied import ProxyPolicy
 from kdns.plugin.turns import TurnQueue
 
 if TYPE_CHECKING:
@@ -239,6 +240,9 @@ class BlockBuilder:
 
     timeouts: dict[str, Any] = field(default_factory=dict)
     """Fields of :class:`StreamTimeouts` that the block sets for its listeners."""
+
+    proxy: ProxyPolicy | None = None
+    """What clients may say about who they are, on all listeners of the block (``proxyproto``)."""
 
     most_udp_size: int = 0
     """UDP payload size that clients are lowered to, in bytes; 0: no limit (``bufsize``)."""

@@ -273,6 +273,7 @@ def _serve(configuration: Configuration, builder: BlockBuilder, tree: ServerBloc
             zones = configuration.endpoints.setdefault(endpoint, Zones())
             zones.add(key.zone, block)
             zones.timeouts = zones.timeouts._replace(**builder.timeouts)
+            zones.proxy = builder.proxy or zones.proxy
             line = _announcement(key, address)
             if line not in configuration.announcements:  # blocks with views share it
                 configuration.announcements.append(line)

@@ -11,6 +11,7 @@ from kdns.core.chain import Link, Next
 from kdns.core.observe import Observer
 from kdns.core.request import Request
 from kdns.core.validity import Audience, audience_of
+from kdns.plugin.proxied import ProxyPolicy
 from kdns.plugin.seam import Filter, StreamTimeouts
 from kdns.wire.constants import DS
 from kdns.wire.names import ROOT, suffixes
@@ -68,6 +69,7 @@ class Zones:
 
     blocks: dict[bytes, list[ServedBlock]] = field(default_factory=dict)
     timeouts: StreamTimeouts = field(default_factory=StreamTimeouts)
+    proxy: ProxyPolicy | None = None
 
     def add(self, zone: bytes, block: ServedBlock) -> None:
         """*block* answers for *zone*, lower case, behind the blocks that do so already."""

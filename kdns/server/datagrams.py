@@ -7,18 +7,46 @@ Linux has a faster way (:mod:`kdns.server.mmsg`); this one serves other systems 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from twisted.internet.protocol import DatagramProtocol
 
 from kdns.core.request import Transport
+from kdns.plugin.proxied import Origin
 from kdns.server.addresses import plain_address
 from kdns.server.listener import Listener
 from kdns.server.table import AnswerTable
 
 MAX_QUERY = 4096
 """Bytes of a datagram that are read; a longer query is cut and answered FORMERR."""
+
+
+def answer_datagram(
+    listener: Listener, table: AnswerTable, data: bytes, sender: Origin, send: Callable[[bytes], None]
+) -> None:
+    """
+    Answer one query from the table, else ask the listener.
+
+    :param sender: where it came from; a header may say who asks in truth.
+    """
+    now = listener.context.clock()
+    client, port, local = sender
+    if listener.zones.proxy is not None:
+        found = listener.zones.proxy.datagram(data, client, port, now)
+        if found is None:
+            return
+        origin, data = found
+        if origin is not None:
+            client, port, local = origin.client, origin.port, origin.local or local
+    key = listener.table_key(data, client)
+    if len(data) > 12:
+        reply = listener.replay.at_hand(table, key, data[0] << 8 | data[1], client, port, now)
+        if reply is not None:
+            send(data[:2] + reply)
+            return
+    listener.receive(data, Transport.UDP, client, port, local, send, table, key)
 
 
 class DatagramShell(DatagramProtocol):
@@ -38,17 +66,8 @@ class DatagramShell(DatagramProtocol):
 
     def datagramReceived(self, data: bytes, addr: Any) -> None:
         """One query."""
-        listener = self._listener
-        now = listener.context.clock()
-        client = plain_address(addr[0])
-        key = listener.table_key(data, client)
-        if len(data) > 12:
-            reply = listener.replay.at_hand(self._table, key, data[0] << 8 | data[1], client, addr[1], now)
-            if reply is not None:
-                self._send(addr, data[:2] + reply)
-                return
-        send = partial(self._send, addr)
-        listener.receive(data, Transport.UDP, client, addr[1], self._local, send, self._table, key)
+        sender = Origin(plain_address(addr[0]), addr[1], self._local)
+        answer_datagram(self._listener, self._table, data, sender, partial(self._send, addr))
 
     def _send(self, addr: Any, reply: bytes) -> None:
         if reply and self.transport is not None:

@@ -27,7 +27,9 @@ from zope.interface import implementer
 from kdns.core.request import Transport
 from kdns.core.stamps import MOVES
 from kdns.core.tally import Durations, Tally
+from kdns.plugin.proxied import Origin
 from kdns.server.addresses import unpack_sockaddr
+from kdns.server.datagrams import answer_datagram
 from kdns.server.listener import Listener
 from kdns.server.msghdr import BYTES_HEAD, CONTROL, HEAD, IOVEC, MSGHDR, NAME, address_of
 from kdns.server.replay import observe
@@ -291,11 +293,44 @@ class MmsgPort:
         """Serve what is left of the batch in the buffers, as far as *deadline* allows."""
         try:
             now = self._listener.context.clock()
+            if self._listener.zones.proxy is not None:
+                self._serve_proxied(deadline)
+                return
             self._next = self._serve_batch(self._next, self._count, now, deadline)
         except Exception:
             # Whatever went wrong with these datagrams, the reactor must not close the socket over it.
             log.failure("A batch of {count} queries was dropped", count=self._count - self._next)
             self._next = self._count
+
+    def _serve_proxied(self, deadline: float) -> None:
+        """Serve the batch one by one: a header in front of each query says who asks."""
+        clock = self._listener.context.clock
+        while self._next < self._count:
+            i, self._next = self._next, self._next + 1
+            message, name, control = self._slot(i)
+            try:
+                client, port = unpack_sockaddr(name)
+            except ValueError:
+                continue
+
+            def send(reply: bytes, name: bytes = name, control: bytes = control) -> None:
+                if reply:
+                    self._late.add(reply, name, control)
+
+            answer_datagram(self._listener, self._table, message, Origin(client, port, self._local), send)
+            if clock() > deadline:
+                return
+
+    def _slot(self, i: int) -> tuple[bytes, bytes, bytes]:
+        """A query, its client's address as the kernel gave it, and the packet information that came with it."""
+        buffers = self._buffers
+        start = i * MAX_QUERY
+        message = buffers.data[start : start + buffers.in_words[i * 16 + 14]]
+        name = bytes(buffers.names[i * NAME : i * NAME + buffers.in_words[i * 16 + 2]])
+        control = b""
+        if self._wildcard:
+            control = bytes(buffers.control[i * CONTROL : i * CONTROL + buffers.in_quads[i * 8 + 5]])
+        return message, name, control
 
     def _serve_batch(self, begin: int, count: int, now: float, deadline: float) -> int:
         """
@@ -413,17 +448,11 @@ class MmsgPort:
 
     def _miss(self, i: int, key: bytes) -> bytes | None:
         """Ask the listener; the reply behind its identifier when it is there at once, else None."""
-        buffers = self._buffers
-        start = i * MAX_QUERY
-        message = buffers.data[start : start + buffers.in_words[i * 16 + 14]]
-        name = bytes(buffers.names[i * NAME : i * NAME + buffers.in_words[i * 16 + 2]])
+        message, name, control = self._slot(i)
         try:
             client, port = unpack_sockaddr(name)
         except ValueError:
             return None
-        control = b""
-        if self._wildcard:
-            control = bytes(buffers.control[i * CONTROL : i * CONTROL + buffers.in_quads[i * 8 + 5]])
         fast = self._table.fast
         if fast is not None and fast.forwards:
             asker = _Client(self._late, name, control, self._local)

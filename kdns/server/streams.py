@@ -27,6 +27,7 @@ from kdns.core.metrics import Counter, Gauge
 from kdns.core.request import Transport
 from kdns.core.tally import Durations
 from kdns.plugin.descriptors import client_connections
+from kdns.plugin.proxied import ProxyRefused, StreamHeader
 from kdns.plugin.seam import StreamTimeouts
 from kdns.server.addresses import plain_address
 from kdns.server.listener import Listener
@@ -95,6 +96,10 @@ class StreamShell(Protocol, TimeoutMixin):
         self._client = plain_address(getattr(peer, "host", ""))
         self._port = getattr(peer, "port", 0)
         self._local = plain_address(getattr(self.transport.getHost(), "host", "::"))
+        proxy = self.factory.listener.zones.proxy
+        self._header = None if proxy is None else proxy.stream(self._client)
+        """Takes what a proxy says of the client, before the first query."""
+
         self.transport.bufferSize = READ_SIZE
         self._left = self.factory.timeouts.queries or sys.maxsize
         """Queries that the connection may still ask."""
@@ -115,10 +120,31 @@ class StreamShell(Protocol, TimeoutMixin):
         """Take in some bytes of queries, each behind its length (RFC 1035 section 4.2.2)."""
         if self._closing:
             return  # the client wrote this before it read that nothing more comes
+        if self._header is not None:
+            data = self._without_header(self._header, data)
+            if not data:
+                return
         self._buffer += data
         self._wait_for_turn()
         if len(self._buffer) > READ_SIZE:
             self._read_or_pause()
+
+    def _without_header(self, header: StreamHeader, data: bytes) -> bytes:
+        """What stands behind a proxy's header; nothing as long as it has not come whole."""
+        try:
+            found = header.received(data)
+        except ProxyRefused as error:
+            log.debug("connection from {client} closed: {error}", client=self._client, error=str(error))
+            self._header = None
+            self.close()
+            return b""
+        if found is None:
+            return b""
+        self._header = None
+        origin, data = found
+        if origin is not None:
+            self._client, self._port, self._local = origin.client, origin.port, origin.local or self._local
+        return data
 
     def readConnectionLost(self) -> None:
         """The client sends nothing more, and still listens: it gets the answers that are under way."""
