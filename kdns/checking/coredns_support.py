@@ -113,9 +113,9 @@ ROWS: dict[str, Row] = {
         "The profiles are of Python functions and objects; there are pages for profile, heap, allocs, goroutine and cmdline.",
         options={"block": "It has no effect: Python knows nothing of the kind."},
     ),
-    "shed": _not_yet(
-        "Delete the line: kdns bounds what waits by itself and counts what it refuses.",
-        "Queues in kdns have bounds without it.",
+    "shed": _differs(
+        "Replies never wait in kdns: what is dropped are queries over UDP that would have to wait where too many wait already.",
+        "coredns_shed_dropped_total has the reason query alone; kdns_udp_send_errors_total counts replies that the kernel does not take.",
     ),
     "prometheus": _differs(
         "The label plugin of coredns_dns_responses_total names the plugin that answered; CoreDNS names the one behind prometheus.",

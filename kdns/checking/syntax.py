@@ -86,6 +86,7 @@ SYNTAX: dict[str, Syntax] = {
         "ready [ADDRESS]", (":8181",), _options(("monitor until-ready|continuously", "monitor until-ready"))
     ),
     "health": Syntax("health [ADDRESS]", (":8080",), _options(("lameduck DURATION", "lameduck 0s"))),
+    "shed": Syntax("shed"),
     "proxyproto": Syntax(
         "proxyproto",
         (),

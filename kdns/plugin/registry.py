@@ -31,6 +31,7 @@ BUILT_IN = {
     "bind": "kdns.plugins.bind",
     "debug": "kdns.plugins.debug",
     "ready": "kdns.plugins.ready",
+    "shed": "kdns.plugins.shed",
     "proxyproto": "kdns.plugins.proxyproto",
     "health": "kdns.plugins.health",
     "pprof": "kdns.plugins.pprof",

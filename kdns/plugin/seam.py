@@ -26,7 +26,7 @@ from twisted.logger import Logger
 from kdns.core.chain import Link
 from kdns.core.deferred_free import DeferredFree
 from kdns.core.degraded import DegradedStates
-from kdns.core.metrics import Registry
+from kdns.core.metrics import Counter, Registry
 from kdns.core.observe import Observer
 from kdns.core.request import Request
 from kdns.core.tally import TallyBook
@@ -240,6 +240,9 @@ class BlockBuilder:
 
     timeouts: dict[str, Any] = field(default_factory=dict)
     """Fields of :class:`StreamTimeouts` that the block sets for its listeners."""
+
+    shed: Callable[[str], Counter] | None = None
+    """The counter of queries that are dropped, by listener, where they are dropped and not refused under overload (``shed``)."""
 
     proxy: ProxyPolicy | None = None
     """What clients may say about who they are, on all listeners of the block (``proxyproto``)."""

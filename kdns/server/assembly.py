@@ -293,6 +293,7 @@ def _served(builder: BlockBuilder, names: list[str]) -> ServedBlock:
         filters=tuple(builder.filters),
         view=builder.view,
         any_class=builder.any_class,
+        shed=builder.shed,
         most_udp_size=builder.most_udp_size,
         collect=_collector(builder.collect_metadata, tuple(builder.metadata_sources)),
         links=tuple(builder.links),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from kdns.core.chain import Link, Next
+from kdns.core.metrics import Counter
 from kdns.core.observe import Observer
 from kdns.core.request import Request
 from kdns.core.validity import Audience, audience_of
@@ -47,6 +48,9 @@ class ServedBlock:
     any_class: bool = False
     most_udp_size: int = 0
     """UDP payload size that clients are lowered to, in bytes; 0: no limit."""
+
+    shed: Callable[[str], Counter] | None = None
+    """Counts queries over UDP that are dropped under overload, by listener; None: they are refused."""
 
     collect: Callable[[Request], Request] | None = None
     """Adds metadata to a request before its filters run."""

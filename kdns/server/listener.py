@@ -17,7 +17,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from kdns.core.answer import Answer
+from kdns.core.answer import NO_REPLY, Answer
 from kdns.core.chain import Reply, attempt
 from kdns.core.failure import Refused, ResolutionFailed
 from kdns.core.metrics import Counter
@@ -324,6 +324,12 @@ class Listener:
             return
         if self.waiting.full and not reply.called:
             # Only now is it known that it must wait: what is in memory is answered however many others do.
+            shed = opened.block.shed
+            if shed is not None and opened.request.transport is Transport.UDP:
+                shed(self.label).inc()
+                self._finish(opened, NO_REPLY)
+                reply.addErrback(lambda failure: None).cancel()
+                return
             self._crowded.value += 1
             self._fail(opened, ResolutionFailed("too many queries wait already", SERVFAIL, (EDE_OTHER, "busy")))
             reply.addErrback(lambda failure: None).cancel()
