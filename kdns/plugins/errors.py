@@ -115,18 +115,19 @@ def _consolidation(tokens: Dispenser) -> Consolidation:
         Regexp(words[1])
     except ValueError as error:
         raise tokens.error(str(error)) from None
-    level, show_first = "error", False
-    options = words[2:]
-    if options and options[-1] == SHOW_FIRST:
-        show_first = True
-        options.pop()
-    if options:
-        level = options.pop(0)
-        if level not in LEVELS:
-            raise tokens.error(f"unknown log level argument in consolidate: {level}")
-    if options:
-        raise tokens.error(f"unknown option in consolidate: {options[0]}")
-    return Consolidation(period, words[1], level, show_first)
+    level, show_first = "", False
+    for word in words[2:]:
+        if word == SHOW_FIRST:
+            show_first = True
+        elif word not in LEVELS:
+            raise tokens.error(f"unknown option in consolidate: {word}")
+        elif show_first:
+            raise tokens.error("log level must come before show_first in consolidate")
+        elif level:
+            raise tokens.error("multiple log levels specified in consolidate")
+        else:
+            level = word
+    return Consolidation(period, words[1], level or "error", show_first)
 
 
 def _lines(tokens: Dispenser) -> int:

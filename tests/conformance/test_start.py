@@ -25,7 +25,7 @@ ADDRESSES = ("127.0.0.1", "127.0.0.2", "::1", OWN_ADDRESS)
 MORE = (
     "acl", "any", "auto", "bufsize", "cancel", "chaos", "dns64", "erratic", "file", "header", "k8s_external", "local", "minimal",
     "multisocket", "nsid", "rewrite", "secondary", "template", "timeouts", "transfer", "autopath",
-    "loadbalance", "pprof", "proxyproto", "shed", "view",
+    "errors", "loadbalance", "pprof", "prometheus", "proxyproto", "shed", "view",
 )  # fmt: skip
 """Plugins whose cases of ``corefile-errors-more.json`` are started: a case's name begins with the plugin's."""
 

@@ -54,10 +54,14 @@ class ParseTests(SynchronousTestCase):
         place = "plugin/errors: Corefile:3 - Error during parsing: "
         for text, wanted in [
             ("errors {\n consolidate 1x a\n}", place + 'time: unknown unit "x" in duration "1x"'),
-            ("errors {\n consolidate 1m a loud\n}", place + "unknown log level argument in consolidate: loud"),
+            ("errors {\n consolidate 1m a loud\n}", place + "unknown option in consolidate: loud"),
             (
                 "errors {\n consolidate 1m a show_first info\n}",
-                place + "unknown log level argument in consolidate: show_first",
+                place + "log level must come before show_first in consolidate",
+            ),
+            (
+                "errors {\n consolidate 1m a info error\n}",
+                place + "multiple log levels specified in consolidate",
             ),
             ("errors {\n consolidate 1m a info b\n}", place + "unknown option in consolidate: b"),
             (

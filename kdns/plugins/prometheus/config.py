@@ -51,7 +51,7 @@ class PrometheusDirective:
                         runtime_metrics = not tokens.args(0)
                     case "tls":
                         if tls:
-                            raise tokens.error("tls already specified")
+                            raise tokens.error("tls block already specified")
                         tls = os.path.join(block.root, tokens.word())
                     case _:
                         raise tokens.unknown_property("runtime_metrics", "tls")
