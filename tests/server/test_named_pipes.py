@@ -72,7 +72,7 @@ class NamedPipeTests(SynchronousTestCase):
             for resource in resources:
                 try:
                     resource.start()
-                except OSError as error:  # the start fails
+                except (OSError, CorefileError) as error:  # the start fails
                     return str(error)
             reactor.advance(10)
             for resource in resources:

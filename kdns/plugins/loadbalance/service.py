@@ -9,6 +9,7 @@ from twisted.logger import Logger
 
 from kdns.core.config_files import config_file_status, read_config_file
 from kdns.core.stamps import Stamp
+from kdns.core.text import reason_of
 from kdns.corefile.errors import SetupError
 from kdns.corefile.values import format_duration
 from kdns.plugin.seam import Resource
@@ -21,8 +22,8 @@ class WeightFile(Resource):
     """
     The weights of one file.
 
-    A file that is not there may come later, unless nobody looks again. One that holds no weights fails the start; later the weights known
-    stay as they are.
+    A file that is not there may come later, unless nobody looks again. One that cannot be read or holds no weights fails the start; later
+    the weights known stay as they are.
     """
 
     def __init__(self, path: str, every: float, reactor: Any) -> None:
@@ -43,13 +44,16 @@ class WeightFile(Resource):
         """
         try:
             self._look()
-        except OSError as error:
+        except FileNotFoundError as error:
             if not self._every:
                 raise SetupError("weight file open error", plugin="loadbalance", located=False) from error
             log.warn(
                 "Failed to open weight file:weight file open error. Will try again in {every}",
                 every=format_duration(self._every),
             )
+        except OSError as error:
+            text = f"weight file {self._path}: {reason_of(error)}"
+            raise SetupError(text, plugin="loadbalance", located=False) from error
         except ValueError as error:
             raise SetupError(str(error), plugin="loadbalance", located=False) from error
         self._wait()

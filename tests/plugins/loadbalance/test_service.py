@@ -163,6 +163,8 @@ class WeightedTests(LinkTests):
             late.write("www.example.com\n192.0.2.3 255\n")
         self.clock.advance(30)
         self.assertEqual(len(file.weights), 1)
+        folder = WeightFile(os.path.abspath("."), 30.0, self.clock)
+        self.assertIn("is a directory", str(self.assertRaises(SetupError, folder.start)))
         once = WeightFile(os.path.abspath("never"), 0.0, self.clock)
         self.assertEqual(str(self.assertRaises(SetupError, once.start)), "plugin/loadbalance: weight file open error")
 
