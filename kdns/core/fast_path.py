@@ -54,6 +54,12 @@ class Effect(Struct, frozen=True):
     not_types: frozenset[int] = frozenset()
     """Types of question that the link itself answers, or does something else to: they go the general way."""
 
+    admits: Callable[[bytes, int, str], bool] | None = None
+    """
+    Whether a query for a name and type passes, by a client of this address; others go the general way. A link that varies by client must
+    say so here: the address stands for all clients of its group.
+    """
+
     ask_flags: int = 0
     """Header bits that the link sets in a query that goes upstream."""
 

@@ -82,6 +82,7 @@ class Route:
     again_success: tuple[Charge, ...]
     again_denial: tuple[Charge, ...]
     not_types: frozenset[int]
+    admits: tuple[Callable[[bytes, int, str], bool], ...]
     tallies: dict[tuple[Shape, int, int, int], Tallies | None] = field(default_factory=dict)
     """By shape, response code, and where name and reply end; None where an observer must be told of each query."""
 
@@ -112,6 +113,9 @@ class Shape:
 
     limit: int
     """Bytes up to which a reply is sent uncompressed."""
+
+    client: str
+    """A client of the group that the shape is of."""
 
     fronts: dict[tuple[int, tuple[int, int, int]], bytes] = field(default_factory=dict)
     """Header behind the identifier, by response code and counts of records."""
@@ -169,6 +173,9 @@ class FastPath:
                 break
         if route is None or route.answer is None or shape.qtype in route.not_types or qname != qname.lower():
             return None
+        for admits in route.admits:
+            if not admits(qname, shape.qtype, shape.client):
+                return None
         made = route.answer(qname, shape.qtype, now)
         if made is None:
             return None
@@ -237,6 +244,9 @@ class FastPath:
                 break
         if route is None or route.upstreams is None or shape.qtype in route.not_types or qname != qname.lower():
             return False
+        for admits in route.admits:
+            if not admits(qname, shape.qtype, shape.client):
+                return False
         position = 0
         while length := qname[position]:
             if length > MAX_LABEL:
@@ -294,7 +304,7 @@ class FastPath:
             if self._upstreams is not None and request.rd and not request.do:
                 upstream_opt = self._upstreams.opt(edns)
             authentic = bool(request.flags & AD) or request.do
-            shape = Shape(request.qtype, request.flags, flags, upstream_opt, authentic, opt, limit - 2)
+            shape = Shape(request.qtype, request.flags, flags, upstream_opt, authentic, opt, limit - 2, request.client)
             self._shapes[tail] = shape
         if answer.flags != AA or route.answer is None:
             return
@@ -363,6 +373,7 @@ def _route(zones: Zones, zone: bytes, server: str) -> Route | None:
     not_types = GENERAL_TYPES
     keep: Keep | None = None
     ask_flags = 0
+    admits: tuple[Callable[[bytes, int, str], bool], ...] = ()
     for link in block.links:
         upstreams = link.fast_upstreams()
         if upstreams is not None and zone == ROOT:
@@ -386,6 +397,7 @@ def _route(zones: Zones, zone: bytes, server: str) -> Route | None:
                 success,
                 denial,
                 not_types,
+                admits,
             )
         sources = link.fast_sources()
         if zone in sources:
@@ -413,11 +425,16 @@ def _route(zones: Zones, zone: bytes, server: str) -> Route | None:
                 success,
                 denial,
                 not_types,
+                admits,
             )
         if any(is_subdomain(zone, name) for name in sources):
             return None
         effect = link.fast_effect(server)
-        if effect is None or link.varies.every_query or link.varies.client is not None:
+        if effect is None or link.varies.every_query:
+            return None
+        if effect.admits is not None:
+            admits += (effect.admits,)
+        elif link.varies.client is not None:
             return None
         first += effect.first
         success += effect.again_success

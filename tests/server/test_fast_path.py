@@ -138,6 +138,11 @@ class RouteTests(SynchronousTestCase):
         self.assertFalse(self.routed([Passing(NO_EFFECT, by_client(len)), Answering()]))
         self.assertFalse(self.routed([Passing(NO_EFFECT, Varies(every_query=True)), Answering()]))
 
+    def test_admission(self) -> None:
+        """A link that looks at the client says whom it lets pass."""
+        effect = Effect(admits=lambda qname, qtype, client: client != "10.0.0.1")
+        self.assertTrue(self.routed([Passing(effect, by_client(len)), Answering()]))
+
     def test_blocks(self) -> None:
         """A block with filters or metadata, or with another block for its zone, has none."""
         self.assertFalse(self.routed([Answering()], filters=(Filter(lambda request: True, NOTHING),)))
@@ -254,6 +259,20 @@ class FastPathTests(SynchronousTestCase):
         world.asker.reactor.advance(6.0)
         self.assertEqual(world.ask("n1.zone.").answer[0].ttl, 10)
         self.assertEqual(self.link.made, 2)
+
+    def test_admitted(self) -> None:
+        """Clients that a link does not let pass ask the plugins; the others are answered, each group by itself."""
+
+        def blocked(client: str) -> bool:
+            return client == "10.0.0.1"
+
+        effect = Effect(admits=lambda qname, qtype, client: not blocked(client))
+        world = World([Passing(effect, by_client(blocked)), self.link])
+        for number in range(3):
+            for client in ("10.0.0.1", "10.0.0.2", "10.0.0.3"):
+                world.ask(f"n{number}.zone.", client=client)
+        # Of those that pass the first asks the plugins, and the others of its group find its replies in the table.
+        self.assertEqual((self.link.asked, self.link.made), (3 + 1, 2))
 
     def test_each_told(self) -> None:
         """Where an observer wants a call for each query, or tells names apart, the plugins are asked."""

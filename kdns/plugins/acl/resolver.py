@@ -8,6 +8,7 @@ from functools import lru_cache
 from kdns.core.answer import NO_REPLY, Answer
 from kdns.core.chain import Link, Next, Reply, then
 from kdns.core.explaining import Note
+from kdns.core.fast_path import Effect
 from kdns.core.metrics import Counter
 from kdns.core.request import Request
 from kdns.core.validity import ALWAYS, MOST_CLIENTS, NOTHING, by_client
@@ -15,7 +16,7 @@ from kdns.corefile.dispenser import Dispenser
 from kdns.plugin.seam import Block, BlockBuilder
 from kdns.plugins.acl.config import parse
 from kdns.plugins.acl.metrics import AclMetrics
-from kdns.plugins.acl.policy import AccessList, Action, Decision, Policy
+from kdns.plugins.acl.policy import ALLOWED, AccessList, Action, Decision, Policy
 from kdns.wire.constants import EDE_BLOCKED, EDE_FILTERED, NOERROR, REFUSED
 
 
@@ -53,6 +54,15 @@ class AclLink(Link):
     def _made(self, rcode: int, ede: int, counter: Counter) -> Answer:
         # With options of its own, if only none, the reply repeats none of the client's.
         return Answer(rcode, options=(), ede=((ede, ""),), validity=ALWAYS, source=self.name, charges=(counter,))
+
+    def fast_effect(self, server: str) -> Effect | None:
+        """Count the queries that are allowed; the others are answered here."""
+        counter = (self._metrics.of(ALLOWED, server, self._builder.view),)
+        return Effect(counter, counter, counter, admits=self._admits)
+
+    def _admits(self, qname: bytes, qtype: int, client: str) -> bool:
+        group = self._group(client) if self._policy.by_client else 0
+        return self._policy.decide(qname, qtype, group).action is Action.ALLOW
 
     def explain(self, request: Request) -> list[Note]:
         """Which rule decides."""
