@@ -21,7 +21,7 @@ from kdns.plugin.seam import Block, BlockBuilder
 from kdns.plugins.k8s_external.config import ExternalConfig, parse
 from kdns.plugins.k8s_external.lookup import External, ExternalLookup
 from kdns.plugins.kubernetes.config import is_reverse
-from kdns.plugins.kubernetes.plugin import STALE_SECONDS, marked_stale
+from kdns.plugins.kubernetes.plugin import NOT_READY, STALE_SECONDS, marked_stale
 from kdns.plugins.kubernetes.zone import EXPIRE, REFRESH, RETRY
 from kdns.wire.constants import (
     AA,
@@ -216,7 +216,7 @@ class ExternalLink(Link):
             noted = tuple(stamps)
             return then(next(request), lambda came: came.with_validity(came.validity.narrowed(stamps=noted)))
         if not self._cluster.synced:
-            ede = (EDE_NOT_READY, self._cluster.why_not_ready())
+            ede = (EDE_NOT_READY, NOT_READY)
             return Answer(SERVFAIL, AA, records((), [self._soa(zone)]), ede=(ede,), source=self.name)
         return self._negative(NXDOMAIN, zone, stamps)
 
