@@ -291,6 +291,7 @@ def as_dict(run: Run) -> Result:
         "name": run.qname,
         "type": run.qtype,
         "zone": run.zone,
+        "view": run.view,
         "zones": run.zones,
         "steps": [
             {

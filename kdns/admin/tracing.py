@@ -62,6 +62,9 @@ class Run:
     qname: str
     qtype: str
     zone: str = ""
+    view: str = ""
+    """Name of the block's view, or empty."""
+
     zones: list[str] = field(default_factory=list)
     """All zones of the listener."""
 
@@ -118,6 +121,7 @@ class Tracer:
             return run, request, done
         zone, block, asked, _ = chosen
         run.zone = to_text(zone)
+        run.view = block.view
         if asked.metadata is None:
             asked = replace(asked, metadata={})  # plugins leave there what they did
         asked = replace(asked, zone=zone)

@@ -170,13 +170,14 @@ def _server(result: dict[str, Any]) -> Iterator[str]:
     others = [label for label in result["listeners"] if label != server["listener"]]
     if others:
         yield f"            there are other listeners (--at): {', '.join(others)}"
+    view = f", view {result['view']}" if result.get("view") else ""
     if not result["zone"]:
         yield f"Block       none; the zones of this listener are {', '.join(result['zones'])}"
     elif len(result["zones"]) == 1:
-        yield f"Block       zone {result['zone']}, the only one of this listener"
+        yield f"Block       zone {result['zone']}{view}, the only one of this listener"
     else:
         zones = ", ".join(zone for zone in result["zones"] if zone != result["zone"])
-        yield f"Block       zone {result['zone']}, the longest that the name is in (others here: {zones})"
+        yield f"Block       zone {result['zone']}{view}, the longest that the name is in (others here: {zones})"
 
 
 def _table(result: dict[str, Any]) -> Iterator[str]:

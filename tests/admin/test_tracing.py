@@ -232,3 +232,14 @@ class TracingTests(SynchronousTestCase):
             zones = Zones()
             zones.add(ROOT, ServedBlock(lambda request: ANSWER, **settings))
             self.assertEqual(Tracer(self.context, "dns://:53", zones).ask(a_request("web"))[0].error, wanted)
+
+    def test_view(self) -> None:
+        """Of several blocks for a zone the one that takes the name is named by its view."""
+        zones = Zones()
+        never = (Filter(lambda request: False, EVERY_QUERY),)
+        zones.add(ROOT, ServedBlock(lambda request: ANSWER, filters=never, view="never"))
+        link = Does("a", lambda request, next: ANSWER)
+        zones.add(ROOT, ServedBlock(lambda request: ANSWER, view="inside", links=(link,), last="a"))
+        run, _, done = Tracer(self.context, "dns://:53", zones).ask(a_request("web"))
+        self.successResultOf(done)
+        self.assertEqual((run.zone, run.view), (".", "inside"))
