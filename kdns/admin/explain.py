@@ -190,6 +190,7 @@ class _Asking:
             "table": await in_slices(self._context.reactor, self._held(wire)),
             "fast": self._fast(run),
             "freshness": freshness,
+            "degraded": [state.as_dict() for state in self._context.degraded.spoiling(asked_plugins(run))],
             "reply": None if run.held_back else reply_of(request, run),
         }
 
@@ -283,6 +284,12 @@ def question_of(name: str, qtype: str) -> tuple[bytes, int, bool]:
     if not name:
         raise CommandError("which name?")
     return spelled, 1 if number is None else number, name.endswith(".")
+
+
+def asked_plugins(run: Run) -> set[str]:
+    """The plugins that took part, in questions of plugins, too."""
+    inside = (asked_plugins(inner) for step in run.steps for inner in step.inside)
+    return {step.plugin for step in run.steps}.union(*inside)
 
 
 def as_dict(run: Run) -> Result:

@@ -8,7 +8,6 @@ Rates and shares of a time are the asker's business: it asks twice and subtracts
 from __future__ import annotations
 
 import os
-import resource
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,7 +19,7 @@ from kdns.core.metrics import Family, Gauge, Histogram
 from kdns.core.slices import in_slices
 from kdns.plugin.capabilities import AsksUpstreams
 from kdns.server.gauges import clusters_of
-from kdns.server.limits import memory_limit
+from kdns.server.limits import STATM, memory_limit, resident
 from kdns.server.saturation import waited
 from kdns.server.service import KdnsService
 from kdns.server.top_talkers import name_text, who
@@ -46,7 +45,7 @@ DROPPED = {
 class Status:
     """The command, for one server."""
 
-    def __init__(self, server: KdnsService, statm: Path = Path("/proc/self/statm")) -> None:
+    def __init__(self, server: KdnsService, statm: Path = STATM) -> None:
         self._server = server
         self._statm = statm
         self._began = server.context.clock()
@@ -66,6 +65,7 @@ class Status:
             "pid": os.getpid(),
             "now": context.wall(),
             "seconds": context.clock() - self._began,
+            "degraded": [state.as_dict() for state in context.degraded],
             "corefile": self._corefile(families),
             "queries": _summed(families, "coredns_dns_requests_total", "proto"),
             "rcodes": _summed(families, "coredns_dns_responses_total", "rcode"),
@@ -180,14 +180,6 @@ class Status:
             "limit": memory_limit(),
             "lag": _histogram(families, "kdns_reactor_lag_seconds"),
         }
-
-
-def resident(statm: Path) -> int:
-    """Octets of memory that the process takes, from a file like ``/proc/self/statm``; the most that it ever took where there is none."""
-    try:
-        return int(statm.read_text().split()[1]) * resource.getpagesize()
-    except (OSError, ValueError, IndexError):
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _summed(families: Mapping[str, Family], name: str, label: str) -> dict[str, float] | None:

@@ -95,6 +95,13 @@ def text_of(result: dict[str, Any], wanted: str = "") -> Iterator[str]:
             for line in lines:
                 yield f"  {line}"
         yield ""
+    if result.get("degraded"):
+        yield "What is wrong at present, and matters here"
+        for state in result["degraded"]:
+            yield f"  {state['name']}: {state['text']}"
+            yield f"    {state['means']}"
+            yield f"    What to do: {state['do']}"
+        yield ""
     yield from _reply(result)
 
 

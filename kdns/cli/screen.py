@@ -45,6 +45,7 @@ COMFORTABLE = 12
 """Lines that lists should have; where there are fewer, empty lines are left out above them."""
 
 MOST_UPSTREAMS = 6
+MOST_WRONG = 4
 MOST_ROWS = 10
 """Lines of a list by default."""
 
@@ -144,6 +145,18 @@ def _head(view: View, width: int) -> Iterator[Line]:
         if last and not last.get("taken_over"):
             text = f"a reload failed {age_text(at(now, 'now') - at(last, 'at'))} ago and is mended: {last.get('error', '')}"
             yield Span(" " * TITLE), Span(text, DIM)
+    yield from _wrong(now)
+
+
+def _wrong(now: Look) -> Iterator[Line]:
+    """What is degraded: for how long, what is wrong, and what to do."""
+    states = now.get("degraded") or ()
+    for state in states[:MOST_WRONG]:
+        age = age_text(at(now, "now") - at(state, "since"))
+        yield _title("Wrong"), Span(f"{state['name']}: {state['text']}", BAD), Span(f", for {age}", DIM)
+        yield Span(" " * TITLE), Span(str(state["do"]), DIM)
+    if len(states) > MOST_WRONG:
+        yield _title(""), Span(f"and {len(states) - MOST_WRONG} more; /ready/why and --json have all", WARN)
 
 
 # Rates and latencies.

@@ -35,7 +35,7 @@ from kdns.cluster.resources import Needs
 from kdns.cluster.selectors import EVERYTHING, Selector
 from kdns.cluster.source import ChangeSink, SyncWaiters
 from kdns.core.config_files import read_config_file
-from kdns.core.degraded import DegradedStates
+from kdns.core.degraded import DegradedStates, Fault
 from kdns.core.slices import in_slices
 from kdns.core.timing import Clock, pause
 
@@ -256,8 +256,8 @@ class ManifestSource:
         self._needs = needs
         self._options = options
         self._selection = selection
-        self._degraded = DegradedStates() if degraded is None else degraded
-        self._name = f"manifests {', '.join(self._paths)}"
+        states = DegradedStates() if degraded is None else degraded
+        self._degraded = states.condition(Fault.MANIFESTS, f"manifests {', '.join(self._paths)}")
         self._signature: Signature | None = None
         self._waiters = SyncWaiters()
         self._reading: Deferred[None] | None = None
@@ -271,7 +271,7 @@ class ManifestSource:
         reading, self._reading = self._reading, None
         if reading is not None:
             reading.cancel()
-        self._degraded.forget(self._name)
+        self._degraded.forget()
         self._waiters.cancel()
         self._sink.stop()
         return succeed(None)
@@ -328,9 +328,9 @@ class ManifestSource:
         await in_slices(self._clock, self._steps(reading))
         if problems:
             more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
-            self._degraded.begin(self._name, f"{problems[0]}{more}; nothing is taken away", self._sink.wall())
+            self._degraded.begin(f"{problems[0]}{more}; nothing is taken away", self._sink.wall())
         elif reading.signature is not None:
-            self._degraded.end(self._name, self._sink.wall(), log)
+            self._degraded.end(self._sink.wall(), log)
         self.synced = True
         self._waiters.fire()
 

@@ -30,7 +30,7 @@ from kdns.cluster.relist import Relist
 from kdns.cluster.resources import FIRST_PAGE, Watched, list_options, next_limit, stream_options, watch_options
 from kdns.cluster.source import ChangeSink
 from kdns.cluster.watch_states import MOVES, Move, State
-from kdns.core.degraded import DegradedStates
+from kdns.core.degraded import DegradedStates, Fault
 from kdns.core.timing import Clock, Timer, pause, stop_timer
 
 IDLE = (90.0, 120.0)
@@ -103,7 +103,7 @@ class Reflector:
         self._clock = context.clock
         self._chance = context.chance
         self._metrics = context.metrics
-        self._degraded = context.degraded
+        self._degraded = context.degraded.condition(Fault.WATCH, f"watch of {watched.plural}")
         self._on_sync = on_sync
         self._backoff = Backoff(context.chance)
         self._complaints = Complaints()
@@ -149,7 +149,7 @@ class Reflector:
         """Stop watching; the index keeps its objects."""
         if self.state is not State.STOPPED:
             self._metrics.hide(self.freshness)
-            self._degraded.forget(self._name)
+            self._degraded.forget()
         self._move(Move.STOP)
         self._stopped = True
         running, self._running = self._running, []
@@ -228,13 +228,9 @@ class Reflector:
         self._metrics.errors.counter(self.watched.plural, cause).inc()
         self._fails(text)
 
-    @property
-    def _name(self) -> str:
-        return f"watch of {self.watched.plural}"
-
-    def _fails(self, text: str) -> None:
+    def _fails(self, text: str, kind: Fault = Fault.WATCH) -> None:
         self.freshness.problem = text
-        self._degraded.begin(self._name, text, self._sink.wall())
+        self._degraded.begin(text, self._sink.wall(), kind=kind)
 
     def _forget_version(self, reason: str) -> None:
         self._version = ""
@@ -249,7 +245,7 @@ class Reflector:
     def _accepted(self) -> None:
         """The server accepted the watch, which may still break soon."""
         self.freshness.problem = ""
-        self._degraded.end(self._name, self._sink.wall(), log)
+        self._degraded.end(self._sink.wall(), log)
 
     def _close(self) -> None:
         """Abandon the current stream and list."""
@@ -411,7 +407,7 @@ class Reflector:
                 continue
             if isinstance(watch.failure, Silence):
                 self._metrics.frozen.counter(self.watched.plural, self._frozen).inc()
-                self._fails(f"the watch is frozen: {watch.failure}")
+                self._fails(f"the watch is frozen: {watch.failure}", Fault.WATCH_FROZEN)
                 log.warn("{resource}: {problem}", resource=self.watched.plural, problem=self.freshness.problem)
                 return Move.SILENT
             if watch.failure is not None:

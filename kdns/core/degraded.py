@@ -1,17 +1,126 @@
 # -*- test-case-name: tests.core.test_degraded -*-
 """
-What is degraded at present, and since when: a file that cannot be read, a watch that fails, a snapshot that cannot be written.
+What is degraded at present, and since when: a file that cannot be read, a watch that fails, an upstream that is down.
 
-Whoever notices the fault calls :meth:`DegradedStates.begin`, logs it if that is news, and calls :meth:`DegradedStates.end` once it works
-again, which logs how long it took. The list is for whatever shows an operator what is wrong.
+The code that notices a fault holds a :class:`Condition`. It calls :meth:`Condition.begin` while the fault lasts and :meth:`Condition.end`
+when it is over; both log the change. :class:`DegradedStates` is the one list of these states: ``kdns status``, ``kdns explain``,
+``/ready/why``, the web page and the metric ``kdns_degraded`` show it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from enum import Enum
+from typing import Any, NamedTuple
 
 from twisted.logger import Logger
+
+ANY = "*"
+"""Stands for all plugins in :class:`Explained`."""
+
+
+class Explained(NamedTuple):
+    """What a kind of fault means to an operator."""
+
+    label: str
+    """Value of the label ``what`` of ``kdns_degraded``."""
+
+    means: str
+    do: str
+    plugin: str = ""
+    """The plugin whose answers suffer, :data:`ANY` for all; empty when answers stay as they are."""
+
+
+class Fault(Enum):
+    """The kinds of faults."""
+
+    CLUSTER_DATA = Explained(
+        "cluster_data",
+        "The cluster has not been read whole since the start. Unknown names get SERVFAIL, or answers come from a snapshot.",
+        "Make the API server reachable and allow kdns to list and watch; `kdns status` shows each watch.",
+        "kubernetes",
+    )
+    WATCH = Explained(
+        "watch",
+        "Changes of these objects do not arrive. Names are answered from the last known state.",
+        "Check the API server, the network to it, and the ClusterRole of kdns. kdns retries by itself.",
+        "kubernetes",
+    )
+    WATCH_FROZEN = Explained(
+        "watch_frozen",
+        "The connection of a watch stays open and passes nothing, so changes came late. kdns opens another one.",
+        "Look for a proxy or load balancer between kdns and the API server that keeps dead connections.",
+        "kubernetes",
+    )
+    MANIFESTS = Explained(
+        "manifests",
+        "Part of the manifests cannot be read. What they said before is still served.",
+        "Correct the file; kdns reads it again within seconds.",
+        "kubernetes",
+    )
+    SNAPSHOT = Explained(
+        "snapshot",
+        "Answers are right, but a restart without an API server could not answer names of the cluster.",
+        "Make the folder writable and give it space; a damaged snapshot is replaced at the next write.",
+    )
+    COREFILE = Explained(
+        "corefile",
+        "The Corefile on disk cannot be used. The configuration before it is still served.",
+        "Run `kdns check` on the file, correct it, and kdns takes it over at its next check.",
+        ANY,
+    )
+    MISSING_PLUGIN = Explained(
+        "missing_plugin",
+        "A directive of the Corefile was left out, as -allow-missing permits. What it would do is not done.",
+        "Remove the directive, or use a server that has it.",
+        ANY,
+    )
+    HOSTS_FILE = Explained(
+        "hosts_file",
+        "The hosts file cannot be read. Its last known content is served.",
+        "Restore the file and its permissions; kdns reads it again by itself.",
+        "hosts",
+    )
+    WEIGHT_FILE = Explained(
+        "weight_file",
+        "The weights cannot be read again. The last known weights are used.",
+        "Correct the file; kdns reads it again by itself.",
+        "loadbalance",
+    )
+    RESOLV_CONF = Explained(
+        "resolv_conf",
+        "The file that names the upstreams cannot be used. The upstreams that it named before are asked.",
+        "Restore the file; it needs at least one `nameserver` line.",
+        "forward",
+    )
+    UPSTREAM = Explained(
+        "upstream",
+        "The upstream answers no health checks. Others are asked in its place, or names get SERVFAIL when there is no other.",
+        "Ask it with dig from this host; check the network, port 53 and NetworkPolicies.",
+        "forward",
+    )
+    UPSTREAM_LOOP = Explained(
+        "upstream_loop",
+        "The upstream sends queries back to kdns, so it is not asked.",
+        "Forward to a resolver that does not use the cluster DNS itself; see docs/plugins/loop.md.",
+        "forward",
+    )
+    LOG = Explained(
+        "log",
+        "Log lines are lost because the output takes them too slowly. Answers are not delayed.",
+        "Log less (`class`, `sample` and `budget` of log), or find out why the reader of the output is slow.",
+    )
+    CACHE = Explained(
+        "cache",
+        "One client asks so many different names that answers for others are evicted from the cache.",
+        "Find out what the client does; `kdns status` shows its names. A larger cache helps only for a while.",
+        "cache",
+    )
+    MEMORY = Explained(
+        "memory",
+        "The process may soon be killed for its memory.",
+        "Raise the memory limit; `kdns plan` computes what a cluster needs. Or make cache and table smaller.",
+    )
 
 
 class DegradedState(NamedTuple):
@@ -26,35 +135,85 @@ class DegradedState(NamedTuple):
     text: str
     """What is wrong."""
 
+    kind: Fault
 
-class DegradedStates:
-    """The degraded states of a process, each under a name of its own."""
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        explained = self.kind.value
+        return {
+            "what": explained.label,
+            "name": self.name,
+            "since": self.since,
+            "text": self.text,
+            "means": explained.means,
+            "do": explained.do,
+        }
 
-    def __init__(self) -> None:
-        self._states: dict[str, DegradedState] = {}
 
-    def __iter__(self) -> Iterator[DegradedState]:
-        """All states, the longest first."""
-        return iter(sorted(self._states.values(), key=lambda state: state.since))
+class Condition:
+    """
+    One thing that may be degraded, as its owner sees it.
 
-    def begin(self, name: str, text: str, now: float) -> bool:
+    The owner forgets the condition when it stops. Two conditions may have the same name: that of an old configuration and that of its
+    successor.
+    """
+
+    def __init__(self, states: DegradedStates, kind: Fault, name: str) -> None:
+        self.kind = kind
+        self.name = name
+        self._states = states.by_condition
+
+    def begin(self, text: str, now: float, log: Logger | None = None, kind: Fault | None = None) -> bool:
         """
-        Something is wrong; that it is so since before is fine.
+        Something is wrong. Calling it again while that lasts is fine.
 
         :param now: Unix seconds.
+        :param log: gets a line when this is news; None when the caller logs it in other words.
+        :param kind: the kind of the fault where it is not that of the condition.
         :return: whether that is news: it worked before, or something else was wrong with it.
         """
-        before = self._states.get(name)
-        self._states[name] = DegradedState(name, now if before is None else before.since, text)
-        return before is None or before.text != text
+        before = self._states.get(self)
+        since = now if before is None else before.since
+        self._states[self] = DegradedState(self.name, since, text, kind or self.kind)
+        news = before is None or before.text != text
+        if news and log is not None:
+            log.warn("{name}: {text}", name=self.name, text=text)
+        return news
 
-    def end(self, name: str, now: float, log: Logger) -> None:
+    def end(self, now: float, log: Logger) -> None:
         """It works; logged if it did not before."""
-        state = self._states.pop(name, None)
+        state = self._states.pop(self, None)
         if state is not None:
             seconds = max(0.0, now - state.since)
-            log.info("{name}: in order again after {seconds:.0f} s", name=name, seconds=seconds)
+            log.info("{name}: in order again after {seconds:.0f} s", name=self.name, seconds=seconds)
 
-    def forget(self, name: str) -> None:
+    def forget(self) -> None:
         """It does not exist any more, so nothing is wrong with it."""
-        self._states.pop(name, None)
+        self._states.pop(self, None)
+
+
+class DegradedStates:
+    """The degraded states of a process."""
+
+    def __init__(self) -> None:
+        self.by_condition: dict[Condition, DegradedState] = {}
+
+    def condition(self, kind: Fault, name: str) -> Condition:
+        """A condition that is in order so far."""
+        return Condition(self, kind, name)
+
+    def __iter__(self) -> Iterator[DegradedState]:
+        """All states, the longest first; of several with one name and text, the oldest."""
+        seen: set[tuple[str, str]] = set()
+        for state in sorted(self.by_condition.values(), key=lambda state: state.since):
+            if (state.name, state.text) not in seen:
+                seen.add((state.name, state.text))
+                yield state
+
+    def count(self, kind: Fault) -> int:
+        """How many states there are of a kind."""
+        return sum(state.kind is kind for state in self)
+
+    def spoiling(self, plugins: set[str]) -> list[DegradedState]:
+        """The states that matter to an answer in which these plugins took part."""
+        return [state for state in self if state.kind.value.plugin == ANY or state.kind.value.plugin in plugins]

@@ -20,6 +20,7 @@ from twisted.logger import Logger
 
 from kdns.core.answer import Answer
 from kdns.core.chain import Link, Next, Reply
+from kdns.core.degraded import Condition, Fault
 from kdns.core.fast_path import Effect
 from kdns.core.request import Request
 from kdns.core.text import bracketed
@@ -82,6 +83,7 @@ class LoopGuard(Resource):
         self._zone_text = key.zone_text
         self._probes: dict[bytes, _Probe] = {}
         self._out: dict[Upstream, str] = {}
+        self._degraded: dict[Upstream, Condition] = {}
         self._work: dict[Upstream, Deferred[None]] = {}
         self._forwarders: list[Forwarder] = []
         self._begin: Any = None
@@ -111,6 +113,7 @@ class LoopGuard(Resource):
             work.cancel()
         self._probes.clear()
         for upstream, reason in self._out.items():
+            self._condition(upstream).forget()
             self._detected.forget(self._zone_text, upstream.text)
             if upstream.reason == reason:  # a newer guard has a reason of its own
                 upstream.restore()
@@ -134,6 +137,8 @@ class LoopGuard(Resource):
         for upstream in gone:
             self._work[upstream].cancel()
             self._out.pop(upstream, None)
+            self._condition(upstream).forget()
+            del self._degraded[upstream]
             self._detected.forget(self._zone_text, upstream.text)
 
     def _base(self, forwarder: Forwarder) -> bytes | None:
@@ -148,6 +153,12 @@ class LoopGuard(Resource):
             del self._work[upstream]
         if hasattr(result, "check") and not result.check(CancelledError):
             _log.failure("probing {upstream} failed", result, upstream=upstream.text)
+
+    def _condition(self, upstream: Upstream) -> Condition:
+        if upstream not in self._degraded:
+            states = self._context.degraded
+            self._degraded[upstream] = states.condition(Fault.UPSTREAM_LOOP, f"upstream {upstream.text}")
+        return self._degraded[upstream]
 
     # Probes
 
@@ -173,7 +184,7 @@ class LoopGuard(Resource):
         if probe.seen:
             return False
         if upstream in self._out:
-            _log.info("{upstream} does not send queries back any more; it is in use again", upstream=upstream.text)
+            self._condition(upstream).end(self._context.wall(), _log)
             del self._out[upstream]
             self._detected.gauge(self._zone_text, upstream.text).set(0)
             upstream.restore()
@@ -217,6 +228,7 @@ class LoopGuard(Resource):
             return
         upstream = probe.upstream
         upstream.withdraw(text)
+        self._condition(upstream).begin(text, self._context.wall())
         self._out[upstream] = text
         self._detected.gauge(self._zone_text, upstream.text).set(1)
         _log.error("{text}: upstream {upstream} is out of use", text=text, upstream=upstream.text)

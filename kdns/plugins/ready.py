@@ -15,10 +15,11 @@ from typing import Protocol
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from kdns.core.text import printable
 from kdns.corefile.dispenser import Dispenser
 from kdns.corefile.values import ListenAddress, parse_listen_address
 from kdns.plugin.http import HttpListener, Page, Response, listener_for
-from kdns.plugin.seam import Block, BlockBuilder, Readiness, Resource
+from kdns.plugin.seam import Block, BlockBuilder, Readiness, Resource, ServerContext
 
 log = Logger(namespace="plugin/ready")
 
@@ -70,9 +71,7 @@ class ReadyDirective:
     def build(self, config: Config, builder: BlockBuilder) -> None:
         """Run the page; blocks with the same address share it."""
         listener = listener_for(builder, self.name, config.address)
-        builder.keep(
-            ("ready", config.address), config, lambda: ReadyPage(listener, config.monitor, builder.context.clock)
-        )
+        builder.keep(("ready", config.address), config, lambda: ReadyPage(listener, config.monitor, builder.context))
 
 
 directive = ReadyDirective()
@@ -100,15 +99,17 @@ class Check(Protocol):
 
 class ReadyPage(Resource):
     """
-    The page ``/ready``, and ``/ready/why`` with a line for each plugin that is not ready.
+    The page ``/ready``, and ``/ready/why`` with a line for each plugin that is not ready and for each thing that is degraded.
 
     It is not ready before :meth:`set_checks`.
     """
 
-    def __init__(self, listener: HttpListener, monitor: Monitor, clock: Callable[[], float]) -> None:
+    def __init__(self, listener: HttpListener, monitor: Monitor, context: ServerContext) -> None:
         self._listener = listener
         self._monitor = monitor
-        self._clock = clock
+        self._clock = context.clock
+        self._wall = context.wall
+        self._degraded = context.degraded
         self._quiet_until = float("-inf")
         self._checks: list[Check] | None = None
         self._pages: dict[str, Page] = {"/ready": self.page, "/ready/why": self.why_page}
@@ -155,11 +156,18 @@ class ReadyPage(Resource):
         return Response(names.encode(), 503)
 
     def why_page(self) -> Response:
-        """``/ready/why``: a line for each plugin and block that is not ready, with what it waits for."""
+        """
+        ``/ready/why``: a line for each plugin and block that is not ready, with what it waits for; then one for each degraded state.
+
+        Degraded states do not change the status: a process that serves old data is better than none.
+        """
         waiting = self.waiting()
         if self._checks is None:
             return Response(b"startup: no configuration runs yet\n", 503)
-        if not waiting:
-            return Response(b"OK\n")
-        lines = sorted(f"{check.name} ({check.zones}): {check.why() or 'not ready'}\n" for check in waiting)
-        return Response("".join(lines).encode(), 503)
+        lines = sorted(f"{check.name} ({check.zones}): {check.why() or 'not ready'}\n" for check in waiting) or ["OK\n"]
+        for state in self._degraded:
+            means, do = state.kind.value.means, state.kind.value.do
+            seconds = max(0.0, self._wall() - state.since)
+            wrong = printable(f"{state.name}: {state.text}")
+            lines.append(f"degraded for {seconds:.0f} s: {wrong}. {means} What to do: {do}\n")
+        return Response("".join(lines).encode(), 503 if waiting else 200)

@@ -12,6 +12,7 @@ from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+from kdns.core.degraded import Fault
 from kdns.core.sketch import Recent
 from kdns.plugin.capabilities import ServesCluster
 from kdns.server.limits import memory_limit
@@ -104,6 +105,11 @@ def declare(service: KdnsService) -> None:
         "Queries for names that a search path made and that do not exist, estimated from samples.",
         lambda: float(talkers.wasted_ever),
     )
+    degraded = registry.gauge(
+        "kdns_degraded", "How many things are degraded at present, by kind; 0: none of that kind.", ["what"]
+    )
+    for fault in Fault:
+        degraded.gauge(fault.value.label, read=partial(_count, service, fault))
     top = registry.gauge(
         "kdns_top_ratio", "Share of the queries of the last minutes that the most frequent have.", ["of", "top"]
     )
@@ -111,6 +117,10 @@ def declare(service: KdnsService) -> None:
     for kind in Shares.KINDS:
         for most in Shares.MOST:
             top.gauge(kind, str(most), read=partial(shares.share, kind, most))
+
+
+def _count(service: KdnsService, fault: Fault) -> float:
+    return float(service.context.degraded.count(fault))
 
 
 class Shares:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -12,6 +13,9 @@ OWN_GROUPS = Path("/proc/self/cgroup")
 
 MOUNT = Path("/sys/fs/cgroup")
 """Where the hierarchies are mounted. A container often sees its own group as the root."""
+
+STATM = Path("/proc/self/statm")
+"""Memory of this process in pages, on Linux."""
 
 UNLIMITED = 1024**3
 """Bytes of memory to reckon with where no limit is set."""
@@ -77,6 +81,14 @@ def _text(file: Path) -> str:
         return file.read_text().strip()
     except OSError:
         return ""
+
+
+def resident(statm: Path = STATM) -> int:
+    """Bytes of memory that the process takes; the most that it ever took where the kernel does not tell."""
+    try:
+        return int(statm.read_text().split()[1]) * resource.getpagesize()
+    except (OSError, ValueError, IndexError):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def table_bytes(limit: int | None = None) -> int:

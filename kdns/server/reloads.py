@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from twisted.logger import Logger
 
+from kdns.core.degraded import Fault
 from kdns.corefile.errors import CorefileError, Place
 from kdns.corefile.values import format_duration
 from kdns.plugin.seam import ServerContext
@@ -48,7 +49,7 @@ class Reloads:
         self.refused = ""
         self._wall = context.wall
         self._bad_since = 0.0
-        self._degraded = context.degraded
+        self._degraded = context.degraded.condition(Fault.COREFILE, COREFILE)
         registry = context.registry
         self._failures = registry.counter("coredns_reload_failed_total", "Reloads that failed.").counter()
         self._version = registry.gauge(
@@ -90,7 +91,7 @@ class Reloads:
             reload_log.info("The Corefile can be used again, after {since}", since=since)
         self._bad.set(0)
         self.refused = ""
-        self._degraded.forget(COREFILE)
+        self._degraded.forget()  # the lines of reloads tell that it is over
 
     def unreadable(self, error: CorefileError) -> None:
         """A check could not read the Corefile."""
@@ -129,7 +130,7 @@ class Reloads:
         if not self.config_bad:
             self._bad_since = self._wall()
         self._bad.set(1)
-        self._degraded.begin(COREFILE, f"cannot be used, so the one before it stays: {text}", self._wall())
+        self._degraded.begin(f"cannot be used, so the one before it stays: {text}", self._wall())
         self.last = Outcome(self._wall(), False, text)
 
     def _running(self, fingerprint: str) -> None:

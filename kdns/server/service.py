@@ -27,10 +27,11 @@ from kdns.plugin.seam import Output, Resource, ServerContext, Unavailable
 from kdns.server import gauges
 from kdns.server.assembly import Configuration, Endpoint, assemble
 from kdns.server.deadlines import Waiting
-from kdns.server.limits import table_bytes
+from kdns.server.limits import memory_limit, table_bytes
 from kdns.server.listener import Listener
 from kdns.server.reloads import Reloads
 from kdns.server.saturation import Saturation
+from kdns.server.self_checks import SelfChecks
 from kdns.server.sockets import LISTENERS, OpenEndpoint, check_endpoint
 from kdns.server.streams import ConnectionLimit
 from kdns.server.table import TableBudget
@@ -69,6 +70,7 @@ class KdnsService(Service):
         self.connections = ConnectionLimit()
         self.top_talkers = TopTalkers(context.clock)
         self.saturation = Saturation(context.clock)
+        self._self_checks = SelfChecks(context, self.top_talkers, memory_limit())
         self.configuration: Configuration | None = None
         self.endpoints: dict[Endpoint, OpenEndpoint] = {}
         self._running: list[Resource] = []
@@ -389,6 +391,7 @@ class KdnsService(Service):
         self._timer = None
         self.saturation.sample()
         self.top_talkers.advance()
+        self._self_checks.look()
         self._folding = in_slices(self.context.reactor, self.context.tallies.folding()).addBoth(self._folded)
 
     def _folded(self, outcome: Failure | None) -> None:

@@ -12,10 +12,10 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.admin.command_list import commands_of
-from kdns.admin.status import resident
 from kdns.core.metrics import Counter
 from kdns.plugin.seam import ServerContext
 from kdns.server.assembly import read_text
+from kdns.server.limits import resident
 from kdns.server.service import KdnsService
 from kdns.testing.memory import MemoryReactor
 from tests.conformance.world import MemoryWorld

@@ -5,6 +5,7 @@ from __future__ import annotations
 from twisted.logger import capturedLogs, formatEvent
 
 from kdns.cluster.watch_states import State
+from kdns.core.degraded import Fault
 from tests.apiserver import FaultKind, ServerOptions, WatchListSupport
 from tests.cluster.apiworld import ApiWorld, endpoint_slice, service
 
@@ -319,11 +320,13 @@ class FaultTests(Troubled):
         with capturedLogs() as events:
             self.until(lambda: self.source.freshness["services"].problem, 30.0)
         self.assertEqual(self.frozen("no_answer"), 1)
+        self.assertIn(("watch of services", Fault.WATCH_FROZEN), [(state.name, state.kind) for state in self.degraded])
         self.assertIn("services: the watch is frozen", "".join(str(formatEvent(event)) for event in events))
         self.reactor.lift("127.0.0.1", self.server.port)
         self.change()
         self.recovered()
         self.assertEqual(self.source.freshness["services"].problem, "")
+        self.assertEqual(list(self.degraded), [])
 
     def test_quiet(self) -> None:
         """A watch that has nothing to tell is asked about and left alone; its data is as old as the last answer."""

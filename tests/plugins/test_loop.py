@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.core.answer import Answer
 from kdns.core.chain import Next, attempt, chain
+from kdns.core.degraded import Fault
 from kdns.core.metrics import Gauge
 from kdns.core.reply import error_reply, render_reply
 from kdns.core.request import Transport, request_from
@@ -187,11 +188,15 @@ class LoopTests(SynchronousTestCase):
         self.reactor.advance(61)
         self.assertFalse(self.upstreams(builder)[0].health.usable)
         self.assertEqual([level for level, _ in self.logged], [LogLevel.error] * 2)
+        (state,) = self.context.degraded
+        self.assertEqual((state.name, state.kind), ("upstream 10.0.0.1:53", Fault.UPSTREAM_LOOP))
+        self.assertTrue(state.text.startswith("Loop ("), state.text)
         self.fakes[0].say_everywhere(None)
         self.reactor.advance(60)
         self.assertTrue(self.upstreams(builder)[0].health.usable)
         self.assertEqual(self.gauge("10.0.0.1:53"), 0)
         self.assertEqual(self.logged[-1][0], LogLevel.info)
+        self.assertEqual(list(self.context.degraded), [])
 
     def test_silent_upstream(self) -> None:
         """An upstream that says nothing is probed each second, 30 times."""

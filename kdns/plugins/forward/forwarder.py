@@ -20,6 +20,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from kdns.core.answer import Answer
+from kdns.core.degraded import DegradedStates
 from kdns.core.failure import ResolutionFailed
 from kdns.core.metrics import Registry
 from kdns.core.request import Metadata, Request, Transport
@@ -53,6 +54,8 @@ class Forwarder(Resource):
     """
     Forward queries to the upstreams of one stanza.
 
+    :param degraded: where upstreams that are down and files that cannot be used are listed.
+    :param wall: seconds since 1970.
     :raises ValueError: there is no upstream, or a file holds no certificate.
     :raises OSError: a certificate cannot be read.
     :ivar changed: called with the forwarder when a resolv.conf names other servers than before.
@@ -65,6 +68,8 @@ class Forwarder(Resource):
         *,
         chance: Random | None = None,
         registry: Registry | None = None,
+        degraded: DegradedStates | None = None,
+        wall: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self.stanza = stanza
         self.upstreams: list[Upstream] = []
@@ -90,8 +95,9 @@ class Forwarder(Resource):
             from kdns.plugins.forward.tls import TlsMaker  # OpenSSL costs megabytes: only if needed
 
             tls = TlsMaker(stanza.tls)
-        self._means = Means(reactor, self.chance, self.metrics, stanza, tls)
-        self._sources = Sources(stanza.to, stanza.root)
+        states = DegradedStates() if degraded is None else degraded
+        self._means = Means(reactor, self.chance, self.metrics, stanza, states, wall, tls)
+        self._sources = Sources(stanza.to, stanza.root, states, wall)
         if not self._sources.hosts:
             self._take_up()
 
@@ -133,6 +139,7 @@ class Forwarder(Resource):
             if self._poll.running:
                 self._poll.stop()
             self._poll = None
+        self._sources.stop()
         self.fast.stop()
         for exchange in [exchange for flights in self._flights.values() for exchange in flights]:
             for waiter, _ in list(exchange.waiting):

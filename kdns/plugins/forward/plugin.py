@@ -151,7 +151,14 @@ def _forwarder(stanza: Stanza, index: int, builder: BlockBuilder) -> Forwarder:
     context = builder.context
 
     def make() -> Forwarder:
-        return Forwarder(stanza, context.reactor, chance=context.random, registry=context.registry)
+        return Forwarder(
+            stanza,
+            context.reactor,
+            chance=context.random,
+            registry=context.registry,
+            degraded=context.degraded,
+            wall=context.wall,
+        )
 
     if any(isinstance(to, Elsewhere) for to in stanza.to) and Sources(stanza.to, stanza.root).hosts:
         return builder.run(make())  # host names are looked up again with each configuration

@@ -6,7 +6,7 @@ The addresses that the TOs of a stanza stand for now: files are read again when 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from random import Random
 from typing import Any
@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from kdns.core.config_files import config_file_status, read_config_file
+from kdns.core.degraded import Condition, DegradedStates, Fault
 from kdns.core.text import reason_of
 from kdns.corefile.values import BadValue, quote
 from kdns.plugins.forward.failures import ExchangeFailed
@@ -34,15 +35,20 @@ RESOLVER_PATIENCE = 2.0
 _log = Logger(namespace="plugin/forward")
 
 
+class _NoServers(Exception):
+    """A file that named servers names none now."""
+
+
 class _File:
     """A resolv.conf and the servers it named last."""
 
-    def __init__(self, path: str, source: Elsewhere) -> None:
+    def __init__(self, path: str, source: Elsewhere, degraded: Condition, wall: Callable[[], float]) -> None:
         self.path = path
+        self.degraded = degraded
+        self._wall = wall
         self.source = source
         self.targets: list[Target] = []
         self._seen: tuple[int, int, int] | None = None
-        self._logged = False
 
     def read(self) -> bool:
         """
@@ -50,6 +56,7 @@ class _File:
 
         :return: whether it names other servers than before.
         :raises OSError: it cannot be read.
+        :raises _NoServers: it named servers before, and names none now.
         """
         status = config_file_status(self.path)
         seen = (status.st_mtime_ns, status.st_size, status.st_ino)
@@ -61,21 +68,22 @@ class _File:
         if found == self.targets:
             return False
         if not found and self.targets:
-            _log.warn("{path} names no server any more; the servers it named before stay in use", path=self.path)
-            return False
+            self._seen = None
+            raise _NoServers("names no server any more; the servers it named before stay in use")
         self.targets = found
         return True
 
     def read_again(self) -> bool:
-        """Like :meth:`read`; a file that cannot be read changes nothing, and is logged once."""
+        """Like :meth:`read`; a file that cannot be used changes nothing, and is logged once."""
         try:
             changed = self.read()
         except OSError as error:
-            if not self._logged:
-                _log.warn("cannot read {path}: {error}", path=self.path, error=str(error))
-            self._logged = True
+            self.degraded.begin(f"cannot be read: {reason_of(error)}", self._wall(), _log)
             return False
-        self._logged = False
+        except _NoServers as error:
+            self.degraded.begin(str(error), self._wall(), _log)
+            return False
+        self.degraded.end(self._wall(), _log)
         return changed
 
 
@@ -84,12 +92,22 @@ class Sources:
     The TOs of one stanza.
 
     :param root: the folder that relative paths start at; empty is the working directory.
+    :param degraded: where files that cannot be used are listed.
+    :param wall: seconds since 1970.
     :raises BadValue: a TO is neither address, file nor host name; or there are neither addresses nor host names.
     :ivar hosts: the host names, with the addresses found for each.
     """
 
-    def __init__(self, to: Sequence[To], root: str = "") -> None:
+    def __init__(
+        self,
+        to: Sequence[To],
+        root: str = "",
+        degraded: DegradedStates | None = None,
+        wall: Callable[[], float] = lambda: 0.0,
+    ) -> None:
         self._to = to
+        self._degraded = DegradedStates() if degraded is None else degraded
+        self._wall = wall
         self._files: dict[Elsewhere, _File] = {}
         self.hosts: dict[Elsewhere, list[Target]] = {}
         for source in to:
@@ -99,7 +117,7 @@ class Sources:
             self.targets()
 
     def _look_at(self, source: Elsewhere, path: str) -> None:
-        file = _File(path, source)
+        file = _File(path, source, self._degraded.condition(Fault.RESOLV_CONF, path), self._wall)
         try:
             file.read()
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
@@ -136,6 +154,11 @@ class Sources:
             else:
                 found += self.hosts[source]
         return each_once(found)
+
+    def stop(self) -> None:
+        """The files are not read again."""
+        for file in self._files.values():
+            file.degraded.forget()
 
     def read_again(self) -> bool:
         """Read the files that changed; whether the addresses changed."""

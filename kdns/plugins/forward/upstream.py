@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from random import Random
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.logger import Logger
 
+from kdns.core.degraded import DegradedStates, Fault
 from kdns.plugins.forward.config import Stanza
 from kdns.plugins.forward.failures import ExchangeFailed, OtherQuestion, PooledConnectionClosed
 from kdns.plugins.forward.metrics import ForwardMetrics
@@ -38,6 +40,10 @@ class Means:
     chance: Random
     metrics: ForwardMetrics
     stanza: Stanza
+    degraded: DegradedStates
+    wall: Callable[[], float]
+    """Seconds since 1970."""
+
     tls: TlsMaker | None = None
 
 
@@ -58,6 +64,7 @@ class Upstream:
         self._means = means
         self._reactor = means.reactor
         self.metrics = means.metrics.of(target.text)
+        self._degraded = means.degraded.condition(Fault.UPSTREAM, f"upstream {target.text}")
         self._check_call: Any = None
         self._check: Deferred[None] | None = None
         self._closed = False
@@ -138,6 +145,7 @@ class Upstream:
         """Take it out of use; *reason* is for the operator. It is neither asked nor checked until :meth:`restore`."""
         if self.health.state is not Health.WITHDRAWN:
             self._stop_checks()
+            self._degraded.forget()
             self.health.withdraw()
         self.reason = reason
 
@@ -150,6 +158,7 @@ class Upstream:
     def retire(self) -> None:
         """Send it nothing more; close its connections when the queries in flight have ended."""
         self._closed = True
+        self._degraded.forget()
         self._stop_checks()
         if self.udp is not None:
             self.udp.retire()
@@ -158,6 +167,7 @@ class Upstream:
     def close(self) -> None:
         """Close its connections and end its checks; the queries on connections fail."""
         self._closed = True
+        self._degraded.forget()
         self._stop_checks()
         if self.udp is not None:
             self.udp.close()
@@ -187,6 +197,7 @@ class Upstream:
     def _check_passed(self) -> None:
         self._check = None
         self.health.check_passed()
+        self._degraded.end(self._means.wall(), _log)
 
     def _check_failed(self, check: Deferred[None], error: BaseException) -> None:
         if self._check is not check:
@@ -195,6 +206,8 @@ class Upstream:
         self.metrics.check_failed()
         before = self.health.state
         self.health.check_failed(self._reactor.seconds())
+        if self.health.state is Health.DOWN:
+            self._degraded.begin(f"down: {error}", self._means.wall())
         if self.health.state is Health.DOWN and before is not Health.DOWN:
             _log.warn("upstream {upstream} is down: {error}", upstream=self.text, error=str(error))
         self._schedule()

@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kdns.core.config_files import open_config_file
+from kdns.core.degraded import Fault
 from kdns.core.metrics import Gauge, Registry
 from kdns.core.slices import in_slices
 from kdns.core.stamps import Stamp, StampBook, StampRef
@@ -46,7 +47,7 @@ class HostsFile(Resource):
         self._book = StampBook()
         self._all = Stamp()
         self._seen: tuple[int, int] | None = None
-        self._name = f"hosts file {config.path}"
+        self._degraded = context.degraded.condition(Fault.HOSTS_FILE, f"hosts file {config.path}")
         self._timer: Timer | None = None
         self._reading: Deferred[None] | None = None
 
@@ -63,7 +64,7 @@ class HostsFile(Resource):
         """Read no more; what was answered until now is no longer true for sure."""
         stop_timer(self._timer)
         self._timer = None
-        self._context.degraded.forget(self._name)
+        self._degraded.forget()
         if self._reading is not None:
             self._reading.cancel()
         self._all.bump()
@@ -105,7 +106,7 @@ class HostsFile(Resource):
     def _read_ended(self, outcome: Failure | None) -> None:
         self._reading = None
         if not isinstance(outcome, Failure):
-            self._context.degraded.end(self._name, self._context.wall(), log)
+            self._degraded.end(self._context.wall(), log)
             return
         if outcome.check(CancelledError):
             return
@@ -116,7 +117,7 @@ class HostsFile(Resource):
             log.failure("reading {path} failed", outcome, path=self._config.path)
 
     def _begin_degraded(self, text: str) -> bool:
-        return self._context.degraded.begin(self._name, f"cannot be read: {text}", self._context.wall())
+        return self._degraded.begin(f"cannot be read: {text}", self._context.wall())
 
     def _read(self, seen: tuple[int, int]) -> Generator[None, None, None]:
         """Read the file, find out what changed, and exchange the tables."""

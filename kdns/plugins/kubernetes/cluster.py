@@ -27,6 +27,7 @@ from kdns.cluster.resources import Needs
 from kdns.cluster.selectors import parse as parse_selector
 from kdns.cluster.source import ChangeSink, ClusterSource
 from kdns.cluster.threads import in_thread
+from kdns.core.degraded import Fault
 from kdns.core.metrics import Registry
 from kdns.core.stamps import Stamp, StampRef
 from kdns.plugin.seam import Resource, ServerContext
@@ -110,6 +111,7 @@ class LiveCluster(Resource):
                 lambda: self.synced,
             )
         self._fresh = Stamp()
+        self._degraded = context.degraded.condition(Fault.CLUSTER_DATA, DATA)
         self._timers: list[Any] = []
         self._waiting: Deferred[None] | None = None
         self._syncing: Deferred[None] | None = None
@@ -181,11 +183,11 @@ class LiveCluster(Resource):
         return self._waiting
 
     def _begin_degraded(self, text: str) -> None:
-        self._context.degraded.begin(DATA, text, self._context.wall())
+        self._degraded.begin(text, self._context.wall())
 
     def _came_in_sync(self, _: None) -> None:
         self._syncing = None
-        self._context.degraded.end(DATA, self._context.wall(), log)
+        self._degraded.end(self._context.wall(), log)
         self._fresh.bump()
         self._go_on()
 
@@ -214,7 +216,7 @@ class LiveCluster(Resource):
     def stop(self) -> Deferred[None]:
         """Read no more."""
         self._stop_waiting()
-        self._context.degraded.forget(DATA)
+        self._degraded.forget()
         if self._syncing is not None:
             self._syncing.cancel()
         if self._snapshot is not None:

@@ -19,6 +19,7 @@ from kdns.cluster.projection import Options
 from kdns.cluster.snapshot import Header, Reader, SnapshotError, Writer, kept, load, verify
 from kdns.cluster.source import ChangeSink
 from kdns.core.config_files import open_config_file
+from kdns.core.degraded import Fault
 from kdns.core.slices import in_slices
 from kdns.core.timing import Timer, stop_timer
 from kdns.plugin.seam import ServerContext
@@ -61,7 +62,7 @@ class SnapshotFile:
         self._whole = whole
         self._timer: Timer | None = None
         self._held = -1  # how many changes the index had seen when the file was written
-        self._name = f"snapshot {path}"
+        self._degraded = context.degraded.condition(Fault.SNAPSHOT, f"snapshot {path}")
         self._writing: Deferred[None] | None = None
 
     def read(self) -> None:
@@ -100,7 +101,7 @@ class SnapshotFile:
         """Write no more. What changed since the last time is not lost: the API tells it after the next start."""
         stop_timer(self._timer)
         self._timer = None
-        self._context.degraded.forget(self._name)
+        self._degraded.forget()
         writing, self._writing = self._writing, None
         if writing is not None:
             writing.cancel()
@@ -121,7 +122,7 @@ class SnapshotFile:
 
     def _written(self, result: None) -> None:
         self._writing = None
-        self._context.degraded.end(self._name, self._context.wall(), log)
+        self._degraded.end(self._context.wall(), log)
 
     def _failed(self, error: BaseException) -> None:
         if isinstance(error, CancelledError):
@@ -134,4 +135,4 @@ class SnapshotFile:
             log.error("snapshot {path} cannot be written: {error}", path=self._path, error=text)
 
     def _begin_degraded(self, text: str) -> bool:
-        return self._context.degraded.begin(self._name, text, self._context.wall())
+        return self._degraded.begin(text, self._context.wall())

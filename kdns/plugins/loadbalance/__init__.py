@@ -82,9 +82,7 @@ class LoadbalanceDirective:
         if config.weights:
             context = builder.context
             key = ("loadbalance", config.weights)
-            weights = builder.keep(
-                key, config.reload, lambda: WeightFile(config.weights, config.reload, context.reactor)
-            )
+            weights = builder.keep(key, config.reload, lambda: WeightFile(config.weights, config.reload, context))
         builder.link(LoadbalanceLink(config, builder.context.random, weights))
 
 

@@ -3,16 +3,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from twisted.logger import Logger
 
 from kdns.core.config_files import config_file_status, read_config_file
+from kdns.core.degraded import Fault
 from kdns.core.stamps import Stamp
 from kdns.core.text import reason_of
+from kdns.core.timing import Timer, stop_timer
 from kdns.corefile.errors import SetupError
 from kdns.corefile.values import format_duration
-from kdns.plugin.seam import Resource
+from kdns.plugin.seam import Resource, ServerContext
 from kdns.plugins.loadbalance.weights import Weights, parse_weights
 
 log = Logger(namespace="plugin/loadbalance")
@@ -26,11 +26,12 @@ class WeightFile(Resource):
     the weights known stay as they are.
     """
 
-    def __init__(self, path: str, every: float, reactor: Any) -> None:
+    def __init__(self, path: str, every: float, context: ServerContext) -> None:
         self._path = path
         self._every = every
-        self._reactor = reactor
-        self._timer: Any = None
+        self._context = context
+        self._degraded = context.degraded.condition(Fault.WEIGHT_FILE, f"weight file {path}")
+        self._timer: Timer | None = None
         self._seen: tuple[int, int] | None = None
         self.weights: Weights = {}
         self.stamp = Stamp()
@@ -47,6 +48,7 @@ class WeightFile(Resource):
         except FileNotFoundError as error:
             if not self._every:
                 raise SetupError("weight file open error", plugin="loadbalance", located=False) from error
+            self._degraded.begin("not there yet", self._context.wall())
             log.warn(
                 "Failed to open weight file:weight file open error. Will try again in {every}",
                 every=format_duration(self._every),
@@ -60,20 +62,22 @@ class WeightFile(Resource):
 
     def stop(self) -> None:
         """Look no more."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        stop_timer(self._timer)
+        self._timer = None
+        self._degraded.forget()
 
     def _wait(self) -> None:
         if self._every > 0:
-            self._timer = self._reactor.callLater(self._every, self._again)
+            self._timer = self._context.reactor.callLater(self._every, self._again)
 
     def _again(self) -> None:
         self._wait()
         try:
             self._look()
         except (OSError, ValueError) as error:
-            log.error("{path} is not read again: {error}", path=self._path, error=str(error))
+            if isinstance(error, OSError):
+                self._seen = None
+            self._degraded.begin(f"not read again: {error}", self._context.wall(), log)
 
     def _look(self) -> None:
         status = config_file_status(self._path)
@@ -84,6 +88,7 @@ class WeightFile(Resource):
         self._seen = seen  # what makes no sense is not tried again before it changes
         weights = parse_weights(text, self._path)
         log.info("Successfully reloaded weight file {path}", path=self._path)
+        self._degraded.end(self._context.wall(), log)
         if weights != self.weights:
             self.weights = weights
             self.stamp.bump()

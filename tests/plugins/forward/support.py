@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.core.answer import Answer
+from kdns.core.degraded import DegradedStates
 from kdns.core.metrics import Registry
 from kdns.core.request import Request, Transport
 from kdns.plugins.forward import Forwarder, Stanza, Target
@@ -32,6 +33,7 @@ class Upstreams:
         self.fakes = [FakeUpstream() for _ in ADDRESSES]
         self.servers = [UpstreamServer(fake, self.reactor) for fake in self.fakes]
         self.registry = Registry()
+        self.degraded = DegradedStates()
         self.forwarders: list[Forwarder] = []
         self.closing: list[Callable[[], object]] = []
         for number, (fake, server, address) in enumerate(zip(self.fakes, self.servers, ADDRESSES, strict=True), 1):
@@ -46,7 +48,9 @@ class Upstreams:
     def forwarder(self, how_many: int = 1, **options: Any) -> Forwarder:
         """A started forwarder to the first so many upstreams."""
         to = options.pop("to", tuple(Target(address) for address in ADDRESSES[:how_many]))
-        made = Forwarder(Stanza(to, **options), self.reactor, chance=Random(7), registry=self.registry)
+        made = Forwarder(
+            Stanza(to, **options), self.reactor, chance=Random(7), registry=self.registry, degraded=self.degraded
+        )
         started = made.start()
         assert started is None, "only host names must be waited for"
         self.forwarders.append(made)

@@ -11,6 +11,7 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred
 
 from kdns.core.answer import Answer
+from kdns.core.degraded import Fault
 from kdns.core.failure import ResolutionFailed
 from kdns.core.metrics import Registry
 from kdns.corefile.errors import SetupError
@@ -188,10 +189,27 @@ class FileTests(BlockCase):
             self.assertEqual(self.texts(builder), ["10.0.0.1:53"], text)
         os.remove(self.path)
         self.reactor.advance(10.0)
+        (state,) = self.context.degraded
+        self.assertEqual((state.name, state.text), (self.path, "cannot be read: no such file or directory"))
         self.assertEqual(last_octet(self.answer(builder)), 1)
         self.write("nameserver 10.0.0.2\n")
         self.reactor.advance(5.0)
         self.assertEqual(self.texts(builder), ["10.0.0.2:53"])
+        self.assertEqual(list(self.context.degraded), [])
+
+    def test_degraded(self) -> None:
+        """A file that names no server is wrong until it names one, the one of before or another."""
+        self.write("nameserver 10.0.0.1\n")
+        self.begin(f"forward . {self.path}")
+        for good in ("nameserver 10.0.0.1\n", "nameserver 10.0.0.2\n"):
+            self.write("search example.com\n")
+            self.reactor.advance(15.0)
+            (state,) = self.context.degraded
+            self.assertEqual(state.kind, Fault.RESOLV_CONF)
+            self.assertIn("names no server any more", state.text)
+            self.write(good)
+            self.reactor.advance(5.0)
+            self.assertEqual(list(self.context.degraded), [])
 
     def test_query_under_way(self) -> None:
         """A query to a server that is not named any more still gets its reply."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.logger import capturedLogs, formatEvent
+
+from kdns.core.degraded import Fault
 from kdns.core.failure import ResolutionFailed
 from kdns.plugins.forward import Forwarder, HealthCheck
 from kdns.plugins.forward.policy import Policy
@@ -36,6 +39,26 @@ class HealthTests(ForwardCase):
         self.reactor.advance(0.2)
         self.assertFalse(health.usable)
         self.assertEqual(self.net.metric("coredns_proxy_healthcheck_failures_total", "forward", "10.0.0.1:53"), 3)
+
+    def test_degraded(self) -> None:
+        """An upstream that is down is degraded until a check is answered, or nobody asks it any more."""
+        forwarder = self.bring_down(1)
+        self.reactor.advance(10.0)
+        (state,) = self.net.degraded
+        self.assertEqual((state.name, state.kind), ("upstream 10.0.0.1:53", Fault.UPSTREAM))
+        self.assertTrue(state.text.startswith("down: read udp"), state.text)
+        self.revive(1)
+        with capturedLogs() as events:
+            self.reactor.advance(10.0)
+        self.assertEqual(list(self.net.degraded), [])
+        self.assertIn("upstream 10.0.0.1:53: in order again", "".join(str(formatEvent(event)) for event in events))
+        self.silence(1)
+        for _ in range(2):
+            self.failureResultOf(self.asked(forwarder, seconds=6.0), ResolutionFailed)
+        self.reactor.advance(10.0)
+        self.assertEqual(len(list(self.net.degraded)), 1)
+        forwarder.stop()
+        self.assertEqual(list(self.net.degraded), [])
 
     def test_success_does_not_reset(self) -> None:
         """A query that succeeds does not end the checks; only an answered check does."""

@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.cluster.index import ClusterIndex
 from kdns.cluster.objects import Delete, EndpointSlice, Keep, Kind, Namespace, Service, ServiceKind, Upsert
+from kdns.core.degraded import Fault
 from kdns.core.metrics import Histogram, Registry
 from kdns.plugins.kubernetes.cluster import BUCKETS, ProgrammingLatency
 from kdns.server.assembly import read_text
@@ -84,8 +85,12 @@ class ClusterTests(SynchronousTestCase):
         self.assertEqual(world.ask("kubernetes.default.svc.cluster.local.").rcode, "SERVFAIL")
         self.assertEqual(world.ask("default.svc.cluster.local.").rcode, "NOERROR")
         self.assertEqual(world.ask("www.example.com.").rcode, "NOERROR")
+        degraded = world.context.degraded
+        self.assertEqual([state.kind for state in degraded], [Fault.CLUSTER_DATA])
         world.api.clear_faults()
         world.until(lambda: self.check(world)[1])
+        self.assertEqual(list(degraded), [])
+        self.assertTrue(any(text.startswith("cluster data: in order again") for text in self.heard.texts))
         self.assertEqual(world.ask("kubernetes.default.svc.cluster.local.").rcode, "NOERROR")
         self.assertEqual(world.ask("nope.default.svc.cluster.local.").rcode, "NXDOMAIN")
 

@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.core.answer import Answer, Sections
 from kdns.core.chain import Link, Next, Reply, chain
+from kdns.core.degraded import Fault
 from kdns.core.request import Request
 from kdns.core.stamps import stand
 from kdns.core.validity import ALWAYS, NOTHING
@@ -140,9 +141,17 @@ class WeightedTests(LinkTests):
             self.clock.advance(30)
         self.assertEqual(file.weights, before)
         self.assertIn("missing domain name in weight file", formatEvent(events[0]))
+        (state,) = self.context.degraded
+        self.assertEqual((state.name, state.kind), (f"weight file {self.path}", Fault.WEIGHT_FILE))
         with capturedLogs() as events:
             self.clock.advance(30)
         self.assertEqual(events, [])
+        with open(self.path, "w") as good:
+            good.write("www.example.com\n192.0.2.3 25\n")
+        with capturedLogs() as events:
+            self.clock.advance(30)
+        self.assertEqual(list(self.context.degraded), [])
+        self.assertIn("in order again", "".join(str(formatEvent(event)) for event in events))
 
     def test_a_file_that_is_bad_from_the_start(self) -> None:
         """Nothing starts with it."""
@@ -163,9 +172,9 @@ class WeightedTests(LinkTests):
             late.write("www.example.com\n192.0.2.3 255\n")
         self.clock.advance(30)
         self.assertEqual(len(file.weights), 1)
-        folder = WeightFile(os.path.abspath("."), 30.0, self.clock)
+        folder = WeightFile(os.path.abspath("."), 30.0, self.context)
         self.assertIn("is a directory", str(self.assertRaises(SetupError, folder.start)))
-        once = WeightFile(os.path.abspath("never"), 0.0, self.clock)
+        once = WeightFile(os.path.abspath("never"), 0.0, self.context)
         self.assertEqual(str(self.assertRaises(SetupError, once.start)), "plugin/loadbalance: weight file open error")
 
     def test_the_same_file_is_kept(self) -> None:
