@@ -21,8 +21,7 @@ from kdns.core.metrics import TIME_BUCKETS
 from kdns.plugin.seam import ServerContext
 from kdns.plugins.prometheus.page import MetricsPage
 from kdns.plugins.prometheus.process import ProcessMetrics
-from kdns.server.search_path import SearchPaths
-from kdns.server.top_talkers import TopTalkers
+from kdns.server.top_talkers import SearchPaths, TopTalkers
 from kdns.tap.garbage import MIDDLE, NEVER, YOUNG
 from kdns.wire.names import from_text
 

@@ -130,7 +130,7 @@ class Caches:
                     if not count % STEP:
                         yield
         finished = 0
-        for entries in self._server.room.cut():
+        for entries in self._server.table_budget.cut():
             finished += len(entries)
             while entries:
                 del entries[-STEP:]

@@ -19,8 +19,7 @@ from kdns.core.metrics import Family, Gauge, Histogram
 from kdns.core.slices import in_slices
 from kdns.plugin.capabilities import AsksUpstreams
 from kdns.server.gauges import clusters_of
-from kdns.server.limits import STATM, memory_limit, resident
-from kdns.server.saturation import waited
+from kdns.server.limits import STATM, memory_limit, resident, waited
 from kdns.server.service import KdnsService
 from kdns.server.top_talkers import name_text, who
 from kdns.wire.names import to_text
@@ -96,17 +95,17 @@ class Status:
         }  # fmt: skip
 
     def _table(self) -> dict[str, float]:
-        room = self._server.room
-        uses = room.uses()
+        budget = self._server.table_budget
+        uses = budget.uses()
         return {
             "entries": sum(len(table) for opened in self._server.endpoints.values() for table in opened.tables),
-            "octets": room.young + room.old,
-            "room": room.octets,
+            "octets": budget.young + budget.old,
+            "room": budget.octets,
             "given": uses.given,
             "made": uses.made,
             "asked": uses.asked,
-            "evicted": room.evicted,
-            "outdated": room.outdated,
+            "evicted": budget.evicted,
+            "outdated": budget.outdated,
         }
 
     def _talkers(self, most: int) -> dict[str, Any]:

@@ -34,7 +34,6 @@ from kdns.corefile.tree import Directive
 from kdns.corefile.values import format_duration
 from kdns.plugin import registry
 from kdns.plugin.seam import Block, BlockBuilder
-from kdns.plugins.chaos import CHAOS_NAMES
 from kdns.server.assembly import Configuration
 from kdns.wire.names import is_subdomain, longest_zone
 
@@ -164,8 +163,6 @@ class Rule(NamedTuple):
 def _answers_nothing(seen: Seen) -> str:
     links = [name for name in seen.directives if name not in CONFIGURATION_ONLY]
     if any(name in ANSWERS or name not in registry.BUILT_IN for name in links):
-        return ""
-    if "chaos" in links and all(key.zone in CHAOS_NAMES for key in seen.block.keys):
         return ""
     if not links:
         return "this block has no plugin that answers: every query is REFUSED"
@@ -474,13 +471,13 @@ def _takers(all_seen: list[Seen], host: str, port: int, origin: bytes, sender: S
 
 
 def _hosts_to_look_up(all_seen: list[Seen]) -> Iterator[Finding]:
-    from kdns.plugins.forward.targets import Elsewhere
+    from kdns.plugins.forward.targets import NamedTarget
 
     for seen in all_seen:
         for stanza, start in _stanzas(seen):
             for to in stanza.to:
                 if (
-                    isinstance(to, Elsewhere)
+                    isinstance(to, NamedTarget)
                     and "/" not in to.name
                     and not os.path.exists(os.path.join(stanza.root, to.name))
                 ):

@@ -255,7 +255,7 @@ class FileCredentials:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class AccessOptions:
     """The Corefile's options for access; all empty: the credentials of the pod."""
 
     endpoint: str = ""

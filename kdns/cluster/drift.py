@@ -38,7 +38,7 @@ Place = tuple[bytes, bytes]
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class DriftReport:
     compared: int
     """How many objects the server has."""
     repaired: int = 0
@@ -59,7 +59,7 @@ class DriftChecker:
     complain: Callable[[ProjectionError], None] = lambda problem: None
     _useless: dict[Place, Version] = field(default_factory=dict, init=False)
 
-    async def check(self) -> Found:
+    async def check(self) -> DriftReport:
         """
         Compare everything.
 
@@ -72,11 +72,11 @@ class DriftChecker:
             suspects = [suspect for suspect in suspects if self._stored(suspect) == suspect.stored]
         if len(suspects) > MOST_FETCHED:
             self._remember(suspects)
-            return Found(compared, too_many=len(suspects))
+            return DriftReport(compared, too_many=len(suspects))
         repaired = 0
         for suspect in suspects:
             repaired += await self._repair(suspect)
-        return Found(compared, repaired)
+        return DriftReport(compared, repaired)
 
     async def _compare(self) -> tuple[list[Suspect], int]:
         """All differences, and the number of objects listed."""

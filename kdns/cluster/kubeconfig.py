@@ -31,12 +31,12 @@ from kdns.cluster.credentials import (
     REREAD,
     SERVICE_ACCOUNT,
     Access,
+    AccessOptions,
     Credentials,
     CredentialsError,
     FileCredentials,
     Source,
     Trust,
-    Wanted,
     at_endpoint,
     basic,
     in_cluster,
@@ -408,7 +408,7 @@ class ExecCredentials:
 
 def find_credentials(
     reactor: Any,
-    wanted: Wanted,
+    wanted: AccessOptions,
     environ: Mapping[str, str],
     *,
     service_account: str = SERVICE_ACCOUNT,
@@ -446,4 +446,4 @@ def _check(host: str, trust: Trust) -> None:
     connection_creator(host, trust)
 
 
-__all__ = ["Credentials", "CredentialsError", "Wanted", "find_credentials"]
+__all__ = ["AccessOptions", "Credentials", "CredentialsError", "find_credentials"]

@@ -67,7 +67,7 @@ PATIENCE = 10.0
 """Seconds until a look-up is given up whose caller set no time-out; kdns's own forwarder gives up after 5."""
 
 UDP_SIZE = 1232
-"""Bytes of payload that upstreams are told to send over UDP: what crosses today's networks in one piece."""
+"""UDP payload size sent to upstreams: what crosses today's networks in one piece."""
 
 ERRORS: dict[int, type[DomainError]] = {
     FORMERR: DNSFormatError,
@@ -184,7 +184,7 @@ class KdnsResolver(ResolverBase, Service):
             one.callback(None) if self._outcome is None else one.errback(self._outcome)
 
     def when_ready(self) -> Deferred[None]:
-        """A Deferred of the caller's own that fires when the plugins have what they need to answer."""
+        """A Deferred of the caller's own that fires when the plugins can answer."""
         if self._starting is None:
             return succeed(None) if self._outcome is None else fail(self._outcome)
         ready: Deferred[None] = Deferred(self._ready.remove)
@@ -267,7 +267,7 @@ class KdnsResolver(ResolverBase, Service):
         return joined
 
     def getHostByName(self, name: Any, timeout: Any = None, effort: int = 10) -> Deferred[str]:
-        """The first IPv4 address of a name, or else its first IPv6 address; *effort* is not needed, aliases come with the answer."""
+        """The first IPv4 address of a name, or else its first IPv6 address; *effort* is ignored, aliases come with the answer."""
         return Deferred.fromCoroutine(self._host(name, timeout))
 
     async def _host(self, name: Any, timeout: Any) -> str:

@@ -37,7 +37,6 @@ class Resolution:
         """The resolution of the fallback, once it is asked."""
 
     def cancel(self) -> None:
-        """Drop it; the receiver hears that it is complete."""
         for waiting in self.waiting:
             waiting.cancel()
         if self.behind is not None:
@@ -64,7 +63,7 @@ class HostnameResolver:
         addressTypes: Sequence[Any] | None = None,
         transportSemantics: str = "TCP",
     ) -> Any:
-        """See ``IHostnameResolver``. Addresses are told when both families have come, IPv6 first."""
+        """See ``IHostnameResolver``. Addresses are reported when both families have come, IPv6 first."""
         resolution = Resolution(hostName)
         types = (IPv4Address, IPv6Address) if addressTypes is None else tuple(addressTypes)
         literal = _literal(hostName)
@@ -106,7 +105,7 @@ class HostnameResolver:
 
 
 class _Behind:
-    """Passes on the addresses that the fallback finds, but not that a resolution began: the receiver knows."""
+    """Passes on addresses of the fallback, but not that a resolution began: the receiver knows already."""
 
     def __init__(self, receiver: Any) -> None:
         self.addressResolved = receiver.addressResolved

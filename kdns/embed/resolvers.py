@@ -42,42 +42,38 @@ REVERSE_ZONES = ("in-addr.arpa", "ip6.arpa")
 
 @dataclass(slots=True)
 class KnownCluster:
-    """An index that the program keeps up to date; see :class:`kdns.plugins.kubernetes.plugin.Cluster`."""
+    """An index that the program updates; see :class:`kdns.plugins.kubernetes.plugin.Cluster`."""
 
     index: ClusterIndex
     synced: bool = True
 
     def why_not_ready(self) -> str:
-        """Nothing is missing."""
         return ""
 
     def staleness(self) -> None:
-        """Not known: the program keeps the index."""
+        pass
 
     def pods_are_current(self) -> bool:
-        """So is this."""
         return True
 
 
 class NotHere(Link):
-    """The end of the chain: what no plugin answered is refused, so that a ``ResolverChain`` asks its next resolver."""
+    """The end of the chain: refuses, so that a ``ResolverChain`` asks its next resolver."""
 
     name = "embedded"
     varies = NOTHING
 
     def answer(self, request: Request, next: Next) -> Answer:
-        """Refuse."""
         return Answer(REFUSED, validity=ALWAYS)
 
 
 class Localhost(Link):
-    """Names at or below ``localhost`` are this host, and no other server need hear of them (RFC 6761 section 6.3)."""
+    """Names at or below ``localhost`` are this host; no query for them leaves it (RFC 6761 section 6.3)."""
 
     name = "localhost"
     varies = NOTHING
 
     def answer(self, request: Request, next: Next) -> Reply:
-        """The loopback address of the family, and nothing for other types."""
         if not is_subdomain(request.qname, LOCALHOST):
             return next(request)
         address = {A: LOOPBACK_IPV4, AAAA: LOOPBACK_IPV6}.get(request.qtype)
@@ -156,7 +152,7 @@ def forwarding_resolver(
 
 
 def caching_resolver(reactor: Any, inner: Any, *, context: ServerContext | None = None) -> KdnsResolver:
-    """Put kdns's cache in front of *inner*, which is any ``IResolver``; starting and stopping it stays the caller's business."""
+    """Put kdns's cache in front of *inner*, any ``IResolver``; the caller still starts and stops it."""
     return _resolver(reactor, context, _zones(["."]), lambda builder: builder.link(ResolverLink(inner)), True)
 
 
@@ -193,7 +189,7 @@ def _resolver(
     add: Callable[[BlockBuilder], None],
     cache: bool,
 ) -> KdnsResolver:
-    """One block for *zones*, with the plugins that *add* adds and, if wanted, a cache before them."""
+    """One block for *zones*, with the plugins that *add* adds and optionally a cache before them."""
     context = context or ServerContext(reactor, environ=os.environ)
     builder = BlockBuilder(context, Block((), frozenset()), 0)
     if cache:
@@ -210,7 +206,7 @@ def _resolver(
 
 
 def _cache_config() -> Any:
-    """What ``cache`` without a word means."""
+    """The defaults of ``cache``."""
     from kdns.plugins.cache.config import OCTETS_FOR_EACH, CacheConfig
 
     plain = CacheConfig((Zone(ROOT, "."),))

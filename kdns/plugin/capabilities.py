@@ -14,7 +14,7 @@ from kdns.wire.records import WireRecord
 
 
 class ServesCluster:
-    """A link that answers out of an index of a cluster."""
+    """A link that answers from the index of a cluster."""
 
     cluster: Any
     """:class:`kdns.plugins.kubernetes.plugin.Cluster`"""
@@ -24,14 +24,14 @@ class ServesCluster:
 
 
 class AsksUpstreams:
-    """A link that forwards."""
+    """A link that forwards queries."""
 
     forwarders: list[Any]
     """One for each ``forward`` of the block, in file order."""
 
 
 class KeepsAnswers:
-    """A link that keeps answers."""
+    """A link that caches answers."""
 
     store: Any
     """:class:`kdns.plugins.cache.store.CacheStore`"""
@@ -44,11 +44,11 @@ class KnowsSearchPaths:
     """A link that knows the search paths of clients (*autopath*); its directive is a :class:`GivesSearchPaths`."""
 
     def path_group(self, client: str) -> Hashable:
-        """What of a client's address its path depends on. Each change of it bumps a stamp."""
+        """The part of a client's address that its path depends on. Each change of it bumps a stamp."""
         raise NotImplementedError
 
     def search_path(self, request: Request) -> tuple[bytes, ...]:
-        """The domains of the client's search path, in wire form and lower case; none where that is not certain."""
+        """The client's search path as domains in lower-case wire form; empty where it is not certain."""
         raise NotImplementedError
 
 
@@ -57,7 +57,7 @@ class GivesSearchPaths:
 
 
 class TransferZone(Protocol):
-    """A zone that can be handed to secondaries."""
+    """A zone for secondaries."""
 
     @property
     def origin(self) -> bytes:
@@ -85,7 +85,7 @@ class OffersTransfers:
         return None
 
     def watch_zones(self, watcher: ZoneWatcher) -> None:
-        """Call *watcher* after each change of a zone, if the link knows of changes; called when a configuration starts."""
+        """Call *watcher* after each zone change, if the link notices changes; called when a configuration starts."""
 
     def unwatch_zones(self, watcher: ZoneWatcher) -> None:
-        """Call *watcher* no more."""
+        """Stop calling *watcher*."""

@@ -40,13 +40,13 @@ def raise_descriptor_limit() -> None:
 
 
 def descriptor_limit() -> int:
-    """File descriptors that the process may open now."""
+    """The limit on open file descriptors of the process."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return 1 << 20 if soft == resource.RLIM_INFINITY else soft
 
 
 def client_connections(descriptors: int | None = None) -> int:
-    """Connections of DNS clients that may be open at a time, over all listeners together."""
+    """Connections of DNS clients over all listeners together."""
     return max(1, min(CLIENTS_MOST, int((descriptors or descriptor_limit()) * CLIENT_SHARE)))
 
 

@@ -1,38 +1,233 @@
 # -*- test-case-name: tests.plugin.test_http -*-
 """
-Small HTTP pages for operators: what ``health``, ``ready`` and ``prometheus`` have in common.
+HTTP pages for operators, for ``health``, ``ready`` and ``prometheus``: listeners, pages and connections.
 
-One :class:`HttpListener` per address and certificate. Pages come and go while it listens, so a new configuration adds its page before the
-old one removes its own. The plugin makes the bytes of a page, at once or later.
+There is one :class:`HttpListener` for each address and certificate. Pages come and go while it listens, so a new configuration adds its
+page before the old one removes its own. The plugin makes the bytes of a page, at once or later.
+
+twisted.web answers all requests of one read at once, whether or not the client reads the replies, and restarts its timeout with each
+line of a request. Three classes fix that:
+
+* :class:`Connections` bounds how many are open. Clients on this host have reserved places, so a probe never waits behind strangers.
+* :class:`Connection` passes on what it reads when its turn comes, and ends when its time is over.
+* :class:`Reply` sends one response in pieces, as the client reads them. The next request is answered when it has been sent.
 """
 
 from __future__ import annotations
 
 import socket
+from collections import Counter as Count
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from ipaddress import ip_address
 from typing import Any, Protocol, TypeAlias, TypeVar, cast
 
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IReactorSocket
+from twisted.internet.interfaces import IPushProducer, IReactorSocket
+from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from twisted.web.http import Request
 from twisted.web.resource import Resource as WebResource
 from twisted.web.server import NOT_DONE_YET
 from twisted.web.server import Site as WebSite
+from zope.interface import implementer
 
+from kdns.core.metrics import Counter
 from kdns.core.text import reason_of
+from kdns.core.timing import Clock, Timer, stop_timer
 from kdns.corefile.errors import SetupError
 from kdns.corefile.values import ListenAddress
-from kdns.plugin.http_connections import RESPONSE_SECONDS, Connection, Connections, Reply
+from kdns.plugin.descriptors import page_connections
 from kdns.plugin.listening import NO_FAMILY, CannotListen, bound_socket
 from kdns.plugin.seam import BlockBuilder, Resource, ServerContext
-from kdns.plugin.turns import TurnQueue
+from kdns.plugin.turns import Lane, TurnQueue
+
+REQUEST_SECONDS = 5.0
+"""From the connection, or from the last response, until a request has come whole."""
+
+RESPONSE_SECONDS = 30.0
+"""From the request until its response has been sent."""
+
+PIECE = 16_384
+"""Bytes read at a time, and written before it is seen whether the client takes them."""
+
+ACCEPTED_AT_ONCE = 10
+"""Connections accepted in one turn of the reactor, or 20 more; Twisted raises the number by itself each time there are many."""
+
+
+class Connection(ProtocolWrapper):
+    """One connection below TLS and HTTP; both see it as their transport."""
+
+    factory: Connections
+    transport: Any  # ITCPTransport
+
+    def makeConnection(self, transport: Any) -> None:
+        """Start the timeout of the first request."""
+        self._held = b""
+        self._paused = False
+        self._timer: Timer | None = None
+        self.client = transport.getPeer().host
+        # A connection within a host has one address at both ends, unless it chose another; and the loopback is nowhere else.
+        self.local = self.client == transport.getHost().host or ip_address(self.client.partition("%")[0]).is_loopback
+        self.lane = Lane.PROBES if self.local else Lane.PAGES
+        transport.bufferSize = PIECE
+        self._timer = self.factory.reactor.callLater(REQUEST_SECONDS, transport.abortConnection)
+        super().makeConnection(transport)
+
+    def limit(self, seconds: float) -> None:
+        """End the connection after *seconds*, unless another limit is set before."""
+        stop_timer(self._timer)
+        self._timer = self.factory.reactor.callLater(seconds, self.transport.abortConnection)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Queue the data until its turn: a request, or a step of a TLS handshake, takes some tenths of a millisecond."""
+        self._held += data
+        self.transport.pauseProducing()
+        self.factory.turns.add(self._deliver, self.lane)
+
+    def _deliver(self, end: float) -> None:
+        data, self._held = self._held, b""
+        if data:
+            super().dataReceived(data)
+            if not self._paused:
+                self.transport.resumeProducing()
+
+    def pauseProducing(self) -> None:
+        """HTTP takes no more for now."""
+        self._paused = True
+        self.transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        self._paused = False
+        if not self._held:
+            self.transport.resumeProducing()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._held = b""
+        stop_timer(self._timer)
+        super().connectionLost(reason)
+
+
+class Connections(WrappingFactory):
+    """
+    The connections of one listener.
+
+    When too many are open, the client with the most of them loses its oldest. A quarter of the places is for clients on this host.
+
+    :param evicted: counts connections that were closed to make room.
+    """
+
+    noisy = False
+    protocol = Connection
+    protocols: dict[Connection, int]
+
+    def __init__(self, wrapped: Any, reactor: Clock, turns: TurnQueue, evicted: Counter) -> None:
+        super().__init__(wrapped)
+        self.reactor = reactor
+        self.turns = turns
+        self.port: Any = None
+        """The listening port."""
+
+        most = page_connections()
+        self._most = {True: most // 4, False: most - most // 4}
+        self._evicted = evicted
+
+    def registerProtocol(self, p: Connection) -> None:
+        """Add a connection; see the class about the connections that are evicted for it."""
+        rivals = [connection for connection in self.protocols if connection.local is p.local]
+        if len(rivals) >= self._most[p.local]:
+            self._evict(rivals)
+        super().registerProtocol(p)
+        if self.port is not None:
+            self.port.numberAccepts = ACCEPTED_AT_ONCE
+
+    def _evict(self, connections: list[Connection]) -> None:
+        clients = Count(connection.client for connection in connections)
+        most = max(clients.values())
+        oldest = next(connection for connection in connections if clients[connection.client] == most)
+        del self.protocols[oldest]
+        self._evicted.value += 1
+        oldest.transport.abortConnection()
+
+    def unregisterProtocol(self, p: Connection) -> None:
+        """Forget a connection that ended; an evicted one is forgotten already."""
+        self.protocols.pop(p, None)
+
+
+@implementer(IPushProducer)
+class Reply:
+    """
+    The response to one request: sent in pieces, one in each turn, as long as the client takes them.
+
+    :param seconds: from now until it has been sent.
+    """
+
+    def __init__(self, request: Request, turns: TurnQueue, seconds: float = RESPONSE_SECONDS) -> None:
+        self._request = request
+        self._turns = turns
+        self._rest = memoryview(b"")
+        self._sending = self._paused = self._queued = False
+        self.gone = False
+        """Whether the client closed the connection."""
+
+        connection: Any = request.channel.transport
+        while not isinstance(connection, Connection):  # TLS may be in between
+            connection = connection.transport
+        self._connection: Connection = connection
+        connection.limit(seconds)
+        request.notifyFinish().addErrback(self._lost)
+
+    def _lost(self, reason: Failure) -> None:
+        self.gone = True
+
+    def send(self, body: bytes) -> None:
+        """Begin to send; status and headers have been set."""
+        if self.gone:
+            return
+        self._rest = memoryview(body)
+        self._request.registerProducer(self, True)
+        self._queue()
+
+    def _queue(self) -> None:
+        if not self._queued:
+            self._queued = True
+            self._turns.add(self._send_piece, self._connection.lane)
+
+    def _send_piece(self, end: float) -> None:
+        self._queued = False
+        if self.gone or self._paused:
+            return
+        if self._rest:
+            piece, self._rest = self._rest[:PIECE], self._rest[PIECE:]
+            self._request.write(bytes(piece))
+        if self._paused:
+            return
+        if self._rest:
+            self._queue()
+            return
+        self._request.unregisterProducer()
+        # Before the end of this one, because it may have twisted.web begin with the next.
+        self._connection.limit(REQUEST_SECONDS)
+        self._request.finish()
+
+    def pauseProducing(self) -> None:
+        """The client does not read."""
+        self._paused = True
+
+    def resumeProducing(self) -> None:
+        """The client reads again."""
+        self._paused = False
+        self._queue()
+
+    def stopProducing(self) -> None:
+        self.gone = True
+
 
 log = Logger(namespace="kdns.plugin.http")
 
@@ -44,7 +239,7 @@ BACKLOG = 512
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A page as it is now."""
+    """A page to be sent."""
 
     body: bytes
     status: int = 200
@@ -59,7 +254,7 @@ Page: TypeAlias = Callable[[], "Response | Deferred[Response]"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class QueryPage:
-    """A page that is told the arguments of its query, and may take its time."""
+    """A page that gets the query arguments and may be slow."""
 
     make: Callable[[Mapping[bytes, list[bytes]]], Response | Deferred[Response]]
     seconds: float = RESPONSE_SECONDS
@@ -67,10 +262,10 @@ class QueryPage:
 
 
 class ServerTls(Protocol):
-    """Makes connections secure; Twisted's IOpenSSLServerConnectionCreator as a type."""
+    """Twisted's IOpenSSLServerConnectionCreator as a type."""
 
     def serverConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
-        """The server's side of a new connection."""
+        pass
 
 
 T = TypeVar("T")
@@ -110,7 +305,7 @@ class HttpListener(Resource):
             self._pages.setdefault(path.encode(), []).append(page)
 
     def withdraw(self, pages: Mapping[str, Page] | Mapping[str, Page | QueryPage]) -> Deferred[None] | None:
-        """Remove pages; without any the listener closes. A page that is not there is no error."""
+        """Remove pages; without pages the listener closes. Unknown pages are ignored."""
         for path, page in pages.items():
             served = self._pages.get(path.encode(), [])
             if page in served:
@@ -130,7 +325,7 @@ class HttpListener(Resource):
         return served[-1] if served else None
 
     def stop(self) -> Deferred[None] | None:
-        """Close the listener and every connection; what was written is still sent."""
+        """Close the listener and every connection; written data is still sent."""
         self._pages.clear()
         port, self.port = self.port, None
         if port is None:
@@ -164,7 +359,7 @@ class HttpListener(Resource):
         if IReactorSocket.providedBy(reactor):
             with self._bound(host) as bound:
                 return reactor.adoptStreamPort(bound.fileno(), bound.family, factory)
-        # A reactor in memory has sockets of its own and cannot adopt one of the system's.
+        # A memory reactor has its own sockets and cannot adopt a system socket.
         try:
             return reactor.listenTCP(self.address.port, factory, BACKLOG, host)
         except CannotListenError as error:
@@ -214,25 +409,23 @@ def _on_first(address: ListenAddress, open: Callable[[str], T]) -> T:
 
 
 class _NoContent:
-    """Where the body of a request goes: nobody reads it."""
+    """Discards the body of a request."""
 
     def write(self, data: bytes) -> int:
-        """Drop it."""
         return len(data)
 
     def read(self, size: int = -1) -> bytes:
-        """Nothing."""
         return b""
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """To the beginning, which is the end, too."""
+        """Both the start and the end."""
         return 0
 
     tell = close = lambda self: 0
 
 
 class _PageSite(WebSite):
-    """Twisted's HTTP server without an access log, timers, and files for bodies (a container may have nowhere to write)."""
+    """Twisted's HTTP server without access log, timers, and files for bodies (a container may have no writable folder)."""
 
     noisy = False
     displayTracebacks = False
@@ -248,7 +441,7 @@ class _PageSite(WebSite):
         """Likewise."""
 
     def log(self, request: Request) -> None:
-        """Probes are not worth a line each."""
+        """Probes are not logged."""
 
 
 class _Root(WebResource):
@@ -262,7 +455,7 @@ class _Root(WebResource):
         self._turns = turns
 
     def render(self, request: Request) -> int:
-        """Ask the page. A page that fails is logged; the client learns that it failed and nothing more."""
+        """Call the page. A page that fails is logged; the client only sees the status."""
         page = self._listener.page(request.path)
         if isinstance(page, QueryPage):
             reply = Reply(request, self._turns, page.seconds)

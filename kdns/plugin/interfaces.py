@@ -17,7 +17,7 @@ from typing import ClassVar
 
 
 class _Ifaddrs(ctypes.Structure):
-    """The head of ``struct ifaddrs``; what follows is not looked at."""
+    """The head of ``struct ifaddrs``; the rest is ignored."""
 
     _fields_: ClassVar = [
         ("next", ctypes.c_void_p),
@@ -60,7 +60,7 @@ def interfaces() -> Interfaces:
 
 
 def machine_addresses() -> tuple[str, ...]:
-    """The addresses that others may reach this machine at: all but those of the loopback, link-local ones without their zone."""
+    """The addresses of this machine without loopback; link-local ones without their zone."""
     try:
         known = interfaces()
     except OSError:
@@ -70,7 +70,7 @@ def machine_addresses() -> tuple[str, ...]:
 
 
 def _address(at: int | None, interface: str) -> str | None:
-    """The address of a ``struct sockaddr``, or None when it is of a family that DNS is not spoken over."""
+    """The address of a ``struct sockaddr``, or None for other families."""
     if not at:
         return None
     family = ctypes.c_ushort.from_address(at).value

@@ -133,7 +133,7 @@ def _as_kernel(address: IPv4Address | IPv6Address) -> str:
 
 
 def _sockets_of(process: Path) -> set[str]:
-    """Inodes of a process's sockets; none where they may not be seen."""
+    """Inodes of a process's sockets; none where permission is missing."""
     found = set()
     try:
         for descriptor in (process / "fd").iterdir():

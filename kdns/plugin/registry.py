@@ -67,11 +67,11 @@ BUILT_IN = {
 """Module of each directive that kdns has; it holds the :class:`~kdns.plugin.seam.Directive` as ``directive``."""
 
 DEFAULT_PLACE = "loop"
-"""A foreign plugin that names no place stands before this one: behind cache and cluster, before the upstreams."""
+"""A foreign plugin without a place goes in front of this one: behind cache and cluster, before the upstreams."""
 
 
 def accept(name: str) -> bool:
-    """Whether *name*, which is no directive of CoreDNS's, is a plugin; :func:`find` says so when it is one that cannot be used."""
+    """Whether *name*, which is not a directive of CoreDNS, is a plugin; :func:`find` raises if it cannot be used."""
     try:
         return _foreign(name) is not None
     except Exception:
@@ -79,7 +79,7 @@ def accept(name: str) -> bool:
 
 
 def foreign_names() -> list[str]:
-    """Names of plugins that installed packages offer."""
+    """Names of plugins in installed packages."""
     return [point.name for point in entry_points(group=ENTRY_POINTS) if point.name not in BUILT_IN]
 
 

@@ -40,7 +40,7 @@ def reply_size(exchange: Exchange) -> int:
 
 
 def reply_flags(exchange: Exchange) -> int:
-    """The second word of the reply's header; for a lookup made inside, which has no message, as it would have been sent."""
+    """The second word of the reply's header; for an internal look-up, which has no message, as it would have been sent."""
     reply = exchange.reply
     if reply is not None and len(reply) >= 4:
         return reply[2] << 8 | reply[3]
@@ -48,7 +48,7 @@ def reply_flags(exchange: Exchange) -> int:
 
 
 def reply_class(exchange: Exchange) -> str:
-    """The class that ``log`` filters by: ``success``, ``denial`` or ``error``."""
+    """The class for the filters of ``log``: ``success``, ``denial`` or ``error``."""
     answer = exchange.answer
     if exchange.reply is None:
         return "error"

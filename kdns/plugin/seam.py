@@ -47,19 +47,19 @@ class Resource:
     """
 
     def start(self) -> Deferred[None] | None:
-        """Begin. Sockets for DNS are opened when the Deferreds of all resources have fired; a failure fails the configuration."""
+        """Start. DNS sockets are opened when the Deferreds of all resources have fired; a failure fails the configuration."""
 
     def set_checks(self, checks: Sequence[Any]) -> None:
-        """Called before the start with what takes part in readiness: objects with ``name``, ``ready``, ``why`` and ``zones``."""
+        """Called before the start with the checks for readiness: objects with ``name``, ``ready``, ``why`` and ``zones``."""
 
     def serving(self) -> None:
         """Called once, when queries are answered with the first configuration that has the resource."""
 
     def leave(self) -> Deferred[None] | None:
-        """The process is about to end and still answers; the Deferred holds up the end (``lameduck``)."""
+        """The process will end and still answers; the Deferred delays the end (``lameduck``)."""
 
     def stop(self) -> Deferred[None] | None:
-        """End; what was in flight is cancelled, and nothing is left behind when the Deferred fires."""
+        """Stop; work in flight is cancelled, and nothing is left when the Deferred fires."""
 
 
 class Unavailable(Exception):
@@ -80,13 +80,13 @@ Output = Callable[[str], None]
 
 
 def log_fatal(text: str) -> None:
-    """What ``ServerContext.fatal`` does where nobody ends the process: an embedding program lives on."""
+    """The default ``ServerContext.fatal``: log it. An embedding program goes on."""
     Logger(namespace="kdns").critical("{text}", text=text)
 
 
 @dataclass(slots=True)
 class ServerContext:
-    """What all blocks and all configurations of one service share."""
+    """Shared by all blocks and all configurations of one service."""
 
     reactor: Any
     """Twisted's reactor, or one of :mod:`kdns.testing`; its type depends on which interfaces a plugin needs."""
@@ -101,7 +101,7 @@ class ServerContext:
     registry: Registry = field(default_factory=Registry)
     tallies: TallyBook = field(default_factory=TallyBook)
     degraded: DegradedStates = field(default_factory=DegradedStates)
-    """What does not work at present: whoever notices a fault begins a state, and ends it when it works again."""
+    """Faults that persist: the code that notices one begins a state, and ends it when it works again."""
 
     deferred_free: DeferredFree = field(default_factory=DeferredFree)
     """Takes large tables that are not used any more; the service lets go of them."""
@@ -137,7 +137,7 @@ class ServerContext:
 
     sample: Callable[[bytes, bytes, str, int], None] | None = None
     """
-    Told of some finished replies: query octets behind the identifier, reply octets behind the identifier, the client's address, and how
+    Told of some finished replies: query bytes behind the identifier, reply bytes behind the identifier, the client's address, and how
     many queries it stands for.
     """
 
@@ -146,7 +146,7 @@ class ServerContext:
 
 
 class StreamTimeouts(NamedTuple):
-    """How long connections of a listener may take, in seconds, and how much they may ask (``timeouts``)."""
+    """Timeouts of a listener's connections in seconds, and limits on their queries (``timeouts``)."""
 
     read: float = 3.0
     """Until the first query has come whole."""
@@ -163,7 +163,7 @@ class StreamTimeouts(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A server block as a directive sees it while it parses."""
+    """A server block, while a directive parses."""
 
     keys: tuple[ServerKey, ...]
     directives: frozenset[str]
@@ -173,30 +173,25 @@ class Block:
     """Base of relative paths (``root``); empty means the working directory."""
 
     fingerprint: str = ""
-    """Equal for blocks whose keys say the same, and those directives that have a say in answers; empty when it is not known."""
+    """Equal for blocks with the same keys and the same directives that affect answers; empty when unknown."""
 
     @property
     def zones(self) -> tuple[bytes, ...]:
-        """The zones of all keys, what a plugin without zones of its own is for."""
+        """The zones of all keys: the default zones of a plugin."""
         return tuple(dict.fromkeys(key.zone for key in self.keys))
 
 
 class Filter(NamedTuple):
-    """A condition on the requests that a block takes."""
-
     passes: Callable[[Request], bool]
     varies: Varies
 
 
 class Keeper:
-    """Resources by key, carried over from one configuration to the next."""
-
     def __init__(self, running: Mapping[Hashable, tuple[Hashable, Resource]] | None = None) -> None:
         self._running = dict(running or {})
         self.taken: dict[Hashable, tuple[Hashable, Resource]] = {}
 
     def take(self, key: Hashable, config: Hashable, make: Callable[[], Resource]) -> Resource:
-        """See :meth:`BlockBuilder.keep`."""
         for known in (self.taken, self._running):
             if key in known and known[key][0] == config:
                 self.taken[key] = known[key]
@@ -257,11 +252,11 @@ class BlockBuilder:
     kept: Keeper = field(default_factory=Keeper)
 
     def link(self, link: Link) -> None:
-        """Add a link behind those that are there."""
+        """Add a link behind the present ones."""
         self.links.append(link)
 
     def observe(self, observer: Observer) -> None:
-        """Tell *observer* of every finished reply of this block."""
+        """Call *observer* for every finished reply of this block."""
         self.observers.append(observer)
 
     def filter(self, passes: Callable[[Request], bool], varies: Varies = EVERY_QUERY) -> None:
@@ -289,25 +284,23 @@ class BlockBuilder:
         return resource
 
     def ready_when(self, name: str, check: Readiness, why: Callable[[], str] = lambda: "") -> None:
-        """Take part in ``/ready``: *check* tells whether the plugin is, and *why* what it still waits for."""
+        """Take part in ``/ready``: *check* tells whether the plugin is ready, and *why* what it waits for."""
         self.readiness.append((name, check, why))
 
     def metadata_from(self, source: MetadataSource) -> None:
-        """Ask *source* for values when the block collects metadata."""
+        """Take metadata from *source* when the block collects metadata."""
         self.metadata_sources.append(source)
 
     def own_addresses(self) -> tuple[bytes, ...]:
-        """The addresses that clients reach this block at, packed: those it is bound to, else all of the machine."""
+        """The packed addresses at which clients reach this block: those it is bound to, else all of the machine."""
         return tuple(ip_address(text).packed for text in self.binds or self.context.own_addresses())
 
     def find(self, kind: type[T]) -> T | None:
-        """The first link of a kind, or with a capability (:mod:`kdns.plugin.capabilities`), among those that are built already."""
+        """The first link of a kind, or with a capability (:mod:`kdns.plugin.capabilities`), among those built so far."""
         return next((link for link in self.links if isinstance(link, kind)), None)
 
 
 class Directive(Protocol):
-    """A directive of the Corefile; each plugin module has one as ``directive``."""
-
     name: str
 
     def parse(self, tokens: Dispenser, block: Block) -> Any:
@@ -318,4 +311,4 @@ class Directive(Protocol):
         """
 
     def build(self, config: Any, builder: BlockBuilder) -> None:
-        """Contribute to the block. It must not start anything: that is :meth:`Resource.start`'s business."""
+        """Contribute to the block. It must not start anything; :meth:`Resource.start` does."""

@@ -19,7 +19,7 @@ TURN_SECONDS = 0.0015
 """Seconds that all steps of a turn may take together, and as many for reading and writing; the last one begins within them."""
 
 Step: TypeAlias = Callable[[float], object]
-"""A short piece of work, called with the time at which its turn is over. One that has more to do adds itself again."""
+"""A short piece of work, called with the time at which its turn ends. To do more, it adds itself again."""
 
 
 class Lane(Enum):

@@ -47,8 +47,6 @@ class Config:
 
 
 class HealthDirective:
-    """The directive of the Corefile."""
-
     name = "health"
 
     def parse(self, tokens: Dispenser, block: Block) -> Config:
@@ -97,7 +95,7 @@ class HealthMetrics:
 
 
 class HealthPage(Resource):
-    """The page ``/health``, its self-checks, and the delay at the end."""
+    """The page ``/health``, its self-checks, and the delay at shutdown."""
 
     def __init__(
         self, reactor: Any, clock: Callable[[], float], listener: HttpListener, lameduck: float, metrics: HealthMetrics
@@ -112,16 +110,14 @@ class HealthPage(Resource):
         self._checking: Deferred[None] | None = None
 
     def page(self) -> Response:
-        """``/health``."""
         return Response(b"OK")
 
     def start(self) -> None:
-        """Open the page and begin to check it."""
         self._listener.serve(self._pages)
         self._next = self._reactor.callLater(PERIOD, self._check)
 
     def leave(self) -> Deferred[None] | None:
-        """Delay the end: clients learn of it only after it has begun."""
+        """Delay the shutdown: clients notice it only after it has begun."""
         self._stop_checking()
         if self._lameduck <= 0:
             return None
@@ -131,7 +127,6 @@ class HealthPage(Resource):
         return over
 
     def stop(self) -> Deferred[None] | None:
-        """Close the page."""
         self._stop_checking()
         return self._listener.withdraw(self._pages)
 
@@ -145,7 +140,7 @@ class HealthPage(Resource):
 
     @property
     def own_address(self) -> ListenAddress:
-        """Where this process reaches the page."""
+        """The address at which this process reaches the page."""
         address = self._listener.address
         port = self._listener.port
         number = address.port if port is None else port.getHost().port
@@ -178,7 +173,7 @@ class HealthPage(Resource):
 
 
 class _SelfCheck(ClientFactory[Protocol]):
-    """One request for the page. Unlike Agent and endpoints, whose factories log two lines each time, it is quiet."""
+    """One request for the page. It does not log, unlike Agent and endpoints, whose factories log two lines each time."""
 
     noisy = False
 
@@ -187,7 +182,7 @@ class _SelfCheck(ClientFactory[Protocol]):
         self._connector: Any = None
 
     def startedConnecting(self, connector: Any) -> None:
-        """Keep what can be cancelled."""
+        """Keep the connector, to cancel it."""
         self._connector = connector
 
     def buildProtocol(self, addr: object) -> Protocol:
@@ -195,7 +190,6 @@ class _SelfCheck(ClientFactory[Protocol]):
         return _Request(self)
 
     def clientConnectionFailed(self, connector: object, reason: Failure) -> None:
-        """Nobody listens."""
         self.ended(reason)
 
     def ended(self, reason: Failure | None) -> None:
@@ -220,6 +214,6 @@ class _Request(Protocol):
         self._received += data
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """The response is complete, or will never be."""
+        """The response is complete or lost."""
         complete = reason.check(ConnectionDone) and b" 200 " in self._received[:13]
         self._check.ended(None if complete else reason)

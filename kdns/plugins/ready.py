@@ -53,7 +53,6 @@ class ReadyDirective:
     name = "ready"
 
     def parse(self, tokens: Dispenser, block: Block) -> Config:
-        """Read the directive; once per server block."""
         address, monitor = DEFAULT_ADDRESS, Monitor.UNTIL_READY
         for _ in tokens.invocations(once=True):
             for text in tokens.args(0, 1):
@@ -78,19 +77,19 @@ directive = ReadyDirective()
 
 
 class Check(Protocol):
-    """The check of a plugin in one server block (:meth:`BlockBuilder.ready_when`)."""
+    """A plugin in one server block that takes part in readiness (:meth:`BlockBuilder.ready_when`)."""
 
     @property
     def name(self) -> str:
-        """The plugin's name."""
+        pass
 
     @property
     def ready(self) -> Readiness:
-        """Whether it is ready."""
+        pass
 
     @property
     def why(self) -> Callable[[], str]:
-        """What it waits for."""
+        pass
 
     @property
     def zones(self) -> str:
@@ -115,7 +114,6 @@ class ReadyPage(Resource):
         self._pages: dict[str, Page] = {"/ready": self.page, "/ready/why": self.why_page}
 
     def start(self) -> None:
-        """Open the page."""
         self._listener.serve(self._pages)
 
     def leave(self) -> None:
@@ -123,7 +121,6 @@ class ReadyPage(Resource):
         self._withdraw()
 
     def stop(self) -> Deferred[None] | None:
-        """Close the page."""
         return self._withdraw()
 
     def _withdraw(self) -> Deferred[None] | None:

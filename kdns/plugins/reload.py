@@ -18,8 +18,6 @@ LEAST_INTERVAL, LEAST_JITTER = 2.0, 1.0
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Times in seconds."""
-
     interval: float = INTERVAL
     jitter: float = JITTER
 
@@ -33,11 +31,9 @@ class ReloadTimer(Resource):
         self._timer: Any = None
 
     def start(self) -> None:
-        """Begin to check."""
         self._timer = self._context.reactor.callLater(self._every, self._check)
 
     def stop(self) -> None:
-        """Check no more."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -53,7 +49,7 @@ class ReloadDirective:
     name = "reload"
 
     def parse(self, tokens: Dispenser, block: Block) -> Config:
-        """Both are durations; the jitter is at most half the interval."""
+        """Two durations; the jitter is at most half the interval."""
         config = Config()
         for _ in tokens.invocations(once=True):
             words = tokens.args(0, 2)

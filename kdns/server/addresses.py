@@ -19,7 +19,7 @@ _INET, _INET6 = (int.from_bytes(family.to_bytes(2, "little"), "big") for family 
 
 
 def plain_address(address: str) -> str:
-    """An IP address without a zone; IPv4 that came over an IPv6 socket is shown as IPv4."""
+    """An IP address without a zone; IPv4-mapped as IPv4."""
     if ":" not in address:
         return address
     address = address.partition("%")[0]
@@ -34,21 +34,21 @@ def _text(family: int, packed: bytes) -> str:
     return plain_address(inet_ntop(family, packed))
 
 
-def unpack_sockaddr(octets: bytes | bytearray, start: int = 0) -> tuple[str, int]:
+def unpack_sockaddr(data: bytes | bytearray, start: int = 0) -> tuple[str, int]:
     """
     Address and port in a ``sockaddr_in`` (16 bytes) or ``sockaddr_in6`` (28 bytes), as Linux lays them out.
 
     :param start: where it begins.
     :raises ValueError: another family.
     """
-    family, port, packed = _SOCKADDR(octets, start)
+    family, port, packed = _SOCKADDR(data, start)
     if family == _INET:
         return _text(AF_INET, packed), port
     if family == _INET6:
-        return _text(AF_INET6, bytes(octets[start + 8 : start + 24])), port
-    raise ValueError(f"address family {int.from_bytes(octets[start : start + 2], 'little')}")
+        return _text(AF_INET6, bytes(data[start + 8 : start + 24])), port
+    raise ValueError(f"address family {int.from_bytes(data[start : start + 2], 'little')}")
 
 
 def server_label(scheme: str, bind: str, port: int) -> str:
-    """A listener as metrics and messages name it: ``dns://:53``, with an address ``dns://127.0.0.1:53``."""
+    """A listener's name in metrics and messages: ``dns://:53``, with an address ``dns://127.0.0.1:53``."""
     return f"{scheme}://{bracketed(bind)}:{port}"

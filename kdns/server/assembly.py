@@ -35,7 +35,7 @@ from kdns.wire.names import longest_zone
 
 
 class Endpoint(NamedTuple):
-    """What a listener is bound to."""
+    """The address of a listener."""
 
     scheme: str
     address: str
@@ -45,12 +45,11 @@ class Endpoint(NamedTuple):
 
     @property
     def label(self) -> str:
-        """As metrics name it."""
         return server_label(self.scheme, self.address, self.port)
 
 
 class Check(NamedTuple):
-    """A plugin's say in readiness."""
+    """A check for readiness."""
 
     name: str
     ready: Readiness
@@ -60,8 +59,6 @@ class Check(NamedTuple):
 
 @dataclass(slots=True)
 class Configuration:
-    """A whole Corefile, ready to be started."""
-
     corefile: Corefile
     builders: list[BlockBuilder] = field(default_factory=list)
     endpoints: dict[Endpoint, Zones] = field(default_factory=dict)
@@ -70,10 +67,10 @@ class Configuration:
 
     kept: Keeper = field(default_factory=Keeper)
     places: dict[int, Place] = field(default_factory=dict)
-    """Where the directive stands that a resource (by its ``id``) came from first."""
+    """Where the directive that first made a resource (by its ``id``) is."""
 
     claims: dict[Endpoint, Place] = field(default_factory=dict)
-    """Where the first key stands that wants an endpoint."""
+    """Where the first key for an endpoint is."""
 
     checks: list[Check] = field(default_factory=list)
     announcements: list[str] = field(default_factory=list)
@@ -91,12 +88,12 @@ True goes on without what is at fault; what comes of that can be looked at, and 
 
 
 def no_mercy(error: CorefileError, of_machine: bool) -> bool:
-    """The first fault ends it."""
+    """Raise the first fault."""
     return False
 
 
 def surroundings(environment: Mapping[str, str], forgive: Forgive = forgive_none) -> Surroundings:
-    """What a Corefile is read against: kdns's directives and *environment*."""
+    """The context for reading a Corefile: kdns's directives and *environment*."""
     return Surroundings(DIRECTIVE_ORDER, environment, accept=registry.accept, forgive=forgive, usable=registry.BUILT_IN)
 
 
@@ -135,7 +132,7 @@ def assemble(
 
 
 class _Assembly:
-    """One Corefile on its way to a configuration."""
+    """One Corefile while its configuration is made."""
 
     def __init__(self, corefile: Corefile, context: ServerContext, kept: Keeper, forgive: Judge) -> None:
         self._corefile = corefile
@@ -149,7 +146,6 @@ class _Assembly:
         """Numbers of blocks whose keys or addresses are not known, because something about them was forgiven."""
 
     def whole(self) -> Configuration:
-        """All steps in their order."""
         configuration = self._configuration
         blocks = self._parse(self._blocks())
         configuration.builders = [

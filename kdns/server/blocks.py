@@ -27,12 +27,12 @@ class Choice(NamedTuple):
     """As the block's metadata sources left it."""
 
     once: bool = False
-    """Whether a filter was asked that must be asked for every query: the reply is not repeated."""
+    """Whether a filter must be called for every query: the reply is not replayed."""
 
 
 @dataclass(slots=True)
 class ServedBlock:
-    """A server block as it answers."""
+    """A server block with its chain."""
 
     ask: Next
     """Its chain."""
@@ -63,7 +63,7 @@ class ServedBlock:
 
     @property
     def repeats(self) -> bool:
-        """Whether all observers can say beforehand what a repeated reply means to them."""
+        """Whether all observers support replay."""
         return all(observer.repeats for observer in self.observers)
 
 
@@ -76,7 +76,7 @@ class Zones:
     proxy: ProxyPolicy | None = None
 
     def add(self, zone: bytes, block: ServedBlock) -> None:
-        """*block* answers for *zone*, lower case, behind the blocks that do so already."""
+        """*block* answers for *zone*, lower case, after the blocks that already do."""
         self.blocks.setdefault(zone, []).append(block)
 
     def all_blocks(self) -> list[ServedBlock]:
@@ -88,7 +88,7 @@ class Zones:
         return list(found.values())
 
     def audience(self) -> Audience | None:
-        """The clients that must be told apart: what links and filters of all blocks vary by."""
+        """The clients that must be told apart: everything that links and filters of all blocks vary by."""
         blocks = self.all_blocks()
         links = [link.varies for block in blocks for link in block.links]
         return audience_of(links + [one.varies for block in blocks for one in block.filters])

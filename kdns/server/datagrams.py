@@ -65,7 +65,7 @@ class DatagramShell(DatagramProtocol):
         self._local = "::" if host in ("", "0.0.0.0", "::") else host
 
     def datagramReceived(self, data: bytes, addr: Any) -> None:
-        """One query."""
+        """Receive one query."""
         sender = Origin(plain_address(addr[0]), addr[1], self._local)
         answer_datagram(self._listener, self._table, data, sender, partial(self._send, addr))
 

@@ -18,7 +18,7 @@ PATIENCE = 4.8
 T = TypeVar("T")
 
 
-class Waiting(Generic[T]):
+class InFlight(Generic[T]):
     """The in-flight queries of a listener, oldest first."""
 
     def __init__(self, most: int, patience: float = PATIENCE) -> None:
@@ -56,12 +56,10 @@ class Waiting(Generic[T]):
         return ticket in self._open
 
     def replace(self, ticket: int, item: T) -> None:
-        """Put *item* in the place of another, with its deadline."""
         deadline, _ = self._open[ticket]
         self._open[ticket] = (deadline, item)
 
     def end(self, ticket: int) -> bool:
-        """Remove the item of *ticket*; False when it was removed before."""
         return self._open.pop(ticket, None) is not None
 
     def next_deadline(self) -> float | None:

@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any
 from kdns.core.degraded import Fault
 from kdns.core.sketch import Recent
 from kdns.plugin.capabilities import ServesCluster
-from kdns.server.limits import memory_limit
-from kdns.server.saturation import waited
-from kdns.server.search_path import SearchPaths
+from kdns.server.limits import memory_limit, waited
+from kdns.server.top_talkers import SearchPaths
 from kdns.wire.names import from_text, is_subdomain
 
 if TYPE_CHECKING:
@@ -68,27 +67,29 @@ def declare(service: KdnsService) -> None:
     gauge(
         "kdns_answer_table_room_bytes",
         "Bytes that finished replies may take.",
-        lambda: float(service.room.octets),
+        lambda: float(service.table_budget.octets),
     )
-    room = service.room
+    budget = service.table_budget
     hits = registry.counter(
         "kdns_answer_table_hits_total",
         "Queries answered without asking plugins: with a finished reply, or with one made by the fast path.",
         ["kind"],
     )
-    hits.read_from("reply", read=lambda: float(room.uses().given))
-    hits.read_from("made", read=lambda: float(room.uses().made))
+    hits.read_from("reply", read=lambda: float(budget.uses().given))
+    hits.read_from("made", read=lambda: float(budget.uses().made))
 
     def counter(name: str, text: str, read: Callable[[], float]) -> None:
         registry.counter(name, text).read_from(read=read)
 
     counter("kdns_processor_wait_seconds_total", "Seconds that the process could have run and got no core.", waited)
-    counter("kdns_answer_table_misses_total", "Queries for which plugins were asked.", lambda: float(room.uses().asked))
-    counter("kdns_answer_table_evicted_total", "Finished replies dropped to make room.", lambda: float(room.evicted))
+    counter(
+        "kdns_answer_table_misses_total", "Queries for which plugins were asked.", lambda: float(budget.uses().asked)
+    )
+    counter("kdns_answer_table_evicted_total", "Finished replies dropped to make room.", lambda: float(budget.evicted))
     counter(
         "kdns_answer_table_outdated_total",
         "Finished replies that were no longer valid when they were asked for.",
-        lambda: float(room.outdated),
+        lambda: float(budget.outdated),
     )
     gauge(
         "kdns_kubernetes_stale",
@@ -124,7 +125,7 @@ def _count(service: KdnsService, fault: Fault) -> float:
 
 
 class Shares:
-    """Shares that the most frequent clients and names have of all queries."""
+    """Shares of the most frequent clients and names in all queries."""
 
     KINDS = ("clients", "names", "denied")
     MOST = (1, 10)

@@ -1,11 +1,17 @@
 # -*- test-case-name: tests.server.test_limits -*-
-"""What the process may use, as its control groups say, and the bounds that follow: memory and cores."""
+"""
+Limits of the process's control groups (memory and cores), the bounds that follow, and how much of its cores the process uses.
+
+A process that is slow but not saturated waits for a core: other processes use them, or the quota of its control group is used up.
+"""
 
 from __future__ import annotations
 
 import resource
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from time import process_time
 from typing import TypeVar
 
 OWN_GROUPS = Path("/proc/self/cgroup")
@@ -58,13 +64,13 @@ def processor_limit(groups: Path = OWN_GROUPS, mount: Path = MOUNT) -> float | N
 
 
 def _lowest(read: Callable[[Path], T | None], controller: str, groups: Path, mount: Path) -> T | None:
-    """A group's limit binds all groups below it, so the lowest on the way from the process's own group to the root is what counts."""
+    """The lowest limit from the process's group up to the root: a group's limit binds all groups below it."""
     found = [limit for folder in _folders(controller, groups, mount) if (limit := read(folder)) is not None]
     return min(found, default=None)
 
 
 def _folders(controller: str, groups: Path, mount: Path) -> Iterator[Path]:
-    """The folders of the process's group and of those above it; version 1 has a hierarchy for each controller."""
+    """The folders of the process's group and of its parents; version 1 has a hierarchy for each controller."""
     roots = {"": mount, controller: mount / controller}
     for line in _text(groups).splitlines():
         _, controllers, path = line.split(":", 2)
@@ -95,3 +101,64 @@ def table_bytes(limit: int | None = None) -> int:
     """Bytes for the answer tables, by default from :func:`memory_limit`."""
     memory = limit or memory_limit() or UNLIMITED
     return int(min(TABLE_MOST, max(TABLE_LEAST, memory * TABLE_SHARE)))
+
+
+PERIOD = 1.0
+"""Seconds between two samples."""
+
+WINDOW = 10
+"""Samples that are kept: an autoscaler asks every 15 seconds, and one garbage collection must not scale anything."""
+
+SCHEDULING = Path("/proc/self/schedstat")
+"""Run time and waiting time of the main thread on Linux."""
+
+
+def waited(file: Path = SCHEDULING) -> float:
+    """Seconds that the main thread was runnable without a core; 0 where the kernel does not tell."""
+    try:
+        return int(file.read_text().split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0
+
+
+class Saturation:
+    """
+    The share of the processor, from samples of the clocks.
+
+    :param clock: seconds of a clock that never goes back.
+    :param used: seconds of processor time that the process has used, all threads together.
+    :param cores: cores that the control group allows; None reads the limit.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        used: Callable[[], float] = process_time,
+        cores: float | None = None,
+    ) -> None:
+        limit = processor_limit() if cores is None else cores
+        # One Python process answers on one core, however many there are.
+        self.cores = min(1.0, limit or 1.0)
+        self._clock = clock
+        self._used = used
+        self._samples: deque[tuple[float, float]] = deque(maxlen=WINDOW + 1)
+
+    def sample(self) -> None:
+        """Read the clocks, at most once a second."""
+        now = self._clock()
+        if not self._samples or now - self._samples[-1][0] >= PERIOD:
+            self._samples.append((now, self._used()))
+
+    def share(self) -> float:
+        """
+        Processor time used over the last ten seconds, as a share of what the process may use: 0 is idle, 1 is all.
+
+        It may use one core, or less where the control group allows less.
+        """
+        if not self._samples:
+            return 0.0
+        began, before = self._samples[0]
+        seconds = self._clock() - began
+        if seconds <= 0:
+            return 0.0
+        return min(1.0, max(0.0, (self._used() - before) / (seconds * self.cores)))

@@ -28,7 +28,7 @@ from kdns.core.stamps import Stamp, StampRef
 from kdns.core.tally import Tally
 from kdns.plugin.seam import ServerContext
 from kdns.server.blocks import Choice, ServedBlock, Zones
-from kdns.server.deadlines import Waiting
+from kdns.server.deadlines import InFlight
 from kdns.server.fast_forward import Client, ForwardedQuery
 from kdns.server.fast_path import FastPath, routes_of
 from kdns.server.replay import Replay, observe
@@ -101,7 +101,7 @@ class Listener:
     def __init__(self, context: ServerContext, label: str, zones: Zones, most_waiting: int = MOST_WAITING) -> None:
         self.context = context
         self.label = label
-        self.waiting: Waiting[Open | ForwardedQuery] = Waiting(most_waiting)
+        self.waiting: InFlight[Open | ForwardedQuery] = InFlight(most_waiting)
         self._timer: Any = None
         registry = context.registry
         self._malformed = registry.counter(

@@ -31,11 +31,20 @@ from kdns.plugin.proxied import Origin
 from kdns.server.addresses import unpack_sockaddr
 from kdns.server.datagrams import answer_datagram
 from kdns.server.listener import Listener
-from kdns.server.msghdr import BYTES_HEAD, CONTROL, HEAD, IOVEC, MSGHDR, NAME, address_of
 from kdns.server.replay import observe
 from kdns.server.table import AnswerTable
 from kdns.server.table_keys import COOKIE
-from kdns.server.udp_send_queue import LateReplies, send_all
+from kdns.server.udp_send_queue import (
+    BYTES_HEAD,
+    CONTROL,
+    HEAD,
+    IOVEC,
+    MSGHDR,
+    NAME,
+    UdpSendQueue,
+    address_of,
+    send_all,
+)
 
 log = Logger(namespace="kdns.server")
 
@@ -83,10 +92,10 @@ def available(reactor: Any) -> bool:
 class _Buffers:
     """The fixed memory of one socket: datagrams, addresses, ancillary data, and the vectors that point at them."""
 
-    def __init__(self, wildcard: bool, name_octets: int) -> None:
+    def __init__(self, wildcard: bool, name_size: int) -> None:
         """
         :param wildcard: whether the address that was asked comes and goes with each datagram.
-        :param name_octets: of the address of a client.
+        :param name_size: of the address of a client.
         """
         self.data = bytes(BATCH * MAX_QUERY)
         """The datagrams. The kernel writes into what Python takes for unchangeable: a piece of it is then a copy, and one copy only."""
@@ -119,7 +128,7 @@ class _Buffers:
                 self.out_heads,
                 i * HEAD,
                 name,
-                name_octets,
+                name_size,
                 out_iov + i * 2 * IOVEC,
                 2,
                 ancillary if wildcard else 0,
@@ -147,10 +156,10 @@ def _none(key: bytes, now: float) -> None:
 class _Client:
     """The client of a query that waits; see :class:`kdns.server.fast_forward.Client`."""
 
-    __slots__ = ("_control", "_late", "_name", "local")
+    __slots__ = ("_control", "_name", "_send_queue", "local")
 
-    def __init__(self, late: LateReplies, name: bytes, control: bytes, local: str) -> None:
-        self._late = late
+    def __init__(self, queue: UdpSendQueue, name: bytes, control: bytes, local: str) -> None:
+        self._send_queue = queue
         self._name = name
         self._control = control
         self.local = local
@@ -158,7 +167,7 @@ class _Client:
     def respond(self, reply: bytes) -> None:
         """See :class:`kdns.server.fast_forward.Client`."""
         if reply:
-            self._late.add(reply, self._name, self._control)
+            self._send_queue.add(reply, self._name, self._control)
 
     def address(self) -> tuple[str, int]:
         """See :class:`kdns.server.fast_forward.Client`."""
@@ -196,7 +205,9 @@ class MmsgPort:
         self._lost = listener.context.registry.counter(
             "kdns_udp_send_errors_total", "Replies over UDP that the kernel did not take."
         ).counter()
-        self._late = LateReplies(reactor, sock, self._sendmmsg, 28 if self._v6 else 16, self._wildcard, self._lost)
+        self._send_queue = UdpSendQueue(
+            reactor, sock, self._sendmmsg, 28 if self._v6 else 16, self._wildcard, self._lost
+        )
 
     # What a reactor wants of a reader.
 
@@ -244,7 +255,7 @@ class MmsgPort:
             self._rest.cancel()
             self._rest = None
             self._serve_rest(inf)
-        self._late.flush()
+        self._send_queue.flush()
         self._socket.close()
 
     def getsockname(self) -> Any:
@@ -315,7 +326,7 @@ class MmsgPort:
 
             def send(reply: bytes, name: bytes = name, control: bytes = control) -> None:
                 if reply:
-                    self._late.add(reply, name, control)
+                    self._send_queue.add(reply, name, control)
 
             answer_datagram(self._listener, self._table, message, Origin(client, port, self._local), send)
             if clock() > deadline:
@@ -455,7 +466,7 @@ class MmsgPort:
             return None
         fast = self._table.fast
         if fast is not None and fast.forwards:
-            asker = _Client(self._late, name, control, self._local)
+            asker = _Client(self._send_queue, name, control, self._local)
             if fast.forward(key, message, asker, self._received):
                 return None
         immediate: list[bytes] = []
@@ -467,7 +478,7 @@ class MmsgPort:
             if state[0]:
                 immediate.append(reply)
             else:
-                self._late.add(reply, name, control)
+                self._send_queue.add(reply, name, control)
 
         self._listener.receive(message, Transport.UDP, client, port, self._local, respond, self._table, key)
         state[0] = False

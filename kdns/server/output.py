@@ -19,7 +19,7 @@ from time import monotonic
 from typing import Any
 
 from kdns.core.metrics import Counter, Registry
-from kdns.server.log_format import LineFormat, LogLine, as_text
+from kdns.server.logs import LineFormat, LogLine, as_text
 
 MOST_WAITING = 1 << 20
 """Bytes that may wait to be written: some 10,000 lines of the query log."""
@@ -136,7 +136,7 @@ class LineWriter:
         self._reactor = reactor
 
     def close(self) -> None:
-        """Write the lines that wait, for :data:`LAST_PATIENCE` seconds at most; the descriptor stays open."""
+        """Write the queued lines, for :data:`LAST_PATIENCE` seconds at most; the descriptor stays open."""
         self._reactor = None
         for call in (self._call, self._retry_call):
             if call is not None:
@@ -174,7 +174,7 @@ class LineWriter:
             self._call = self._reactor.callLater(0 if written >= MOST_PER_TURN else RETRY, self._flush)
 
     def _encode_lines(self) -> None:
-        """Encode the lines that were collected, as many as there is room for; drop the rest, latest first."""
+        """Encode the collected lines, as many as there is room for; drop the rest, latest first."""
         lines = self._lines
         if not lines:
             return
@@ -192,7 +192,7 @@ class LineWriter:
         lines.clear()
 
     def _write_piece(self) -> int:
-        """Write as much as certainly does not block; 0 when that is nothing."""
+        """Write as much as does not block; 0 if nothing."""
         data, count = self._chunks[0]
         try:
             if not self._ready(self._descriptor):

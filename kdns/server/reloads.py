@@ -143,7 +143,7 @@ class Reloads:
 
 
 def located(error: BaseException, place: Place | None = None) -> str:
-    """The text of an error, with file and line in front where they are known and not part of it."""
+    """The text of an error, with file and line in front unless they are part of it."""
     text = error.advice() if isinstance(error, CorefileError) else str(error)
     where = getattr(error, "place", None) or place
     if where is None or not where.line or str(where) in text:

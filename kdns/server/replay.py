@@ -36,7 +36,7 @@ class Replay:
         self._panicked = panicked
 
     def prepare(self, entry: Entry, table: AnswerTable) -> None:
-        """Get an entry of the table ready to be given again: what to count, which observers to call, how its addresses rotate."""
+        """Prepare an entry of the table for replay: counters, observers, rotation of addresses."""
         exchange = entry.exchange
         assert exchange is not None
         entry.exchange = None
@@ -48,7 +48,7 @@ class Replay:
         entry.plain = not (entry.rotation is not None or entry.cookie or entry.each)
 
     def _meaning(self, exchange: Exchange) -> tuple[Tally, tuple[EachRepeat, ...]]:
-        """What to count for each repetition of an exchange, and whom to tell of it."""
+        """The counters and observers for each replay of an exchange."""
         charges = exchange.answer.charges
         durations: tuple[Durations, ...] = ()
         each: tuple[EachRepeat, ...] = ()
@@ -110,7 +110,7 @@ class Replay:
         return reply, tally, each
 
     def tell(self, told: tuple[EachRepeat, ...], client: str, port: int, ident: int, seconds: float) -> None:
-        """Tell observers of one repetition."""
+        """Notify observers of one replay."""
         for each in told:
             try:
                 each(client, port, ident, seconds)
@@ -119,7 +119,7 @@ class Replay:
 
 
 def observe(durations: tuple[Durations, ...], times: int, seconds: float) -> None:
-    """Enter *times* replies that took *seconds* each."""
+    """Record *times* replies that took *seconds* each."""
     if times:
         for histogram in durations:
             histogram.observe(seconds, times)

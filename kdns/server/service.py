@@ -26,11 +26,10 @@ from kdns.plugin.http import HttpListener
 from kdns.plugin.seam import Output, Resource, ServerContext, Unavailable
 from kdns.server import gauges
 from kdns.server.assembly import Configuration, Endpoint, assemble
-from kdns.server.deadlines import Waiting
-from kdns.server.limits import memory_limit, table_bytes
+from kdns.server.deadlines import InFlight
+from kdns.server.limits import Saturation, memory_limit, table_bytes
 from kdns.server.listener import Listener
 from kdns.server.reloads import Reloads
-from kdns.server.saturation import Saturation
 from kdns.server.self_checks import SelfChecks
 from kdns.server.sockets import LISTENERS, OpenEndpoint, check_endpoint
 from kdns.server.streams import ConnectionLimit
@@ -66,7 +65,7 @@ class KdnsService(Service):
         self._load = load
         self._announce = announce
         self.taken_over: Callable[[Configuration], None] = lambda configuration: None
-        self.room = TableBudget(table_bytes(), context.deferred_free)
+        self.table_budget = TableBudget(table_bytes(), context.deferred_free)
         self.connections = ConnectionLimit()
         self.top_talkers = TopTalkers(context.clock)
         self.saturation = Saturation(context.clock)
@@ -97,8 +96,8 @@ class KdnsService(Service):
         registry.gauge("kdns_answer_table_entries", "Finished replies held to be given again.").gauge(
             read=lambda: float(sum(len(table) for opened in self.endpoints.values() for table in opened.tables))
         )
-        registry.gauge("kdns_answer_table_bytes", "Octets that those replies take.").gauge(
-            read=lambda: float(self.room.young + self.room.old)
+        registry.gauge("kdns_answer_table_bytes", "Bytes that those replies take.").gauge(
+            read=lambda: float(self.table_budget.young + self.table_budget.old)
         )
 
     # Life
@@ -126,7 +125,7 @@ class KdnsService(Service):
         self._busy.addBoth(self._started)
 
     def when_running(self) -> Deferred[None]:
-        """Fires when queries are answered, or fails with the reason why not; each caller gets a Deferred of its own."""
+        """Fires when queries are answered, or fails with the reason; each caller gets its own Deferred."""
         if self.configuration is not None:
             return succeed(None)
         waiting: Deferred[None] = Deferred(self._waiting.remove)
@@ -185,7 +184,7 @@ class KdnsService(Service):
         if self._folding is not None:
             self._folding.cancel()
         self.context.deferred_free.stop()
-        closing = [opened.close(self.room) for opened in self.endpoints.values()]
+        closing = [opened.close(self.table_budget) for opened in self.endpoints.values()]
         self.endpoints.clear()
         await gatherResults(closing, consumeErrors=True)
         for one in list(self._leaving):
@@ -205,7 +204,7 @@ class KdnsService(Service):
     # Change
 
     def check_reload(self) -> None:
-        """Read the Corefile again and take it over if it changed."""
+        """Read the Corefile again and use it if it changed."""
         if self._busy is not None or self.configuration is None:
             return
         try:
@@ -254,7 +253,7 @@ class KdnsService(Service):
             leaving.addBoth(lambda _: self._leaving.remove(leaving))
 
     async def _stop_when_answered(self, old: list[Resource], closed: list[OpenEndpoint]) -> None:
-        """Stop resources and close sockets once the queries that came while they were used are answered; this takes seconds at most."""
+        """Stop resources and close sockets once the queries in flight with them are answered; this takes seconds at most."""
         marks = _marks([*self.endpoints.values(), *closed])
         try:
             await self._finish(closed)
@@ -262,11 +261,11 @@ class KdnsService(Service):
                 await deferLater(self.context.reactor, LOOK_AGAIN)
         except CancelledError:
             pass  # the service ends; it has called leave()
-        await gatherResults([opened.close(self.room) for opened in closed], consumeErrors=True)
+        await gatherResults([opened.close(self.table_budget) for opened in closed], consumeErrors=True)
         await self._stop_resources(old)
 
     async def _finish(self, endpoints: Iterable[OpenEndpoint]) -> None:
-        """Take no new queries at these endpoints, and wait for those in flight; each has a deadline of its own."""
+        """Take no new queries at these endpoints, and wait for those in flight; each has its own deadline."""
         finishing = list(endpoints)
         begun = self.context.reactor.seconds()
         for opened in finishing:
@@ -361,13 +360,18 @@ class KdnsService(Service):
                     self._fault = configuration.claims[endpoint]
                     listener = Listener(self.context, endpoint.label, zones)
                     opened[endpoint] = LISTENERS[endpoint.scheme](
-                        self.context.reactor, listener, endpoint.address, endpoint.port, self.room, self.connections
+                        self.context.reactor,
+                        listener,
+                        endpoint.address,
+                        endpoint.port,
+                        self.table_budget,
+                        self.connections,
                     )
         except Exception:
             for one in opened.values():
-                one.close(self.room)
+                one.close(self.table_budget)
             raise
-        self.room.clear()
+        self.table_budget.clear()
         closed = []
         for endpoint in list(self.endpoints):
             zones_now = configuration.endpoints.get(endpoint)
@@ -387,7 +391,7 @@ class KdnsService(Service):
         return old, closed
 
     def _fold(self) -> None:
-        """Each second, add the hits of the tables to the counters, and advance what goes by the clock."""
+        """Each second, add the hits of the tables to the counters, and advance everything that depends on the clock."""
         self._timer = None
         self.saturation.sample()
         self.top_talkers.advance()
@@ -402,13 +406,13 @@ class KdnsService(Service):
         self._timer = self.context.reactor.callLater(FOLD_INTERVAL, self._fold)
 
 
-def _marks(endpoints: Iterable[OpenEndpoint]) -> list[tuple[Waiting[Any], int]]:
-    """The in-flight queries of each endpoint, and the newest ticket among them."""
+def _marks(endpoints: Iterable[OpenEndpoint]) -> list[tuple[InFlight[Any], int]]:
+    """The in-flight queries of each endpoint, and its newest ticket."""
     return [(opened.listener.waiting, opened.listener.waiting.newest) for opened in endpoints]
 
 
-def _unanswered(marks: list[tuple[Waiting[Any], int]]) -> bool:
-    """Whether a query that was in flight then still is."""
+def _unanswered(marks: list[tuple[InFlight[Any], int]]) -> bool:
+    """Whether a query of then is still in flight."""
     return any(waiting.oldest <= newest for waiting, newest in marks)
 
 

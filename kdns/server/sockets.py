@@ -29,12 +29,12 @@ BACKLOG = 1024
 """Connections that may wait to be accepted."""
 
 RECEIVE_BUFFER = 4 * 1024 * 1024
-"""Bytes of UDP that the kernel may queue while kdns is busy; it grants what its own limit allows."""
+"""Bytes of UDP queued in the kernel while kdns is busy; the kernel caps it at its own limit."""
 
 
 @dataclass(slots=True)
 class OpenEndpoint:
-    """An endpoint that is being served."""
+    """An endpoint with open sockets."""
 
     listener: Listener
     port: int
@@ -48,26 +48,26 @@ class OpenEndpoint:
     closing: list[Deferred[Any]] = field(default_factory=list)
 
     def leave(self) -> None:
-        """Take no new queries and connections; what the kernel took for this process already is answered."""
+        """Take no new queries and connections; queries and connections already accepted by the kernel are served."""
         departures, self.departures = self.departures, []
         for depart in departures:
             depart()
         self.closing += [maybeDeferred(port.stopListening) for port in self.streams]
         self.streams.clear()
 
-    def close(self, room: TableBudget) -> Deferred[Any]:
-        """Accept nothing more, answer what still waits with SERVFAIL, and end the connections; fires when the sockets are closed."""
+    def close(self, budget: TableBudget) -> Deferred[Any]:
+        """Accept nothing more, answer waiting queries with SERVFAIL, and end the connections; fires when the sockets are closed."""
         self.leave()
         self.listener.stop()  # while there are sockets to answer with
         closing = [*self.closing, *(maybeDeferred(port.stopListening) for port in self.datagrams)]
         self.factory.close_all()
         for table in self.tables:
-            room.leave(table)
+            budget.leave(table)
         return gatherResults(closing, consumeErrors=True)
 
 
 def open_endpoint(
-    reactor: Any, listener: Listener, address: str, port: int, room: TableBudget, limit: ConnectionLimit | None = None
+    reactor: Any, listener: Listener, address: str, port: int, budget: TableBudget, limit: ConnectionLimit | None = None
 ) -> OpenEndpoint:
     """
     Open the sockets for *address* (empty: all) and *port* (0: one that the system chooses, the same for TCP and UDP).
@@ -75,16 +75,16 @@ def open_endpoint(
     :param limit: bounds the connections of all endpoints that share it.
     :raises CannotListen: one of them cannot be opened; none is left open then.
     """
-    stream_table = room.table()
+    stream_table = budget.table()
     opened = OpenEndpoint(listener, port, StreamFactory(listener, stream_table, limit=limit), tables=[stream_table])
     opened.factory.ports = opened.streams
     try:
         if listener.context.kernel_sockets and mmsg.available(reactor):
-            _open_sockets(reactor, opened, address, room)
+            _open_sockets(reactor, opened, address, budget)
         else:
-            _listen(reactor, opened, address, room)
-    except Exception:  # too many open files, say: nothing may be left listening that nobody knows of
-        opened.close(room)
+            _listen(reactor, opened, address, budget)
+    except Exception:  # for instance too many open files: no socket must stay open unnoticed
+        opened.close(budget)
         raise
     for stream in opened.streams:
         stream.numberAccepts = ACCEPTED_AT_ONCE
@@ -100,7 +100,7 @@ class Opener(Protocol):
         listener: Listener,
         address: str,
         port: int,
-        room: TableBudget,
+        budget: TableBudget,
         limit: ConnectionLimit | None = None,
     ) -> OpenEndpoint: ...
 
@@ -127,7 +127,7 @@ def _hosts(address: str) -> tuple[str, ...]:
     return (address,) if address else ("0.0.0.0", "::")
 
 
-def _open_sockets(reactor: Any, opened: OpenEndpoint, address: str, room: TableBudget) -> None:
+def _open_sockets(reactor: Any, opened: OpenEndpoint, address: str, budget: TableBudget) -> None:
     share = opened.listener.context.share_ports
     for host in _hosts(address):
         try:
@@ -142,7 +142,7 @@ def _open_sockets(reactor: Any, opened: OpenEndpoint, address: str, room: TableB
         opened.departures.append(partial(_accept_waiting, port))
         datagram = _bound(socket.SOCK_DGRAM, host, address, opened.port, share)
         datagram.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-        table = room.table()
+        table = budget.table()
         opened.tables.append(table)
         shell = mmsg.MmsgPort(reactor, datagram, opened.listener, table)
         opened.datagrams.append(shell)
@@ -151,7 +151,7 @@ def _open_sockets(reactor: Any, opened: OpenEndpoint, address: str, room: TableB
 
 
 def _accept_waiting(port: Any) -> None:
-    """Accept the connections that wait to be: they would be reset when the port closes."""
+    """Accept the connections in the backlog: closing the port would reset them."""
     waiting = select.poll()
     waiting.register(port.fileno(), select.POLLIN)
     for _ in range(BACKLOG):
@@ -183,8 +183,8 @@ def cannot_listen(stream: bool, address: str, port: int, why: str) -> CannotList
     return CannotListen(transport, f"{bracketed(address)}:{port}", why, call)
 
 
-def _listen(reactor: Any, opened: OpenEndpoint, address: str, room: TableBudget) -> None:
-    """The way through any reactor's own ports; one on the IPv6 wildcard takes IPv4 too, where there is IPv6."""
+def _listen(reactor: Any, opened: OpenEndpoint, address: str, budget: TableBudget) -> None:
+    """Listen through the reactor's own ports; one on the IPv6 wildcard takes IPv4 too, where there is IPv6."""
     from twisted.internet.error import CannotListenError
 
     try:
@@ -197,7 +197,7 @@ def _listen(reactor: Any, opened: OpenEndpoint, address: str, room: TableBudget)
             stream, host = reactor.listenTCP(opened.port, opened.factory, BACKLOG, "0.0.0.0"), "0.0.0.0"
         opened.streams.append(stream)
         opened.port = stream.getHost().port
-        table = room.table()
+        table = budget.table()
         opened.tables.append(table)
         shell = DatagramShell(opened.listener, table)
         opened.datagrams.append(reactor.listenUDP(opened.port, shell, host, MAX_QUERY))

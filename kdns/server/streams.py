@@ -63,10 +63,10 @@ class StreamShell(Protocol, TimeoutMixin):
     """One connection."""
 
     factory: StreamFactory
-    transport: Any  # ITCPTransport or a TLS transport; both have what is used here
+    transport: Any  # ITCPTransport or a TLS transport; both have the methods used here
 
     def connectionMade(self) -> None:
-        """Start the time of the first query."""
+        """Start the timeout of the first query."""
         self._buffer = b""
         self._replies: list[bytes] = []
         self._reply_bytes = 0
@@ -109,7 +109,7 @@ class StreamShell(Protocol, TimeoutMixin):
         self.setTimeout(self.factory.timeouts.read)
 
     def connectionLost(self, reason: Any = None) -> None:
-        """Answers that come from now on are dropped."""
+        """Drop the answers that come from now on."""
         self._ended = True
         self.setTimeout(None)
         self._buffer = b""
@@ -117,7 +117,7 @@ class StreamShell(Protocol, TimeoutMixin):
         self.factory.left(self)
 
     def dataReceived(self, data: bytes) -> None:
-        """Take in some bytes of queries, each behind its length (RFC 1035 section 4.2.2)."""
+        """Receive some bytes of queries, each with its length in front (RFC 1035 section 4.2.2)."""
         if self._closing:
             return  # the client wrote this before it read that nothing more comes
         if self._header is not None:
@@ -147,17 +147,17 @@ class StreamShell(Protocol, TimeoutMixin):
         return data
 
     def readConnectionLost(self) -> None:
-        """The client sends nothing more, and still listens: it gets the answers that are under way."""
+        """The client closed its sending half: it still gets the answers in flight."""
         self._half_closed = True
         if self._closing:
             self.transport.loseConnection()
         self._end_if_done()
 
     def writeConnectionLost(self) -> None:
-        """kdns closes its own half only in :meth:`_part`, which waits for the client."""
+        """kdns closes its sending half only in :meth:`_part`, which waits for the client."""
 
     def close(self) -> None:
-        """Read no more, and end the connection when the client has taken what was written, or when the time for writing is over."""
+        """Stop reading, and close the connection when the client has read everything or the write timeout is over."""
         if self._closing or self._ended:
             return
         self._closing = True
@@ -221,7 +221,7 @@ class StreamShell(Protocol, TimeoutMixin):
         self._end_if_done()
 
     def _read_or_pause(self) -> None:
-        """Read as long as the queries that came can be answered, and the client takes the answers."""
+        """Read while queries can be answered and the client reads the answers."""
         if self._closing or self._ended:
             return
         full = self._queued and len(self._buffer) > READ_SIZE
@@ -246,7 +246,7 @@ class StreamShell(Protocol, TimeoutMixin):
         listener, table, context = factory.listener, factory.table, factory.listener.context
         now = context.clock()
         until = min(end, now + SLICE_SECONDS)
-        octets, position, size = self._buffer, 0, len(self._buffer)
+        data, position, size = self._buffer, 0, len(self._buffer)
         prefix = listener.table_key(b"  ", self._client)
         told: list[tuple[Any, int]] = []
         durations: tuple[Durations, ...] = ()
@@ -258,7 +258,7 @@ class StreamShell(Protocol, TimeoutMixin):
             if self._in_flight >= factory.most_in_flight or self._blocked:
                 break
             begin = position + 2
-            stop = begin + (octets[position] << 8 | octets[position + 1])
+            stop = begin + (data[position] << 8 | data[position + 1])
             if stop > size:
                 break
             if answered and context.clock() >= until:
@@ -266,13 +266,13 @@ class StreamShell(Protocol, TimeoutMixin):
                 break
             position = stop
             answered += 1
-            key = prefix + octets[begin + 2 : stop]
+            key = prefix + data[begin + 2 : stop]
             found = listener.replay.look(table, key, now) if stop - begin > 12 else None
             if found is None:
-                self._ask(octets[begin:stop], key)
+                self._ask(data[begin:stop], key)
                 continue
             reply, tally, each = found
-            self._append(octets[begin : begin + 2], reply)
+            self._append(data[begin : begin + 2], reply)
             given += 1
             if random() * given < 1.0:
                 sampled = (key, reply)  # reservoir sampling: each reply has the same chance
@@ -282,9 +282,9 @@ class StreamShell(Protocol, TimeoutMixin):
                 observe(durations, same, context.clock() - now)
                 durations, same = tally.durations, 1
             if each:
-                told.append((each, octets[begin] << 8 | octets[begin + 1]))
+                told.append((each, data[begin] << 8 | data[begin + 1]))
         if not self._ended:
-            self._buffer = octets[position:]
+            self._buffer = data[position:]
         if answered:
             self._left -= answered
             if not self._left:
@@ -349,7 +349,7 @@ class StreamShell(Protocol, TimeoutMixin):
             self.factory.listener.context.turns.add(self._stream_some)
 
     def _stream_some(self, end: float) -> None:
-        """Send one message of a stream: making it takes about a millisecond."""
+        """Send one message of a stream; making it takes about a millisecond."""
         self._streaming = False
         if self._ended or self._closing or self._blocked or not self._streams:
             return
@@ -368,7 +368,7 @@ class StreamShell(Protocol, TimeoutMixin):
         self._wait_to_stream()
 
     def _write(self, reply: bytes) -> None:
-        """Send a reply; while queries are taken, it waits for those that follow."""
+        """Send a reply; during a batch of queries it waits for the following replies."""
         self._append(reply[:2], reply[2:])
         if not self._taking:
             self._flush()
@@ -388,7 +388,7 @@ class StreamShell(Protocol, TimeoutMixin):
     # The connection as a producer of replies: the transport says when the client does not take them.
 
     def pauseProducing(self) -> None:
-        """The client does not read: kdns stops reading, too, and waits for it as long as ``timeouts`` allows."""
+        """The client does not read: stop reading too, and wait for it as long as ``timeouts`` allows."""
         self._blocked = True
         self.setTimeout(self.factory.timeouts.write)
         self._read_or_pause()
@@ -404,11 +404,10 @@ class StreamShell(Protocol, TimeoutMixin):
         self._end_if_done()
 
     def stopProducing(self) -> None:
-        """The connection is gone."""
         self._ended = True
 
     def timeoutConnection(self) -> None:
-        """The time is over. Queries that wait are still answered, unless the client does not read."""
+        """The timeout is over. Waiting queries are still answered, unless the client does not read."""
         if self._blocked or self._closing:
             self.transport.abortConnection()
         elif self._in_flight:
@@ -417,7 +416,7 @@ class StreamShell(Protocol, TimeoutMixin):
             self.close()
 
     def callLater(self, seconds: float, call: Any) -> Any:
-        """:class:`TimeoutMixin`'s way to the clock."""
+        """The clock of :class:`TimeoutMixin`."""
         return self.factory.listener.context.reactor.callLater(seconds, call)
 
 
@@ -453,7 +452,6 @@ class ConnectionLimit:
         self._connections: dict[StreamShell, None] = {}
 
     def add(self, connection: StreamShell) -> None:
-        """A new connection."""
         if len(self._connections) >= self.most:
             oldest = next(iter(self._connections))
             del self._connections[oldest]
@@ -461,13 +459,11 @@ class ConnectionLimit:
         self._connections[connection] = None
 
     def asked(self, connection: StreamShell) -> None:
-        """The connection sent a query."""
         if connection in self._connections:
             del self._connections[connection]
             self._connections[connection] = None
 
     def remove(self, connection: StreamShell) -> None:
-        """The connection is closed, or was evicted."""
         self._connections.pop(connection, None)
 
 
@@ -505,11 +501,10 @@ class StreamFactory(ServerFactory):
 
     @property
     def timeouts(self) -> StreamTimeouts:
-        """Those of the configuration that is served now."""
+        """The timeouts of the current configuration."""
         return self.listener.zones.timeouts
 
     def joined(self, connection: StreamShell) -> None:
-        """Take a connection in."""
         self.limit.add(connection)
         self._connections.add(connection)
         self._open.value = len(self._connections)
@@ -523,7 +518,6 @@ class StreamFactory(ServerFactory):
         connection.transport.abortConnection()
 
     def left(self, connection: StreamShell) -> None:
-        """The connection is closed."""
         self.limit.remove(connection)
         self._connections.discard(connection)
         self._open.value = len(self._connections)
@@ -534,11 +528,11 @@ class StreamFactory(ServerFactory):
         return not self._connections
 
     def finish_all(self, reading: bool = True) -> None:
-        """End each connection as soon as no answer is waited for on it; see :meth:`StreamShell.finish`."""
+        """End each connection as soon as it has no query in flight; see :meth:`StreamShell.finish`."""
         for connection in list(self._connections):
             connection.finish(reading)
 
     def close_all(self) -> None:
-        """End all connections once the clients have taken what was written."""
+        """End each connection once its client has read everything."""
         for connection in list(self._connections):
             connection.close()

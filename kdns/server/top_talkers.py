@@ -1,32 +1,114 @@
 # -*- test-case-name: tests.server.test_top_talkers -*-
 """
-The most frequent clients, names, and names that do not exist, in fixed memory.
+The most frequent clients, names, and nonexistent names, in fixed memory; and which nonexistent names a search path made.
 
-It sees a sample of the finished replies, each with the number of replies that it stands for (``ServerContext.sample``), and takes two or
-three microseconds for one. Its owner calls :meth:`TopTalkers.advance` each second.
+A pod's resolver appends ``NS.svc.DOMAIN``, ``svc.DOMAIN`` and ``DOMAIN`` to every name with fewer than five dots, in this order, before it
+asks for the name itself. So each look-up of an outside name causes up to six queries that cannot succeed (A and AAAA), such as
+``api.example.com.shop.svc.cluster.local``. The judgement is a guess: ``db.shop`` might be an endpoint of a missing service, and
+``example.com`` a service ``example`` in a missing namespace ``com``. The cluster's services and namespaces decide where they can.
+
+:class:`TopTalkers` sees a sample of the finished replies, each with the number of replies that it stands for (``ServerContext.sample``),
+and takes two or three microseconds for one. Its owner calls :meth:`TopTalkers.advance` each second.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from kdns.core.sketch import PERIODS, Recent
-from kdns.server.search_path import SearchPaths
 from kdns.server.table_keys import head_of
 from kdns.wire.constants import NXDOMAIN
-from kdns.wire.names import to_text
+from kdns.wire.names import labels_of, to_text
 
 if TYPE_CHECKING:
     from kdns.cluster.index import ClusterIndex
+
+ENDINGS = frozenset(
+    b"app arpa aws biz cloud com corp dev edu gov home info int internal intra intranet lan local localdomain "
+    b"mil net online org private site svc tech xyz".split()
+)
+"""Last labels of outside names, and of cluster names that are not complete; so are all labels of two letters."""
+
+LONGEST = 4
+"""Labels of the longest name of a service: port, protocol, service, namespace."""
+
+
+class ClusterNames(Protocol):
+    """The part of :class:`kdns.cluster.index.ClusterIndex` that is used here."""
+
+    def has_namespace(self, namespace: bytes) -> bool:
+        pass
+
+    def service(self, namespace: bytes, name: bytes) -> object | None:
+        pass
+
+
+class SearchPaths:
+    """
+    The search paths of some clusters.
+
+    :param zones: cluster domains in wire form and lower case, each with its cluster.
+    """
+
+    def __init__(self, zones: Iterable[tuple[bytes, ClusterNames]]) -> None:
+        self._zones = tuple(zones)
+
+    def made(self, name: bytes) -> bool:
+        """Whether a search path produced *name*, which does not exist; in lower-case wire form."""
+        for zone, known in self._zones:
+            if name.endswith(zone) and len(name) > len(zone):
+                try:
+                    labels = labels_of(name[: len(name) - len(zone)] + b"\x00")
+                except IndexError:
+                    continue  # the zone begins within a label, or this is no name
+                return made_below(labels, known, zone)
+        return False
+
+
+def made_below(labels: Sequence[bytes], known: ClusterNames, zone: bytes) -> bool:
+    """
+    The same for the labels in front of a cluster domain; there is at least one.
+
+    :param zone: the cluster domain.
+    """
+    count = len(labels)
+    if labels[-1] == b"pod":
+        return False
+    if labels[-1] != b"svc":
+        return count > 1  # the cluster has no names here
+    if count < 3:
+        return False
+    namespace = labels[-2]
+    if not known.has_namespace(namespace):
+        # Either svc.DOMAIN was appended, or the client asks for a namespace that does not exist.
+        front = labels[:-1]
+        return len(front) > LONGEST or _ends_outside(front[-1], known, zone)
+    front = labels[:-2]
+    last = front[-1]
+    if len(front) < 2 or known.service(namespace, last) is not None:
+        return False  # a missing service, or a missing endpoint of a service that exists
+    if len(front) == 2 or (len(front) == 3 and front[0][:1] == b"_" == front[1][:1]):
+        return _ends_outside(last, known, zone)
+    return True
+
+
+def _ends_outside(label: bytes, known: ClusterNames, zone: bytes) -> bool:
+    """Whether a name with that last label was an outside name, or an incomplete cluster name."""
+    if label in ENDINGS or label[:4] == b"xn--":
+        return True
+    if len(label) == 2 and label.isalpha():
+        return True
+    return known.has_namespace(label) or zone.endswith(bytes((len(label),)) + label + b"\x00")
+
 
 PERIOD = 60.0
 """Seconds of a period; figures cover two to three minutes."""
 
 
 class Waste(NamedTuple):
-    """How many queries there were, and how many of them were for names that a search path made and that do not exist."""
+    """The number of queries, and how many of them were for nonexistent names made by a search path."""
 
     queries: int
     wasted: int
@@ -55,7 +137,7 @@ class TopTalkers:
         self.names: Recent[bytes] = Recent()
         self.denied: Recent[bytes] = Recent()
         self.queries_ever = 0
-        """Queries since the start that the samples stand for."""
+        """Queries since the start, as extrapolated from samples."""
 
         self.wasted_ever = 0
         """Those of them for names that a search path made and that do not exist."""
@@ -72,7 +154,7 @@ class TopTalkers:
         Count a finished reply.
 
         :param query: a key of the answer table.
-        :param reply: octets behind the identifier.
+        :param reply: bytes behind the identifier.
         :param times: how many queries it stands for.
         """
         start = head_of(query)
@@ -104,16 +186,16 @@ class TopTalkers:
         return self._clock() - self._began[0]
 
     def waste(self) -> Waste:
-        """Queries of the last minutes that search paths wasted."""
+        """Recent queries wasted by search paths."""
         return Waste(self.names.total, sum(self._wasted))
 
 
 def name_text(name: bytes) -> str:
-    """A name as text; one that was cut short ends with an ellipsis."""
+    """A name as text; a truncated one ends with an ellipsis."""
     try:
         return to_text(name)
     except IndexError:
-        return "".join(chr(octet) if 0x21 <= octet <= 0x7E else f"\\{octet:03d}" for octet in name) + "…"
+        return "".join(chr(byte) if 0x21 <= byte <= 0x7E else f"\\{byte:03d}" for byte in name) + "…"
 
 
 def who(client: str, indexes: Iterable[ClusterIndex]) -> str:

@@ -1,9 +1,11 @@
 # -*- test-case-name: tests.server.test_udp_send_queue -*-
 """
-UDP replies that are ready after the turn in which their query came, on Linux: those of one turn leave in one system call.
+UDP replies that are ready after the turn in which their query came, on Linux: those of one turn are sent in one system call.
 
-An upstream's replies come several at a time. To build each client's address and packet information again through Python's socket takes
+An upstream's replies come several at a time. Building each client's address and packet information again through Python's socket takes
 longer than the kernel takes to send. So the bytes that came with the query are copied into fixed memory and sent from there.
+
+This module also has the layout of the message headers of ``recvmmsg`` and ``sendmmsg`` on 64-bit Linux, and of ``bytes`` in CPython.
 """
 
 from __future__ import annotations
@@ -12,10 +14,26 @@ import ctypes
 import errno
 import socket
 from collections.abc import Callable
+from struct import Struct
 from typing import Any
 
 from kdns.core.metrics import Counter
-from kdns.server.msghdr import BYTES_HEAD, CONTROL, HEAD, IOVEC, MSGHDR, NAME, address_of
+
+NAME = 28  # sizeof(struct sockaddr_in6), the larger of the two
+CONTROL = 64  # room for one in6_pktinfo or in_pktinfo with its head
+HEAD = 64  # sizeof(struct mmsghdr)
+IOVEC = 16
+MSGHDR = Struct("=QI4xQQQQi4xI4x")  # name, namelen, iov, iovlen, control, controllen, flags; then msg_len
+BYTES_HEAD = bytes.__basicsize__ - 1
+"""Offset of the content in a bytes object."""
+
+
+def address_of(buffer: bytearray | bytes) -> int:
+    """The address of a buffer's content. The buffer must stay alive, and a bytearray must keep its size."""
+    if isinstance(buffer, bytes):
+        return id(buffer) + BYTES_HEAD
+    return ctypes.addressof((ctypes.c_char * len(buffer)).from_buffer(buffer))
+
 
 MOST = 64
 """Replies per system call."""
@@ -39,11 +57,11 @@ def send_all(sendmmsg: Callable[..., int], fd: int, vector: int, first: int, end
     return refused
 
 
-class LateReplies:
+class UdpSendQueue:
     """
     Replies that wait for the end of the turn.
 
-    :param name_octets: the size of a client's address.
+    :param name_size: the size of a client's address.
     :param wildcard: whether packet information comes with each query.
     :param lost: counts replies that the kernel refuses.
     """
@@ -53,7 +71,7 @@ class LateReplies:
         reactor: Any,
         sock: socket.socket,
         sendmmsg: Callable[..., int],
-        name_octets: int,
+        name_size: int,
         wildcard: bool,
         lost: Counter,
     ) -> None:
@@ -72,9 +90,7 @@ class LateReplies:
         names, control, iov = address_of(self._names), address_of(self._control), address_of(self._iov)
         for i in range(MOST):
             ancillary = control + i * CONTROL if wildcard else 0
-            MSGHDR.pack_into(
-                self._heads, i * HEAD, names + i * NAME, name_octets, iov + i * IOVEC, 1, ancillary, 0, 0, 0
-            )
+            MSGHDR.pack_into(self._heads, i * HEAD, names + i * NAME, name_size, iov + i * IOVEC, 1, ancillary, 0, 0, 0)
         self._v6 = sock.family == socket.AF_INET6
         self._vector = address_of(self._heads)
         self._quads = memoryview(self._heads).cast("Q")
@@ -108,7 +124,6 @@ class LateReplies:
             self._call = self._reactor.callLater(0, self._due)
 
     def flush(self) -> None:
-        """Send them now; called before the socket is closed."""
         if self._call is not None:
             self._call.cancel()
             self._call = None

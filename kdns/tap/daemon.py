@@ -32,8 +32,7 @@ from kdns.corefile.loader import Corefile
 from kdns.plugin.descriptors import raise_descriptor_limit
 from kdns.plugin.seam import Output, ServerContext, Unavailable
 from kdns.server.assembly import Configuration, read, read_text
-from kdns.server.log_format import LogLine, line_format
-from kdns.server.logs import OperatorLog
+from kdns.server.logs import LogLine, OperatorLog, line_format
 from kdns.server.output import LineWriter, unblocked
 from kdns.server.service import KdnsService
 from kdns.tap.clock import use_monotonic_clock
@@ -43,7 +42,7 @@ from kdns.tap.signals import Signals
 log = Logger(namespace="kdns")
 
 STDIN = "stdin"
-"""The name of a Corefile that stands for standard input."""
+"""The Corefile name that means standard input."""
 
 FAILED, HOOK_FAILED = 1, 4
 """Exit status when it cannot serve, and when something failed during its end."""
@@ -84,7 +83,7 @@ class CorefileSource:
         return read_text(self._text, self._environment, STDIN)
 
     def explain(self, error: CorefileError) -> str:
-        """Lines about what ends a start: the error, what to do, and what else is wrong."""
+        """Lines about a failed start: the error, the advice, and other errors."""
         from kdns.checking.faults import why_no_start
 
         lines = why_no_start(error, self._conf, self._environment, dns_port=self._dns_port, text=self._text or "")
@@ -186,7 +185,7 @@ class Daemon(Service):
         super().setServiceParent(parent)
 
     def startService(self) -> None:
-        """Begin. A failure is printed on standard error, and ends the process."""
+        """Start. A failure is printed to standard error and ends the process."""
         use_monotonic_clock(self._reactor)
         super().startService()
         self.signals.install()
@@ -216,7 +215,7 @@ class Daemon(Service):
         return self._explain(error) if isinstance(error, CorefileError) else str(error)
 
     def _complain(self, text: str, error: BaseException | None) -> None:
-        """Print on standard error why the process ends, and log it where the log is not this daemon's own."""
+        """Print to standard error why the process ends, and log it where the log is not this daemon's own."""
         if self.observer is None:
             log.error("{text}", text=text)
         self._complain_to(self._format(LogLine(text, "FATAL", details={"error": error}, bare=True)))
@@ -235,7 +234,7 @@ class Daemon(Service):
 
     def _serving(self, _: None) -> None:
         self.context.share_ports = False  # a reload takes nothing over
-        # The reactor installs signal handlers of its own when it begins to run. A program that waits for these lines must not meet them.
+        # The reactor installs its own signal handlers when it starts. A program that waits for these lines must not meet them.
         self._reactor.callWhenRunning(self._say_start)
 
     def _say_start(self) -> None:
@@ -261,7 +260,7 @@ class Daemon(Service):
         self.end()
 
     def stopService(self) -> Deferred[None]:
-        """Stop in good order. The Deferred never fails; a failure is logged and sets the exit status."""
+        """Shut down. The Deferred never fails; a failure is logged and sets the exit status."""
         super().stopService()
         self._ending = True
         return self.server.stopService().addErrback(self._hook_failed).addCallback(self._stopped)
@@ -286,7 +285,6 @@ class Daemon(Service):
     # What signals ask for
 
     def end(self) -> None:
-        """Stop the reactor, which stops the application, which stops this."""
         if self._ending:
             return
         self._ending = self._last = True
@@ -305,7 +303,7 @@ class Daemon(Service):
         self._leave(status)
 
     def reload(self) -> None:
-        """Read the Corefile again and take it over."""
+        """Read the Corefile again and use it."""
         self.server.reload()
 
 

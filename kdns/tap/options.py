@@ -10,7 +10,7 @@ from twisted.application.service import Application
 from twisted.python import usage
 from twisted.scripts._twistd_unix import UnixAppLogger  # the one that twistd itself will use; it has no public name
 
-from kdns.server.log_format import FORMATS
+from kdns.server.logs import FORMATS
 from kdns.tap.daemon import FAILED, CorefileSource, Daemon, exit_with
 
 MOST_PORT = 65535
@@ -96,7 +96,7 @@ def makeService(options: Options) -> Daemon:
 
 
 def _in_foreground(twistd: Any) -> bool:
-    """Whether standard output is where the log belongs; *twistd* holds its options, None for an application file."""
+    """Whether the log belongs on standard output; *twistd* holds its options, None for an application file."""
     if twistd is None:
         return True
     return bool(twistd.get("nodaemon")) and not any(twistd.get(option) for option in ELSEWHERE)

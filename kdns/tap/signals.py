@@ -22,16 +22,14 @@ FORCED = 2
 
 
 class Signalled(Protocol):
-    """The daemon as the handlers see it."""
-
     def end(self) -> None:
-        """Shut down in good order."""
+        pass
 
     def end_at_once(self, status: int) -> None:
-        """Leave the process now."""
+        pass
 
     def reload(self) -> None:
-        """Take over what the Corefile says now."""
+        pass
 
 
 class Signals:
@@ -78,7 +76,6 @@ class Signals:
         return lambda number, frame: self._reactor.callFromThread(action)
 
     def terminate(self) -> None:
-        """SIGTERM."""
         log.info("SIGTERM: Shutting down servers then terminating")
         self._daemon.end()
 
@@ -96,15 +93,13 @@ class Signals:
         self._daemon.end()
 
     def quit(self) -> None:
-        """SIGQUIT."""
         log.info("SIGQUIT: Quitting process immediately")
         self._daemon.end_at_once(0)
 
     def reload(self) -> None:
-        """SIGUSR1."""
         log.info("SIGUSR1: Reloading")
         self._daemon.reload()
 
     def upgrade(self) -> None:
-        """SIGUSR2, which has CoreDNS replace its own program."""
+        """SIGUSR2; CoreDNS replaces its own program then."""
         log.warn("SIGUSR2: kdns does not replace its own program; start the new one with -takeover, then end this one")

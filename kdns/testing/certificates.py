@@ -2,7 +2,7 @@
 """
 Certificates for tests, made in memory with fast elliptic-curve keys: an authority, servers and clients.
 
-Nothing is written anywhere; whoever needs files writes the PEM octets. What the certificates are used for is the caller's business.
+Nothing is written anywhere; whoever needs files writes the PEM bytes. What the certificates are used for is the caller's business.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Identity:
         return loaded
 
     def server_options(self, clients: Authority | None = None) -> CertificateOptions:
-        """A context factory for ``listenSSL``; with *clients*, only clients with a certificate of that authority are let in."""
+        """A context factory for ``listenSSL``; with *clients*, only clients with a certificate of that authority may connect."""
         authorities = () if clients is None else (Certificate.loadPEM(clients.certificate_pem),)
         options = self.private_certificate().options(*authorities)
         assert isinstance(options, CertificateOptions), "that is what it makes"
@@ -72,7 +72,7 @@ class Authority:
         return self.server_with(x509.SubjectAlternativeName(names) if names else None, hosts[0] if hosts else "server")
 
     def server_with(self, names: x509.ExtensionType | None, common_name: str = "server") -> Identity:
-        """An identity of a server with any alternative names, none, or octets in their place that are no names."""
+        """A server identity with any alternative names, none, or bytes that are no names."""
         return self._sign(_distinguished(common_name), ExtendedKeyUsageOID.SERVER_AUTH, names)
 
     def client(self, common_name: str, organizations: Sequence[str] = ()) -> Identity:
@@ -80,7 +80,7 @@ class Authority:
         return self._sign(_distinguished(common_name, organizations), ExtendedKeyUsageOID.CLIENT_AUTH, None)
 
     def trust_root(self) -> object:
-        """What to pass as ``trustRoot`` to Twisted's ``optionsForClientTLS`` to trust this authority alone."""
+        """The ``trustRoot`` for Twisted's ``optionsForClientTLS`` to trust this authority only."""
         return trustRootFromCertificates([Certificate.loadPEM(self.certificate_pem)])
 
     def _sign(self, subject: x509.Name, usage: x509.ObjectIdentifier, names: x509.ExtensionType | None) -> Identity:

@@ -54,7 +54,6 @@ class Upstream(Link):
         self.asked: list[Request] = []
 
     def answer(self, request: Request, next: Next) -> Reply:
-        """See :class:`kdns.core.chain.Link`."""
         self.asked.append(request)
         if self._says is not None:
             return self._says(request)
@@ -66,12 +65,11 @@ class Upstream(Link):
 
 
 class _NoLookups:
-    """A server for requests that are not asked through a listener."""
+    """The server of requests that do not come from a listener."""
 
     label = LABEL
 
     def resolve(self, request: Request) -> Reply:
-        """Refuse: a plugin that looks up names inside is asked through a listener."""
         raise ResolutionFailed("a request of the test kit has no server to look names up", SERVFAIL)
 
 
@@ -89,7 +87,6 @@ def a_request(
     metadata: Metadata | None = None,
     arrived: float = 0.0,
 ) -> Request:
-    """A request for a name in presentation form; letters keep their case in ``spelled``."""
     spelled = spelled_from_text(qname)
     number = type_number(qtype) if isinstance(qtype, str) else qtype
     assert number is not None, f"no record type {qtype}"
@@ -113,7 +110,7 @@ def a_request(
 
 
 def a_query(qname: str, qtype: str | int = A, *, ident: int = 4711, flags: int = RD) -> bytes:
-    """A query as a message."""
+    """A query message."""
     number = type_number(qtype) if isinstance(qtype, str) else qtype
     assert number is not None, f"no record type {qtype}"
     question = spelled_from_text(qname) + number.to_bytes(2, "big") + b"\x00\x01"
@@ -182,7 +179,7 @@ class PluginBench:
         return self._directive.parse(words, block)
 
     def error(self, text: str) -> str:
-        """The error that a Corefile with *text* ends with; the words begin on line 2."""
+        """The error that a Corefile with *text* causes; the words begin on line 2."""
         block, words = self._block(text)
         try:
             self._directive.parse(words, block)
@@ -237,11 +234,9 @@ class PluginBench:
         return reply
 
     def advance(self, seconds: float) -> None:
-        """Let time pass."""
         self.clock.advance(seconds)
 
     def stop(self) -> None:
-        """Stop what the directive runs."""
         for builder in self._builders:
             for resource in reversed(builder.resources):
                 resource.stop()
@@ -285,7 +280,7 @@ class PluginBench:
             self.advance(0.25)
 
     def _server(self, kept: bool) -> Callable[[str, str | int, str, Transport], object]:
-        """A server of its own, with all that repeats answers or with nothing of it."""
+        """A separate server, with or without everything that replays answers."""
         builder = self._built()
         links: list[Link] = [*builder.links, *self._behind, Upstream(self._says)]
         if kept:
@@ -321,7 +316,7 @@ class PluginBench:
 
 
 def _summary(reply: bytes) -> object:
-    """What of a reply is compared."""
+    """The part of a reply that is compared."""
     if not reply:
         return "no reply"
     message = scan(reply)

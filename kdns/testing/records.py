@@ -45,7 +45,6 @@ def parse_record(text: str) -> Record:
 
 
 def parse_records(texts: Sequence[str]) -> tuple[Record, ...]:
-    """:func:`parse_record` for several."""
     return tuple(parse_record(text) for text in texts)
 
 
@@ -53,7 +52,7 @@ def _rdata(rtype: int, fields: Sequence[str]) -> bytes:
     if fields[0] == r"\#":
         data = bytes.fromhex("".join(fields[2:]))
         if len(data) != int(fields[1]):
-            raise BadRecord(f"{len(data)} octets, said to be {fields[1]}")
+            raise BadRecord(f"{len(data)} bytes, said to be {fields[1]}")
         return data
     count, form = _FORMS[rtype]
     if count not in (0, len(fields)):
@@ -61,7 +60,7 @@ def _rdata(rtype: int, fields: Sequence[str]) -> bytes:
     return form(*fields)
 
 
-def _octets(text: str) -> bytes:
+def _packed(text: str) -> bytes:
     def one(match: re.Match[bytes]) -> bytes:
         escape = match[1]
         return bytes((int(escape),)) if len(escape) == 3 else escape
@@ -70,7 +69,7 @@ def _octets(text: str) -> bytes:
 
 
 def _string(text: str) -> bytes:
-    data = _octets(text)
+    data = _packed(text)
     return bytes((len(data),)) + data
 
 
@@ -92,7 +91,7 @@ def _srv(priority: str, weight: str, port: str, target: str) -> bytes:
 
 
 def _caa(flags: str, tag: str, value: str) -> bytes:
-    return struct.pack("!B", int(flags)) + _string(tag) + _octets(value)
+    return struct.pack("!B", int(flags)) + _string(tag) + _packed(value)
 
 
 def _a(address: str) -> bytes:
@@ -116,4 +115,4 @@ _FORMS: dict[int, tuple[int, Callable[..., bytes]]] = {
     CAA: (3, _caa),
     HINFO: (2, _strings),
 }
-"""How many fields the rdata of a type has (0: any number), and what makes octets of them."""
+"""Number of rdata fields of a type (0: any), and the function that encodes them."""

@@ -114,7 +114,7 @@ class CachesTests(SynchronousTestCase):
         self.assertEqual(result["flushed"], 1)
         self.assertGreaterEqual(result["replies"], 3)
         self.assertEqual(self.held(), [])
-        self.assertEqual(self.world.service.room.young, 0)
+        self.assertEqual(self.world.service.table_budget.young, 0)
 
     def test_fresh_after_flush(self) -> None:
         """The answer that comes after a flush is the upstream's, not what was held."""

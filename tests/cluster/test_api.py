@@ -13,7 +13,7 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from kdns.cluster.api_source import ApiSource, Limits
-from kdns.cluster.credentials import Credentials, FileCredentials, Source, Wanted, at_endpoint, parse_server
+from kdns.cluster.credentials import AccessOptions, Credentials, FileCredentials, Source, at_endpoint, parse_server
 from kdns.cluster.index import ClusterIndex
 from kdns.cluster.kubeconfig import find_credentials
 from kdns.cluster.pacing import Limiter
@@ -62,7 +62,7 @@ class LoopbackTests(TestCase):
         made.start()
         return made
 
-    def find(self, wanted: Wanted, environ: dict[str, str] | None = None, account: str = "") -> Credentials:
+    def find(self, wanted: AccessOptions, environ: dict[str, str] | None = None, account: str = "") -> Credentials:
         """The credentials that a configuration means."""
         return find_credentials(
             self.reactor,
@@ -74,7 +74,7 @@ class LoopbackTests(TestCase):
 
     def by_kubeconfig(self, login: Login, trust: bytes | None = None) -> Credentials:
         """The credentials of a kubeconfig."""
-        return self.find(Wanted(kubeconfig=str(self.server.kubeconfig(self.folder / "config", login, trust))))
+        return self.find(AccessOptions(kubeconfig=str(self.server.kubeconfig(self.folder / "config", login, trust))))
 
     async def until(self, condition: Any) -> None:
         """Wait until something holds; trial sets the limit."""
@@ -101,7 +101,7 @@ class LoginTests(LoopbackTests):
         """The token and the authority that are mounted into a pod."""
         self.server.access.tokens["pod-token"] = DNS
         pod = self.server.in_cluster(self.folder / "pod", "pod-token")
-        await self.works(self.find(Wanted(), pod.environment, str(pod.folder)))
+        await self.works(self.find(AccessOptions(), pod.environment, str(pod.folder)))
 
     async def test_token(self) -> None:
         """A token in a kubeconfig."""
@@ -137,14 +137,14 @@ class LoginTests(LoopbackTests):
         ):
             (self.folder / name).write_bytes(content)
             files.append(str(self.folder / name))
-        await self.works(self.find(Wanted(endpoint=self.server.url, tls=(files[0], files[1], files[2]))))
+        await self.works(self.find(AccessOptions(endpoint=self.server.url, tls=(files[0], files[1], files[2]))))
 
     async def test_program(self) -> None:
         """A program that prints a token; it runs once for all watches, and again when the token is refused."""
         self.server.access.tokens["one"] = DNS
         folder = self.folder.absolute()
         self.server.kubeconfig(folder / "config", Login(exec_token="one"))
-        source = self.source(self.find(Wanted(kubeconfig=str(folder / "config"))))
+        source = self.source(self.find(AccessOptions(kubeconfig=str(folder / "config"))))
         await source.when_synced()
         calls = folder / "exec-calls"
         self.assertEqual(calls.read_text().split(), ["call"])
@@ -163,7 +163,7 @@ class LoginTests(LoopbackTests):
         os.chdir(folder)
         for name in ("json", "kdns", "kubernetes", "yaml"):
             Path(f"{name}.py").write_text("open('imported', 'w').close()\n")
-        await self.source(self.find(Wanted(kubeconfig="config"))).when_synced()
+        await self.source(self.find(AccessOptions(kubeconfig="config"))).when_synced()
         self.assertFalse(Path("imported").exists())
 
     async def test_unverified(self) -> None:
@@ -176,7 +176,7 @@ class LoginTests(LoopbackTests):
         indent = kept[place][: len(kept[place]) - len(kept[place].lstrip())]
         kept.insert(place + 1, f"{indent}insecure-skip-tls-verify: true")
         path.write_text("\n".join(kept))
-        await self.works(self.find(Wanted(kubeconfig=str(path))))
+        await self.works(self.find(AccessOptions(kubeconfig=str(path))))
 
     async def test_server_name(self) -> None:
         """``tls-server-name`` is verified in place of the address."""
@@ -184,7 +184,7 @@ class LoginTests(LoopbackTests):
         self.server.rotate_certificate(("api.inside.test",))
         path = self.server.kubeconfig(self.folder / "config", Login(token="abc"))
         path.write_text(path.read_text().replace("    server:", "    tls-server-name: api.inside.test\n    server:"))
-        await self.works(self.find(Wanted(kubeconfig=str(path))))
+        await self.works(self.find(AccessOptions(kubeconfig=str(path))))
 
 
 class RotationTests(LoopbackTests):
@@ -194,7 +194,7 @@ class RotationTests(LoopbackTests):
         """A source in a pod that has synced, and the files of the pod."""
         self.server.access.tokens["first"] = DNS
         pod = self.server.in_cluster(self.folder / "pod", "first")
-        source = self.source(self.find(Wanted(), pod.environment, str(pod.folder)))
+        source = self.source(self.find(AccessOptions(), pod.environment, str(pod.folder)))
         await source.when_synced()
         return source, pod
 
@@ -274,7 +274,7 @@ class RefusalTests(LoopbackTests):
         folder = self.folder.absolute()
         self.server.kubeconfig(folder / "config", Login(exec_token="one"))
         (folder / "print-token").write_text("#!/bin/sh\necho 'no smartcard' >&2\nexit 3\n")
-        problem = await self.problem_of(self.find(Wanted(kubeconfig=str(folder / "config"))))
+        problem = await self.problem_of(self.find(AccessOptions(kubeconfig=str(folder / "config"))))
         self.assertIn("exec plugin: exec: process returned 3. no smartcard", problem)
 
     async def test_nobody_there(self) -> None:

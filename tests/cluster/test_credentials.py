@@ -17,11 +17,11 @@ from kdns.cluster.credentials import (
     MAX_FILE,
     REREAD,
     Access,
+    AccessOptions,
     CredentialsError,
     FileCredentials,
     Server,
     Source,
-    Wanted,
     parse_server,
 )
 from kdns.cluster.kubeconfig import ExecCredentials, KubeconfigCredentials, find_credentials
@@ -58,13 +58,13 @@ class Folder(SynchronousTestCase):
             ),
         )
 
-    def access(self, wanted: Wanted, environ: dict[str, str] | None = None, **more: Any) -> Access:
+    def access(self, wanted: AccessOptions, environ: dict[str, str] | None = None, **more: Any) -> Access:
         """What is found."""
         found = find_credentials(Clock(), wanted, environ or {}, **more).current(0.0)
         assert isinstance(found, Access), "no program is run here"
         return found
 
-    def refusal(self, wanted: Wanted, environ: dict[str, str] | None = None, **more: Any) -> str:
+    def refusal(self, wanted: AccessOptions, environ: dict[str, str] | None = None, **more: Any) -> str:
         """The text of the error."""
         problem = self.assertRaises(CredentialsError, find_credentials, Clock(), wanted, environ or {}, **more)
         return str(problem)
@@ -108,7 +108,7 @@ class InClusterTests(Folder):
         """The credentials of the pod."""
         self.complaints: list[str] = []
         found = find_credentials(
-            Clock(), Wanted(), IN_A_POD, service_account=str(self.folder), complain=self.complaints.append
+            Clock(), AccessOptions(), IN_A_POD, service_account=str(self.folder), complain=self.complaints.append
         )
         assert isinstance(found, FileCredentials)
         return found
@@ -123,32 +123,32 @@ class InClusterTests(Folder):
     def test_ipv6(self) -> None:
         """The API may have an IPv6 address."""
         environ = {**IN_A_POD, "KUBERNETES_SERVICE_HOST": "fd00:10:96::1"}
-        access = self.access(Wanted(), environ, service_account=str(self.folder))
+        access = self.access(AccessOptions(), environ, service_account=str(self.folder))
         self.assertEqual(access.server.url, "https://[fd00:10:96::1]:443")
 
     def test_no_pod(self) -> None:
         """Outside of a pod there is nothing, and the text is the one that operators know."""
         text = "unable to load in-cluster configuration, KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT must be defined"
-        self.assertEqual(self.refusal(Wanted()), text)
-        self.assertEqual(self.refusal(Wanted(), {"KUBERNETES_SERVICE_HOST": "10.96.0.1"}), text)
+        self.assertEqual(self.refusal(AccessOptions()), text)
+        self.assertEqual(self.refusal(AccessOptions(), {"KUBERNETES_SERVICE_HOST": "10.96.0.1"}), text)
 
     def test_missing_files(self) -> None:
         """A file that is not mounted is named."""
         (self.folder / "token").unlink()
         path = str(self.folder / "token")
-        text = self.refusal(Wanted(), IN_A_POD, service_account=str(self.folder))
+        text = self.refusal(AccessOptions(), IN_A_POD, service_account=str(self.folder))
         self.assertEqual(text, f"open {path}: no such file or directory")
 
     def test_bad_authority(self) -> None:
         """So is one that holds no certificate."""
         path = self.write("ca.crt", "nothing")
-        text = self.refusal(Wanted(), IN_A_POD, service_account=str(self.folder))
+        text = self.refusal(AccessOptions(), IN_A_POD, service_account=str(self.folder))
         self.assertEqual(text, f"unable to load root certificates: no PEM certificate in {path}")
 
     def test_bad_token(self) -> None:
         """A token that could not be sent is refused without being quoted."""
         self.write("token", "two\nlines")
-        text = self.refusal(Wanted(), IN_A_POD, service_account=str(self.folder))
+        text = self.refusal(AccessOptions(), IN_A_POD, service_account=str(self.folder))
         self.assertEqual(text, "the token holds characters that a token cannot have")
 
     def test_reread(self) -> None:
@@ -188,7 +188,7 @@ class EndpointTests(Folder):
 
     def test_plain(self) -> None:
         """An endpoint alone proves nothing; over HTTPS the authorities of the system count."""
-        access = self.access(Wanted(endpoint="https://api.test:6443"))
+        access = self.access(AccessOptions(endpoint="https://api.test:6443"))
         self.assertEqual((access.authorization, access.trust.authority, access.trust.verify), (b"", None, True))
 
     def test_tls(self) -> None:
@@ -200,7 +200,7 @@ class EndpointTests(Folder):
             self.write("key", pair.key_pem),
             self.write("ca", authority.certificate_pem),
         )
-        trust = self.access(Wanted(endpoint="https://api.test", tls=files)).trust
+        trust = self.access(AccessOptions(endpoint="https://api.test", tls=files)).trust
         self.assertEqual(
             (trust.certificate, trust.key, trust.authority),
             (pair.certificate_pem, pair.key_pem, authority.certificate_pem),
@@ -219,7 +219,7 @@ class EndpointTests(Folder):
 
         def text(*tls: str) -> str:
             assert len(tls) == 3
-            return self.refusal(Wanted(endpoint="https://api.test", tls=tls))
+            return self.refusal(AccessOptions(endpoint="https://api.test", tls=tls))
 
         self.assertEqual(text("nofile", key, ca), "open nofile: no such file or directory")
         self.assertEqual(text(cert, wrong, ca), "tls: private key does not match public key")
@@ -232,7 +232,7 @@ class KubeconfigTests(Folder):
 
     def find(self, path: str, context: str = "") -> Access:
         """The access that a file gives."""
-        return self.access(Wanted(kubeconfig=path, context=context, endpoint="http://ignored.test"))
+        return self.access(AccessOptions(kubeconfig=path, context=context, endpoint="http://ignored.test"))
 
     def test_token(self) -> None:
         """A token; the kubeconfig wins over an endpoint."""
@@ -329,10 +329,10 @@ class KubeconfigTests(Folder):
         ]
         for make, context, text in rows:
             path = make()
-            found = self.refusal(Wanted(kubeconfig=path, context=context))
+            found = self.refusal(AccessOptions(kubeconfig=path, context=context))
             self.assertEqual(found, text.replace("{path}", path))
         path = self.write("config", "a: [b")
-        self.assertIn(f"error loading config file {path}: ", self.refusal(Wanted(kubeconfig=path)))
+        self.assertIn(f"error loading config file {path}: ", self.refusal(AccessOptions(kubeconfig=path)))
 
     def test_rewritten(self) -> None:
         """A file that is written anew counts after a minute, and at once after a refusal; a bad one changes nothing."""

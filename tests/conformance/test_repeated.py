@@ -235,7 +235,7 @@ class Server:
         corefile = placed(corefile, file.files, folder, written_later(file))
         self.service = KdnsService(self._context, lambda: read_text(corefile, {}), lambda line: None)
         if self._room is not None:
-            self.service.room = self._room
+            self.service.table_budget = self._room
         self.service.startService()
         await self.service.when_running()
         opened = next(iter(self.service.endpoints.values()))

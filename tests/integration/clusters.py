@@ -32,7 +32,7 @@ from twisted.web.client import FileBodyProducer, readBody
 from twisted.web.http_headers import Headers
 
 from kdns.cluster.connections import Connections
-from kdns.cluster.credentials import Credentials, Wanted
+from kdns.cluster.credentials import AccessOptions, Credentials
 from kdns.cluster.kubeconfig import find_credentials
 
 PATHS = {
@@ -95,7 +95,9 @@ class Api:
 
     def __init__(self, reactor: Any, kubeconfig: Path) -> None:
         self._reactor = reactor
-        self._credentials: Credentials = find_credentials(reactor, Wanted(kubeconfig=str(kubeconfig)), os.environ)
+        self._credentials: Credentials = find_credentials(
+            reactor, AccessOptions(kubeconfig=str(kubeconfig)), os.environ
+        )
         self._connections: Connections | None = None
         self._authorization = b""
         self._url = ""

@@ -25,7 +25,7 @@ from kdns.plugins import forward, loop
 from kdns.plugins.forward import Forward
 from kdns.plugins.loop import LoopConfig
 from kdns.testing.memory import MemoryReactor
-from kdns.testing.upstream import Deed, Entry, FakeUpstream, UpstreamServer
+from kdns.testing.upstream import Action, Entry, FakeUpstream, UpstreamServer
 from kdns.wire.constants import REFUSED, SERVFAIL
 from kdns.wire.query import Query, read_query
 from tests.conformance.support import start_cases
@@ -125,7 +125,7 @@ class LoopTests(SynchronousTestCase):
     def send_back(self, *numbers: int) -> None:
         """The upstreams with these numbers, from 1, send everything back to us."""
         for number in numbers:
-            self.fakes[number - 1].say_everywhere(Entry(deed=Deed.ASK_BACK))
+            self.fakes[number - 1].say_everywhere(Entry(action=Action.ASK_BACK))
 
     def upstreams(self, builder: BlockBuilder) -> list[Any]:
         """The upstreams of the block's one stanza."""

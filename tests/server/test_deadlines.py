@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.server.deadlines import PATIENCE, Waiting
+from kdns.server.deadlines import PATIENCE, InFlight
 
 
 class WaitingTests(SynchronousTestCase):
@@ -12,7 +12,7 @@ class WaitingTests(SynchronousTestCase):
 
     def test_deadline(self) -> None:
         """The oldest comes first, each at its own time."""
-        waiting: Waiting[str] = Waiting(10, 5.0)
+        waiting: InFlight[str] = InFlight(10, 5.0)
         self.assertIsNone(waiting.next_deadline())
         waiting.add("one", 1.0)
         waiting.add("two", 2.0)
@@ -25,7 +25,7 @@ class WaitingTests(SynchronousTestCase):
 
     def test_end(self) -> None:
         """A query ends once."""
-        waiting: Waiting[str] = Waiting(10)
+        waiting: InFlight[str] = InFlight(10)
         ticket = waiting.add("one", 0.0)
         self.assertTrue(waiting.end(ticket))
         self.assertFalse(waiting.end(ticket))
@@ -33,7 +33,7 @@ class WaitingTests(SynchronousTestCase):
 
     def test_full(self) -> None:
         """No more than the bound may wait."""
-        waiting: Waiting[int] = Waiting(2)
+        waiting: InFlight[int] = InFlight(2)
         tickets = [waiting.add(number, 0.0) for number in range(2)]
         self.assertTrue(waiting.full)
         waiting.end(tickets[0])
@@ -42,7 +42,7 @@ class WaitingTests(SynchronousTestCase):
 
     def test_drain(self) -> None:
         """All can be taken out."""
-        waiting: Waiting[int] = Waiting(5)
+        waiting: InFlight[int] = InFlight(5)
         for number in range(3):
             waiting.add(number, 0.0)
         self.assertEqual(waiting.drain(), [0, 1, 2])

@@ -8,7 +8,7 @@ import dns.message
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.server.gauges import Shares, clusters_of
-from kdns.server.saturation import Saturation
+from kdns.server.limits import Saturation
 from kdns.server.top_talkers import PERIOD
 from tests.conformance.world import MemoryWorld
 from tests.server.test_top_talkers import query, reply
@@ -47,7 +47,7 @@ class GaugeTests(SynchronousTestCase):
         self.assertEqual(shown["kdns_search_waste_ratio"], "0")
         self.assertEqual(shown["kdns_search_waste_queries_total"], "0")
         self.assertEqual(shown["kdns_kubernetes_stale"], "0")
-        self.assertEqual(shown["kdns_answer_table_room_bytes"], str(self.world.service.room.octets))
+        self.assertEqual(shown["kdns_answer_table_room_bytes"], str(self.world.service.table_budget.octets))
         self.assertGreater(float(shown["kdns_memory_limit_bytes"]), 0)
         self.assertTrue(0.0 <= float(shown["kdns_saturation"]) <= 1.0)
         for kind in Shares.KINDS:

@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.core.metrics import Registry
-from kdns.server.log_format import AsJson
+from kdns.server.logs import AsJson
 from kdns.server.output import (
     DELAY,
     MOST_COLLECTED,

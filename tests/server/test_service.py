@@ -196,7 +196,7 @@ class ReloadTests(ServiceCase):
     def test_large_table(self) -> None:
         """A large table that is dropped is freed in later turns, or at the end."""
         deferred_free = self.service.context.deferred_free
-        self.assertIs(self.service.room.deferred_free, deferred_free)
+        self.assertIs(self.service.table_budget.deferred_free, deferred_free)
         deferred_free.take(dict.fromkeys(range(1001)))
         self.assertEqual(len(deferred_free), 1001)
         self.reactor.turn()

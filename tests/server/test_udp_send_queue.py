@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.core.metrics import Counter
-from kdns.server.udp_send_queue import MOST, LateReplies
+from kdns.server.udp_send_queue import MOST, UdpSendQueue
 
 
 class LateTests(SynchronousTestCase):
@@ -37,7 +37,7 @@ class LateTests(SynchronousTestCase):
             self.batches.append(sent)
             return sent
 
-        self.late = LateReplies(self.clock, self.server, send, 16, False, self.lost)
+        self.queue = UdpSendQueue(self.clock, self.server, send, 16, False, self.lost)
         host, port = self.client.getsockname()
         family = socket.AF_INET.to_bytes(2, "little")
         self.name = family + port.to_bytes(2, "big") + socket.inet_aton(host) + bytes(8)
@@ -55,7 +55,7 @@ class LateTests(SynchronousTestCase):
         """What comes in one turn leaves in one system call, in its order, when the turn is over."""
         replies = [b"reply %d" % number for number in range(10)]
         for reply in replies:
-            self.late.add(reply, self.name, b"")
+            self.queue.add(reply, self.name, b"")
         self.assertEqual(self.arrived(), [])
         self.clock.advance(0)
         self.assertEqual((self.arrived(), self.batches), (replies, [10]))
@@ -65,7 +65,7 @@ class LateTests(SynchronousTestCase):
         """When there is no more room those that are there leave at once."""
         replies = [b"reply %d" % number for number in range(MOST + 5)]
         for reply in replies:
-            self.late.add(reply, self.name, b"")
+            self.queue.add(reply, self.name, b"")
         self.assertEqual(self.arrived(), replies[:MOST])
         self.clock.advance(0)
         self.assertEqual((self.arrived(), self.batches), (replies[MOST:], [MOST, 5]))
@@ -73,19 +73,19 @@ class LateTests(SynchronousTestCase):
     def test_refused(self) -> None:
         """One that the kernel refuses is counted, and those behind it leave."""
         for reply in (b"first", bytes(65535), b"last"):
-            self.late.add(reply, self.name, b"")
+            self.queue.add(reply, self.name, b"")
         self.clock.advance(0)
         self.assertEqual((self.arrived(), self.lost.value), ([b"first", b"last"], 1))
 
     def test_flush(self) -> None:
         """They leave before the socket is closed, and nothing is left to be done."""
-        self.late.add(b"reply", self.name, b"")
-        self.late.flush()
+        self.queue.add(b"reply", self.name, b"")
+        self.queue.flush()
         self.assertEqual((self.arrived(), self.clock.getDelayedCalls()), ([b"reply"], []))
 
     def test_closed(self) -> None:
         """On a closed socket they go nowhere, and are not counted as lost."""
-        self.late.add(b"reply", self.name, b"")
+        self.queue.add(b"reply", self.name, b"")
         self.server.close()
         self.clock.advance(0)
         self.assertEqual((self.arrived(), self.lost.value, self.batches), ([], 0, []))

@@ -16,8 +16,8 @@ import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.testing.records import parse_record
-from kdns.testing.upstream import Deed, Entry, FakeUpstream, Truncate
-from kdns.testing.upstream.messages import read_asked
+from kdns.testing.upstream import Action, Entry, FakeUpstream, Truncate
+from kdns.testing.upstream.messages import parse_query
 from kdns.wire.constants import NXDOMAIN, REFUSED, SERVFAIL
 from kdns.wire.names import from_text
 
@@ -287,11 +287,11 @@ class ProgrammedTests(SynchronousTestCase):
 
     def test_deeds(self) -> None:
         """What is not a reply is told to the server: octets from elsewhere, the query itself, or none."""
-        for deed, message in ((Deed.ASK_BACK, question("web.test.")), (Deed.HANG_UP, b"")):
-            self.upstream.say("web.test.", entry=Entry(deed=deed, delay=1.0))
-            self.assertEqual(self.ask(), [(1.0, message, deed)])
-        self.upstream.say("web.test.", entry=Entry(deed=Deed.SEND_FROM_ELSEWHERE, rcode=NXDOMAIN))
-        self.assertEqual([step.deed for step in self.ask()], [Deed.SEND_FROM_ELSEWHERE])
+        for action, message in ((Action.ASK_BACK, question("web.test.")), (Action.HANG_UP, b"")):
+            self.upstream.say("web.test.", entry=Entry(action=action, delay=1.0))
+            self.assertEqual(self.ask(), [(1.0, message, action)])
+        self.upstream.say("web.test.", entry=Entry(action=Action.SEND_FROM_ELSEWHERE, rcode=NXDOMAIN))
+        self.assertEqual([step.action for step in self.ask()], [Action.SEND_FROM_ELSEWHERE])
 
     def test_truncate_program(self) -> None:
         """A programmed entry can be cut too."""
@@ -315,6 +315,6 @@ class ProgrammedTests(SynchronousTestCase):
         """What is no query is kept, and not answered."""
         for octets in (b"", b"\x00" * 11, question("a.")[:-1], b"\x12\x34\x81" + question("a.")[3:]):
             self.assertEqual(self.upstream.answer(octets, "udp"), [])
-            self.assertIs(read_asked(octets), None)
+            self.assertIs(parse_query(octets), None)
         self.assertEqual([(received.qname, received.qtype) for received in self.upstream.received], [(None, 0)] * 4)
         self.assertEqual(self.upstream.asked(), 0)

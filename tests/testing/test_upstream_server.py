@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.testing.certificates import Authority
 from kdns.testing.memory import MemoryReactor
-from kdns.testing.upstream import Deed, Entry, FakeUpstream, TcpManners, UpstreamServer
+from kdns.testing.upstream import Action, Entry, FakeUpstream, TcpManners, UpstreamServer
 from kdns.wire.constants import SERVFAIL
 from tests.testing.reactors import OnLoopback, OnMemory, until, verified
 from tests.testing.test_upstream import question
@@ -113,7 +113,9 @@ class UpstreamMixin:
         client = Datagrams()
         port = self.reactor.listenUDP(0, client, interface="127.0.0.1")
         self.upstream.say("late.test.", "late.test. 30 A 10.0.0.9", entry=Entry(delay=0.02))
-        self.upstream.say("lie.test.", "lie.test. 30 A 10.0.0.8", entry=Entry(deed=Deed.SEND_FROM_ELSEWHERE, copies=2))
+        self.upstream.say(
+            "lie.test.", "lie.test. 30 A 10.0.0.8", entry=Entry(action=Action.SEND_FROM_ELSEWHERE, copies=2)
+        )
         self.upstream.say("shy.test.", entry=Entry(silent=True))
         for name in ("late.test.", "shy.test.", "n1.test.", "lie.test."):
             port.write(question(name), self.server.address)
@@ -145,7 +147,7 @@ class UpstreamMixin:
     async def test_loop(self: Any) -> None:
         """A query can be asked back, and what comes of it reaches the first asker."""
         self.begin()
-        self.upstream.say("loop.test.", entry=Entry(deed=Deed.ASK_BACK))
+        self.upstream.say("loop.test.", entry=Entry(action=Action.ASK_BACK))
         asker, asked = Datagrams(), Datagrams()
         here = self.reactor.listenUDP(0, asker, interface="127.0.0.1")
         there = self.reactor.listenUDP(0, asked, interface="127.0.0.1")
@@ -196,7 +198,7 @@ class UpstreamMixin:
         await until(self.reactor, lambda: second.lost)
         self.assertEqual(len(second.received), 1)
         self.upstream.tcp = TcpManners()
-        self.upstream.say("n1.test.", entry=Entry(deed=Deed.HANG_UP))
+        self.upstream.say("n1.test.", entry=Entry(action=Action.HANG_UP))
         third = await self.connect()
         third.sendString(question("n1.test."))
         await until(self.reactor, lambda: third.lost)

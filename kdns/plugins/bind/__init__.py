@@ -15,7 +15,7 @@ from kdns.plugin.seam import Block, BlockBuilder
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class BindLine:
     """One ``bind``."""
 
     names: tuple[str, ...]
@@ -29,7 +29,7 @@ class Wanted:
 class BindConfig:
     """All ``bind`` directives of a block."""
 
-    wanted: tuple[Wanted, ...]
+    wanted: tuple[BindLine, ...]
 
 
 class BindDirective:
@@ -59,7 +59,7 @@ class BindDirective:
                 if not words:
                     raise tokens.plain_error("at least one address or interface must be given to except subdirective")
                 excepted += words
-            wanted.append(Wanted(tuple(names), tuple(excepted)))
+            wanted.append(BindLine(tuple(names), tuple(excepted)))
         return BindConfig(tuple(wanted))
 
     def build(self, config: BindConfig, builder: BlockBuilder) -> None:

@@ -3,15 +3,15 @@
 from kdns.plugins.forward.config import HealthCheck, Stanza
 from kdns.plugins.forward.forwarder import Forwarder
 from kdns.plugins.forward.plugin import Forward, ForwardDirective, directive
-from kdns.plugins.forward.targets import Carrier, Elsewhere, Target, parse_to
+from kdns.plugins.forward.targets import Carrier, NamedTarget, Target, parse_to
 
 __all__ = [
     "Carrier",
-    "Elsewhere",
     "Forward",
     "ForwardDirective",
     "Forwarder",
     "HealthCheck",
+    "NamedTarget",
     "Stanza",
     "Target",
     "directive",

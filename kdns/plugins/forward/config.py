@@ -16,7 +16,7 @@ from kdns.corefile.keys import zones_of
 from kdns.corefile.values import BadValue, format_duration, parse_duration, parse_int, parse_uint
 from kdns.plugin.seam import Block
 from kdns.plugins.forward.policy import Policy
-from kdns.plugins.forward.targets import Carrier, Elsewhere, Target, To, canonical_address, each_once, parse_to
+from kdns.plugins.forward.targets import Carrier, NamedTarget, Target, To, canonical_address, each_once, parse_to
 from kdns.wire.constants import NOERROR, rcode_number
 from kdns.wire.names import ROOT, BadName, from_text, is_subdomain
 
@@ -24,7 +24,7 @@ _log = Logger(namespace="plugin/forward")
 
 
 class DohMethod(Enum):
-    """How a query is put into HTTP; the value is the word in a Corefile."""
+    """How a query is sent over HTTP; the value is the word in a Corefile."""
 
     GET = "GET"
     """In the URL; shared caches may answer."""
@@ -302,7 +302,7 @@ def _resolver(tokens: Dispenser, stanza: Stanza) -> _Fields:
     found = []
     for word in tokens.args(1, None):
         target = tokens.convert(parse_to, word)
-        if isinstance(target, Elsewhere) or target.carrier is not Carrier.DNS:
+        if isinstance(target, NamedTarget) or target.carrier is not Carrier.DNS:
             raise tokens.plain_error(f"resolver is no IP address: '{word}'")
         found.append(target)
     return {"resolver": stanza.resolver + tuple(found)}

@@ -192,7 +192,7 @@ class Exchange(Query):
 
     def crash(self, error: BaseException | None) -> None:
         """There is no answer."""
-        # Each client gets a Failure of its own: a traceback to which several coroutines add would grow without end.
+        # Each client gets its own Failure: a traceback shared by several coroutines would grow without bound.
         for waiter, _ in self._end():
             if not waiter.called:
                 waiter.errback(Failure(error))
@@ -200,7 +200,6 @@ class Exchange(Query):
     # Attempts
 
     def begin(self) -> None:
-        """Ask the first upstream."""
         forwarder = self._forwarder
         self._order = order = forwarder.order()
         self._began = forwarder.seconds()

@@ -37,7 +37,7 @@ class ExchangeFailed(Exception):
         return type(self)(self.text, silent=self.silent, blame=self.blame)
 
     def as_resolution(self) -> ResolutionFailed:
-        """What the client and the ``errors`` plugin are told when no other attempt worked."""
+        """The failure for the client and the ``errors`` plugin when no other attempt worked."""
         code = EDE_NO_REACHABLE_AUTHORITY if self.silent else EDE_NETWORK_ERROR
         return ResolutionFailed(self.text, SERVFAIL, (code, ""))
 
@@ -69,7 +69,6 @@ class Unreadable(ExchangeFailed):
 
 
 def no_healthy() -> ResolutionFailed:
-    """All upstreams are down, or out of use."""
     return ResolutionFailed("no healthy proxies", SERVFAIL, (EDE_NO_REACHABLE_AUTHORITY, "no healthy upstream"))
 
 

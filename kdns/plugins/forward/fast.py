@@ -70,7 +70,6 @@ class FastUpstreams:
         return opt_for_upstream(edns)
 
     def ask(self, question: bytes, flags: int, opt: bytes, waiter: Waiter) -> bool:
-        """See :class:`kdns.core.fast_path.Upstreams`."""
         forwarder = self._forwarder
         most = forwarder.stanza.max_concurrent
         if most and forwarder.waiting >= most:
@@ -79,7 +78,7 @@ class FastUpstreams:
         known = self.in_flight.get(question)
         if known is not None:
             if known.variant != variant or known.message[len(variant) + len(question) :] != opt:
-                return False  # asked in another way: an exchange of its own, of which there may be few
+                return False  # asked in another way: a separate exchange, of which there may be few
             known.waiters.append(waiter)
             forwarder.waiting += 1
             forwarder.metrics.coalesced.inc()
@@ -135,7 +134,7 @@ class FastUpstreams:
                     _log.failure("a reply could not be used")
 
     def failed(self, query: FastQuery, failure: ExchangeFailed) -> None:
-        """No reply came: the general way asks the next upstream, or says so."""
+        """No reply came: go the general way, which asks the next upstream or fails."""
         if failure.blame:
             query.upstream.failed()
         self._give_up(query)
@@ -147,7 +146,7 @@ class FastUpstreams:
             waiter.failed()
 
     def stop(self) -> None:
-        """The forwarder ends: clients that wait go the general way, which says so."""
+        """The forwarder stops: waiting clients go the general way, which fails."""
         for query in list(self.in_flight.values()):
             if query.socket is not None:
                 query.socket.forget(query)

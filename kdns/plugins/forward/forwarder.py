@@ -35,7 +35,7 @@ from kdns.plugins.forward.metrics import ForwardMetrics
 from kdns.plugins.forward.policy import Health, Order
 from kdns.plugins.forward.sources import Sources
 from kdns.plugins.forward.targets import Carrier, parse_to
-from kdns.plugins.forward.upstream import Means, Upstream
+from kdns.plugins.forward.upstream import Upstream, UpstreamContext
 from kdns.wire.constants import REFUSED, TC
 
 POLL_INTERVAL = 5.0
@@ -96,7 +96,7 @@ class Forwarder(Resource):
 
             tls = TlsMaker(stanza.tls)
         states = DegradedStates() if degraded is None else degraded
-        self._means = Means(reactor, self.chance, self.metrics, stanza, states, wall, tls)
+        self._context = UpstreamContext(reactor, self.chance, self.metrics, stanza, states, wall, tls)
         self._sources = Sources(stanza.to, stanza.root, states, wall)
         if not self._sources.hosts:
             self._take_up()
@@ -132,7 +132,7 @@ class Forwarder(Resource):
             raise SetupError(str(error), plugin="forward", located=False) from error
 
     def stop(self) -> Deferred[None] | None:
-        """Send nothing more; clients that wait are told that it was cancelled."""
+        """Send nothing more; waiting clients get a cancellation."""
         if self._looking is not None:
             self._looking.cancel()
         if self._poll is not None:
@@ -161,10 +161,12 @@ class Forwarder(Resource):
             tell(self)
 
     def _take_up(self) -> None:
-        """Ask the targets that the sources name now. Upstreams that stay keep their health and connections."""
+        """Use the targets that the sources name now. Known upstreams keep their health and connections."""
         targets = self._sources.targets()
         known = {upstream.target: upstream for upstream in self.upstreams}
-        self.upstreams = [known.pop(target) if target in known else Upstream(target, self._means) for target in targets]
+        self.upstreams = [
+            known.pop(target) if target in known else Upstream(target, self._context) for target in targets
+        ]
         for upstream in known.values():
             upstream.retire()
 
@@ -228,14 +230,14 @@ class Forwarder(Resource):
                 del self._flights[key]
 
     def order(self) -> Sequence[Upstream]:
-        """The upstreams for one more query, first one first."""
+        """The upstreams for one more query, in the order to try them."""
         upstreams = self.upstreams
         if len(upstreams) == 1 and upstreams[0].health.state is Health.HEALTHY:
             return upstreams
         return self._order.next([up for up in upstreams if up.health.state is not Health.WITHDRAWN])
 
     def asks_next(self, answer: Answer) -> bool:
-        """Whether the following stanza is to be asked as well (``next``, ``next_on_nodata``)."""
+        """Whether to ask the next stanza as well (``next``, ``next_on_nodata``)."""
         if answer.rcode in self.stanza.next_rcodes:
             return True
         return self.stanza.next_on_nodata and not (answer.rcode or answer.answer_count() or answer.flags & TC)
@@ -252,7 +254,7 @@ class Forwarder(Resource):
                 exchange.crash(error)
 
     def failed(self, query: Exchange, failure: ExchangeFailed) -> None:
-        """This one will have no reply."""
+        """This query will have no reply."""
         query.failed(failure)
 
 

@@ -22,7 +22,7 @@ from kdns.plugins.forward.failures import ExchangeFailed, PooledConnectionClosed
 from kdns.plugins.forward.streams import MOST_PIPELINED, Connection
 
 PROTOCOLS = (b"h2", b"http/1.1")
-"""What is offered in the TLS handshake (RFC 7301)."""
+"""Offered in the TLS handshake (RFC 7301)."""
 
 MEDIA_TYPE = "application/dns-message"
 PATH = "/dns-query"
@@ -35,8 +35,6 @@ ROOM = 1024
 
 
 class HttpsConnection(Connection):
-    """One connection; what it speaks is known when the handshake is over."""
-
     protocol = "https"
 
     def __init__(self, method: DohMethod, *arguments: Any) -> None:
@@ -47,15 +45,14 @@ class HttpsConnection(Connection):
 
     @property
     def shared(self) -> bool:  # type: ignore[override]  # known when the handshake is over
-        """HTTP/2 carries many queries at once."""
+        """The certificate is valid. A server with HTTP/2 now sends the number of streams it allows."""
         return isinstance(self._http, _Http2)
 
     def most(self) -> int:
-        """See :meth:`Connection.most`."""
         return self._http.most() if self._http is not None else 1
 
     def handshakeCompleted(self) -> None:
-        """The certificate is good. A server that speaks HTTP/2 now says how many streams there may be."""
+        """The certificate is valid. An HTTP/2 server now sends its stream limit."""
         transport: Any = self.transport
         if transport.negotiatedProtocol == b"h2":
             self._http = _Http2(self)
@@ -64,18 +61,15 @@ class HttpsConnection(Connection):
             self.establish()
 
     def send(self, message: bytes) -> int:
-        """See :meth:`Connection.send`."""
         assert self._http is not None, "queries are sent when it is established"
         # Identifier 0 keeps URLs cacheable (RFC 8484 section 4.1).
         return self._http.send(b"\0\0" + message)
 
     def forgotten(self, number: int) -> None:
-        """See :meth:`Connection.forgotten`."""
         assert self._http is not None, "queries are sent when it is established"
         self._http.forgotten(number)
 
     def dataReceived(self, data: bytes) -> None:
-        """See :class:`~twisted.internet.protocol.Protocol`."""
         if self._http is None:
             return
         try:
@@ -86,20 +80,19 @@ class HttpsConnection(Connection):
             self.rest()
 
     def write(self, data: bytes) -> None:
-        """Send bytes of the protocol."""
         transport: Any = self.transport
         if data and transport is not None:
             transport.write(data)
 
     def finished(self, number: int, response: _Response) -> None:
-        """The whole response to a query is there."""
+        """The response to a query is complete."""
         if response.status != 200:
             self.failed(number, f"status {response.status}")
         else:
             self.replied(number, bytes(response.body))
 
     def failed(self, number: int, text: str, kind: type[ExchangeFailed] = ExchangeFailed) -> None:
-        """There is no response to a query, or not the right one."""
+        """There is no response to a query, or an unusable one."""
         self.replied(number, kind(f"https {self._upstream}: {text}"))
 
     def target_of(self, message: bytes) -> str:
@@ -110,7 +103,7 @@ class HttpsConnection(Connection):
 
 
 class _Response:
-    """A response as it comes in."""
+    """A response while it arrives."""
 
     __slots__ = ("body", "status")
 
@@ -120,7 +113,7 @@ class _Response:
 
 
 class _Http1:
-    """One query at a time."""
+    """HTTP/1.1: one query at a time."""
 
     def __init__(self, connection: HttpsConnection) -> None:
         self._connection = connection
@@ -173,7 +166,7 @@ class _Http1:
 
 
 class _Http2:
-    """Many queries at once, each a stream."""
+    """HTTP/2: many queries at once, each a stream."""
 
     def __init__(self, connection: HttpsConnection) -> None:
         self._connection = connection

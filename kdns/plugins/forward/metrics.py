@@ -11,8 +11,6 @@ PROXY = "forward"
 
 
 class ForwardMetrics:
-    """The families, on one registry."""
-
     def __init__(self, registry: Registry) -> None:
         self.broken = registry.counter(
             "coredns_forward_healthcheck_broken_total", "Queries that found all upstreams of their stanza down."

@@ -22,7 +22,7 @@ from kdns.plugins.forward.fast import FastUpstreams
 from kdns.plugins.forward.forwarder import Forwarder
 from kdns.plugins.forward.policy import Health
 from kdns.plugins.forward.sources import Sources
-from kdns.plugins.forward.targets import Elsewhere
+from kdns.plugins.forward.targets import NamedTarget
 from kdns.wire.names import is_subdomain, to_text
 
 _HEALTH = {
@@ -52,7 +52,6 @@ class Forward(Link, AsksUpstreams):
             self._only = forwarders[0]
 
     def answer(self, request: Request, next: Next) -> Reply:
-        """Forward the request, or pass it on."""
         if self._only is not None:
             return self._only.ask(request)
         taker = self._following(-1, request)
@@ -81,16 +80,16 @@ class Forward(Link, AsksUpstreams):
         return waiting.addCallback(perhaps_next, following)
 
     def fast_upstreams(self) -> FastUpstreams | None:
-        """One stanza for all names, whose replies need nothing but to be passed on."""
+        """The only stanza, if it takes all names and its replies are passed on as they are."""
         only = self._only
         if only is None or only.stanza.force_tcp:
             return None
         return only.fast
 
-    # What an operator is told; see kdns.core.explaining.
+    # For operators; see kdns.core.explaining.
 
     def explain(self, request: Request) -> list[Note]:
-        """Which upstreams it would ask, and how they are."""
+        """The upstreams and their health."""
         taker = self._following(-1, request)
         if taker is None:
             return [_not_taken(forwarder.stanza, request.qname) for forwarder in self.forwarders]
@@ -125,7 +124,6 @@ class ForwardDirective:
     name = "forward"
 
     def parse(self, tokens: Dispenser, block: Block) -> tuple[Stanza, ...]:
-        """See :func:`kdns.plugins.forward.config.parse`."""
         return parse(tokens, block)
 
     def build(self, config: tuple[Stanza, ...], builder: BlockBuilder) -> None:
@@ -160,7 +158,7 @@ def _forwarder(stanza: Stanza, index: int, builder: BlockBuilder) -> Forwarder:
             wall=context.wall,
         )
 
-    if any(isinstance(to, Elsewhere) for to in stanza.to) and Sources(stanza.to, stanza.root).hosts:
+    if any(isinstance(to, NamedTarget) for to in stanza.to) and Sources(stanza.to, stanza.root).hosts:
         return builder.run(make())  # host names are looked up again with each configuration
     key = ("forward", builder.block.keys, builder.view, index)
     return builder.keep(key, (stanza, _digests(stanza)), make)

@@ -37,8 +37,6 @@ T = TypeVar("T")
 
 
 class Policy(Enum):
-    """The order of upstreams; the value is the word in a Corefile."""
-
     RANDOM = "random"
     """Shuffled for each query."""
 
@@ -120,12 +118,12 @@ class AttemptPlan(Generic[T]):
         return None if self._failfast else self._chance.choice(self._order)
 
     def replied(self, upstream: T) -> None:
-        """*upstream* gave a reply that was not good enough: ask the others, but not this one again."""
+        """*upstream* gave an unsatisfactory reply: ask only the others."""
         self._replied.append(upstream)
 
 
 class Health(Enum):
-    """What is known of an upstream."""
+    """The state of an upstream."""
 
     HEALTHY = "healthy"
     """No query failed since the last good check."""
@@ -141,8 +139,6 @@ class Health(Enum):
 
 
 class Event(Enum):
-    """What can happen to an upstream."""
-
     QUERY_FAILED = "a query failed or timed out"
     CHECK_FAILED = "a check failed, and so many may"
     CHECKS_EXHAUSTED = "a check failed, and so many may not"
@@ -167,11 +163,7 @@ MOVES: dict[tuple[Health, Event], Health] = {
     (Health.WITHDRAWN, Event.WITHDRAWN): Health.WITHDRAWN,
     (Health.WITHDRAWN, Event.RESTORED): Health.HEALTHY,
 }
-"""Every move there is. Any other event in a state is an error of the caller."""
-
-
-class ImpossibleMove(RuntimeError):
-    """An event that cannot happen in this state."""
+"""Every legal move; any other is a bug of the caller."""
 
 
 @dataclass(slots=True)
@@ -195,7 +187,6 @@ class UpstreamHealth:
         return self.state is Health.HEALTHY or self.state is Health.SUSPECT
 
     def failed(self, now: float) -> None:
-        """A query to the upstream failed or timed out at *now*."""
         if not self.max_fails:
             return
         before = self.state
@@ -212,23 +203,22 @@ class UpstreamHealth:
         self._check_at = None
 
     def check_failed(self, now: float) -> None:
-        """The check was not answered."""
         self.fails += 1
         self._move(Event.CHECKS_EXHAUSTED if self.fails > self.max_fails else Event.CHECK_FAILED)
         self._check_at = now + self.interval
 
     def check_passed(self) -> None:
-        """The check was answered; any answer will do."""
+        """The check was answered, whatever the answer was."""
         self._move(Event.CHECK_PASSED)
         self._clear()
 
     def withdraw(self) -> None:
-        """Do not ask it any more, and do not check it."""
+        """Neither ask nor check it any more."""
         self._move(Event.WITHDRAWN)
         self._clear()
 
     def restore(self) -> None:
-        """Ask it again, with nothing held against it."""
+        """Ask it again, as if new."""
         self._move(Event.RESTORED)
         self._clear()
 
@@ -237,10 +227,7 @@ class UpstreamHealth:
         self._check_at = None
 
     def _move(self, event: Event) -> None:
-        try:
-            self.state = MOVES[self.state, event]
-        except KeyError:
-            raise ImpossibleMove(f"{event.value}, while {self.state.value}") from None
+        self.state = MOVES[self.state, event]
 
 
 @dataclass(slots=True)
@@ -250,10 +237,8 @@ class DialTime:
     average: float = 15.0
 
     def took(self, seconds: float) -> None:
-        """Count one more attempt to connect."""
         self.average += (seconds - self.average) / DIAL_WEIGHT
 
     @property
     def limit(self) -> float:
-        """Seconds to wait for the next connection: twice the average."""
         return min(max(2 * self.average, SHORTEST_DIAL), LONGEST_DIAL)

@@ -31,7 +31,7 @@ UNREADABLE = "unreadable"
 
 
 class Sink(Protocol):
-    """Takes what comes of queries. Both calls may come while :meth:`kdns.plugins.forward.sockets.UdpSockets.send` runs."""
+    """Receives the outcome of queries. Both calls may come during :meth:`kdns.plugins.forward.sockets.UdpSockets.send`."""
 
     def replied(self, queries: list[Any], now: float) -> None:
         """
@@ -73,7 +73,7 @@ class Query:
 
 
 class WaitingQuery(Query):
-    """A query whose reply fires a Deferred. Cancelling it gives the query up."""
+    """A query whose reply fires a Deferred. Cancelling it forgets the query."""
 
     __slots__ = ("done",)
 
@@ -87,8 +87,6 @@ class WaitingQuery(Query):
 
 
 class _Waiters:
-    """The sink of all queries with Deferreds."""
-
     def replied(self, queries: list[WaitingQuery], now: float) -> None:
         for query in queries:
             query.done.callback(query.reply)
@@ -123,7 +121,7 @@ def what_is_wrong(message: bytes, question: bytes) -> str:
 
 
 def is_error_only(message: bytes) -> bool:
-    """Whether a message is an error without a question, as servers send that cannot read the query."""
+    """Whether a message is an error without a question, as from servers that cannot read the query."""
     return (
         len(message) >= 12 and bool(message[2] & QR >> 8) and message[4:6] == b"\0\0" and bool(message[3] & RCODE_MASK)
     )

@@ -62,7 +62,7 @@ MOST_QUERIES = 256
 """Queries from one socket, so at most as many wait on it. Making a socket costs as much as half a query."""
 
 LIFETIME = 2.0
-"""Seconds after which a socket takes no more queries: somebody who finds its port has that long to make use of it."""
+"""Seconds after which a socket takes no more queries: an attacker who finds its port has that long to use it."""
 
 MOST_STRAYS = 20
 """
@@ -86,7 +86,7 @@ APART = 0.0001
 """Seconds without a query after which the next one leaves at once: nothing is likely to go with it."""
 
 FAILURES_AT_ONCE = 32
-"""Failures that sinks are told of in one turn: each may mean another attempt, or a reply and a line in the log."""
+"""Failures reported to sinks in one turn: each may cause another attempt, or a reply and a log line."""
 
 _NOW = object()
 _SLACK = 1e-6
@@ -101,8 +101,6 @@ _log = Logger(namespace="plugin/forward")
 
 @implementer(IReadDescriptor)
 class UdpSocket:
-    """One socket; :class:`UdpSockets` makes it."""
-
     __slots__ = (
         "_recv",
         "_socket",
@@ -138,19 +136,18 @@ class UdpSocket:
         return number
 
     def logPrefix(self) -> str:
-        """How Twisted names it in a log."""
         return "forward"
 
     @property
     def source(self) -> str:
-        """Its own address and port, as failures show them."""
+        """Its local address and port, for failure texts."""
         host, port = self._socket.getsockname()[:2]
         return f"{bracketed(host)}:{port}"
 
     # Sending
 
     def send(self, queries: list[Query]) -> None:
-        """Send those that are still wanted."""
+        """Send the queries that were not cancelled."""
         send = self._socket.send
         for query in queries:
             if query.socket is not self or self.closed:
@@ -164,7 +161,7 @@ class UdpSocket:
                 self._not_sent(query, error.errno or 0)
 
     def _not_sent(self, query: Query, code: int) -> None:
-        """The kernel refuses to send. If other queries left here before, it is they that were refused."""
+        """The kernel refuses to send. If other queries left here before, the refusal is about them."""
         if self.sent:
             self.forget(query)
             self.broken(code)
@@ -175,7 +172,7 @@ class UdpSocket:
     # Receiving
 
     def doRead(self) -> None:
-        """Look at what has arrived."""
+        """Read the datagrams that arrived."""
         datagrams, refused = self._receive()
         asked = self.asked
         replied = []
@@ -213,7 +210,7 @@ class UdpSocket:
             self.close()
 
     def _receive(self) -> tuple[list[bytes], int]:
-        """What waits at the socket, up to a bound, and the error that the kernel reports behind it."""
+        """The waiting datagrams, up to a bound, and the error that the kernel reports after them."""
         datagrams: list[bytes] = []
         recv, refused = self._recv, 0
         # When all awaited replies are there, one more call would only say that there is nothing.
@@ -238,7 +235,7 @@ class UdpSocket:
             self._stray(OTHER_IDENT if len(datagram) >= 12 and datagram[2] & QR >> 8 else MALFORMED)
 
     def _is_reply(self, query: Query, datagram: bytes) -> bool:
-        """Whether a datagram that does not show the question as it was sent is the reply to *query* all the same."""
+        """Whether a datagram with a differently spelled question is the reply to *query* all the same."""
         wrong = what_is_wrong(datagram, query.question)
         if not wrong:
             self.asked[query.ident] = query.socket = None
@@ -265,7 +262,7 @@ class UdpSocket:
         self.waiting -= 1
 
     def forget(self, query: Query) -> None:
-        """Give *query* up; the upstream's reply to it will be late."""
+        """Forget *query*; a reply to it counts as late."""
         self._end(query)
         if not self.owner.take_back(query) and not self.waiting:
             self.retire()  # silence leaves nothing behind
@@ -301,7 +298,7 @@ class UdpSocket:
         return due if self.retired else min(due, self.closes_at)
 
     def retire(self) -> None:
-        """Send no more queries from here; close when none waits."""
+        """Send no more queries from here; close once none waits."""
         if not self.retired:
             self.retired = True
             self.owner.replace(self)
@@ -309,7 +306,7 @@ class UdpSocket:
             self.close()
 
     def broken(self, code: int) -> None:
-        """The kernel says that the upstream cannot be reached, so no query here will get a reply."""
+        """The kernel reports that the upstream is unreachable, so no query here will get a reply."""
         if not self.closed:
             self._fail_all(read_error("udp", self.source, self.owner.target.text, code))
 
@@ -321,13 +318,13 @@ class UdpSocket:
         self.owner.fail((query, failure.again()) for query in left)
 
     def connectionLost(self, reason: Failure) -> None:
-        """The reactor saw an error and nothing to read, as epoll does after a refusal: the socket knows which."""
+        """The reactor saw an error and nothing to read, as epoll does after a refusal; the socket has the error."""
         if not self.closed:
             self.doRead()
         self.broken(errno.EIO)
 
     def close(self) -> None:
-        """Give the descriptor back."""
+        """Close the descriptor."""
         if not self.closed:
             self.closed = True
             self.owner.closed(self)
@@ -373,7 +370,7 @@ class UdpSockets:
 
         self._failures: deque[tuple[Query, ExchangeFailed]] = deque()
         self._telling: Any = None
-        """The call that goes on with the failures; :data:`_NOW` while sinks are told."""
+        """The call that continues reporting failures; :data:`_NOW` while one is reported."""
 
         self._sending: Any = None
         self._call: Any = None
@@ -434,7 +431,7 @@ class UdpSockets:
             self._sending = self._reactor.callLater(0, self._turn_ends)
 
     def take_back(self, query: Query) -> bool:
-        """Do not send *query* if it has not left yet; whether that is so."""
+        """Remove *query* from those not sent yet; whether it was one."""
         unsent = query in self._unsent
         if unsent:
             self._unsent.remove(query)
@@ -456,7 +453,7 @@ class UdpSockets:
         self.flush()
 
     def flush(self) -> None:
-        """Send what was asked in this turn."""
+        """Send the queries of this turn."""
         unsent, chosen = self._unsent, self._socket
         self._socket = None
         if unsent and chosen is not None:
@@ -491,12 +488,12 @@ class UdpSockets:
             call.cancel()
 
     def retire(self) -> None:
-        """No more queries will come: close each socket when no query waits on it."""
+        """No more queries will come: close each socket once no query waits on it."""
         for one in list(self._open):
             one.retire()
 
     def close(self) -> None:
-        """Close all sockets; nothing more is told of queries that wait."""
+        """Close all sockets; waiting queries get no outcome."""
         self._unsent = []
         self._failures.clear()
         for call in (self._sending, self._telling):
@@ -509,7 +506,7 @@ class UdpSockets:
     # Failures
 
     def fail(self, failures: Iterable[tuple[Query, ExchangeFailed]]) -> None:
-        """Tell sinks of failures: the first few now, the others in the next turns."""
+        """Report failures to sinks: the first few now, the others in the next turns."""
         self._failures += failures
         if self._telling is None:
             self._tell_some()

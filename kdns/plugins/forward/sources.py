@@ -23,7 +23,7 @@ from kdns.core.text import reason_of
 from kdns.corefile.values import BadValue, quote
 from kdns.plugins.forward.failures import ExchangeFailed
 from kdns.plugins.forward.sockets import ask_once
-from kdns.plugins.forward.targets import Elsewhere, Target, To, each_once, nameservers, with_carrier
+from kdns.plugins.forward.targets import NamedTarget, Target, To, each_once, nameservers, with_carrier
 from kdns.wire.constants import AAAA, IN, RD, A
 from kdns.wire.message import ANSWER, MalformedMessage, scan
 from kdns.wire.names import BadName, from_text
@@ -42,7 +42,7 @@ class _NoServers(Exception):
 class _File:
     """A resolv.conf and the servers it named last."""
 
-    def __init__(self, path: str, source: Elsewhere, degraded: Condition, wall: Callable[[], float]) -> None:
+    def __init__(self, path: str, source: NamedTarget, degraded: Condition, wall: Callable[[], float]) -> None:
         self.path = path
         self.degraded = degraded
         self._wall = wall
@@ -108,15 +108,15 @@ class Sources:
         self._to = to
         self._degraded = DegradedStates() if degraded is None else degraded
         self._wall = wall
-        self._files: dict[Elsewhere, _File] = {}
-        self.hosts: dict[Elsewhere, list[Target]] = {}
+        self._files: dict[NamedTarget, _File] = {}
+        self.hosts: dict[NamedTarget, list[Target]] = {}
         for source in to:
-            if isinstance(source, Elsewhere):
+            if isinstance(source, NamedTarget):
                 self._look_at(source, os.path.join(root, source.name))
         if not self.hosts:
             self.targets()
 
-    def _look_at(self, source: Elsewhere, path: str) -> None:
+    def _look_at(self, source: NamedTarget, path: str) -> None:
         file = _File(path, source, self._degraded.condition(Fault.RESOLV_CONF, path), self._wall)
         try:
             file.read()

@@ -77,7 +77,7 @@ class Connection(Protocol):
 
     @property
     def source(self) -> str:
-        """The local address, as errors show it."""
+        """The local address, for failure texts."""
         transport: Any = self.transport
         if transport is None:
             return ""
@@ -86,7 +86,7 @@ class Connection(Protocol):
 
     @property
     def usable(self) -> bool:
-        """Whether one more query may be put on it."""
+        """Whether it takes one more query."""
         return not (self.retired or self.closed) and len(self.pending) < self.most()
 
     def most(self) -> int:
@@ -161,7 +161,7 @@ class Connection(Protocol):
         self.abort()
 
     def dialled(self, failure: Exception | None = None) -> None:
-        """Dialling has ended. Nothing here refers to the Deferred any more, which refers to this: no cycle is left."""
+        """Dialling has ended. Drop the reference to the Deferred, which refers to this: no cycle is left."""
         established, self._established, self._connector = self._established, None, None
         if established is None:
             return
@@ -171,12 +171,11 @@ class Connection(Protocol):
             established.errback(failure)
 
     def connectionMade(self) -> None:
-        """The other end took the connection; with TLS, the handshake begins."""
+        """TCP is connected; with TLS, the handshake begins."""
         if not self._tls:
             self.establish()
 
     def handshakeCompleted(self) -> None:
-        """The certificate is good."""
         self.establish()
 
     def establish(self) -> None:
@@ -185,7 +184,7 @@ class Connection(Protocol):
         self.dialled()
 
     def rest(self) -> None:
-        """Called when queries on it have ended: perhaps it has room, or nothing more to do."""
+        """Queries on it have ended: it may have room for more, or be idle."""
         if self.closed:
             return
         if not self.pending:
@@ -202,7 +201,7 @@ class Connection(Protocol):
             return
         transport.loseConnection()
         if self._tls:
-            # The TLS transport waits for the other end's farewell, for ever if need be; its TCP transport does not.
+            # The TLS transport waits for the peer's close_notify without a limit; its TCP transport does not.
             transport.transport.loseConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -221,7 +220,7 @@ class Connection(Protocol):
         self.on_room = self.on_close = self.unexpected = None
 
     def closed_text(self) -> str:
-        """The failure of a query on it after it was closed."""
+        """The failure text of a query on it after it was closed."""
         return f"read {self.protocol} {self._upstream}: EOF"
 
 
@@ -229,7 +228,7 @@ def _handshake_text(upstream: str, reason: Failure) -> str:
     problem: Any = reason.value
     detail = reason.getErrorMessage()
     if isinstance(problem, Error) and problem.args and problem.args[0]:
-        detail = "; ".join(str(part[-1]) for part in problem.args[0])  # (library, function, what is wrong) each
+        detail = "; ".join(str(part[-1]) for part in problem.args[0])  # (library, function, reason) each
     return f"tls handshake with {upstream}: {detail}"
 
 
@@ -243,7 +242,6 @@ class StreamConnection(Connection):
     _buffer = b""
 
     def send(self, message: bytes) -> int:
-        """See :meth:`Connection.send`; the number is the identifier."""
         ident = self._chance.getrandbits(16)
         while ident in self.pending:
             ident = self._chance.getrandbits(16)
@@ -282,7 +280,7 @@ class PoolLimits:
 
 
 class _OneConnection(ClientFactory):
-    """Makes the one connection of a dial. Twisted's endpoints leave a cycle for each connection that comes to nothing."""
+    """Makes the connection of one dial. Twisted's endpoints leave a reference cycle for each failed connection."""
 
     noisy = False
 
@@ -290,11 +288,9 @@ class _OneConnection(ClientFactory):
         self._connection = connection
 
     def buildProtocol(self, addr: IAddress | None) -> Connection:
-        """Hand the connection out."""
         return self._connection
 
     def clientConnectionFailed(self, connector: object, reason: Failure) -> None:
-        """There is no connection."""
         error = reason.value
         self._connection.dialled(error if isinstance(error, Exception) else ConnectError())
 
@@ -370,7 +366,7 @@ class ConnectionPool:
             raise read_timeout(connection.protocol, connection.source, self._target.text) from None
 
     async def try_new(self, message: bytes, patience: float) -> bytes:
-        """Like :meth:`ask`, on a connection of its own that is closed afterwards: dialling is part of a health check."""
+        """Like :meth:`ask`, on a separate connection that is closed afterwards: dialling is part of a health check."""
         connection = await self._dial(patience)
         try:
             return await connection.ask(message).addTimeout(patience, self._reactor)
@@ -385,7 +381,6 @@ class ConnectionPool:
             connection.retire()
 
     def close(self) -> None:
-        """Close all connections; the queries on them fail."""
         self._closed = True
         if self._sweep is not None and self._sweep.active():
             self._sweep.cancel()
@@ -394,7 +389,7 @@ class ConnectionPool:
         self._wake()
 
     def _ready(self) -> Connection | None:
-        """A connection that a query may be put on without thinking of another one."""
+        """A connection that can take a query without dialling or sharing."""
         now = self._reactor.seconds()
         for connection in list(self.connections):
             if not connection.usable:
@@ -452,7 +447,7 @@ class ConnectionPool:
         return connection
 
     def _wake(self) -> None:
-        """Let the queries that wait look again, as long as there is a place for one."""
+        """Wake waiting queries while there is room for one."""
         if self._waking:
             return  # a query that was woken has been sent; the loop below goes on
         self._waking = True
@@ -512,7 +507,7 @@ class ConnectionPool:
         self._wake()
 
     def _expire(self) -> None:
-        """Close connections that had nothing to do for too long; the one timer of the pool."""
+        """Close connections that were idle for too long; the only timer of the pool."""
         self._sweep = None
         now = self._reactor.seconds()
         for connection in list(self.connections):

@@ -20,7 +20,7 @@ MOST_TARGETS = 15
 
 
 class Carrier(Enum):
-    """How queries travel to an upstream; the value is the scheme of a TO."""
+    """The protocol to an upstream; the value is the scheme of a TO."""
 
     DNS = "dns"
     """UDP or TCP, as the client asked."""
@@ -33,7 +33,6 @@ class Carrier(Enum):
 
     @property
     def port(self) -> int:
-        """The port of a TO without one."""
         return {Carrier.DNS: 53, Carrier.TLS: 853, Carrier.HTTPS: 443}[self]
 
 
@@ -56,18 +55,17 @@ class Target:
 
     @property
     def text(self) -> str:
-        """Address and port as metrics and errors show them."""
+        """Address and port for metrics and errors."""
         return f"{bracketed(self.host)}:{self.port}"
 
     @property
     def url(self) -> str:
-        """The address with its scheme."""
         return f"{self.carrier.value}://{self.text}"
 
 
 @dataclass(frozen=True, slots=True)
-class Elsewhere:
-    """A TO that is no address: the path of a resolv.conf, or a host name."""
+class NamedTarget:
+    """A TO that is a path of a resolv.conf or a host name, not an address."""
 
     name: str
     port: int
@@ -75,11 +73,11 @@ class Elsewhere:
     server_name: str = ""
 
     def at(self, host: str) -> Target:
-        """The target when the host has this address."""
+        """The target at one address of the host."""
         return Target(host, self.port, self.carrier, self.server_name)
 
 
-To = Target | Elsewhere
+To = Target | NamedTarget
 
 
 def parse_to(text: str) -> To:
@@ -106,12 +104,12 @@ def parse_to(text: str) -> To:
     if address is None:
         if not host:
             raise BadValue(f'not an IP address or file: "{text}"')
-        return Elsewhere(host if "/" not in host else rest, port, carrier, name)
+        return NamedTarget(host if "/" not in host else rest, port, carrier, name)
     return Target(address, port, carrier, name if carrier is not Carrier.DNS else "")
 
 
 def _host_and_port(text: str, default: int) -> tuple[str, int, str]:
-    """Host, port, and what stands behind a ``%``: a server name, or an interface, which is not used."""
+    """Host, port, and the part after ``%``: a server name, or an interface, which is ignored."""
     bare, _, name = text.strip("[]").partition("%")
     if canonical_address(bare) is not None and ":" not in name:
         return bare, default, name
@@ -127,7 +125,7 @@ def _host_and_port(text: str, default: int) -> tuple[str, int, str]:
 
 
 def canonical_address(text: str) -> str | None:
-    """One spelling of an IP address; None when it is none."""
+    """The canonical spelling of an IP address; None when invalid."""
     try:
         return str(ipaddress.ip_address(text))
     except ValueError:
@@ -168,8 +166,8 @@ def each_once(targets: Iterable[Target]) -> tuple[Target, ...]:
     return kept
 
 
-def with_carrier(target: Target, source: Elsewhere) -> Target:
-    """A name server of a file as the TO that names the file wants it asked."""
+def with_carrier(target: Target, source: NamedTarget) -> Target:
+    """A name server of a file, with the protocol of the TO that names the file."""
     if source.carrier is Carrier.DNS:
         return target
     port = source.carrier.port if target.port == Carrier.DNS.port else target.port

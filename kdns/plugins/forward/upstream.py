@@ -33,8 +33,8 @@ _log = Logger(namespace="plugin/forward")
 
 
 @dataclass(slots=True)
-class Means:
-    """What all upstreams of a stanza share."""
+class UpstreamContext:
+    """Shared by all upstreams of a stanza."""
 
     reactor: Any
     chance: Random
@@ -55,32 +55,32 @@ class Upstream:
     :ivar reason: why it is out of use; empty when it is in use.
     """
 
-    def __init__(self, target: Target, means: Means) -> None:
-        stanza = means.stanza
+    def __init__(self, target: Target, context: UpstreamContext) -> None:
+        stanza = context.stanza
         self.target = target
         self.text = target.text
         self.health = UpstreamHealth(stanza.max_fails, stanza.health_check.interval)
         self.reason = ""
-        self._means = means
-        self._reactor = means.reactor
-        self.metrics = means.metrics.of(target.text)
-        self._degraded = means.degraded.condition(Fault.UPSTREAM, f"upstream {target.text}")
+        self._context = context
+        self._reactor = context.reactor
+        self.metrics = context.metrics.of(target.text)
+        self._degraded = context.degraded.condition(Fault.UPSTREAM, f"upstream {target.text}")
         self._check_call: Any = None
         self._check: Deferred[None] | None = None
         self._closed = False
         self.udp: UdpSockets | None = None
         if target.carrier is Carrier.DNS and not stanza.force_tcp:
             self.udp = UdpSockets(
-                means.reactor, target, means.chance, stanza.read_timeout, self.metrics, stanza.source_address
+                context.reactor, target, context.chance, stanza.read_timeout, self.metrics, stanza.source_address
             )
         self._protocol = {Carrier.DNS: "tcp", Carrier.TLS: "tcp-tls", Carrier.HTTPS: "https"}[target.carrier]
         self._streams = self._pool()
 
     def _pool(self) -> ConnectionPool:
-        stanza, target, tls = self._means.stanza, self.target, self._means.tls
+        stanza, target, tls = self._context.stanza, self.target, self._context.tls
         options: dict[str, Any] = {}
         if target.carrier is not Carrier.DNS:
-            assert tls is not None, "whoever makes the means makes TLS for the upstreams that need it"
+            assert tls is not None, "the forwarder makes TLS for the upstreams that need it"
             protocols: tuple[bytes, ...] = ()
             if target.carrier is Carrier.HTTPS:
                 from kdns.plugins.forward.https import PROTOCOLS, HttpsConnection  # megabytes: only if needed
@@ -92,7 +92,7 @@ class Upstream:
             self._reactor,
             target,
             PoolLimits(stanza.expire, stanza.max_age, stanza.max_idle_conns),
-            self._means.chance,
+            self._context.chance,
             source=stanza.source_address,
             counted=partial(self.metrics.connection, self._protocol),
             unexpected=partial(self.metrics.ignored, OTHER_IDENT),
@@ -114,7 +114,7 @@ class Upstream:
         """
         for _ in range(MOST_CONNECTIONS + 1):
             try:
-                reply = await self._streams.ask(message, self._means.stanza.read_timeout)
+                reply = await self._streams.ask(message, self._context.stanza.read_timeout)
                 break
             except PooledConnectionClosed:
                 continue
@@ -132,7 +132,7 @@ class Upstream:
     # Health
 
     def given_up(self, began: float) -> None:
-        """The client of a query gave up before the upstream's time was over. A check tells whether the upstream is to blame."""
+        """The client gave up before the timeout. A check tells whether the upstream is to blame."""
         if self._reactor.seconds() - began >= CHECK_PATIENCE:
             self.failed()
 
@@ -142,7 +142,7 @@ class Upstream:
         self._schedule()
 
     def withdraw(self, reason: str) -> None:
-        """Take it out of use; *reason* is for the operator. It is neither asked nor checked until :meth:`restore`."""
+        """Take it out of use until :meth:`restore`: neither asked nor checked. *reason* is for the operator."""
         if self.health.state is not Health.WITHDRAWN:
             self._stop_checks()
             self._degraded.forget()
@@ -150,7 +150,7 @@ class Upstream:
         self.reason = reason
 
     def restore(self) -> None:
-        """Take it back into use; nothing happens when it is in use."""
+        """Put it back into use, if it is out."""
         self.reason = ""
         if self.health.state is Health.WITHDRAWN:
             self.health.restore()
@@ -197,7 +197,7 @@ class Upstream:
     def _check_passed(self) -> None:
         self._check = None
         self.health.check_passed()
-        self._degraded.end(self._means.wall(), _log)
+        self._degraded.end(self._context.wall(), _log)
 
     def _check_failed(self, check: Deferred[None], error: BaseException) -> None:
         if self._check is not check:
@@ -207,7 +207,7 @@ class Upstream:
         before = self.health.state
         self.health.check_failed(self._reactor.seconds())
         if self.health.state is Health.DOWN:
-            self._degraded.begin(f"down: {error}", self._means.wall())
+            self._degraded.begin(f"down: {error}", self._context.wall())
         if self.health.state is Health.DOWN and before is not Health.DOWN:
             _log.warn("upstream {upstream} is down: {error}", upstream=self.text, error=str(error))
         self._schedule()
@@ -218,7 +218,7 @@ class Upstream:
 
         :raises ExchangeFailed: it does not within a second.
         """
-        options = self._means.stanza.health_check
+        options = self._context.stanza.health_check
         await self.probe(options.domain, NS, RD if options.recursion else 0, CHECK_PATIENCE)
 
     async def probe(self, name: bytes, qtype: int, flags: int, patience: float) -> None:
@@ -229,11 +229,11 @@ class Upstream:
         """
         question = name + qtype.to_bytes(2, "big") + IN.to_bytes(2, "big")
         message = flags.to_bytes(2, "big") + b"\0\1\0\0\0\0\0\0" + question
-        means = self._means
+        context = self._context
         if self.udp is not None:
-            source = means.stanza.source_address
+            source = context.stanza.source_address
             try:
-                await ask_once(self._reactor, self.target, means.chance, message, question, patience, source)
+                await ask_once(self._reactor, self.target, context.chance, message, question, patience, source)
             except OtherQuestion:
                 pass  # it is alive
             return

@@ -27,7 +27,7 @@ log = Logger(namespace="plugin/hosts")
 
 
 class HostsLink(Link):
-    """A link of the chain that answers what its tables know."""
+    """A link that answers from its tables."""
 
     name = "hosts"
     varies = NOTHING
@@ -57,9 +57,9 @@ class HostsLink(Link):
             return next(request)
         known = find(self._file.tables, qname)
         if known is not None:
-            octets = {A: 4, AAAA: 16}.get(qtype, 0)
-            records = [a_or_aaaa(qname, self._config.ttl, packed) for packed in known if len(packed) == octets]
-            if octets or not self._config.fallthrough_unsupported or not self._falls_through(qname):
+            size = {A: 4, AAAA: 16}.get(qtype, 0)
+            records = [a_or_aaaa(qname, self._config.ttl, packed) for packed in known if len(packed) == size]
+            if size or not self._config.fallthrough_unsupported or not self._falls_through(qname):
                 return self._made(request, records)
         elif not self._falls_through(qname):
             raise RcodeOnly(f"no host {to_text(qname)}")
@@ -95,18 +95,15 @@ class HostsLink(Link):
         return Answer(flags=AA, body=Sections(tuple(records)), validity=holds, source=self.name)
 
     def _passed(self, request: Request, next: Next) -> Reply:
-        """What comes from behind holds only as long as the name stays unknown here."""
+        """The next plugin's answer is valid only while the name is unknown here."""
         noted = self._file.noted(request.qname)
         return then(next(request), lambda answer: answer.with_validity(answer.validity.narrowed(stamps=noted)))
 
 
 class HostsDirective:
-    """See :class:`kdns.plugin.seam.Directive`."""
-
     name = "hosts"
 
     def parse(self, tokens: Dispenser, block: Block) -> HostsConfig:
-        """See :func:`kdns.plugins.hosts.config.parse`."""
         return parse(tokens, block)
 
     def build(self, config: HostsConfig, builder: BlockBuilder) -> None:

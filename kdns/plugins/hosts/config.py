@@ -22,7 +22,7 @@ class HostsConfig:
     path: str
     zones: tuple[bytes, ...]
     inline: tuple[str, ...] = ()
-    """Lines as they would stand in the file."""
+    """Lines in the format of the file."""
 
     ttl: int = 3600
     reload: float = 5.0
@@ -37,7 +37,6 @@ class HostsConfig:
 
 
 def parse(tokens: Dispenser, block: Block) -> HostsConfig:
-    """See :meth:`kdns.plugin.seam.Directive.parse`."""
     config: HostsConfig | None = None
     for _ in tokens.invocations(once=True):
         config = _parse_one(tokens, block)

@@ -33,7 +33,7 @@ MOST_CHANGES = 2000
 
 
 class HostsFile(Resource):
-    """The table of one file, and the one of the lines in the Corefile beside it."""
+    """The tables of one file and of the inline lines of the Corefile."""
 
     def __init__(self, config: HostsConfig, context: ServerContext) -> None:
         zones = frozenset(config.zones)
@@ -52,16 +52,16 @@ class HostsFile(Resource):
         self._reading: Deferred[None] | None = None
 
     def noted(self, qname: bytes) -> tuple[StampRef, ...]:
-        """What an answer about *qname* depends on, whether the name is there or not."""
+        """The stamps of an answer about *qname*, whether or not the name exists."""
         return (self._book.note(qname), self._all.ref())
 
     def start(self) -> Deferred[None] | None:
-        """Read the file; the Deferred fires when that is done. A file that is not there may come later."""
+        """Read the file; fires when that is done. A missing file may come later."""
         self._wait()
         return self.look()
 
     def stop(self) -> None:
-        """Read no more; what was answered until now is no longer true for sure."""
+        """Stop reading; invalidate earlier answers."""
         stop_timer(self._timer)
         self._timer = None
         self._degraded.forget()
@@ -71,7 +71,6 @@ class HostsFile(Resource):
 
     @property
     def reading(self) -> bool:
-        """Whether the file is being read."""
         return self._reading is not None
 
     def _wait(self) -> None:
@@ -84,7 +83,7 @@ class HostsFile(Resource):
             self.look()
 
     def look(self) -> Deferred[None] | None:
-        """Read the file if it is another one than before."""
+        """Read the file if it has changed."""
         try:
             status = os.stat(self._config.path)
         except OSError as error:
@@ -120,7 +119,7 @@ class HostsFile(Resource):
         return self._degraded.begin(f"cannot be read: {text}", self._context.wall())
 
     def _read(self, seen: tuple[int, int]) -> Generator[None, None, None]:
-        """Read the file, find out what changed, and exchange the tables."""
+        """Read the file, find the differences, and swap the tables."""
         table = HostTable(self._zones, self._config.reverse)
         with open_config_file(self._config.path) as file:
             yield from table.read(file)
@@ -155,7 +154,7 @@ class HostsFile(Resource):
 
 
 def reload_timestamp(registry: Registry) -> Gauge:
-    """The gauge that tells when the file read last was changed, in seconds since 1970."""
+    """The gauge with the modification time of the file, in seconds since 1970."""
     return registry.gauge(
         "coredns_hosts_reload_timestamp_seconds", "Time of change of the hosts file that was read last."
     ).gauge()

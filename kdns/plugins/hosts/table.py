@@ -22,7 +22,7 @@ NAMES = 1000
 """Names that are compared in one step."""
 
 MOST_BACK = 60_000
-"""Octets of names kept of one address: a block list gives one address to all its names, and no reply has room for them."""
+"""Bytes of names kept for one address: a block list gives one address to all its names, more than fit any reply."""
 
 _MAPPED = bytes(10) + b"\xff\xff"
 """What an IPv4 address in IPv6 form begins with (RFC 4291 section 2.5.5.2)."""
@@ -41,14 +41,14 @@ class HostTable:
     def __init__(self, zones: frozenset[bytes], reverse: bool = True) -> None:
         self._zones = None if ROOT in zones else zones
         self._reverse = reverse
-        # Values are joined octets and no lists: a collection of garbage that walks a hundred thousand lists takes 50 ms.
+        # Values are joined bytes and not lists: garbage collection takes 50 ms for a hundred thousand lists.
         self._of_name: dict[bytes, bytes] = {}  # packed addresses, each with its length before it
         self._of_address: dict[bytes, bytes] = {}  # names, one after another
         self.entries = 0
         """Addresses of all names, and names of all addresses."""
 
     def read(self, lines: Iterable[bytes]) -> Iterator[None]:
-        """Take in lines, some at each step; what is no address with names is passed over."""
+        """Read lines, some at each step; invalid lines are skipped."""
         lines = iter(lines)
         while some := list(islice(lines, LINES)):
             for line in some:
@@ -83,7 +83,7 @@ class HostTable:
                 self._of_address[address] = known + back
 
     def addresses(self, name: bytes) -> list[bytes] | None:
-        """The packed addresses of a name, both families in the order of the file; None when it is not there."""
+        """The packed addresses of a name, both families in the order of the file; None when unknown."""
         joined = self._of_name.get(name)
         if joined is None:
             return None
@@ -96,7 +96,7 @@ class HostTable:
         return found
 
     def names(self, address: bytes) -> list[bytes]:
-        """The names of a packed address, wildcards left out."""
+        """The names of a packed address, without wildcards."""
         joined = self._of_address.get(address, b"")
         found = []
         position = 0
@@ -106,7 +106,7 @@ class HostTable:
         return found
 
     def changes(self, newer: HostTable) -> Generator[bytes | None, None, None]:
-        """Names (reverse names too) that a newer table knows differently; in between None, for a step without any."""
+        """Names (reverse names too) that differ in a newer table; None in between for each step without one."""
         yield from _changed(self._of_name, newer._of_name)
         for changed in _changed(self._of_address, newer._of_address):
             yield None if changed is None else reverse_name(changed)
@@ -131,7 +131,7 @@ def _changed(old: Mapping[bytes, bytes], new: Mapping[bytes, bytes]) -> Iterator
 
 
 def _packed(text: bytes) -> bytes | None:
-    """The packed form of an address; its zone does not count, and IPv4 in IPv6 form is IPv4."""
+    """The packed form of an address without its zone; IPv4-mapped as IPv4."""
     try:
         address = text.partition(b"%")[0].decode("ascii")
         if ":" not in address:
@@ -143,7 +143,7 @@ def _packed(text: bytes) -> bytes | None:
 
 
 def find(tables: Iterable[HostTable], name: bytes) -> list[bytes] | None:
-    """The addresses of a name in all tables; a wildcard stands for one label, where no table has the name itself."""
+    """The addresses of a name in all tables; a wildcard matches one label if no table has the name itself."""
     found = _find(tables, name)
     if found is None and name != ROOT:
         found = _find(tables, WILDCARD + parent(name))

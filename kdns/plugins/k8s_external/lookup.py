@@ -16,8 +16,8 @@ from kdns.cluster.invalidation import address_key, external_address_key, externa
 from kdns.cluster.objects import Port, Service, ServiceKind
 from kdns.core.stamps import StampRef
 from kdns.plugins.kubernetes import Config
-from kdns.plugins.kubernetes.found import Found, endpoint_label
 from kdns.plugins.kubernetes.lookup import Lookup
+from kdns.plugins.kubernetes.result import Result, endpoint_label
 from kdns.wire.names import from_labels
 
 
@@ -95,7 +95,7 @@ class ExternalLookup:
         return found
 
     def _exposed(self, namespace: bytes, found: External) -> bool:
-        noted = Found()
+        noted = Result()
         exposed = self._lookup.exposed(namespace, noted)
         found.stamps += noted.stamps
         return exposed

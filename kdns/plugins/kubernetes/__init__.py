@@ -21,7 +21,6 @@ class KubernetesDirective(GivesSearchPaths):
     name = "kubernetes"
 
     def parse(self, tokens: Dispenser, block: Block) -> Config:
-        """See :func:`kdns.plugins.kubernetes.config.parse`."""
         return parse(tokens, block)
 
     def build(self, config: Config, builder: BlockBuilder) -> None:

@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred, execute, succeed
 from twisted.logger import Logger
 
 from kdns.cluster.api_source import ApiSource, Limits
-from kdns.cluster.credentials import Wanted
+from kdns.cluster.credentials import AccessOptions
 from kdns.cluster.freshness import Freshness
 from kdns.cluster.index import ClusterIndex
 from kdns.cluster.kubeconfig import find_credentials
@@ -60,7 +60,6 @@ class ProgrammingLatency:
         self._since = wall()
 
     def __call__(self, change: Change, changed: bool) -> None:
-        """A change was entered."""
         if not changed or isinstance(change, Keep) or change.kind is not Kind.ENDPOINT_SLICE:
             return
         if change.triggered is None or change.triggered < self._since:
@@ -118,7 +117,7 @@ class LiveCluster(Resource):
 
     @property
     def synced(self) -> bool:
-        """Whether what is not in the index does not exist, as far as can be known."""
+        """Whether the index is complete, so that a missing object does not exist."""
         return self._source.synced or (self._snapshot is not None and self._snapshot.written is not None)
 
     def staleness(self) -> tuple[str, StampRef] | None:
@@ -133,12 +132,12 @@ class LiveCluster(Resource):
         return f"from a snapshot {age} s old", self._fresh.ref()
 
     def pods_are_current(self) -> bool:
-        """Whether changes of pods arrive as they happen: their watch works, or the cluster is read from files."""
+        """Whether pod changes arrive as they happen: the watch works, or the cluster comes from files."""
         watch = getattr(self._source, "freshness", {}).get("pods")
         return watch is None or (watch.synced and not watch.problem)
 
     def freshness(self) -> list[str]:
-        """How each part of the data is kept up to date, in words."""
+        """The age of each part of the data, in words."""
         counts = ", ".join(f"{count} {kind.value}" for kind, count in self.index.counts().items() if count)
         lines = [f"{counts or 'nothing'} known, {'synced' if self.synced else 'not synced'}"]
         now = self._context.reactor.seconds()
@@ -154,16 +153,16 @@ class LiveCluster(Resource):
         return lines
 
     def why_not_ready(self) -> str:
-        """What is still missing, in words."""
+        """What is missing, in words."""
         return self._source.why_not_ready()
 
     def watches(self) -> list[Freshness]:
-        """How each watch of the API is doing; none where the cluster is read from files."""
+        """The state of each API watch; none for a cluster from files."""
         watches: dict[str, Freshness] = getattr(self._source, "freshness", {})
         return list(watches.values())
 
     def start(self) -> Deferred[None]:
-        """Begin to read the cluster; fires when it is synced, or a snapshot is there, or the time-out is over."""
+        """Begin to read the cluster; fires at the first sync, with a snapshot, or at the timeout."""
         if self._snapshot is not None:
             self._snapshot.read()
             self._snapshot.start()
@@ -214,7 +213,6 @@ class LiveCluster(Resource):
         self._timers = []
 
     def stop(self) -> Deferred[None]:
-        """Read no more."""
         self._stop_waiting()
         self._degraded.forget()
         if self._syncing is not None:
@@ -243,7 +241,7 @@ def source_for(context: ServerContext, source: Source, sink: ChangeSink) -> Clus
             selection,
             context.degraded,
         )
-    wanted = Wanted(source.endpoint, source.tls, source.kubeconfig, source.context)
+    wanted = AccessOptions(source.endpoint, source.tls, source.kubeconfig, source.context)
     credentials = find_credentials(context.reactor, wanted, context.environ, complain=_complain, wall=context.wall)
     return ApiSource(
         context.reactor,
@@ -263,12 +261,12 @@ def _complain(text: str) -> None:
 
 
 def needs_of(source: Source) -> Needs:
-    """The resources that a configuration has to know."""
+    """The resources that a configuration needs."""
     return Needs(source.labels, source.namespace_labels, source.endpoints, source.pods, source.multicluster)
 
 
 def projection_options(source: Source) -> Options:
-    """What is kept of objects for a configuration."""
+    """The optional fields that a configuration needs."""
     return Options(
         endpoint_pod_names=source.pod_names,
         zonal=source.zones,

@@ -38,7 +38,7 @@ OPTIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where the cluster is read from, and what of it; equal ones are read once."""
+    """The source of the cluster data and its options; equal sources share one watch."""
 
     kubeconfig: str = ""
     context: str = ""
@@ -53,7 +53,7 @@ class Source:
 
     burst: int = 0
     max_inflight: int = 0
-    """Requests under way at a time; 0 means any number."""
+    """Requests in flight at a time; 0 means no limit."""
 
     labels: str = ""
     namespace_labels: str = ""
@@ -67,7 +67,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What a ``kubernetes`` directive says."""
+    """The options of a ``kubernetes`` directive."""
 
     zones: tuple[Zone, ...]
     source: Source = Source()
@@ -81,16 +81,16 @@ class Config:
 
     @property
     def primary(self) -> bytes:
-        """The zone that PTR records point into: the first that is not a reverse zone, else the usual domain of clusters."""
+        """The zone that PTR records point into: the first that is not a reverse zone, else the usual cluster domain."""
         return next((zone.name for zone in self.zones if not is_reverse(zone.name)), CLUSTER_LOCAL)
 
     def falls_through(self, qname: bytes) -> bool:
-        """Whether a name that does not exist is left to the next plugin."""
+        """Whether a missing name goes to the next plugin."""
         return longest_zone(qname, self.fallthrough) is not None
 
 
 def is_reverse(zone: bytes) -> bool:
-    """Whether a zone holds names of addresses; ``in-addr.arpa`` and ``ip6.arpa`` themselves do."""
+    """Whether a zone has names of addresses; ``in-addr.arpa`` and ``ip6.arpa`` themselves do."""
     return zone.endswith(ARPA) and (is_subdomain(zone, IN_ADDR_ARPA) or is_subdomain(zone, IP6_ARPA))
 
 
@@ -128,13 +128,12 @@ class _Reader:
         self._multicluster_text: dict[bytes, str] = {}
 
     def read(self, option: str) -> None:
-        """One line, the cursor on its first word."""
         if option not in OPTIONS:
             raise self._tokens.unknown_property(*OPTIONS)
         getattr(self, f"_{option}")()
 
     def finish(self) -> Config:
-        """The config, after all lines."""
+        """The config after all lines."""
         config, source, tokens = self._config, self._source, self._tokens
         if self._exposed and source.namespace_labels:
             raise tokens.error("namespaces and namespace_labels cannot both be set")
@@ -186,7 +185,7 @@ class _Reader:
         self._source = replace(self._source, max_inflight=int(value))
 
     def _not_negative(self, name: str, value: float) -> float:
-        # Not "value < 0", which lets through what is not a number.
+        # Not "value < 0", which NaN would pass.
         if not 0 <= value < inf:
             raise self._tokens.error(f"{name} must be >= 0")
         return value

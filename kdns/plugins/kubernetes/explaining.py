@@ -2,7 +2,7 @@
 """
 Why a name of the cluster has the answer it has, in words: what it was read as, which objects are behind it, and what is missing.
 
-The look-up itself records its steps (:class:`~kdns.plugins.kubernetes.found.Fact`); they are put into words here, with what may help to
+The look-up itself records its steps (:class:`~kdns.plugins.kubernetes.result.Fact`); they are put into words here, with what may help to
 find the fault: names that are near, other places where there is such a name.
 """
 
@@ -16,9 +16,9 @@ from kdns.cluster.index import ClusterIndex
 from kdns.cluster.objects import EndpointSlice, ImportKind, Kind, Port, Service, ServiceImport, ServiceKind
 from kdns.core.explaining import Note
 from kdns.plugins.kubernetes.config import Config, is_reverse
-from kdns.plugins.kubernetes.found import Fact, Reason, endpoint_label
 from kdns.plugins.kubernetes.lookup import Lookup
 from kdns.plugins.kubernetes.names import Parsed, Shape, parse_name, pod_labels
+from kdns.plugins.kubernetes.result import Fact, Reason, endpoint_label
 from kdns.wire.constants import AXFR, IXFR, PTR, SOA, TXT, type_text
 from kdns.wire.names import address_of_reverse, longest_zone, to_text
 
@@ -30,7 +30,7 @@ MOST_SHOWN = 6
 
 
 def explain(config: Config, lookup: Lookup, index: ClusterIndex, qname: bytes, qtype: int) -> list[Note]:
-    """What a question comes to; the name in lower-case wire form."""
+    """Explain the look-up of a question; the name in lower-case wire form."""
     zone = longest_zone(qname, frozenset(zone.name for zone in config.zones))
     if zone is None:
         zones = ", ".join(to_text(one.name) for one in config.zones)
@@ -112,7 +112,6 @@ class _Words:
         self._index = index
 
     def of(self, reason: Reason) -> list[Note]:
-        """A step in words."""
         parsed = self.parsed
         match reason:
             case (Fact.NAMESPACE_LEFT_OUT,):
@@ -246,7 +245,7 @@ class _Words:
 
 
 def namespace_of(index: ClusterIndex, address: bytes) -> tuple[bytes, str] | None:
-    """The namespace of the pod with an address, and how that is known; None when it is not."""
+    """The namespace of the pod with an address, and how it is known; None when unknown."""
     for pod in index.pods_by_address(address):
         return pod.namespace, f'pod "{_text(pod.name)}"'
     for part in index.slices_by_address(address):
@@ -304,7 +303,7 @@ def _version(version: int | str) -> str:
 
 
 def _near(name: bytes, known: Iterable[bytes]) -> str:
-    """Words with the known names that are nearest; empty when none is near."""
+    """Words with the nearest known names; empty when none is near."""
     if not 0 < len(name) <= 63:
         return ""
     alike = [_text(one) for one in known if abs(len(one) - len(name)) <= 2 or name in one or one in name]

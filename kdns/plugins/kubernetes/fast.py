@@ -19,9 +19,9 @@ from kdns.cluster.objects import EndpointSlice, Port, Service, ServiceKind
 from kdns.core.fast_path import Limit, Made
 from kdns.core.stamps import Stamp, StampRef
 from kdns.plugins.kubernetes.config import Config
-from kdns.plugins.kubernetes.found import Found, Room, endpoint_label
 from kdns.plugins.kubernetes.lookup import Lookup
 from kdns.plugins.kubernetes.names import Shape, parse_name
+from kdns.plugins.kubernetes.result import ReplyBudget, Result, endpoint_label
 from kdns.plugins.kubernetes.zone import Zone
 from kdns.wire.constants import AAAA, IN, NOERROR, NXDOMAIN, PTR, SOA, SRV, A
 from kdns.wire.names import MAX_LABEL, MAX_NAME, address_of_reverse
@@ -38,7 +38,7 @@ NEITHER = frozenset((b"svc", b"pod", b"dns", b"dns-version"))
 
 _SRV = Struct("!HHH")
 
-_EVERYTHING = Room(1 << 16)
+_EVERYTHING = ReplyBudget(1 << 16)
 _NO_CHANCE = Random(0)
 """Never asked: so few endpoints are not drawn from."""
 
@@ -126,7 +126,7 @@ class ServiceNames:
         return self._looked_up(qname, qtype, now)
 
     def _looked_up(self, qname: bytes, qtype: int, now: float) -> Made | None:
-        """What the look-up finds: names in front of services, and pods."""
+        """The result of the general look-up: labels in front of services, and pods."""
         parsed = parse_name(qname[: -len(self._zone)], False, self._config.source.zones)
         if parsed.shape is not Shape.SERVICE and parsed.shape is not Shape.POD:
             return self._nxdomain((), now) if parsed.shape is Shape.INVALID else None
@@ -149,8 +149,8 @@ class ServiceNames:
         many = len(addresses)
         return Made(NOERROR, (many, 0, 0), body, stamps, rotates=len(owner) + size if many > 1 else 0)
 
-    def _services(self, qname: bytes, found: Found, stamps: tuple[StampRef, ...]) -> Made | None:
-        """SRV records of what was found, with the addresses of their targets."""
+    def _services(self, qname: bytes, found: Result, stamps: tuple[StampRef, ...]) -> Made | None:
+        """SRV records with the addresses of their targets."""
         zone = self._zone
         targets, addresses, _ = found.services(len(zone), _EVERYTHING, _NO_CHANCE)
         if not targets:
@@ -275,7 +275,7 @@ class ServiceNames:
         return Made(NXDOMAIN, NONE_BUT_SOA, self._soa_now(), stamps, now + self._negative)
 
     def _soa_now(self) -> bytes:
-        """The SOA record with the serial of now."""
+        """The SOA record with the current serial."""
         serial = self._index.serial(Serial.CLUSTER)
         if serial != self._serial:
             record = Zone(self._zone, self._config.ttl, serial).soa_record()

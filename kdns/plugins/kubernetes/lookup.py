@@ -3,7 +3,7 @@
 What a name of the cluster stands for: addresses with the names and ports that SRV records need, an alias, or nothing.
 
 Every look-up notes the stamps of what it looked at, found or not, so that what is made from it dies with the change that concerns it.
-Asked for reasons, it records each step as a :class:`~kdns.plugins.kubernetes.found.Fact`; explaining.py puts them into words.
+Asked for reasons, it records each step as a :class:`~kdns.plugins.kubernetes.result.Fact`; explaining.py puts them into words.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from kdns.cluster.index import ClusterIndex
 from kdns.cluster.invalidation import address_key, import_key, namespace_key, pod_key, service_key
 from kdns.cluster.objects import EndpointSlice, ImportKind, Port, ServiceImport, ServiceKind
 from kdns.plugins.kubernetes.config import PODS_DISABLED, PODS_VERIFIED, Config
-from kdns.plugins.kubernetes.found import Fact, Found, Group, Pair, Reason, endpoint_label, pairs_of, wire_label
 from kdns.plugins.kubernetes.names import Parsed, Shape, pod_address, pod_labels
+from kdns.plugins.kubernetes.result import Fact, Group, Pair, Reason, Result, endpoint_label, pairs_of, wire_label
 from kdns.wire.names import MAX_NAME
 
 _SVC, _POD = b"\x03svc", b"\x03pod"
@@ -33,13 +33,13 @@ class Lookup:
         self._endpoints_watched = config.source.endpoints
         self._longest_pointer = MAX_NAME - len(config.primary)
 
-    def find(self, parsed: Parsed, multicluster: bool, reasons: list[Reason] | None = None) -> Found:
+    def find(self, parsed: Parsed, multicluster: bool, reasons: list[Reason] | None = None) -> Result:
         """
         What a parsed name of the shapes NAMESPACE, POD_NAMESPACE, SERVICE and POD stands for.
 
         :param reasons: takes each step of the look-up.
         """
-        found = Found(reasons)
+        found = Result(reasons)
         shape, namespace = parsed.shape, parsed.namespace
         pod = shape is Shape.POD or shape is Shape.POD_NAMESPACE
         if pod and self._pods == PODS_DISABLED:
@@ -58,7 +58,7 @@ class Lookup:
             found.exists = True
         return found
 
-    def exposed(self, namespace: bytes, found: Found) -> bool:
+    def exposed(self, namespace: bytes, found: Result) -> bool:
         """Whether names of the namespace are answered."""
         if self._allowed is not None and namespace not in self._allowed:
             found.because(Fact.NAMESPACE_LEFT_OUT)
@@ -71,7 +71,7 @@ class Lookup:
 
     # Pods.
 
-    def _pod(self, parsed: Parsed, found: Found) -> None:
+    def _pod(self, parsed: Parsed, found: Result) -> None:
         address = pod_address(parsed.address)
         if address is None:
             found.because(Fact.NO_ADDRESS)
@@ -94,7 +94,7 @@ class Lookup:
 
     # Services.
 
-    def _service(self, parsed: Parsed, found: Found) -> None:
+    def _service(self, parsed: Parsed, found: Result) -> None:
         index, namespace, name = self._index, parsed.namespace, parsed.service
         found.stamps.append(self._note(service_key(namespace, name)))
         service = index.service(namespace, name)
@@ -141,9 +141,8 @@ class Lookup:
         return self._index.slices_of(namespace, name) if self._endpoints_watched else ()
 
     def _own_addresses(
-        self, parsed: Parsed, addresses: tuple[bytes, ...], ports: tuple[Port, ...], place: bytes, found: Found
+        self, parsed: Parsed, addresses: tuple[bytes, ...], ports: tuple[Port, ...], place: bytes, found: Result
     ) -> None:
-        """The addresses of a Service itself."""
         matched = _matching(ports, parsed)
         if matched is None:
             found.because(Fact.NO_PORT, ports)
@@ -152,8 +151,8 @@ class Lookup:
         if addresses:
             found.groups.append(Group(addresses, matched, place))
 
-    def _endpoints(self, parsed: Parsed, slices: Iterable[EndpointSlice], place: bytes, found: Found) -> None:
-        """The ready endpoints of slices, or the one that is named."""
+    def _endpoints(self, parsed: Parsed, slices: Iterable[EndpointSlice], place: bytes, found: Result) -> None:
+        """The ready endpoints of slices, or the named one."""
         label = parsed.endpoint
         # An endpoint may be known by its address, which is looked for: making the labels of thousands of endpoints takes milliseconds.
         address = None if label is None else pod_address(label)
@@ -170,7 +169,7 @@ class Lookup:
                 found.exists = True
                 found.groups.append(Group(part.addresses, matched, place, part, rows))
 
-    def _not_found(self, parsed: Parsed, slices: Sequence[EndpointSlice], found: Found) -> None:
+    def _not_found(self, parsed: Parsed, slices: Sequence[EndpointSlice], found: Result) -> None:
         if found.reasons is not None:
             ports = [port for part in slices if part.addresses for port in part.ports]
             if ports and _matching(ports, parsed) is None:
@@ -178,7 +177,7 @@ class Lookup:
             else:
                 found.because(Fact.NO_ENDPOINT, slices)
 
-    def _topology(self, parsed: Parsed, slices: Iterable[EndpointSlice], place: bytes, found: Found) -> None:
+    def _topology(self, parsed: Parsed, slices: Iterable[EndpointSlice], place: bytes, found: Result) -> None:
         """The ready endpoints in one zone of the cluster's topology."""
         topology = parsed.topology
         assert topology is not None
@@ -199,7 +198,7 @@ class Lookup:
 
     # Services of several clusters.
 
-    def _import(self, parsed: Parsed, found: Found) -> None:
+    def _import(self, parsed: Parsed, found: Result) -> None:
         index, namespace, name = self._index, parsed.namespace, parsed.service
         found.stamps.append(self._note(import_key(namespace, name)))
         service: ServiceImport | None = index.service_import(namespace, name)
@@ -228,13 +227,13 @@ class Lookup:
 
     # Names of addresses.
 
-    def reverse(self, address: bytes, reasons: list[Reason] | None = None) -> tuple[Found, list[bytes]]:
+    def reverse(self, address: bytes, reasons: list[Reason] | None = None) -> tuple[Result, list[bytes]]:
         """
         The names that an address has, as labels in wire form without the zone.
 
         A cluster IP has one, that of its Service; an endpoint has one for each Service that selects it.
         """
-        found = Found(reasons)
+        found = Result(reasons)
         found.stamps.append(self._note(address_key(address)))
         names: dict[bytes, None] = {}
         left_out = False
@@ -266,14 +265,14 @@ class Lookup:
     def _slices_by_address(self, address: bytes) -> tuple[EndpointSlice, ...]:
         return self._index.slices_by_address(address) if self._endpoints_watched else ()
 
-    def name_servers(self, addresses: Iterable[bytes]) -> tuple[Found, list[Pair]]:
+    def name_servers(self, addresses: Iterable[bytes]) -> tuple[Result, list[Pair]]:
         """
         The Services that the server itself is an endpoint of, as name server names with their addresses.
 
         :param addresses: the server's own, packed.
         :return: pairs without ports; none when the server is no endpoint.
         """
-        found = Found()
+        found = Result()
         pairs: dict[Pair, None] = {}
         for own in addresses:
             found.stamps.append(self._note(address_key(own)))
@@ -316,7 +315,7 @@ def _matching(ports: Sequence[Port], parsed: Parsed) -> Sequence[int | None] | N
     wanted = parsed.port
     if wanted is None:
         return [port.number or None for port in ports] or [None]
-    # An empty port name or protocol stands for any.
+    # An empty port name or protocol matches any.
     numbers: list[int | None] = [
         port.number or None
         for port in ports

@@ -21,7 +21,7 @@ class KubernetesMetadata:
         self._zones = frozenset(zone.name for zone in config.zones)
 
     def collect(self, request: Request) -> bool:
-        """Put the labels into the request's metadata; whether they tell which pod asks."""
+        """Put the labels into the request's metadata; returns whether they tell which pod asks."""
         metadata = request.metadata
         if metadata is None:
             return False

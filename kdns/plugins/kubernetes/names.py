@@ -17,7 +17,7 @@ from msgspec import Struct
 
 
 class Shape(Enum):
-    """What sort of thing a name could stand for."""
+    """What kind of name it is."""
 
     APEX = auto()
     """The zone itself."""
@@ -55,7 +55,7 @@ class Topology(NamedTuple):
 
 
 class Parsed(Struct, frozen=True, gc=False):
-    """A name below a zone, taken apart; all labels in lower case."""
+    """A name below a zone, parsed; all labels in lower case."""
 
     shape: Shape
     namespace: bytes = b""
@@ -73,7 +73,7 @@ class Parsed(Struct, frozen=True, gc=False):
 
     @property
     def bare(self) -> bool:
-        """Whether nothing stands in front of the service."""
+        """Whether there are no labels in front of the service."""
         return self.endpoint is None and self.port is None and self.topology is None
 
 
@@ -169,13 +169,13 @@ def pod_address(label: bytes) -> bytes | None:
 
 
 def pod_labels(address: bytes) -> tuple[bytes, bytes]:
-    """The labels that spell an address in its canonical form (RFC 5952): with dashes as it is, and as an endpoint's label."""
+    """The labels for an address in canonical form (RFC 5952): with dashes, and as an endpoint's label."""
     text = IPv6Address(address).compressed if len(address) == 16 else str(IPv4Address(address))
     return text.replace(":", "-").replace(".", "-").encode(), address_label(address)
 
 
 def address_label(address: bytes) -> bytes:
-    """The label of an endpoint that has no name of its own: its address with dashes."""
+    """The label of an endpoint without a name: its address with dashes."""
     if len(address) == 4:
         return b"%d-%d-%d-%d" % tuple(address)
     text = IPv6Address(address).compressed.replace(":", "-")

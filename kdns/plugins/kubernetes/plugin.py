@@ -27,12 +27,12 @@ from kdns.plugin.capabilities import KnowsSearchPaths, OffersTransfers, ServesCl
 from kdns.plugins.kubernetes.config import Config, is_reverse
 from kdns.plugins.kubernetes.explaining import explain
 from kdns.plugins.kubernetes.fast import ReverseNames, ServiceNames
-from kdns.plugins.kubernetes.found import Found, Group
 from kdns.plugins.kubernetes.lookup import Lookup
 from kdns.plugins.kubernetes.names import Parsed, Shape, parse_name
+from kdns.plugins.kubernetes.result import Group, Result
 from kdns.plugins.kubernetes.search_path import PodSearchPaths
 from kdns.plugins.kubernetes.transfer import ClusterTransfer
-from kdns.plugins.kubernetes.zone import SOURCE, Zone, room_for
+from kdns.plugins.kubernetes.zone import SOURCE, Zone, reply_budget
 from kdns.wire.constants import (
     AA,
     AAAA,
@@ -59,33 +59,33 @@ STALE_SECONDS = 1.0
 """How long a reply that tells the age of its data is given again as it is."""
 
 NOT_READY = "not all of the cluster is known yet"
-"""What clients are told. Why that is so names addresses of the control plane, so it is for the operator alone."""
+"""The text for clients. The reason names addresses of the control plane, so it is for the operator only."""
 
 MOST_ALIASES = 10
 """External names that are followed inside the zone for one query."""
 
 
 class Cluster(Protocol):
-    """What the link asks of whatever keeps the index up to date."""
+    """The cluster, as the plugin needs it."""
 
     index: ClusterIndex
 
     @property
     def synced(self) -> bool:
-        """Whether everything that is watched has been seen whole."""
+        pass
 
     def why_not_ready(self) -> str:
-        """What is still missing, in words."""
+        pass
 
     def staleness(self) -> tuple[str, StampRef] | None:
-        """While answers may be out of date: why, in words, and a stamp that moves when they are no longer; else None."""
+        """While answers may be out of date: the reason, and a stamp that moves when they no longer are; else None."""
 
     def pods_are_current(self) -> bool:
-        """Whether changes of pods arrive as they happen, as far as is known."""
+        """Whether pod changes arrive as they happen, as far as is known."""
 
 
 class ClusterZone(Link, ServesCluster, OffersTransfers, KnowsSearchPaths):
-    """Answers for the zones of one configuration out of one index."""
+    """Answers for the zones of one configuration from one index."""
 
     name = SOURCE
     varies = NOTHING
@@ -113,11 +113,11 @@ class ClusterZone(Link, ServesCluster, OffersTransfers, KnowsSearchPaths):
         self._paths = PodSearchPaths(config, cluster)
 
     def fast_effect(self, server: str) -> Effect | None:
-        """Names outside the zones are passed on; those inside have sources, or go the general way."""
+        """Names outside the zones are passed on; names inside have sources, or go the general way."""
         return NO_EFFECT
 
     def fast_sources(self) -> Mapping[bytes, SourceMaker | None]:
-        """Names of services of this cluster; other zones are asked about."""
+        """Names of services of this cluster; other zones go the general way."""
         return {zone: self._fast_source(zone) for zone in self._zones}
 
     def _fast_source(self, zone: bytes) -> SourceMaker | None:
@@ -133,7 +133,6 @@ class ClusterZone(Link, ServesCluster, OffersTransfers, KnowsSearchPaths):
         return self.cluster.synced and self.cluster.staleness() is None
 
     def transfer_zone(self, name: bytes) -> ClusterTransfer | None:
-        """See :class:`kdns.plugin.capabilities.OffersTransfers`; zones of several clusters are not handed out."""
         if name not in self._zones or name in self.config.multicluster:
             return None
         cluster = self.cluster
@@ -164,7 +163,7 @@ class ClusterZone(Link, ServesCluster, OffersTransfers, KnowsSearchPaths):
             return self._apex(request, zone, which)
         if request.qtype == SOA:
             return zone.nodata((), self._clock())
-        found: Found
+        found: Result
         answer: Reply | None
         if is_reverse(request.qname):
             # Not the zone is asked: with zone "." names of addresses are below a zone that is no reverse one.
@@ -178,8 +177,8 @@ class ClusterZone(Link, ServesCluster, OffersTransfers, KnowsSearchPaths):
             return answer
         return self._missing(request, zone, zone_name, found, next)
 
-    def _missing(self, request: Request, zone: Zone, zone_name: bytes, found: Found, next: Next) -> Reply:
-        """A name that does not exist: the next plugin's, not known yet, or NXDOMAIN."""
+    def _missing(self, request: Request, zone: Zone, zone_name: bytes, found: Result, next: Next) -> Reply:
+        """A missing name: passed to the next plugin, not known yet, or NXDOMAIN."""
         if self.config.falls_through(request.qname):
             # What the next plugin says holds only as long as the cluster has nothing to say.
             return then(next(request), partial(_dependent, tuple(found.stamps)))
@@ -197,19 +196,19 @@ class ClusterZone(Link, ServesCluster, OffersTransfers, KnowsSearchPaths):
         """See :class:`kdns.plugin.capabilities.KnowsSearchPaths`."""
         return self._paths.path(request)
 
-    # What an operator is told; see kdns.core.explaining.
+    # For operators; see kdns.core.explaining.
 
     def explain(self, request: Request) -> list[Note]:
-        """What the name is read as, which objects are behind it, and what is missing."""
+        """How the name is parsed, the objects behind it, and what is missing."""
         notes = explain(self.config, self._lookup, self.cluster.index, request.qname, request.qtype)
         if self.cluster.synced:
             return notes
-        # Nobody knows what is missing as long as not everything is known.
+        # What is missing cannot be told until everything is known.
         unknown = Note(f"{NOT_READY}: {self.cluster.why_not_ready()}", missing=True)
         return [unknown, *(note for note in notes if not note.missing)]
 
     def freshness(self) -> list[str]:
-        """Where the data is from and how old it may be."""
+        """The source of the data and its age."""
         tell = getattr(self.cluster, "freshness", None)  # an embedding program's own cluster need not have it
         lines: list[str] = tell() if tell is not None else []
         stale = self.cluster.staleness()
@@ -228,7 +227,7 @@ class ClusterZone(Link, ServesCluster, OffersTransfers, KnowsSearchPaths):
                 return zone.answer(records, glue, found.stamps)
         return zone.nodata((), self._clock())
 
-    def _name_server(self, request: Request, zone: Zone) -> tuple[Found, Answer]:
+    def _name_server(self, request: Request, zone: Zone) -> tuple[Result, Answer]:
         own = self._own_addresses()
         found, pairs = self._lookup.name_servers(own)
         found.exists = True
@@ -239,17 +238,17 @@ class ClusterZone(Link, ServesCluster, OffersTransfers, KnowsSearchPaths):
 
     # Names of services and pods.
 
-    def _forward(self, request: Request, zone: Zone, zone_name: bytes, parsed: Parsed) -> tuple[Found, Reply | None]:
+    def _forward(self, request: Request, zone: Zone, zone_name: bytes, parsed: Parsed) -> tuple[Result, Reply | None]:
         if parsed.shape is Shape.INVALID:
-            return Found(), None
+            return Result(), None
         if parsed.shape is Shape.STRUCTURE:
-            return Found(exists=True), zone.nodata((), self._clock())
+            return Result(exists=True), zone.nodata((), self._clock())
         if parsed.shape is Shape.NAME_SERVER:
             return self._name_server(request, zone)
         if parsed.shape is Shape.VERSION:
             if request.qtype != TXT:
-                return Found(), None
-            return Found(exists=True), replace(zone.answer([zone.version(request.spelled)], (), ()), validity=ALWAYS)
+                return Result(), None
+            return Result(exists=True), replace(zone.answer([zone.version(request.spelled)], (), ()), validity=ALWAYS)
         found = self._lookup.find(parsed, zone_name in self.config.multicluster)
         if not found.exists:
             return found, None
@@ -257,12 +256,12 @@ class ClusterZone(Link, ServesCluster, OffersTransfers, KnowsSearchPaths):
             return found, self._alias(request, zone, zone_name, found)
         return found, self._existing(request, zone, found)
 
-    def _existing(self, request: Request, zone: Zone, found: Found) -> Answer:
-        return zone.existing(request.spelled, request.qtype, found, room_for(request), self._chance, self._clock())
+    def _existing(self, request: Request, zone: Zone, found: Result) -> Answer:
+        return zone.existing(request.spelled, request.qtype, found, reply_budget(request), self._chance, self._clock())
 
     # External names.
 
-    def _alias(self, request: Request, zone: Zone, zone_name: bytes, found: Found) -> Reply:
+    def _alias(self, request: Request, zone: Zone, zone_name: bytes, found: Result) -> Reply:
         """
         An external name: the CNAME alone for those who ask for it, else the CNAME with what its target leads to.
 
@@ -297,17 +296,19 @@ class ClusterZone(Link, ServesCluster, OffersTransfers, KnowsSearchPaths):
             if step.alias is not None:
                 owner, target = target, step.alias
                 continue
-            addresses, _ = zone.addresses(front + zone.spelled, request.qtype, step, room_for(request), self._chance)
+            addresses, _ = zone.addresses(
+                front + zone.spelled, request.qtype, step, reply_budget(request), self._chance
+            )
             if not addresses:
                 return nothing(stamps)
             return zone.answer(records + addresses, (), stamps)
 
     # Names of addresses.
 
-    def _reverse(self, request: Request, zone: Zone) -> tuple[Found, Answer | None]:
+    def _reverse(self, request: Request, zone: Zone) -> tuple[Result, Answer | None]:
         address = address_of_reverse(request.qname)
         if address is None or request.qtype != PTR:
-            return Found(), None
+            return Result(), None
         found, targets = self._lookup.reverse(address)
         if not found.exists:
             return found, None
@@ -316,7 +317,7 @@ class ClusterZone(Link, ServesCluster, OffersTransfers, KnowsSearchPaths):
 
 
 def marked_stale(source: str, text: str, noted: StampRef, until: float, answer: Answer) -> Answer:
-    """Say that an answer of the plugin *source* comes from data that may be out of date (RFC 8914 sections 4.4 and 4.20)."""
+    """Mark an answer of *source* as possibly out of date (RFC 8914 sections 4.4 and 4.20)."""
     if answer.source != source:
         return answer
     code = EDE_STALE_NXDOMAIN if answer.rcode == NXDOMAIN else EDE_STALE_ANSWER
@@ -335,7 +336,7 @@ def _followed(
     nothing: Callable[[tuple[StampRef, ...]], Answer],
     inner: Answer,
 ) -> Answer:
-    """The CNAMEs with what the server says of the target, whatever its response code."""
+    """The CNAMEs with the server's answer for the target, whatever its response code."""
     if inner.silent:
         return nothing(stamps)
     try:
@@ -345,7 +346,7 @@ def _followed(
     return Answer(
         flags=AA | inner.flags & TC,
         body=Sections((*records, *behind)),
-        # The look-up inside is logged and counted each time, so nobody is given the same reply again without it.
+        # Each look-up inside is logged and counted, so the reply is not replayed without it.
         validity=Validity(stamps=inner.validity.stamps + stamps, cache=inner.validity.cacheable),
         source=SOURCE,
     )

@@ -62,7 +62,7 @@ class PodSearchPaths:
         return PodNamespace(namespaces.pop() if len(namespaces) == 1 else None, noted)
 
     def path(self, request: Request) -> tuple[bytes, ...]:
-        """The domains of the client's search path in the zone of the name it asks for; none where that is not certain."""
+        """The client's search path in the zone of the requested name; empty where it is not certain."""
         cluster = self._cluster
         zone = longest_zone(request.qname, self._zones)
         if zone is None or is_reverse(zone) or zone in self._config.multicluster:

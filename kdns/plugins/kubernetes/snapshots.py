@@ -94,11 +94,11 @@ class SnapshotFile:
         return count
 
     def start(self) -> None:
-        """Write from time to time from now on."""
+        """Write periodically from now on."""
         self._timer = self._context.reactor.callLater(INTERVAL, self._look)
 
     def stop(self) -> None:
-        """Write no more. What changed since the last time is not lost: the API tells it after the next start."""
+        """Stop writing. Later changes come from the API after the next start."""
         stop_timer(self._timer)
         self._timer = None
         self._degraded.forget()

@@ -14,8 +14,8 @@ from kdns.cluster.index import ClusterIndex
 from kdns.cluster.invalidation import Serial
 from kdns.cluster.objects import Kind, Service, ServiceKind
 from kdns.plugins.kubernetes.config import Config, is_reverse
-from kdns.plugins.kubernetes.found import endpoint_label, wire_label
 from kdns.plugins.kubernetes.lookup import Lookup
+from kdns.plugins.kubernetes.result import endpoint_label, wire_label
 from kdns.plugins.kubernetes.zone import Zone
 from kdns.wire.names import MAX_NAME, from_labels, is_subdomain, reverse_name
 from kdns.wire.records import Record, WireRecord, a_or_aaaa, cname, srv, wire_record
@@ -41,7 +41,6 @@ class ClusterTransfer:
         self._ready = ready
 
     def transfer(self, serial: int | None) -> tuple[str, Iterator[WireRecord]] | None:
-        """See :class:`kdns.plugin.capabilities.TransferZone`."""
         if not self._ready():
             return None
         zone = Zone(self.origin, self._config.ttl, self._index.serial(Serial.CLUSTER))

@@ -16,7 +16,7 @@ from kdns.core.answer import Answer, Sections, records
 from kdns.core.request import Request, Transport
 from kdns.core.stamps import StampRef
 from kdns.core.validity import ONCE, Validity
-from kdns.plugins.kubernetes.found import Found, Pair, Room
+from kdns.plugins.kubernetes.result import Pair, ReplyBudget, Result
 from kdns.wire.constants import AA, AAAA, IN, NOERROR, NXDOMAIN, SERVFAIL, SRV, A
 from kdns.wire.names import MAX_NAME
 from kdns.wire.records import Record, a_or_aaaa, ns, ptr, soa, srv, txt
@@ -38,16 +38,16 @@ OPT_RESERVE = 512
 """Bytes of a reply over a stream that are kept for its OPT, with a cookie and other options."""
 
 
-def room_for(request: Request) -> Room:
-    """How much of a large answer a client gets: over UDP what makes it ask again over TCP, and there what fits."""
+def reply_budget(request: Request) -> ReplyBudget:
+    """Limits on a large answer: over UDP just enough to make the client retry over TCP, and there what fits."""
     if request.transport is Transport.UDP:
-        return Room(request.limit, 1)
-    return Room(request.limit - 12 - len(request.question) - OPT_RESERVE)
+        return ReplyBudget(request.limit, 1)
+    return ReplyBudget(request.limit - 12 - len(request.question) - OPT_RESERVE)
 
 
 @dataclass(frozen=True, slots=True)
 class Zone:
-    """How one query sees its zone."""
+    """The zone as one query sees it."""
 
     spelled: bytes
     """In wire form, as the query spells it."""
@@ -56,7 +56,6 @@ class Zone:
     serial: int
 
     def answer(self, answer: Iterable[Record], additional: Iterable[Record], stamps: Iterable[StampRef]) -> Answer:
-        """A positive answer."""
         return Answer(
             flags=AA,
             body=Sections(tuple(answer), (), tuple(additional)),
@@ -73,7 +72,7 @@ class Zone:
         return self._negative(NXDOMAIN, stamps, now)
 
     def not_ready(self, ede: tuple[int, str]) -> Answer:
-        """Whether the name exists cannot be told yet."""
+        """Whether the name exists is not known yet."""
         return Answer(SERVFAIL, AA, body=Sections((), (self.soa_record(),)), ede=(ede,), validity=ONCE, source=SOURCE)
 
     def _negative(self, rcode: int, stamps: Iterable[StampRef], now: float) -> Answer:
@@ -90,8 +89,10 @@ class Zone:
             (self.serial, REFRESH, RETRY, EXPIRE, self.ttl),
         )
 
-    def existing(self, owner: bytes, qtype: int, found: Found, room: Room, chance: Random, now: float) -> Answer:
-        """The answer for a name that stands for addresses; NODATA when there are no records of the type."""
+    def existing(
+        self, owner: bytes, qtype: int, found: Result, room: ReplyBudget, chance: Random, now: float
+    ) -> Answer:
+        """The answer for a name with addresses; NODATA when there are no records of the type."""
         answer: list[Record] = []
         additional: list[Record] = []
         share = False
@@ -109,17 +110,17 @@ class Zone:
         return Answer(flags=AA, body=records(answer, (), additional), validity=validity, source=SOURCE)
 
     def addresses(
-        self, owner: bytes, qtype: int, found: Found, room: Room, chance: Random
+        self, owner: bytes, qtype: int, found: Result, room: ReplyBudget, chance: Random
     ) -> tuple[list[Record], bool]:
-        """A or AAAA records, and whether they are only a share of all."""
+        """A or AAAA records, and whether they are only a part of all."""
         size = 4 if qtype == A else 16
         addresses, share = found.addresses(size, room.records(12 + size), chance)
         return [Record(owner, qtype, IN, self.ttl, address) for address in addresses], share
 
     def services(
-        self, owner: bytes, found: Found, room: Room, chance: Random
+        self, owner: bytes, found: Result, room: ReplyBudget, chance: Random
     ) -> tuple[list[Record], list[Record], bool]:
-        """SRV records, the addresses of their targets, and whether they are only a share of all."""
+        """SRV records, the addresses of their targets, and whether they are only a part of all."""
         targets, addresses, share = found.services(len(self.spelled), room, chance)
         weight = found.weight
         answer = [srv(owner, self.ttl, 0, weight, port, target + self.spelled) for target, port in targets]
@@ -127,7 +128,7 @@ class Zone:
         return answer, glue, share
 
     def name_servers(self, owner: bytes, pairs: list[Pair], own: Iterable[bytes]) -> tuple[list[Record], list[Record]]:
-        """NS records and their addresses: the services the server belongs to, else ``ns.dns`` with the server's own."""
+        """NS records and their addresses: the services the server belongs to, else ``ns.dns`` with the server's own address."""
         if not pairs:
             pairs = [Pair(b"\x02ns\x03dns", None, address) for address in own]
         pairs = [pair for pair in pairs if len(pair.target) + len(self.spelled) <= MAX_NAME]
@@ -140,5 +141,4 @@ class Zone:
         return [ptr(owner, self.ttl, target + primary) for target in targets]
 
     def version(self, owner: bytes) -> Record:
-        """The TXT record of ``dns-version``."""
         return txt(owner, VERSION_TTL, VERSION)

@@ -2,8 +2,7 @@
 """*prometheus*: counts queries and replies, and shows all metrics of the process on a page."""
 
 from kdns.plugins.prometheus.config import Config, PrometheusDirective
-from kdns.plugins.prometheus.families import declare
-from kdns.plugins.prometheus.observer import DnsMetrics
+from kdns.plugins.prometheus.observer import DnsMetrics, declare
 from kdns.plugins.prometheus.page import MetricsPage
 
 directive = PrometheusDirective()

@@ -14,11 +14,9 @@ from kdns.corefile.order import CONFIGURATION_ONLY, rank
 from kdns.corefile.values import ListenAddress, parse_listen_address
 from kdns.plugin.http import listener_for
 from kdns.plugin.seam import Block, BlockBuilder, Resource
-from kdns.plugins.prometheus.families import enabled_plugins
-from kdns.plugins.prometheus.lag import ReactorLag
-from kdns.plugins.prometheus.observer import DnsMetrics
+from kdns.plugins.prometheus.observer import DnsMetrics, enabled_plugins
 from kdns.plugins.prometheus.page import MetricsEndpoint, MetricsPage
-from kdns.plugins.prometheus.process import ProcessMetrics
+from kdns.plugins.prometheus.process import ProcessMetrics, ReactorLag
 from kdns.plugins.prometheus.webconfig import BadWebConfig, WebTls
 
 DEFAULT_ADDRESS = ListenAddress("localhost", 9153)
@@ -89,8 +87,6 @@ def labels_of(builder: BlockBuilder) -> list[tuple[str, str, str, str]]:
 
 
 class EnabledPlugins(Resource):
-    """Shows the plugins of one block while its configuration serves."""
-
     def __init__(self, family: Family, labels: list[tuple[str, str, str, str]]) -> None:
         self._family = family
         self._labels = labels

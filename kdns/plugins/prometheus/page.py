@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from kdns.core.slices import in_slices
 from kdns.plugin.http import HttpListener, Page, Response
 from kdns.plugin.seam import Resource, ServerContext
-from kdns.plugins.prometheus.families import declare
+from kdns.plugins.prometheus.observer import declare
 from kdns.plugins.prometheus.process import ProcessMetrics
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -53,11 +53,11 @@ class MetricsPage(Resource):
         return waiting
 
     def measure_runtime(self) -> None:
-        """Show more of what the language does, from now until the process ends."""
+        """Show more runtime metrics, from now until the process ends."""
         self._process.measure_runtime()
 
     def stop(self) -> None:
-        """Give up a page that is being rendered."""
+        """Cancel the page that is being rendered."""
         if self._rendering is not None:
             self._rendering.cancel()
         self._process.stop()
@@ -98,11 +98,9 @@ class MetricsEndpoint(Resource):
         self._pages: dict[str, Page] = {"/metrics": page}
 
     def start(self) -> None:
-        """Open the page."""
         self._listener.serve(self._pages)
         if self._runtime:
             self._page.measure_runtime()
 
     def stop(self) -> Deferred[None] | None:
-        """Close it."""
         return self._listener.withdraw(self._pages)

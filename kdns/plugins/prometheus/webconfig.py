@@ -38,7 +38,7 @@ _KNOWN = frozenset((*_FILES, "client_auth_type", "min_version", "max_version"))
 
 
 class BadWebConfig(ValueError):
-    """A web configuration file cannot be used; the text names it."""
+    """A web configuration file is unusable; the text names it."""
 
 
 @implementer(IOpenSSLServerConnectionCreator)

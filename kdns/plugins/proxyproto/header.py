@@ -104,14 +104,14 @@ def _version_2(data: bytes) -> Header | None:
         raise BadHeader(f"{size} bytes")
     if len(data) < size:
         return None
-    transport, octets = family & 15, _FAMILIES.get(family >> 4)
-    if command & 15 == 0 or octets is None or transport not in (STREAM, DGRAM):
+    transport, width = family & 15, _FAMILIES.get(family >> 4)
+    if command & 15 == 0 or width is None or transport not in (STREAM, DGRAM):
         return Header(size, transport=transport if command & 15 else 0)
-    if length < 2 * octets + 4:
+    if length < 2 * width + 4:
         raise BadHeader("too short for its addresses")
-    source = data[_HEAD_BYTES : _HEAD_BYTES + octets]
-    target = data[_HEAD_BYTES + octets : _HEAD_BYTES + 2 * octets]
-    source_port, target_port = _PORTS(data, _HEAD_BYTES + 2 * octets)
+    source = data[_HEAD_BYTES : _HEAD_BYTES + width]
+    target = data[_HEAD_BYTES + width : _HEAD_BYTES + 2 * width]
+    source_port, target_port = _PORTS(data, _HEAD_BYTES + 2 * width)
     client, server = _text(ip_address(source)), _text(ip_address(target))
     return Header(size, (client, source_port), (server, target_port), transport)
 

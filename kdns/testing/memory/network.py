@@ -24,22 +24,22 @@ if TYPE_CHECKING:
     from kdns.testing.memory.sockets import DatagramSocket, MemorySocket, StreamSocket
 
 EPHEMERAL = range(32768, 61000)
-"""Ports given to those who ask for port 0, as Linux does; here they are given in order."""
+"""Ports for binds to port 0, as on Linux; here in order."""
 
 WINDOW = 65536
-"""Octets that one end of a stream holds before its program reads them, unless the test sets another number."""
+"""Bytes that one end of a stream buffers before its program reads them, unless the test sets another number."""
 
 MAPPED = "::ffff:"
 """An IPv4 address as an IPv6 socket sees it (RFC 4291 section 2.5.5.2)."""
 
 
 def oserror(code: int) -> OSError:
-    """The error a system call would raise."""
+    """The error that a system call would raise."""
     return OSError(code, os.strerror(code))
 
 
 def canonical(host: str) -> str:
-    """One spelling of an address; a mapped IPv4 address becomes the IPv4 address it stands for, nothing a wildcard."""
+    """The canonical spelling of an address; IPv4-mapped as IPv4, empty as a wildcard."""
     if not host:
         return "0.0.0.0"
     address = ipaddress.ip_address(host)
@@ -66,7 +66,7 @@ class Network:
 
     :ivar seconds: the time.
     :ivar interface_addresses: canonical addresses of this host; None: every address is one. At others nobody is at home.
-    :ivar window: octets each end of each stream holds unread, and as many unsent; it may be changed at any time.
+    :ivar window: bytes each end of each stream holds unread, and as many unsent; it may be changed at any time.
     :ivar paths: the first one that holds for a datagram decides.
     """
 
@@ -85,7 +85,7 @@ class Network:
     # Sockets and addresses
 
     def open(self, socket: MemorySocket) -> int:
-        """Take a new socket in and return its descriptor number."""
+        """Add a new socket and return its descriptor number."""
         number = next(self._descriptors)
         self.sockets[number] = socket
         return number
@@ -125,7 +125,7 @@ class Network:
         )
 
     def bound_to(self, kind: str, address: Address) -> MemorySocket | None:
-        """The socket that what is sent to *address* goes to."""
+        """The socket that receives data for *address*."""
         host, port = address
         wildcards = ("::",) if ":" in host else ("0.0.0.0", "::")
         for candidate in (host, *wildcards):
@@ -134,11 +134,10 @@ class Network:
         return None
 
     def is_local(self, host: str) -> bool:
-        """Whether *host* is an address of this host."""
         return self.interface_addresses is None or host in self.interface_addresses
 
     def source_for(self, bound: str, destination: str) -> str:
-        """The address that a socket bound to *bound* sends from when it sends to *destination*."""
+        """The source address of a socket bound to *bound* that sends to *destination*."""
         if not is_wildcard(bound):
             return bound
         if self.is_local(destination):
@@ -146,39 +145,39 @@ class Network:
         family = ":" in destination
         return min((host for host in self.interface_addresses or () if (":" in host) == family), default=destination)
 
-    # What is cut off
+    # Blackholes
 
     def blackhole(self, host: str, port: int | None = None) -> None:
-        """From now on nothing reaches or leaves *host* (on *port*, when given), and nobody is told."""
+        """From now on nothing reaches or leaves *host* (on *port*, when given), without an error."""
         self._blackholes.add((canonical(host), port))
 
     def lift(self, host: str, port: int | None = None) -> None:
-        """End a :meth:`blackhole`; streams that stood still go on."""
+        """End a :meth:`blackhole`; stalled streams go on."""
         self._blackholes.discard((canonical(host), port))
         for socket in list(self.sockets.values()):
             socket.retry()
 
     def reachable(self, *addresses: Address) -> bool:
-        """Whether all of *addresses* are of this host and none is cut off."""
+        """Whether all of *addresses* belong to this host and none is cut off."""
         return not any(
             (host, port) in self._blackholes or (host, None) in self._blackholes or not self.is_local(host)
             for host, port in addresses
         )
 
-    # What is under way
+    # Datagrams in flight
 
     def next_arrival(self) -> float | None:
-        """When the next datagram that is under way arrives."""
+        """When the next datagram in flight arrives."""
         return self._under_way[0][0] if self._under_way else None
 
     def arrive(self) -> None:
-        """Let everything arrive that is due."""
+        """Deliver everything that is due."""
         now = self.seconds()
         while self._under_way and self._under_way[0][0] <= now:
             heapq.heappop(self._under_way)[2]()
 
     def send(self, datagram: Datagram, sender: DatagramSocket) -> None:
-        """Send *datagram* on its way, as the first path that holds for it says."""
+        """Send *datagram* by the first path that matches it."""
         if not self.reachable(datagram.source, datagram.destination):
             return
         rule = next((path.rule for path in self.paths if path.holds_for(datagram)), None)
@@ -197,7 +196,7 @@ class Network:
             sender.refused_by(datagram.destination)
 
     def inject(self, datagram: Datagram) -> bool:
-        """Put *datagram* into the socket it is addressed to, whoever its source is; whether there is such a socket."""
+        """Put *datagram* into the receiving socket, whatever its source is; whether there is such a socket."""
         target = self.bound_to("udp", datagram.destination)
         return target is not None and target.take(datagram)
 

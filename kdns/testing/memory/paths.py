@@ -18,7 +18,7 @@ Address = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Datagram:
-    """Some octets under way."""
+    """A datagram in flight."""
 
     data: bytes
     source: Address
@@ -34,14 +34,14 @@ STRAIGHT: Sequence[float] = (0.0,)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Path:
-    """A rule, and the datagrams it holds for; None is any address, a port of None any port of that host."""
+    """A rule for datagrams; None is any address, a port of None any port of that host."""
 
     rule: Rule
     source: tuple[str, int | None] | None = None
     destination: tuple[str, int | None] | None = None
 
     def holds_for(self, datagram: Datagram) -> bool:
-        """Whether *datagram* goes this way."""
+        """Whether *datagram* matches."""
         return _matches(self.source, datagram.source) and _matches(self.destination, datagram.destination)
 
 
@@ -50,12 +50,11 @@ def _matches(wanted: tuple[str, int | None] | None, address: Address) -> bool:
 
 
 def lost(datagram: Datagram) -> Sequence[float]:
-    """Nothing arrives."""
     return ()
 
 
 def late(seconds: float) -> Rule:
-    """Everything arrives, that much later."""
+    """Everything arrives *seconds* later."""
     return lambda datagram: (seconds,)
 
 

@@ -63,7 +63,7 @@ class _Receiver(Protocol):
 
 
 class _Descriptor(Protocol):
-    """IReadDescriptor and IWriteDescriptor together, likewise."""
+    """IReadDescriptor and IWriteDescriptor as a type."""
 
     def fileno(self) -> int: ...
     def doRead(self) -> object: ...
@@ -71,14 +71,13 @@ class _Descriptor(Protocol):
 
 
 class NeverSettles(RuntimeError):
-    """There was still work due at the same moment after very many turns."""
+    """Work was still due at the same moment after very many turns."""
 
 
 class MemoryUDPPort(udp.Port):
     """Twisted's UDP port on a socket in memory."""
 
     def createInternetSocket(self) -> system.socket:
-        """Make the socket, as the name that Twisted calls says."""
         return cast(system.socket, DatagramSocket(self.reactor.network, self.addressFamily))
 
 
@@ -86,7 +85,6 @@ class MemoryTCPPort(tcp.Port):
     """Twisted's TCP port on a socket in memory."""
 
     def createInternetSocket(self) -> system.socket:
-        """Make the listening socket."""
         return cast(system.socket, StreamSocket(self.reactor.network, self.addressFamily))
 
 
@@ -94,7 +92,6 @@ class MemoryClient(tcp.Client):
     """Twisted's TCP client on a socket in memory."""
 
     def createInternetSocket(self) -> system.socket:
-        """Make the connecting socket."""
         return cast(system.socket, StreamSocket(self.connector.reactor.network, self.addressFamily))
 
 
@@ -111,12 +108,12 @@ class _Resolution:
         self.name = name
 
     def cancel(self) -> None:
-        """There is nothing to cancel: names are looked up at once."""
+        pass
 
 
 @implementer(IHostnameResolver)
 class MemoryHosts:
-    """Names of hosts, as ``/etc/hosts`` would have them: a mapping from the name to its addresses; addresses stand for themselves."""
+    """Host names, as in ``/etc/hosts``: a mapping from the name to its addresses; addresses stand for themselves."""
 
     def __init__(self) -> None:
         self.table: dict[str, Sequence[str]] = {"localhost": ("127.0.0.1", "::1")}
@@ -129,7 +126,7 @@ class MemoryHosts:
         addressTypes: Sequence[type[IAddress]] | None = None,
         transportSemantics: str = "TCP",
     ) -> IHostResolution:
-        """Tell *resolutionReceiver* the addresses of a host, before this returns."""
+        """Report the addresses of a host to *resolutionReceiver*, before this returns."""
         resolution = cast(IHostResolution, _Resolution(hostName))
         receiver = cast(_Receiver, resolutionReceiver)
         kind: Literal["TCP", "UDP"] = "UDP" if transportSemantics == "UDP" else "TCP"
@@ -182,16 +179,16 @@ class MemoryReactor(PosixReactorBase):
     # Time
 
     def seconds(self) -> float:
-        """The time of this reactor: 0 at first, then what the test has advanced it by."""
+        """The reactor's time: 0 at first, then advanced by the test."""
         return self._now
 
     @property
     def rightNow(self) -> float:
-        """The same, by the name that ``task.Clock`` has for it."""
+        """The same, by the name in ``task.Clock``."""
         return self._now
 
     def turn(self) -> bool:
-        """Do what one pass of a reactor does, without moving the time; whether there was anything to do."""
+        """Run one iteration of a reactor without moving the time; whether there was anything to do."""
         if not self._is_work_due():
             return False
         self.runUntilCurrent()
@@ -210,7 +207,7 @@ class MemoryReactor(PosixReactorBase):
         raise NeverSettles(f"still busy at {self._now} s after {MAX_TURNS} turns")
 
     def advance(self, amount: float) -> None:
-        """Let *amount* seconds pass: all that happens in them happens at its own time and in its order."""
+        """Let *amount* seconds pass: every event happens at its own time and in order."""
         end = self._now + amount
         self.settle()
         while (then := self._next_event()) is not None and then <= end:
@@ -240,7 +237,7 @@ class MemoryReactor(PosixReactorBase):
     # What Twisted asks of a reactor
 
     def installWaker(self) -> None:
-        """Nothing sleeps here, so nothing must be woken."""
+        """Nothing sleeps here, so nothing needs waking."""
 
     def addReader(self, reader: IReadDescriptor) -> None:
         """
@@ -265,30 +262,30 @@ class MemoryReactor(PosixReactorBase):
             raise ValueError(f"{descriptor!r} is no descriptor of this memory network")
 
     def removeReader(self, reader: IReadDescriptor) -> None:
-        """Look no longer."""
+        """Stop watching it for reading."""
         self._readers.pop(reader, None)
 
     def removeWriter(self, writer: IWriteDescriptor) -> None:
-        """Look no longer."""
+        """Stop watching it for writing."""
         self._writers.pop(writer, None)
 
     def getReaders(self) -> list[IReadDescriptor]:
-        """All that wait to read."""
+        """All watched for reading."""
         return list(self._readers)
 
     def getWriters(self) -> list[IWriteDescriptor]:
-        """All that wait to write."""
+        """All watched for writing."""
         return list(self._writers)
 
     def removeAll(self) -> list[IReadDescriptor | IWriteDescriptor]:
-        """Forget all that wait, and return them."""
+        """Forget all watched descriptors, and return them."""
         removed: dict[IReadDescriptor | IWriteDescriptor, None] = {**self._readers, **self._writers}
         self._readers.clear()
         self._writers.clear()
         return list(removed)
 
     def doIteration(self, delay: float | None) -> None:
-        """Let arrive what is due and serve the descriptors that are ready then; *delay* is not waited for."""
+        """Deliver what is due and serve the ready descriptors; *delay* is ignored."""
         self.network.arrive()
         readers, writers = self._ready_readers(), self._ready_writers()
         for reader in readers:
@@ -330,13 +327,13 @@ class MemoryReactor(PosixReactorBase):
         return made
 
     def datagram_socket(self, family: int) -> DatagramSocket:
-        """A bare UDP socket, for programs that read descriptors of their own rather than ports."""
+        """A bare UDP socket, for programs that read descriptors directly."""
         return DatagramSocket(self.network, family)
 
     def listenTCP(
         self, port: int, factory: Factory[P] | IProtocolFactory, backlog: int = 50, interface: str = ""
     ) -> MemoryTCPPort:
-        """Take TCP connections to an address in memory."""
+        """Listen for TCP on an address in memory."""
         made = MemoryTCPPort(port, cast(IProtocolFactory, factory), backlog, interface, self)
         made.startListening()
         return made
@@ -390,12 +387,12 @@ class MemoryReactor(PosixReactorBase):
 
     @property
     def window(self) -> int:
-        """Octets that each end of a stream holds unread, and as many unsent; a small number makes back-pressure come soon."""
+        """Bytes that each end of a stream buffers unread, and as many unsent; a small number causes back-pressure soon."""
         return self.network.window
 
     @window.setter
-    def window(self, octets: int) -> None:
-        self.network.window = octets
+    def window(self, size: int) -> None:
+        self.network.window = size
 
     def shape(
         self,
@@ -404,23 +401,23 @@ class MemoryReactor(PosixReactorBase):
         source: tuple[str, int | None] | None = None,
         destination: tuple[str, int | None] | None = None,
     ) -> Path:
-        """Let *rule* decide about datagrams on a way, before all rules so far; see :mod:`kdns.testing.memory.paths`."""
+        """Let *rule* decide about datagrams, before all rules so far; see :mod:`kdns.testing.memory.paths`."""
         path = Path(rule, source, destination)
         self.network.paths.insert(0, path)
         return path
 
     def unshape(self, path: Path) -> None:
-        """Take back what :meth:`shape` returned."""
+        """Remove what :meth:`shape` returned."""
         self.network.paths.remove(path)
 
     def inject(self, data: bytes, source: Address, destination: Address) -> bool:
-        """Put a datagram that nobody here has sent before the socket at *destination*; whether one takes it."""
+        """Put a datagram from outside into the socket at *destination*; whether one takes it."""
         return self.network.inject(
             Datagram(data, (canonical(source[0]), source[1]), (canonical(destination[0]), destination[1]))
         )
 
     def blackhole(self, host: str, port: int | None = None) -> None:
-        """Cut an address off: what is sent to or from it vanishes, connecting to it takes until its time-out, streams stand still."""
+        """Cut an address off: datagrams to or from it are lost, connection attempts time out, streams stall."""
         self.network.blackhole(host, port)
 
     def lift(self, host: str, port: int | None = None) -> None:
@@ -428,7 +425,7 @@ class MemoryReactor(PosixReactorBase):
         self.network.lift(host, port)
 
     def leftovers(self) -> list[str]:
-        """What a test has left open, a line each: sockets, then delayed calls."""
+        """Whatever a test has left open, a line each: sockets, then delayed calls."""
         return [_describe(socket) for socket in self.network.sockets.values()] + [
             f"delayed call {call}" for call in self.getDelayedCalls()
         ]

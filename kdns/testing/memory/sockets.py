@@ -3,7 +3,7 @@
 Sockets in memory, with the calls and the errors of non-blocking sockets on Linux.
 
 They offer what Twisted's own UDP and TCP transports ask of a socket, so that those transports run on them unchanged: what is faked ends
-here. An end of a stream has an inbox of ``network.window`` octets that its program has not read, and an outbox of as many that do not
+here. An end of a stream has an inbox of ``network.window`` bytes that its program has not read, and an outbox of as many that do not
 fit into the inbox of the other end; when both are full, sending would block.
 """
 
@@ -18,14 +18,14 @@ from kdns.testing.memory.network import MAPPED, Network, canonical, is_wildcard,
 from kdns.testing.memory.paths import Address, Datagram
 
 RECEIVE_BUFFER = 212_992
-"""Octets of datagrams that wait at one socket, as Linux has it by default; what comes on top is dropped."""
+"""Bytes of datagrams queued at one socket, Linux's default; the rest is dropped."""
 
 LONGEST_DATAGRAM = 65_507
-"""Octets that fit into one datagram over IPv4."""
+"""Bytes that fit into one datagram over IPv4."""
 
 
 class MemorySocket:
-    """What both kinds of sockets have in common."""
+    """The common part of both kinds of sockets."""
 
     kind = ""
 
@@ -39,14 +39,14 @@ class MemorySocket:
         self._number = network.open(self)
 
     def fileno(self) -> int:
-        """A number that no real descriptor of this process has by chance: it means this socket, in this network only."""
+        """A number that no real descriptor of this process is likely to have."""
         return self._number
 
     def setblocking(self, flag: bool) -> None:
-        """No call blocks here, whatever is said."""
+        """No call blocks here, whatever the flag is."""
 
     def bind(self, address: tuple[object, ...]) -> None:
-        """Take a local address: host, port, and what IPv6 adds to that. A socket that cannot have it is closed: nobody keeps those."""
+        """Bind a local address. A socket that cannot have it is closed."""
         try:
             self.local = self.network.bind(self, self.kind, _pair(address))
         except OSError:
@@ -54,7 +54,6 @@ class MemorySocket:
             raise
 
     def getsockname(self) -> tuple[object, ...]:
-        """The local address as this family writes it."""
         return self._seen(self.local or ("0.0.0.0" if self.family == system.AF_INET else "::", 0))
 
     def getpeername(self) -> tuple[object, ...]:
@@ -74,26 +73,25 @@ class MemorySocket:
         self._options[level, option] = value
 
     def getsockopt(self, level: int, option: int) -> object:
-        """An option as it was set."""
         return self._options.get((level, option), 0)
 
     def readable(self) -> bool:
-        """Whether reading would give or raise something at once."""
+        """Whether reading would return or raise at once."""
         raise oserror(errno.EOPNOTSUPP)
 
     def writable(self) -> bool:
-        """Whether writing would take or raise something at once."""
+        """Whether writing would succeed or raise at once."""
         raise oserror(errno.EOPNOTSUPP)
 
     def failed(self) -> bool:
-        """Whether an error waits and nothing else: epoll tells the two apart."""
+        """Whether an error is pending and nothing else; epoll tells the two apart."""
         return False
 
     def retry(self) -> None:
-        """Try again what a blackhole stopped."""
+        """Retry what a blackhole stopped."""
 
     def take(self, datagram: Datagram) -> bool:
-        """Receive a datagram; whether this socket is the one to receive it."""
+        """Receive a datagram; whether it is for this socket."""
         return False
 
     def as_listener(self) -> StreamSocket | None:
@@ -101,7 +99,7 @@ class MemorySocket:
         return None
 
     def close(self) -> None:
-        """Give the address back."""
+        """Close it and free the address."""
         self.closed = True
         self.network.release(self, self.kind, self.local)
 
@@ -118,7 +116,7 @@ class DatagramSocket(MemorySocket):
         self._error = 0
 
     def connect(self, address: tuple[object, ...]) -> None:
-        """Talk to *address* only; the local address becomes the one that is sent from."""
+        """Talk to *address* only; the local address becomes the source address."""
         assert self.local is not None, "Twisted binds before it connects"
         self.remote = _pair(address)
         narrowed = self.network.source_for(self.local[0], self.remote[0]), self.local[1]
@@ -126,7 +124,7 @@ class DatagramSocket(MemorySocket):
         self.local = narrowed
 
     def send(self, data: bytes) -> int:
-        """Send to where the socket is connected to; an earlier refusal is told now, and nothing sent."""
+        """Send to the connected address; a pending refusal is raised instead."""
         if self._error:
             code, self._error = self._error, 0
             raise oserror(code)
@@ -134,7 +132,6 @@ class DatagramSocket(MemorySocket):
         return self._send(data, self.remote)
 
     def sendto(self, data: bytes, address: tuple[object, ...]) -> int:
-        """Send to *address*."""
         return self._send(data, _pair(address))
 
     def _send(self, data: bytes, destination: Address) -> int:
@@ -146,11 +143,10 @@ class DatagramSocket(MemorySocket):
         return len(data)
 
     def recv(self, size: int) -> bytes:
-        """The oldest datagram, cut to *size* octets."""
         return self.recvfrom(size)[0]
 
     def recvfrom(self, size: int) -> tuple[bytes, tuple[object, ...]]:
-        """The oldest datagram, cut to *size* octets, and its source."""
+        """The oldest datagram, cut to *size* bytes, and its source."""
         if self._error:
             code, self._error = self._error, 0
             raise oserror(code)
@@ -161,7 +157,7 @@ class DatagramSocket(MemorySocket):
         return datagram.data[:size], self._seen(datagram.source)
 
     def take(self, datagram: Datagram) -> bool:
-        """Queue a datagram, or drop it when too much is waiting; a connected socket takes those of its other end only."""
+        """Queue a datagram, or drop it when too many are queued; a connected socket only takes those of its peer."""
         if self.remote is not None and datagram.source != self.remote:
             return False
         if self._waiting + len(datagram.data) <= RECEIVE_BUFFER:
@@ -170,20 +166,20 @@ class DatagramSocket(MemorySocket):
         return True
 
     def refused_by(self, destination: Address) -> None:
-        """Nobody is at home at *destination*."""
+        """No socket is at *destination*."""
         if self.remote == destination and not self.closed:
             self._error = errno.ECONNREFUSED
 
     def readable(self) -> bool:
-        """A datagram or an error waits."""
+        """A datagram or an error is pending."""
         return bool(self._inbox or self._error)
 
     def failed(self) -> bool:
-        """An error waits, and no datagram."""
+        """An error is pending, and no datagram."""
         return bool(self._error and not self._inbox)
 
     def writable(self) -> bool:
-        """Always: what does not fit is lost on the way."""
+        """Always: what does not fit is lost."""
         return True
 
 
@@ -209,15 +205,14 @@ class StreamSocket(MemorySocket):
     # Connecting
 
     def listen(self, backlog: int) -> None:
-        """Take connections from now on; any number waits to be accepted."""
+        """Accept connections from now on; the backlog is unlimited."""
         self.listening = True
 
     def as_listener(self) -> StreamSocket | None:
-        """This socket, if it listens."""
         return self if self.listening else None
 
     def accept(self) -> tuple[StreamSocket, tuple[object, ...]]:
-        """The connection that has waited longest, and where it comes from."""
+        """The oldest waiting connection and its peer address."""
         if not self._accepted:
             raise oserror(errno.EWOULDBLOCK)
         connection = self._accepted.popleft()
@@ -269,10 +264,10 @@ class StreamSocket(MemorySocket):
             return self._pop_error()
         return super().getsockopt(level, option)
 
-    # Octets
+    # Data
 
     def send(self, data: bytes | memoryview) -> int:
-        """Take as many octets as there is room for."""
+        """Take as many bytes as there is room for."""
         if self._reset or self._fin_due or self.peer is None:
             raise oserror(errno.EPIPE)
         room = self.network.window - len(self._outbox)
@@ -284,7 +279,7 @@ class StreamSocket(MemorySocket):
         return taken
 
     def recv(self, size: int) -> bytes:
-        """What has arrived, up to *size* octets; nothing at all when the other end has sent everything."""
+        """Up to *size* bytes that arrived; empty when the peer has sent everything."""
         if self._inbox:
             data = bytes(self._inbox[:size])
             del self._inbox[:size]
@@ -298,7 +293,7 @@ class StreamSocket(MemorySocket):
         raise oserror(errno.EWOULDBLOCK)
 
     def readable(self) -> bool:
-        """Octets, the end, an error or a connection waits."""
+        """Data, the end, an error or a connection is pending."""
         return bool(self._inbox or self._eof or self._reset or self._accepted)
 
     def writable(self) -> bool:
@@ -308,7 +303,7 @@ class StreamSocket(MemorySocket):
         return self.peer is not None and len(self._outbox) < self.network.window
 
     def _transmit(self) -> None:
-        """Move what fits from the outbox into the other end's inbox, then what ends the stream."""
+        """Move what fits from the outbox into the peer's inbox, then the end of the stream."""
         peer = self.peer
         if peer is None or self.local is None or self.remote is None:
             return
@@ -325,7 +320,7 @@ class StreamSocket(MemorySocket):
             self._fin_sent = peer._eof = True
 
     def retry(self) -> None:
-        """Connect or send, if that can be done now."""
+        """Connect or send, if possible now."""
         if self._connecting is not None:
             assert self.local is not None, "connect_ex names the local end"
             if self.network.reachable(self.local, self._connecting):
@@ -345,7 +340,7 @@ class StreamSocket(MemorySocket):
             self._transmit()
 
     def close(self) -> None:
-        """Send what is left and then the end; or a reset, where SO_LINGER says so or something was left unread."""
+        """Send what is left and then the end; or a reset, with SO_LINGER or unread data."""
         abrupt = self._options.get((system.SOL_SOCKET, system.SO_LINGER)) == struct.pack("ii", 1, 0)
         super().close()
         for connection in self._accepted:

@@ -3,7 +3,7 @@
 What the fake upstream resolver says about one name, and how it misbehaves there: values, and their form in JSON.
 
 A JSON file holds ``names``, a mapping from names to entries, and the SOA records that stand in negative answers. How an entry becomes
-octets is resolver.py's business.
+bytes is resolver.py's business.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from kdns.wire.records import Record
 
 
 class Truncate(enum.Enum):
-    """What is left of a reply that is cut for UDP on purpose."""
+    """The part of a reply that is left when it is truncated on purpose."""
 
     NOTHING = "empty"
     HALF = "half"
 
 
-class Deed(enum.Enum):
-    """What the server does with the octets of a step."""
+class Action(enum.Enum):
+    """What the server does with the bytes of a step."""
 
     SEND = "to the asker, from where it asked"
     SEND_FROM_ELSEWHERE = "to the asker, from another address; on a stream as SEND"
     ASK_BACK = "to the resolver that the server is told to loop to, and its reply to the asker"
-    HANG_UP = "no octets: the stream is closed; over UDP nothing happens"
+    HANG_UP = "no bytes: the stream is closed; over UDP nothing happens"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +51,9 @@ class Entry:
     :ivar question: stands in the reply instead of the question's name.
     :ivar delay: seconds before the reply.
     :ivar copies: how often the reply is sent.
-    :ivar huge: fill the reply with records to at least so many octets, and send it whatever the asker can take.
-    :ivar garbage: send these octets instead of a reply.
-    :ivar raw: send these octets behind the query's identifier instead of a reply.
+    :ivar huge: fill the reply with records to at least so many bytes, and send it whatever the asker can take.
+    :ivar garbage: send these bytes instead of a reply.
+    :ivar raw: send these bytes behind the query's identifier instead of a reply.
     """
 
     answer: tuple[Record, ...] = ()
@@ -76,7 +76,7 @@ class Entry:
     huge: int = 0
     garbage: bytes | None = None
     raw: bytes | None = None
-    deed: Deed = Deed.SEND
+    action: Action = Action.SEND
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class TcpManners:
     :ivar hang_up_first: close each connection at once.
     :ivar hang_up_after: close a connection when so many queries have come in on it, the last one unanswered; 0: never.
     :ivar hold: keep replies until so many wait, then send the latest first; 0 or 1: send each when it is ready.
-    :ivar piece: octets written at a time, each in a turn of its own; 0: all at once.
+    :ivar piece: bytes written at a time, each in a turn of its own; 0: all at once.
     """
 
     mute: bool = False
@@ -156,11 +156,11 @@ def _bits(names: list[str]) -> int:
 
 def entries_from_json(source: Path | bytes) -> tuple[dict[bytes, Entry], Record, Record]:
     """
-    Read a file, or its octets: entries by lower-case wire name, the SOA record, and the one of reverse names.
+    Read a file, or its bytes: entries by lower-case wire name, the SOA record, and the one of reverse names.
 
     :raises msgspec.ValidationError: a key or a value that is not known.
     """
-    octets = source if isinstance(source, bytes) else source.read_bytes()
-    document = msgspec.json.decode(octets, type=_JsonFile)
+    data = source if isinstance(source, bytes) else source.read_bytes()
+    document = msgspec.json.decode(data, type=_JsonFile)
     entries = {from_text(name): entry.entry() for name, entry in document.names.items()}
     return entries, parse_record(document.soa), parse_record(document.reverse_soa)

@@ -1,6 +1,6 @@
 # -*- test-case-name: tests.testing.test_upstream -*-
 """
-Octets of queries and replies, as the fake upstream resolver reads and writes them.
+Bytes of queries and replies, as the fake upstream resolver reads and writes them.
 
 It does this by itself, not with kdns's own codec, so that a mistake there is not made twice and missed.
 """
@@ -17,7 +17,7 @@ from kdns.wire.records import Record
 
 HEADER = struct.Struct("!HHHHHH")
 UDP_SIZE = 512
-"""Octets that an asker without EDNS takes over UDP (RFC 1035 section 4.2.1)."""
+"""Bytes that a client without EDNS takes over UDP (RFC 1035 section 4.2.1)."""
 
 TCP_SIZE = 65535
 OWN_SIZE = 1232
@@ -27,8 +27,8 @@ _FIXED = struct.Struct("!HHIH")
 _POINTER_TO_QUESTION = b"\xc0\x0c"
 
 
-class Asked(NamedTuple):
-    """A query, as far as a resolver needs it."""
+class ParsedQuery(NamedTuple):
+    """A parsed query."""
 
     ident: int
     flags: int
@@ -43,8 +43,8 @@ class Asked(NamedTuple):
     dnssec_ok: bool
 
 
-def read_asked(query: bytes) -> Asked | None:
-    """Read a query with one question; None when it is something else."""
+def parse_query(query: bytes) -> ParsedQuery | None:
+    """Parse a query with one question; None for anything else."""
     try:
         ident, flags, questions, *others = HEADER.unpack_from(query)
         if questions != 1 or flags & QR:
@@ -54,7 +54,7 @@ def read_asked(query: bytes) -> Asked | None:
         size, dnssec_ok = _read_opt(query, offset + 4, sum(others))
     except (BadName, struct.error):
         return None
-    return Asked(ident, flags, qname, qtype, qclass, size, dnssec_ok)
+    return ParsedQuery(ident, flags, qname, qtype, qclass, size, dnssec_ok)
 
 
 def _read_opt(query: bytes, offset: int, records: int) -> tuple[int | None, bool]:
@@ -68,7 +68,7 @@ def _read_opt(query: bytes, offset: int, records: int) -> tuple[int | None, bool
 
 
 class Sections(NamedTuple):
-    """What a reply says."""
+    """The sections of a reply."""
 
     answer: Sequence[Record] = ()
     authority: Sequence[Record] = ()
@@ -76,9 +76,9 @@ class Sections(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """A reply before it is octets; *flags* holds the whole second word of the header but the rcode."""
+    """A reply before it is encoded; *flags* is the second word of the header without the rcode."""
 
-    asked: Asked
+    asked: ParsedQuery
     qname: bytes
     flags: int
     rcode: int
@@ -86,14 +86,14 @@ class Reply(NamedTuple):
     opt: bool
 
 
-def reply_flags(asked: Asked) -> int:
+def reply_flags(asked: ParsedQuery) -> int:
     """A reply's flags: opcode, RD and CD from the query, and recursion available."""
     return QR | RA | asked.flags & (OPCODE_MASK | RD | CD)
 
 
 def write_reply(reply: Reply, limit: int) -> bytes:
     """
-    Write a reply of at most *limit* octets.
+    Write a reply of at most *limit* bytes.
 
     Names are written out while that fits. If not, owners that are the question's name become pointers to it; if that is not enough, all
     records go and TC is set.

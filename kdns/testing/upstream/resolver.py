@@ -1,6 +1,6 @@
 # -*- test-case-name: tests.testing.test_upstream -*-
 """
-What the fake upstream resolver answers: a core module, octets in, octets and deeds out.
+What the fake upstream resolver answers: a core module, bytes in, bytes and actions out.
 
 The rules, in the order they are asked: what is said for all names, what is planned for the next queries of the name, what is said about
 the name, the answer for names that nobody knows. Sending, waiting and hanging up are server.py's business.
@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kdns.testing.records import parse_record, parse_records
-from kdns.testing.upstream.entries import Deed, Entry, TcpManners, Truncate, entries_from_json
+from kdns.testing.upstream.entries import Action, Entry, TcpManners, Truncate, entries_from_json
 from kdns.testing.upstream.messages import (
     TCP_SIZE,
     UDP_SIZE,
-    Asked,
+    ParsedQuery,
     Reply,
     Sections,
-    read_asked,
+    parse_query,
     reply_flags,
     write_reply,
 )
@@ -38,15 +38,15 @@ _FILLING = b"\xc8" + b"f" * 200
 
 
 class Step(NamedTuple):
-    """Something the server does about a query, *delay* seconds after it came."""
+    """A reaction to a query, *delay* seconds after it came."""
 
     delay: float
     message: bytes
-    deed: Deed = Deed.SEND
+    action: Action = Action.SEND
 
 
 class Received(NamedTuple):
-    """A query that came in; *qname* is lower-case, and None with *qtype* 0 when the query could not be read."""
+    """A received query; *qname* is lower-case, None with *qtype* 0 when the query was unreadable."""
 
     transport: str
     query: bytes
@@ -79,7 +79,7 @@ class FakeUpstream:
         names, soa, reverse_soa = entries_from_json(source)
         return cls(names, soa, reverse_soa)
 
-    # What it shall answer
+    # Answers
 
     def say(self, name: str, *answer: str, entry: Entry | None = None) -> None:
         """From now on answer queries for *name* with these records in presentation form, and otherwise as *entry* says."""
@@ -98,10 +98,10 @@ class FakeUpstream:
             else:
                 self.everywhere[transport] = entry
 
-    # What it has been asked
+    # Queries
 
     def asked(self, name: str | None = None, transport: str | None = None) -> int:
-        """How many queries came, for *name* and over *transport* when given."""
+        """Number of queries, for *name* and over *transport* when given."""
         wanted = None if name is None else from_text(name)
         return sum(
             count
@@ -109,11 +109,11 @@ class FakeUpstream:
             if wanted in (None, qname) and transport in (None, over)
         )
 
-    # What it answers
+    # Reactions
 
     def answer(self, query: bytes, transport: str) -> list[Step]:
-        """What to do about *query*, which came over *transport*: ``udp``, ``tcp`` or ``tls``."""
-        asked = read_asked(query)
+        """The reaction to *query*, which came over *transport*: ``udp``, ``tcp`` or ``tls``."""
+        asked = parse_query(query)
         if asked is None:
             self.received.append(Received(transport, query, None, 0))
             return []
@@ -132,15 +132,15 @@ class FakeUpstream:
         reverse = any(is_subdomain(qname, zone) for zone in _REVERSE)
         return Entry(rcode=NXDOMAIN, authority=(self.reverse_soa if reverse else self.soa,))
 
-    def _steps(self, query: bytes, asked: Asked, entry: Entry, transport: str) -> list[Step]:
+    def _steps(self, query: bytes, asked: ParsedQuery, entry: Entry, transport: str) -> list[Step]:
         if entry.silent:
             return []
-        if entry.deed in (Deed.ASK_BACK, Deed.HANG_UP):
-            return [Step(entry.delay, query if entry.deed is Deed.ASK_BACK else b"", entry.deed)]
+        if entry.action in (Action.ASK_BACK, Action.HANG_UP):
+            return [Step(entry.delay, query if entry.action is Action.ASK_BACK else b"", entry.action)]
         if entry.raw is not None:
-            return [Step(entry.delay, query[:2] + entry.raw, entry.deed)] * entry.copies
+            return [Step(entry.delay, query[:2] + entry.raw, entry.action)] * entry.copies
         if entry.garbage is not None:
-            return [Step(entry.delay, entry.garbage, entry.deed)] * entry.copies
+            return [Step(entry.delay, entry.garbage, entry.action)] * entry.copies
         reply = self._reply(asked, entry)
         limit = _limit(asked, transport)
         if entry.huge:
@@ -151,11 +151,11 @@ class FakeUpstream:
         if entry.wrong_id_first:
             forged = Record(asked.qname, A, IN, 300, _FORGED)
             first = reply._replace(sections=Sections((forged,)))
-            steps.append(Step(entry.delay, write_reply(_other_id(first), limit), entry.deed))
+            steps.append(Step(entry.delay, write_reply(_other_id(first), limit), entry.action))
         message = write_reply(_other_id(reply) if entry.wrong_id else reply, limit)
-        return steps + [Step(entry.delay, message, entry.deed)] * entry.copies
+        return steps + [Step(entry.delay, message, entry.action)] * entry.copies
 
-    def _reply(self, asked: Asked, entry: Entry) -> Reply:
+    def _reply(self, asked: ParsedQuery, entry: Entry) -> Reply:
         answer = self._fitting(asked, entry)
         authority = entry.authority
         if authority is None:
@@ -170,7 +170,7 @@ class FakeUpstream:
             entry.opt,
         )
 
-    def _fitting(self, asked: Asked, entry: Entry) -> tuple[Record, ...]:
+    def _fitting(self, asked: ParsedQuery, entry: Entry) -> tuple[Record, ...]:
         if entry.always:
             return entry.answer
         records = entry.answer
@@ -181,7 +181,7 @@ class FakeUpstream:
 
 
 def _chain(owner: bytes, qtype: int, records: tuple[Record, ...]) -> tuple[Record, ...]:
-    """The records of the type asked for at *owner*, or behind the CNAMEs that lead on from there; else those CNAMEs alone."""
+    """The records of the requested type at *owner*, or behind the CNAMEs that follow; else only those CNAMEs."""
     aliases: list[Record] = []
     while len(aliases) <= len(records):
         here = [record for record in records if record.owner.lower() == owner]
@@ -195,7 +195,7 @@ def _chain(owner: bytes, qtype: int, records: tuple[Record, ...]) -> tuple[Recor
     return ()
 
 
-def _limit(asked: Asked, transport: str) -> int:
+def _limit(asked: ParsedQuery, transport: str) -> int:
     if transport != "udp":
         return TCP_SIZE
     return max(UDP_SIZE, asked.size or 0)
@@ -207,10 +207,10 @@ def _cut(reply: Reply, how: Truncate) -> Reply:
     return reply._replace(flags=reply.flags | TC, sections=left)
 
 
-def _filled(reply: Reply, octets: int) -> Reply:
-    """Add records until the reply has at least *octets*, also when owners are compressed."""
+def _filled(reply: Reply, size: int) -> Reply:
+    """Add records until the reply has at least *size* bytes, also when owners are compressed."""
     filling = Record(reply.qname, TXT, IN, 300, _FILLING)
-    more = (filling,) * (octets // (len(_FILLING) + 12) + 1)
+    more = (filling,) * (size // (len(_FILLING) + 12) + 1)
     return reply._replace(sections=reply.sections._replace(answer=(*reply.sections.answer, *more)))
 
 

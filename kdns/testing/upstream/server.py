@@ -19,7 +19,7 @@ from twisted.protocols.basic import Int16StringReceiver
 from twisted.python.failure import Failure
 
 from kdns.testing.certificates import Authority, Identity
-from kdns.testing.upstream.entries import Deed
+from kdns.testing.upstream.entries import Action
 from kdns.testing.upstream.resolver import FakeUpstream, Step
 
 ATTEMPTS = 20
@@ -34,7 +34,7 @@ class _Host(Face):
 
 
 class _Port(Face):
-    """What is used of a listening port."""
+    """The part of a listening port that is used."""
 
     def getHost(self) -> _Host: ...
     def stopListening(self) -> Deferred[None] | None: ...
@@ -51,7 +51,7 @@ class _Stream(Face):
 
 
 class Reactor(Face):
-    """What is used of a reactor; Twisted's and the memory reactor have it."""
+    """The part of a reactor that is used; Twisted's and the memory reactor have it."""
 
     def callLater(self, delay: float, callable: Callable[..., object], *args: object) -> IDelayedCall: ...
     def listenUDP(self, port: int, protocol: DatagramProtocol, interface: str, maxPacketSize: int) -> _Port: ...
@@ -62,7 +62,7 @@ class Reactor(Face):
 
 
 class _Steps:
-    """Steps that wait for their time."""
+    """Delayed steps."""
 
     def __init__(self, reactor: Reactor) -> None:
         self._reactor = reactor
@@ -82,7 +82,6 @@ class _Steps:
         self._waiting.add(waiting)
 
     def cancel(self) -> None:
-        """Forget those that wait."""
         for waiting in self._waiting:
             cast(_Cancellable, waiting).cancel()
         self._waiting.clear()
@@ -93,7 +92,7 @@ class _Cancellable(Face):
 
 
 class _Elsewhere(DatagramProtocol):
-    """Another address to send from; what is sent there is not heard."""
+    """Another source address; data sent to it is ignored."""
 
 
 class UpstreamDatagrams(DatagramProtocol):
@@ -112,7 +111,7 @@ class UpstreamDatagrams(DatagramProtocol):
         self._talkers: dict[bytes, Address] = {}
 
     def datagramReceived(self, datagram: bytes, addr: object) -> None:
-        """Answer, or relay the reply to what was asked back."""
+        """Answer, or relay the reply to a looped query."""
         source = cast(Address, addr)
         if source == self.loop_to and len(datagram) > 2 and datagram[2] & 0x80:
             if (asker := self._talkers.pop(datagram[:2], None)) is not None:
@@ -122,12 +121,12 @@ class UpstreamDatagrams(DatagramProtocol):
             self._steps.take(step.delay, lambda step=step: self._do(step, source))  # type: ignore[misc]  # a default for a closure
 
     def _do(self, step: Step, asker: Address) -> None:
-        if step.deed is Deed.SEND:
+        if step.action is Action.SEND:
             self._write(self, step.message, asker)
-        elif step.deed is Deed.SEND_FROM_ELSEWHERE:
+        elif step.action is Action.SEND_FROM_ELSEWHERE:
             assert self.elsewhere is not None, "a server that shall send from elsewhere listens there"
             self._write(self.elsewhere, step.message, asker)
-        elif step.deed is Deed.ASK_BACK and self.loop_to is not None:
+        elif step.action is Action.ASK_BACK and self.loop_to is not None:
             self._talkers[step.message[:2]] = asker
             self._write(self, step.message, self.loop_to)
 
@@ -135,12 +134,12 @@ class UpstreamDatagrams(DatagramProtocol):
         cast(_Datagrams, port.transport).write(message, address)
 
     def stopProtocol(self) -> None:
-        """What is not sent yet never will be."""
+        """Unsent data is dropped."""
         self._steps.cancel()
 
 
 class UpstreamStream(Int16StringReceiver):
-    """One connection of the resolver, TCP or TLS; the length of a message stands before it (RFC 1035 section 4.2.2)."""
+    """One connection of the resolver, TCP or TLS, with a length before each message (RFC 1035 section 4.2.2)."""
 
     MAX_LENGTH = 0xFFFF
 
@@ -155,12 +154,10 @@ class UpstreamStream(Int16StringReceiver):
         self.lost: Deferred[None] = Deferred()
 
     def connectionMade(self) -> None:
-        """Close at once, if that is how this resolver is."""
         if self._upstream.tcp.hang_up_first:
             self._hang_up()
 
     def stringReceived(self, string: bytes) -> None:
-        """Answer a query."""
         manners = self._upstream.tcp
         steps = self._upstream.answer(string, self._name)
         self._queries += 1
@@ -171,9 +168,9 @@ class UpstreamStream(Int16StringReceiver):
                 self._steps.take(step.delay, lambda step=step: self._do(step))  # type: ignore[misc]  # a default for a closure
 
     def _do(self, step: Step) -> None:
-        if step.deed is Deed.HANG_UP:
+        if step.action is Action.HANG_UP:
             self._hang_up()
-        elif step.deed is not Deed.ASK_BACK:
+        elif step.action is not Action.ASK_BACK:
             self._held.append(step.message)
             if len(self._held) >= self._upstream.tcp.hold:
                 for message in reversed(self._held):
@@ -196,18 +193,18 @@ class UpstreamStream(Int16StringReceiver):
         del self._outgoing[:size]
         self.stream().write(piece)
         if self._outgoing:
-            # A hair's breadth and not 0: each piece shall be a segment of its own on the way.
+            # Not 0: each piece must be a separate segment on the wire.
             self._steps.take(1e-6, self._send_piece)
 
     def _hang_up(self) -> None:
         self.stream().loseConnection()
 
     def stream(self) -> _Stream:
-        """The transport; there is one as long as steps wait."""
+        """The transport; present as long as steps are pending."""
         return cast(_Stream, self.transport)
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]  # Twisted has a default here, and never uses it
-        """What is not sent yet never will be."""
+        """Unsent data is dropped."""
         self._steps.cancel()
         self.lost.callback(None)
 
@@ -228,7 +225,6 @@ class UpstreamStreams(Factory[UpstreamStream]):
         self.accepted = 0
 
     def buildProtocol(self, addr: IAddress | None) -> UpstreamStream:
-        """A new connection."""
         made = UpstreamStream(self._upstream, self._reactor, self._name)
         self.open.append(made)
         self.accepted += 1
@@ -306,16 +302,16 @@ class UpstreamServer:
         return self.address
 
     def loop_to(self, address: Address) -> None:
-        """Ask back at *address* where an entry says so."""
+        """Send queries back to *address* where an entry says so."""
         self.datagrams.loop_to = address
 
     def refuse(self, *transports: str) -> Deferred[None]:
-        """Listen no more over *transports*: who comes is refused. Connections stay; :meth:`UpstreamStreams.drop` ends them."""
+        """Stop listening on *transports*: new connections are refused. Open ones stay; :meth:`UpstreamStreams.drop` ends them."""
         stopping = [maybeDeferred(self._ports.pop(name).stopListening) for name in transports if name in self._ports]
         return gatherResults(stopping).addCallback(lambda _: None)
 
     def stop(self) -> Deferred[None]:
-        """Listen no more and close all connections; the Deferred fires when all is closed."""
+        """Stop listening and close all connections; the Deferred fires when all is closed."""
         return gatherResults(
             [self.streams.drop(abruptly=True), self.secured.drop(abruptly=True), self.refuse(*self._ports)]
         ).addCallback(lambda _: None)

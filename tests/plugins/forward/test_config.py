@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.corefile.errors import CorefileError
 from kdns.plugin.seam import BlockBuilder, ServerContext
-from kdns.plugins.forward import Carrier, Elsewhere, HealthCheck, Stanza, Target, directive
+from kdns.plugins.forward import Carrier, HealthCheck, NamedTarget, Stanza, Target, directive
 from kdns.plugins.forward.config import DohMethod, TlsFiles
 from kdns.plugins.forward.policy import Policy
 from kdns.testing.memory import MemoryReactor
@@ -151,8 +151,8 @@ class OptionTests(SynchronousTestCase):
                 Target("10.0.0.1"),
                 Target("9.9.9.9", 853, Carrier.TLS, "dns.example"),
                 Target("1.1.1.1", 443, Carrier.HTTPS),
-                Elsewhere("resolv.conf", 53),
-                Elsewhere("name", 853, Carrier.TLS),
+                NamedTarget("resolv.conf", 53),
+                NamedTarget("name", 853, Carrier.TLS),
             ),
         )
 

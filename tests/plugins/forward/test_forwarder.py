@@ -19,7 +19,7 @@ from kdns.plugins.forward.exchange import UDP_SIZE
 from kdns.plugins.forward.forwarder import MOST_VARIANTS
 from kdns.plugins.forward.policy import Policy
 from kdns.testing.memory import Datagram
-from kdns.testing.upstream import Deed, Entry, Truncate
+from kdns.testing.upstream import Action, Entry, Truncate
 from kdns.wire.constants import (
     AA,
     AAAA,
@@ -211,7 +211,7 @@ class OneUpstreamTests(ForwardCase):
 
     def test_other_source_is_ignored(self) -> None:
         """A reply from another address never arrives at the connected socket."""
-        self.net.first.say("www.example.com", entry=Entry(deed=Deed.SEND_FROM_ELSEWHERE))
+        self.net.first.say("www.example.com", entry=Entry(action=Action.SEND_FROM_ELSEWHERE))
         self.failureResultOf(self.asked(self.net.forwarder(), seconds=4.0), ResolutionFailed)
 
     def test_hop_by_hop_options_of_the_upstream(self) -> None:

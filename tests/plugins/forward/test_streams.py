@@ -10,7 +10,7 @@ from kdns.core.failure import ResolutionFailed
 from kdns.plugins.forward import Carrier, Forwarder, Target
 from kdns.plugins.forward.config import TlsFiles
 from kdns.testing.certificates import Authority
-from kdns.testing.upstream import Deed, Entry, FakeUpstream, TcpManners, UpstreamServer
+from kdns.testing.upstream import Action, Entry, FakeUpstream, TcpManners, UpstreamServer
 from kdns.wire.constants import NOERROR
 from tests.plugins.forward.support import TCP, ForwardCase, last_octet, replace
 from tests.support import a_request
@@ -169,7 +169,7 @@ class TcpTests(ForwardCase):
 
     def test_hang_up_deed(self) -> None:
         """A connection closed in answer to a query fails that query when nothing ever came over it."""
-        self.net.first.say("www.example.com", entry=Entry(deed=Deed.HANG_UP))
+        self.net.first.say("www.example.com", entry=Entry(action=Action.HANG_UP))
         self.failureResultOf(self.asked(self.net.forwarder(max_fails=0), WWW), ResolutionFailed)
 
 

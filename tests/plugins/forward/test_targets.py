@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.corefile.values import BadValue
-from kdns.plugins.forward.targets import Carrier, Elsewhere, Target, each_once, nameservers, parse_to
+from kdns.plugins.forward.targets import Carrier, NamedTarget, Target, each_once, nameservers, parse_to
 
 
 class TargetTests(SynchronousTestCase):
@@ -27,10 +27,10 @@ class TargetTests(SynchronousTestCase):
             ("tls://9.9.9.9%dns.quad9.net", Target("9.9.9.9", 853, Carrier.TLS, "dns.quad9.net")),
             ("tls://9.9.9.9%dns.quad9.net:8853", Target("9.9.9.9", 8853, Carrier.TLS, "dns.quad9.net")),
             ("https://1.1.1.1", Target("1.1.1.1", 443, Carrier.HTTPS)),
-            ("/etc/resolv.conf", Elsewhere("/etc/resolv.conf", 53)),
-            ("resolv.conf", Elsewhere("resolv.conf", 53)),
-            ("dns.example.com:5353", Elsewhere("dns.example.com", 5353)),
-            ("tls://dns.example.com", Elsewhere("dns.example.com", 853, Carrier.TLS)),
+            ("/etc/resolv.conf", NamedTarget("/etc/resolv.conf", 53)),
+            ("resolv.conf", NamedTarget("resolv.conf", 53)),
+            ("dns.example.com:5353", NamedTarget("dns.example.com", 5353)),
+            ("tls://dns.example.com", NamedTarget("dns.example.com", 853, Carrier.TLS)),
         ):
             self.assertEqual(parse_to(text), wanted, text)
 

@@ -10,9 +10,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from kdns.cluster.objects import EndpointSlice, ImportKind, Namespace, Pod, Service, ServiceImport, ServiceKind
 from kdns.core.answer import Answer
 from kdns.plugins.kubernetes.explaining import namespace_of
-from kdns.plugins.kubernetes.found import Fact, Reason
 from kdns.plugins.kubernetes.lookup import Lookup
 from kdns.plugins.kubernetes.names import Shape, parse_name
+from kdns.plugins.kubernetes.result import Fact, Reason
 from kdns.wire.constants import NXDOMAIN
 from kdns.wire.names import from_text
 from tests.plugins.kubernetes.cluster import HTTP, HTTPS, Bench, external, headless, packed, part, vip

@@ -13,9 +13,9 @@ from kdns.cluster.index import ClusterIndex
 from kdns.cluster.objects import EndpointSlice, ImportKind, Namespace, ServiceImport, Upsert
 from kdns.plugins.kubernetes import directive
 from kdns.plugins.kubernetes.fast import ServiceNames
-from kdns.plugins.kubernetes.found import LARGE, Found, Group, Pair, Room, endpoint_label, wire_label
 from kdns.plugins.kubernetes.lookup import Lookup
 from kdns.plugins.kubernetes.names import Shape, parse_name
+from kdns.plugins.kubernetes.result import LARGE, Group, Pair, ReplyBudget, Result, endpoint_label, wire_label
 from kdns.wire.constants import NXDOMAIN, A
 from kdns.wire.names import MalformedName, from_text, labels_of
 from tests.plugins.kubernetes.cluster import HTTP, HTTPS, headless, packed, part, vip
@@ -41,16 +41,16 @@ class LookupTests(SynchronousTestCase):
         block, words = blocks_of(f"a b {{\n kubernetes {{\n{options}\n}}\n}}\n", ("kubernetes",))[0]
         return Lookup(self.index, directive.parse(words["kubernetes"], block))
 
-    def find(self, name: str, options: str = "", multicluster: bool = False) -> Found:
+    def find(self, name: str, options: str = "", multicluster: bool = False) -> Result:
         """Look up the labels left of the zone."""
         front = from_text(name)[:-1]
         return self.lookup(options).find(parse_name(front, multicluster, "zonal" in options), multicluster)
 
-    def addresses(self, found: Found) -> list[bytes]:
+    def addresses(self, found: Result) -> list[bytes]:
         """The addresses of both families, each once."""
         return [address for size in (4, 16) for address in found.addresses(size, 9, Random(1))[0]]
 
-    def ports(self, found: Found) -> list[tuple[bytes, int | None]]:
+    def ports(self, found: Result) -> list[tuple[bytes, int | None]]:
         """Addresses with ports."""
         return [(pair.address, pair.port) for pair in found.from_place(0)]
 
@@ -251,9 +251,9 @@ class ShareTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.chance = Random(1)
 
-    def found(self, slices: int, ports: tuple[int | None, ...] = (80,), size: int = 100) -> Found:
+    def found(self, slices: int, ports: tuple[int | None, ...] = (80,), size: int = 100) -> Result:
         """A service with so many slices."""
-        found = Found(exists=True)
+        found = Result(exists=True)
         for number in range(slices):
             addresses = tuple(bytes((10, number, 0, row)) for row in range(size))
             part = EndpointSlice(b"prod", b"s%d" % number, b"db", addresses)
@@ -266,7 +266,7 @@ class ShareTests(SynchronousTestCase):
         every = [address for group in found.groups for address in group.addresses]
         self.assertEqual(found.addresses(4, 10, self.chance), (every, False))
         self.assertEqual(found.addresses(16, 10, self.chance), ([], False))
-        targets, addresses, share = found.services(15, Room(1000), self.chance)
+        targets, addresses, share = found.services(15, ReplyBudget(1000), self.chance)
         self.assertEqual((len(targets), len(addresses), share), (LARGE, LARGE, False))
 
     def test_share_of_addresses(self) -> None:
@@ -286,7 +286,7 @@ class ShareTests(SynchronousTestCase):
         found = self.found(50, (80, 443))
         seen: Counter[bytes] = Counter()
         for _ in range(300):
-            for room in (Room(65_000), Room(1232, 1)):
+            for room in (ReplyBudget(65_000), ReplyBudget(1232, 1)):
                 targets, addresses, share = found.services(15, room, self.chance)
                 self.assertTrue(share)
                 size = sum(18 + 15 + len(target) for target, _ in targets)
@@ -310,4 +310,4 @@ class ShareTests(SynchronousTestCase):
             turned = list(found.from_place(start))
             self.assertEqual(sorted(turned, key=repr), sorted(every, key=repr))
             self.assertEqual(turned[0][0], every[start][0])
-        self.assertEqual(list(Found().from_place(0)), [])
+        self.assertEqual(list(Result().from_place(0)), [])

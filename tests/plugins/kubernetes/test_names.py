@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.plugins.kubernetes.found import wire_label
 from kdns.plugins.kubernetes.names import (
     Parsed,
     Shape,
@@ -19,6 +18,7 @@ from kdns.plugins.kubernetes.names import (
     pod_address,
     pod_labels,
 )
+from kdns.plugins.kubernetes.result import wire_label
 from kdns.wire.names import from_text
 
 INVALID = Parsed(Shape.INVALID)

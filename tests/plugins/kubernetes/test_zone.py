@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.core.answer import Answer
 from kdns.core.validity import ONCE
-from kdns.plugins.kubernetes.found import Found, Group, Pair, Room
+from kdns.plugins.kubernetes.result import Group, Pair, ReplyBudget, Result
 from kdns.plugins.kubernetes.zone import Zone
 from kdns.wire.constants import AA, AAAA, NOERROR, NXDOMAIN, SERVFAIL, SRV, A
 from kdns.wire.names import from_text
@@ -16,7 +16,7 @@ from tests.plugins.kubernetes.cluster import packed
 from tests.plugins.kubernetes.telling import texts
 
 ZONE = from_text("cluster.local")
-ROOM = Room(65_000)
+ROOM = ReplyBudget(65_000)
 OWNER = from_text("web.prod.svc.cluster.local")
 PLACE = b"\x03web\x04prod\x03svc"
 ONE, TWO, SIX = packed("10.0.0.1", "10.0.0.2", "fd00::1")
@@ -25,7 +25,7 @@ ONE, TWO, SIX = packed("10.0.0.1", "10.0.0.2", "fd00::1")
 class ZoneTests(SynchronousTestCase):
     """A zone as one query sees it."""
 
-    def existing(self, zone: Zone, qtype: int, found: Found, room: Room = ROOM) -> Answer:
+    def existing(self, zone: Zone, qtype: int, found: Result, room: ReplyBudget = ROOM) -> Answer:
         """The answer for a name that stands for addresses."""
         return zone.existing(OWNER, qtype, found, room, Random(1), 100.0)
 
@@ -54,7 +54,7 @@ class ZoneTests(SynchronousTestCase):
 
     def test_addresses(self) -> None:
         """One family, each address once, in the order of the data."""
-        found = Found(exists=True)
+        found = Result(exists=True)
         found.groups = [Group((TWO, SIX, ONE), (80, 443), PLACE), Group((ONE,), (80,), PLACE)]
         for qtype, wanted in ((A, [TWO, ONE]), (AAAA, [SIX])):
             answer = self.existing(Zone(ZONE, 5, 0), qtype, found)
@@ -62,7 +62,7 @@ class ZoneTests(SynchronousTestCase):
 
     def test_services(self) -> None:
         """Equal records and equal glue once; the weight is shared by all that was found."""
-        found = Found(exists=True)
+        found = Result(exists=True)
         found.groups = [Group((ONE,), (80, 443), PLACE), Group((SIX,), (80,), PLACE), Group((TWO,), (None,), PLACE)]
         answer = self.existing(Zone(ZONE, 5, 0), SRV, found)
         records, glue = answer.answer, answer.additional
@@ -71,7 +71,7 @@ class ZoneTests(SynchronousTestCase):
         self.assertEqual(texts(glue), {f"{name} 5 A 10.0.0.1", f"{name} 5 AAAA fd00::1"})
         self.assertEqual((len(records), len(glue)), (2, 2))
         self.assertEqual(
-            self.existing(Zone(ZONE, 5, 0), SRV, Found(exists=True)).authority, (Zone(ZONE, 5, 0).soa_record(),)
+            self.existing(Zone(ZONE, 5, 0), SRV, Result(exists=True)).authority, (Zone(ZONE, 5, 0).soa_record(),)
         )
 
     def test_long_names(self) -> None:
@@ -79,7 +79,7 @@ class ZoneTests(SynchronousTestCase):
         front = (b"\x3f" + bytes(63)) * 3
         fits, long = (front + bytes((length,)) + bytes(length) for length in (47, 48))
         self.assertEqual((len(fits + ZONE), len(long + ZONE)), (255, 256))
-        found = Found(exists=True)
+        found = Result(exists=True)
         found.groups = [Group((ONE,), (80,), long), Group((TWO,), (80,), fits)]
         zone = Zone(ZONE, 5, 0)
         answer = self.existing(zone, SRV, found)

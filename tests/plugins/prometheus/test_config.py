@@ -15,7 +15,7 @@ from kdns.corefile.values import ListenAddress
 from kdns.plugin.seam import BlockBuilder, Keeper, Resource
 from kdns.plugins.prometheus import Config, directive
 from kdns.plugins.prometheus.config import EnabledPlugins, labels_of
-from kdns.plugins.prometheus.families import enabled_plugins
+from kdns.plugins.prometheus.observer import enabled_plugins
 from kdns.testing.memory import MemoryReactor
 from tests.plugins.web import Client, memory_house
 from tests.support import a_request, blocks_of, built, parsed

@@ -22,7 +22,7 @@ from kdns.wire.names import MAX_NAME
 
 
 class Fact(Enum):
-    """A step of a look-up; the values that come with it are named here."""
+    """A step of a look-up, with its values."""
 
     NAMESPACE_LEFT_OUT = auto()
     NO_NAMESPACE = auto()
@@ -38,7 +38,7 @@ class Fact(Enum):
     """The pod."""
     NO_SERVICE = auto()
     SERVICE = auto()
-    """The service; that it is none of the following."""
+    """The service; not one of the kinds below."""
     ALIAS = auto()
     """The service."""
     NO_ALIAS = auto()
@@ -90,11 +90,11 @@ class Group(Struct, frozen=True, gc=False):
     """The slice; None when *place* is the whole target."""
 
     chosen: Sequence[int] | None = None
-    """The rows of the slice that are meant; None means all of them."""
+    """The selected rows of the slice; None means all."""
 
     @property
     def rows(self) -> Sequence[int]:
-        """Numbers of the addresses that are meant."""
+        """Indices of the addresses that the name selects."""
         return range(len(self.addresses)) if self.chosen is None else self.chosen
 
     def target(self, row: int) -> bytes:
@@ -106,22 +106,22 @@ LARGE = 500
 """Pairs of address and port up to which a reply is made of all of them, whether they fit or not: that takes about a millisecond."""
 
 
-class Room(NamedTuple):
-    """What a reply can hold of a name that stands for more addresses than :data:`LARGE`."""
+class ReplyBudget(NamedTuple):
+    """Limits on a reply for a name with more than :data:`LARGE` addresses."""
 
     size: int
     """Bytes."""
 
     over: int = 0
-    """1 if a record more is wanted than fits, so that the reply is marked as truncated (over UDP); else 0."""
+    """1 to ask for one record more than fits, so that UDP replies are truncated; else 0."""
 
     def records(self, size: int) -> int:
-        """How many records of that size are wanted."""
+        """The number of records of that size to return."""
         return self.size // size + self.over
 
 
 class Pair(NamedTuple):
-    """An address and a port, as SRV records need them."""
+    """An address and a port, for an SRV record."""
 
     target: bytes
     """Labels in wire form, without the zone."""
@@ -130,8 +130,8 @@ class Pair(NamedTuple):
     address: bytes
 
 
-class Found:
-    """What a name stands for."""
+class Result:
+    """The result of a look-up."""
 
     __slots__ = ("alias", "exists", "groups", "reasons", "stamps")
 
@@ -142,7 +142,7 @@ class Found:
         """Target of an external name, in wire form."""
         self.stamps: list[StampRef] = []
         self.reasons = reasons
-        """Each step of the look-up; None when nobody asked for them."""
+        """The steps of the look-up; None unless requested."""
 
     def because(self, fact: Fact, *values: Any) -> None:
         """Record a step."""
@@ -151,7 +151,7 @@ class Found:
 
     @property
     def pairs(self) -> int:
-        """How many pairs of address and port there are, repeated ones too."""
+        """Number of pairs of address and port, repeated ones included."""
         count = 0
         for group in self.groups:
             count += len(group.rows) * len(group.ports)
@@ -159,7 +159,7 @@ class Found:
 
     @property
     def weight(self) -> int:
-        """The weight of SRV records; repeated pairs and those without a port count."""
+        """The weight of SRV records: repeated pairs and those without a port count."""
         return max(1, 100 // max(1, self.pairs))
 
     def addresses(self, size: int, most: int, chance: Random) -> tuple[list[bytes], bool]:
@@ -184,7 +184,7 @@ class Found:
         return (pool if len(pool) < 2 else list(dict.fromkeys(pool))), False
 
     def services(
-        self, zone_length: int, room: Room, chance: Random
+        self, zone_length: int, room: ReplyBudget, chance: Random
     ) -> tuple[list[tuple[bytes, int]], list[tuple[bytes, bytes]], bool]:
         """
         The different targets with their ports, the different targets with their addresses, and whether they are only a share of all.
@@ -214,7 +214,7 @@ class Found:
         return list(targets), list(addresses), share
 
     def from_place(self, start: int) -> Iterator[Pair]:
-        """All pairs of address and port in a circle, beginning with the row that holds pair number *start*."""
+        """All pairs of address and port in a circle, from the row with pair number *start* on."""
         groups = self.groups
         for number, first in enumerate(groups):
             size = len(first.rows) * len(first.ports)
@@ -229,8 +229,8 @@ class Found:
             return
 
 
-def _service_size(target: int, room: Room) -> int:
-    """Bytes of an SRV record with a compressed owner; where all is to fit, with an address record for the target."""
+def _service_size(target: int, room: ReplyBudget) -> int:
+    """Bytes of an SRV record with a compressed owner; where everything has to fit, with an address record for the target."""
     return 18 + target if room.over else 44 + 2 * target
 
 
@@ -243,7 +243,7 @@ def pairs_of(group: Group, rows: Sequence[int]) -> Iterator[Pair]:
 
 
 def endpoint_label(part: EndpointSlice, row: int) -> bytes:
-    """The one label that an endpoint is known by: its host name, its pod's name where that is kept, or its address."""
+    """The label of an endpoint: its host name, its pod's name where kept, or its address."""
     return (
         (part.hostnames[row] if part.hostnames else None)
         or (part.pods[row] if part.pods else None)

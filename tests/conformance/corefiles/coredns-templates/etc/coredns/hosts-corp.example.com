@@ -1,1 +1,0 @@
-10.1.1.20 wiki.corp.example.com
