@@ -220,6 +220,8 @@ class _Describer:
         self._corefile = corefile
         self._source = source
         self._environment = environment
+        self._told: set[tuple[Place, str | None]] = set()
+        """What plugins logged, by place: the same again is about the next block that says so."""
 
     def fault(self, error: CorefileError, severity: Severity) -> Finding:
         """What a start says, and more."""
@@ -261,8 +263,9 @@ class _Describer:
             near = [token for token in use if token.text in values]
             if near or not place.line:
                 place = (near or use)[0].place
-            if near:
+            if near and (place, formatEvent(event)) not in self._told:
                 break
+        self._told.add((place, formatEvent(event)))
         return Finding(Severity.WARNING, place.file, place.line, name, formatEvent(event), found=self._line(place))
 
     def built_in(self) -> list[Finding]:

@@ -34,6 +34,7 @@ from kdns.corefile.tree import Directive
 from kdns.corefile.values import format_duration
 from kdns.plugin import registry
 from kdns.plugin.seam import Block, BlockBuilder
+from kdns.plugins.chaos import CHAOS_NAMES
 from kdns.server.assembly import Configuration
 from kdns.wire.names import is_subdomain, longest_zone
 
@@ -163,6 +164,8 @@ class Rule(NamedTuple):
 def _answers_nothing(seen: Seen) -> str:
     links = [name for name in seen.directives if name not in CONFIGURATION_ONLY]
     if any(name in ANSWERS or name not in registry.BUILT_IN for name in links):
+        return ""
+    if "chaos" in links and all(key.zone in CHAOS_NAMES for key in seen.block.keys):
         return ""
     if not links:
         return "this block has no plugin that answers: every query is REFUSED"

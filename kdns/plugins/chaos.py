@@ -42,6 +42,9 @@ _VERSION_NAMES = (from_text("version.bind"), from_text("version.server"))
 _AUTHORS_NAME = from_text("authors.bind")
 _HOST_NAMES = (from_text("hostname.bind"), from_text("id.server"))
 
+CHAOS_NAMES = frozenset((*_VERSION_NAMES, _AUTHORS_NAME, *_HOST_NAMES))
+"""The names that are answered."""
+
 
 @dataclass(frozen=True, slots=True)
 class ChaosConfig:
@@ -88,7 +91,7 @@ class ChaosLink(Link):
 
     def explain(self, request: Request) -> list[Note]:
         """That the server speaks of itself."""
-        own = request.qname in self._texts or request.qname == _AUTHORS_NAME
+        own = request.qname in CHAOS_NAMES
         return [Note("the name asks about this server")] if own and request.qclass == CH else []
 
 

@@ -216,6 +216,8 @@ class FaultTests(SynchronousTestCase):
         """What plugins would log at the start is a warning at the line that it is about."""
         [found] = faults("a.test {\n hosts /etc/hosts\n}\n. {\n hosts /no/such/file\n whoami\n}\n")
         self.assertEqual((found.severity, found.line, found.directive), (Severity.WARNING, 5, "hosts"))
+        both = faults("a.test {\n hosts /no/such/file\n}\n. {\n hosts /no/such/file\n whoami\n}\n")
+        self.assertEqual([found.line for found in both], [2, 5])
 
     def test_bound(self) -> None:
         """There is an end to what is listed."""

@@ -75,6 +75,8 @@ class SurpriseTests(SynchronousTestCase):
             self.assertEqual(links, [], name)
         self.assert_warned("a.test {\n errors\n cache\n}\n", 1, "SERVFAIL", "errors, cache")
         self.assert_warned("a.test {\n bind 127.0.0.1\n}\n", 1, "REFUSED")
+        self.assertEqual(warnings("hostname.bind:5353 version.bind:5353 {\n chaos\n}\n"), [])
+        self.assert_warned("hostname.bind a.test {\n chaos\n}\n", 1, "SERVFAIL", "chaos")
 
     def test_cluster_alone(self) -> None:
         """The root with nothing but the cluster behind it."""

@@ -93,14 +93,17 @@ class MemoryWorld:
         interfaces: tuple[str, ...] | None = None,
         environment: Mapping[str, str] | None = None,
         path: str = "",
+        port: int = SERVER[1],
     ) -> None:
         """
         :param manifests: what is in the cluster; without them there is an API server that nobody can reach.
         :param folder: where to write a kubeconfig for that.
         :param interfaces: addresses of the machine; None: every address is one.
         :param path: a file to load the Corefile from in place of the text.
+        :param port: where clients ask.
         """
         self.reactor = MemoryReactor(interfaces)
+        self._port = port
         self.reactor.advance(EPOCH)
         self.lines: list[str] = []
         self.announced: list[str] = []
@@ -166,7 +169,7 @@ class MemoryWorld:
     def _ask_datagram(self, message: bytes, source: str, to: str) -> tuple[bytes | None, int]:
         client = Datagrams()
         port = self.reactor.listenUDP(0, client, source, 65535)
-        client.transport.write(message, (to, SERVER[1]))
+        client.transport.write(message, (to, self._port))
         self._wait(lambda: bool(client.received), PATIENCE)
         number = port.getHost().port
         port.stopListening()
@@ -175,7 +178,7 @@ class MemoryWorld:
 
     def _ask_stream(self, message: bytes, source: str, to: str) -> tuple[bytes | None, int]:
         client = _Stream(message)
-        self.reactor.connectTCP(to, SERVER[1], _Connect(client), bindAddress=(source, 0))
+        self.reactor.connectTCP(to, self._port, _Connect(client), bindAddress=(source, 0))
         self._wait(lambda: bool(client.received or (not client.connected and client.port)), PATIENCE)
         if client.connected:
             client.transport.loseConnection()
