@@ -58,13 +58,14 @@ class Rotation:
         if not turn:
             return reply
         if self._kept is None:
-            return self._order(reply, turn)
+            return self.order(reply, turn)
         kept = self._kept[turn]
         if kept is None:
-            kept = self._kept[turn] = self._order(reply, turn)
+            kept = self._kept[turn] = self.order(reply, turn)
         return kept
 
-    def _order(self, reply: bytes, turn: int) -> bytes:
+    def order(self, reply: bytes, turn: int) -> bytes:
+        """The order that comes *turn* turns after the first; *reply* is the first."""
         pieces: list[bytes] = []
         done = 0
         for start, step, count in self._parts:

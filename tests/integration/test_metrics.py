@@ -334,7 +334,7 @@ class ScrapeTests(TestCase):
         hits, misses = grew.by("kdns_answer_table_hits_total", "kind"), grew.total("kdns_answer_table_misses_total")
         self.assertEqual(hits.total() + misses, total)
         self.assertGreater(hits["reply"], misses)
-        self.assertGreater(hits["denial"], 0)
+        self.assertGreater(hits["made"], 0)
         self.assertEqual(grew.total("coredns_panics_total"), 0)
 
     async def test_shapes(self) -> None:

@@ -52,7 +52,7 @@ from kdns.wire.constants import (
     RCODE_MASK,
     SOA,
 )
-from kdns.wire.message import ANSWER, AUTHORITY, Relayed
+from kdns.wire.message import ANSWER, AUTHORITY, MOST_TAKEN_APART, Relayed
 from kdns.wire.names import ROOT, MalformedName, longest_zone
 
 log = Logger(namespace="plugin/cache")
@@ -400,7 +400,12 @@ def _reply(
     kept = entry.answer
     flags = AA | kept.flags & (RA | AD if request.do or request.flags & AD else RA)
     body = kept.body.with_ttl(ttl)
-    if isinstance(body, Relayed) and body.question is not None and body.question[0] != request.spelled:
+    if (
+        isinstance(body, Relayed)
+        and body.question is not None
+        and body.question[0] != request.spelled
+        and len(body.slots) <= MOST_TAKEN_APART
+    ):
         # Patching in another spelling of the question would change the owner names that point at it.
         try:
             body = Sections(*body.sections())

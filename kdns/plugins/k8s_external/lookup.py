@@ -9,29 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from kdns.cluster.index import ClusterIndex
 from kdns.cluster.invalidation import address_key, external_address_key, external_key, service_key
 from kdns.cluster.objects import Port, Service, ServiceKind
 from kdns.core.stamps import StampRef
 from kdns.plugins.kubernetes import Config
-from kdns.plugins.kubernetes.lookup import Lookup
-from kdns.plugins.kubernetes.result import Result, endpoint_label
+from kdns.plugins.kubernetes.lookup import Lookup, rows_named
+from kdns.plugins.kubernetes.names import pod_address
+from kdns.plugins.kubernetes.result import Group, Result
 from kdns.wire.names import from_labels
-
-
-class Place(NamedTuple):
-    """One address for one port."""
-
-    address: bytes
-    """Packed."""
-
-    target: bytes
-    """Labels of the SRV target in wire form, without the zone and the final byte."""
-
-    port: int | None
-    """None where there is no port, and so no SRV record."""
 
 
 @dataclass(slots=True)
@@ -39,7 +26,9 @@ class External:
     """What stands behind a name."""
 
     exists: bool = False
-    places: list[Place] = field(default_factory=list)
+    found: Result = field(default_factory=Result)
+    """The addresses, with their ports."""
+
     hostnames: tuple[bytes, ...] = ()
     """Names that a load balancer has in place of addresses, in wire form."""
 
@@ -52,14 +41,9 @@ class External:
     stamps: list[StampRef] = field(default_factory=list)
 
     @property
-    def addresses(self) -> list[bytes]:
-        """The addresses, each once, in their order."""
-        return list(dict.fromkeys(place.address for place in self.places))
-
-    @property
     def weight(self) -> int:
         """The weight of each SRV record: all (address, port) pairs share a hundred."""
-        return max(1, 100 // max(1, len(self.places) + len(self.hostnames) * len(self.ports)))
+        return max(1, 100 // max(1, self.found.pairs + len(self.hostnames) * len(self.ports)))
 
 
 class ExternalLookup:
@@ -113,7 +97,8 @@ class ExternalLookup:
                 return
             place = _wire(name, namespace)
             found.exists = True
-            found.places = [Place(address, place, port) for address in service.external_addresses for port in ports]
+            if service.external_addresses:
+                found.found.groups = [Group(service.external_addresses, ports, place)]
             found.hostnames, found.ports = service.ingress_hostnames, ports
         elif self._headless and (service.kind is ServiceKind.HEADLESS or len(front) == 1):
             self._ready(service, front, found)
@@ -127,12 +112,10 @@ class ExternalLookup:
         place = _wire(service.name, service.namespace)
         for part in slices:
             ports = _matching(part.ports, front)
-            for row, address in enumerate(part.addresses if ports is not None else ()):
-                label = endpoint_label(part, row)
-                if len(front) != 1 or front[0] == label:
-                    target = _wire(label) + place
-                    found.places += [Place(address, target, port) for port in ports or ()]
-        found.exists = bool(found.places)
+            rows = rows_named(part, front[0], pod_address(front[0])) if len(front) == 1 else None
+            if ports and part.addresses and (rows is None or rows):
+                found.found.groups.append(Group(part.addresses, ports, place, part, rows))
+        found.exists = bool(found.found.groups)
         if not found.exists:
             found.why = "the service has no such ready endpoint"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from functools import cache, partial
+from random import Random
 from typing import Any
 
 from kdns.cluster.invalidation import Serial
@@ -22,7 +23,7 @@ from kdns.plugins.k8s_external.config import ExternalConfig, parse
 from kdns.plugins.k8s_external.lookup import External, ExternalLookup
 from kdns.plugins.kubernetes.config import is_reverse
 from kdns.plugins.kubernetes.plugin import NOT_READY, STALE_SECONDS, marked_stale
-from kdns.plugins.kubernetes.zone import EXPIRE, REFRESH, RETRY
+from kdns.plugins.kubernetes.zone import EXPIRE, REFRESH, RETRY, room_for, share_validity
 from kdns.wire.constants import (
     AA,
     AAAA,
@@ -41,7 +42,7 @@ from kdns.wire.constants import (
     TC,
     A,
 )
-from kdns.wire.names import MAX_NAME, MalformedName, address_of_reverse, labels_of, longest_zone, to_text
+from kdns.wire.names import MalformedName, address_of_reverse, labels_of, longest_zone, to_text
 from kdns.wire.records import Record, a_or_aaaa, cname, ns, ptr, soa, srv
 
 
@@ -50,15 +51,21 @@ class ExternalLink(Link):
     Names of one ``k8s_external``.
 
     :param own_addresses: the server's own addresses, packed.
+    :param chance: draws the endpoints of a Service that has more than a reply can hold.
     """
 
     name = "k8s_external"
     varies = NOTHING
 
     def __init__(
-        self, config: ExternalConfig, clock: Callable[[], float], own_addresses: Callable[[], Sequence[bytes]]
+        self,
+        config: ExternalConfig,
+        clock: Callable[[], float],
+        own_addresses: Callable[[], Sequence[bytes]],
+        chance: Random,
     ) -> None:
         self._config = config
+        self._chance = chance
         self._clock = clock
         self._own_addresses = own_addresses
         self._zones = frozenset(zone.name for zone in config.zones)
@@ -98,7 +105,7 @@ class ExternalLink(Link):
         found = self._lookup.find(labels)
         if not found.exists:
             return self._marked(self._missing(request, zone, found.stamps, next))
-        if found.hostnames and not found.places and request.qtype in (A, AAAA):
+        if found.hostnames and not found.found.groups and request.qtype in (A, AAAA):
             target = found.hostnames[0]
             alias = cname(request.spelled, self._cluster_ttl, target)
             return then(request.server.resolve(request.about(target)), self._followed, alias, found.stamps)
@@ -148,20 +155,26 @@ class ExternalLink(Link):
     def _existing(self, request: Request, zone: bytes, found: External) -> Answer:
         spelled = request.spelled[len(request.spelled) - len(zone) :]
         made: list[Record] = []
-        glue: dict[tuple[bytes, bytes], Record] = {}
+        glue: list[Record] = []
+        share = False
+        room, ttl, weight = room_for(request), self._config.ttl, found.weight
         if request.qtype in (A, AAAA):
-            made = self._addresses(request, found.addresses)
+            size = 4 if request.qtype == A else 16
+            addresses, share = found.found.addresses(size, room.records(12 + size), self._chance)
+            made = self._addresses(request, addresses)
         elif request.qtype == SRV:
-            services: dict[tuple[bytes, int], Record] = {}
-            for address, labels, port in found.places:
-                target = labels + spelled
-                if port is not None and len(target) <= MAX_NAME:
-                    services[target, port] = srv(request.spelled, self._cluster_ttl, 0, found.weight, port, target)
-                    glue[target, address] = a_or_aaaa(target, self._config.ttl, address)
-            made = list(services.values())
-        elif request.qtype == CNAME and found.hostnames and not found.places:
+            services, targets, share = found.found.services(len(spelled), room, self._chance)
+            made = [srv(request.spelled, self._cluster_ttl, 0, weight, port, to + spelled) for to, port in services]
+            glue = [a_or_aaaa(to + spelled, ttl, address) for to, address in targets]
+        elif request.qtype == CNAME and found.hostnames and not found.found.groups:
             made = [cname(request.spelled, self._cluster_ttl, found.hostnames[0])]
-        return self._made(made, glue.values(), found.stamps) if made else self._negative(NOERROR, zone, found.stamps)
+        if not made:
+            return self._negative(NOERROR, zone, found.stamps)
+        answer = self._made(made, glue, found.stamps)
+        if not share:
+            return answer
+        until = self._clock() + max(1, ttl if request.qtype != SRV else self._cluster_ttl)
+        return answer.with_validity(share_validity(until, found.stamps, room))
 
     def _addresses(self, request: Request, addresses: Iterable[bytes]) -> list[Record]:
         size = {A: 4, AAAA: 16}.get(request.qtype)
@@ -243,7 +256,8 @@ class ExternalLink(Link):
         if not found.exists:
             return [Note(f"zone {to_text(zone)}: {found.why}", missing=True)]
         names = ", ".join(map(to_text, found.hostnames))
-        text = f"{len(found.addresses)} addresses" + (f", and the host names {names}" if names else "")
+        addresses = {group.addresses[row] for group in found.found.groups for row in group.rows}
+        text = f"{len(addresses)} addresses" + (f", and the host names {names}" if names else "")
         return [Note(f"zone {to_text(zone)}: {text}")]
 
 
@@ -268,7 +282,8 @@ class ExternalDirective:
 
     def build(self, config: ExternalConfig, builder: BlockBuilder) -> None:
         """Add the link."""
-        builder.link(ExternalLink(config, builder.context.clock, cache(builder.own_addresses)))
+        context = builder.context
+        builder.link(ExternalLink(config, context.clock, cache(builder.own_addresses), context.random))
 
 
 directive = ExternalDirective()

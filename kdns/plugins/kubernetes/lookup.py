@@ -164,7 +164,7 @@ class Lookup:
                 found.exists = True
                 found.groups.append(Group(part.addresses, matched, place, part))
                 continue
-            rows = _rows_named(part, label, address)
+            rows = rows_named(part, label, address)
             if rows:
                 found.exists = True
                 found.groups.append(Group(part.addresses, matched, place, part, rows))
@@ -292,7 +292,7 @@ class Lookup:
         return found, list(pairs)
 
 
-def _rows_named(part: EndpointSlice, label: bytes, address: bytes | None) -> list[int]:
+def rows_named(part: EndpointSlice, label: bytes, address: bytes | None) -> list[int]:
     """
     The rows of a slice whose endpoint is known by a label.
 

@@ -45,6 +45,15 @@ def reply_budget(request: Request) -> ReplyBudget:
     return ReplyBudget(request.limit - 12 - len(request.question) - OPT_RESERVE)
 
 
+def share_validity(until: float, stamps: Iterable[StampRef], room: Room) -> Validity:
+    """
+    How long an answer with some of many endpoints holds: each endpoint is to have its share, so others are drawn after the TTL.
+
+    A share for UDP is a small one, which is no use to a cache.
+    """
+    return Validity(True, until, tuple(stamps), False if room.over else None)
+
+
 @dataclass(frozen=True, slots=True)
 class Zone:
     """The zone as one query sees it."""
@@ -104,9 +113,7 @@ class Zone:
             return self.nodata(found.stamps, now)
         if not share:
             return self.answer(answer, additional, found.stamps)
-        # Each endpoint is to have its share, so another one is drawn after the TTL. Over UDP it is a small one, which is no use to a cache.
-        cache = False if room.over else None
-        validity = Validity(True, now + max(1, self.ttl), tuple(found.stamps), cache)
+        validity = share_validity(now + max(1, self.ttl), found.stamps, room)
         return Answer(flags=AA, body=records(answer, (), additional), validity=validity, source=SOURCE)
 
     def addresses(

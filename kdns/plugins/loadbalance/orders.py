@@ -17,10 +17,10 @@ from msgspec.structs import replace
 
 from kdns.core.answer import Answer, Records, Sections
 from kdns.wire.constants import AAAA, CNAME, MX, A
-from kdns.wire.message import ANSWER, Relayed
+from kdns.wire.message import ANSWER, MOST_TAKEN_APART, Relayed
 from kdns.wire.names import MalformedName
 from kdns.wire.records import Record
-from kdns.wire.rotation import Preferred, preference
+from kdns.wire.rotation import Preferred, preference, rotation_of
 
 MOST_SHUFFLED = 64
 """Records that are shuffled; more are rotated by a random number of places, which takes no time worth mentioning."""
@@ -38,7 +38,9 @@ def balanced(answer: Answer, random: Random, prefer: Preferred) -> Answer:
     if sum(body.counts) < 2:
         return answer
     try:
-        if isinstance(body, Relayed) and _only_addresses_move(body):
+        if isinstance(body, Relayed) and (len(body.slots) > MOST_TAKEN_APART or _only_addresses_move(body)):
+            if len(body.slots) > MOST_TAKEN_APART and not prefer:
+                return _turned(answer, body, random)
             sets = body.address_sets()
             if not sets:
                 return answer
@@ -69,6 +71,17 @@ def in_order(section: Records) -> Records:
     """The records of a section with addresses in the order of kinds, each kind in its own order."""
     first, addresses, exchangers = _sorted(section)
     return (*first, *addresses, *exchangers) if addresses else section
+
+
+def _turned(answer: Answer, body: Relayed, random: Random) -> Answer:
+    """The answer with its address sets beginning at a random place; addresses of one set with different TTLs stay where they are."""
+    reply = body.message[2:]
+    rotation = rotation_of(reply)
+    if rotation is None:
+        return answer
+    # Records that change places have the same size, so the slots are still right.
+    message = body.message[:2] + rotation.order(reply, random.randrange(rotation.turns))
+    return replace(answer, body=replace(body, message=message), rotate=())
 
 
 def _only_addresses_move(relayed: Relayed) -> bool:

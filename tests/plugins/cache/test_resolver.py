@@ -33,9 +33,10 @@ from kdns.wire.constants import (
     REFUSED,
     SERVFAIL,
 )
-from kdns.wire.message import scan
+from kdns.wire.message import ANSWER, MOST_TAKEN_APART, Relayed, scan
 from kdns.wire.names import from_text
 from kdns.wire.query import Edns
+from kdns.wire.records import a_or_aaaa
 from tests.plugins.cache.upstream import Upstream, address, no_such_name, relayed
 from tests.support import FakeServer, a_house, a_request, built, now
 
@@ -142,6 +143,22 @@ class HitTests(CacheTestCase):
         assert message.question is not None
         self.assertEqual(message.question[0], shouted.spelled)
         self.assertEqual(message.record(message.slots[0]).owner, SEQ.qname)
+        self.assertEqual(len(self.upstream.asked), 1)
+
+    def test_spelling_of_many_records(self) -> None:
+        """A reply of thousands of records is not taken apart for the spelling of its owner names."""
+        self.start()
+        many = [a_or_aaaa(SEQ.qname, 300, number.to_bytes(4, "big")) for number in range(MOST_TAKEN_APART + 1)]
+        self.upstream.script = lambda request: relayed(request, many)
+        kept = self.ask()
+        shouted = a_request("SEQ.example.com")
+        answer = self.ask(shouted)
+        assert isinstance(answer.body, Relayed) and isinstance(kept.body, Relayed)
+        self.assertIs(answer.body.slots, kept.body.slots)
+        message = scan(render_reply(replace(shouted, transport=Transport.TCP), answer))
+        assert message.question is not None
+        self.assertEqual(message.question[0], shouted.spelled)
+        self.assertEqual(len(list(message.records(ANSWER))), len(many))
         self.assertEqual(len(self.upstream.asked), 1)
 
     def test_rcode_only_failures_are_not_kept(self) -> None:

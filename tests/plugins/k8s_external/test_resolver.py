@@ -119,6 +119,21 @@ class ExternalTests(SynchronousTestCase):
             ["30 SRV 0 50 80 both.prod.ext.test.", "30 SRV 0 50 80 lb.example."],
         )
 
+    def test_many_endpoints(self) -> None:
+        """Of a headless service with thousands of endpoints no more records are made than a reply holds, others each time."""
+        names = [f"10.{number >> 8}.{number & 255}.1" for number in range(3000)]
+        self.kubernetes.put(headless("many"), part("many-1", "many", *names))
+        for qtype in ("A", "SRV"):
+            firsts = set()
+            for _ in range(8):
+                answer = self.bench.ask("many.prod.ext.test", qtype)
+                self.assertLess(len(answer.answer), 100)
+                self.assertGreater(len(answer.answer), 5)
+                self.assertFalse(answer.validity.cacheable)
+                firsts.add(answer.answer[0].rdata)
+            self.assertGreater(len(firsts), 1)
+        self.assertEqual(self.told("10-0-7-1.many.prod.ext.test"), ["60 A 10.0.7.1"])
+
     def test_headless(self) -> None:
         """Ready endpoints of headless services, and endpoints of any service without an external address."""
         self.kubernetes.put(

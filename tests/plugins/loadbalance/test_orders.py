@@ -11,7 +11,7 @@ from kdns.core.answer import Answer, Sections
 from kdns.core.validity import ALWAYS
 from kdns.plugins.loadbalance.orders import balanced
 from kdns.wire.constants import CNAME, MX, SRV, TXT, A
-from kdns.wire.message import Relayed
+from kdns.wire.message import MOST_TAKEN_APART, Relayed
 from kdns.wire.names import from_text
 from kdns.wire.records import Record, a_or_aaaa, cname, srv, txt
 from tests.plugins.cache.upstream import relayed
@@ -143,6 +143,22 @@ class MessageTests(SynchronousTestCase):
         mail = tuple(Record(NAME, MX, 1, 30, bytes((0, number)) + NAME) for number in range(3))
         answer = self.order(relayed(a_request("web.example.com", MX), mail, validity=ALWAYS))
         self.assertEqual(sorted(record.rdata[1] for record in answer.answer), [0, 1, 2])
+
+    def test_many_addresses(self) -> None:
+        """Thousands of addresses begin at a random place; records are not read one by one, whatever stands before and behind them."""
+        many = tuple(a_or_aaaa(NAME, 30, number.to_bytes(4, "big")) for number in range(MOST_TAKEN_APART + 1))
+        mail = tuple(Record(NAME, MX, 1, 30, bytes((0, number)) + NAME) for number in range(3))
+        original = relayed(REQUEST, (cname(REQUEST.spelled, 30, NAME), *many, *mail), validity=ALWAYS)
+        firsts = set()
+        for seed in range(5):
+            answer = self.order(original, seed)
+            assert isinstance(answer.body, Relayed) and isinstance(original.body, Relayed)
+            self.assertEqual((answer.body.slots, answer.rotate), (original.body.slots, ()))
+            alias, *rest = answer.answer
+            first = many.index(rest[0])
+            self.assertEqual((alias.rtype, tuple(rest)), (CNAME, (*many[first:], *many[:first], *mail)))
+            firsts.add(first)
+        self.assertGreater(len(firsts), 1)
 
     def test_nothing_to_order(self) -> None:
         """A message without several addresses of one name is passed as it is."""
