@@ -15,17 +15,17 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from kdns.wire.constants import AAAA, OPT, QR, RCODE_MASK, A
-from kdns.wire.names import MalformedName, read_name, skip_name
+from kdns.wire.names import MalformedName, NameFacts, measure_name, read_name, skip_name
 from kdns.wire.query import HEADER, RECORD_HEAD, options_of
-from kdns.wire.records import MAX_TTL, MAY_HOLD_NAMES, Record, check_rdata, expand_rdata
+from kdns.wire.records import MAX_TTL, MAY_HOLD_NAMES, Record, check_rdata, expand_rdata, expanded_size
 
 _TTL = struct.Struct("!I")
 _NO_NAMES = b"\xff" * 12
 
 ANSWER, AUTHORITY, ADDITIONAL = 0, 1, 2
 
-MOST_TAKEN_APART = 500
-"""Records up to which a reply is taken apart where that is nicer but not needed: with 4,000 of them it takes several milliseconds."""
+MOST_TAKEN_APART = 100
+"""Records up to which a reply is taken apart where that is nicer but not needed: thousands take several milliseconds."""
 
 
 class MalformedMessage(ValueError):
@@ -195,11 +195,12 @@ class Relayed(Struct, frozen=True, gc=False):
         # A name that points into the header would read differently in the reply to the client, so no name can be read there.
         message = _NO_NAMES + self.message[12:]
         asked = self.body > 12
+        known: dict[int, NameFacts] = {}
         try:
             for slot in self.slots:
                 start = slot.start
                 if not asked or message[start] != 0xC0 or message[start + 1] != 12:
-                    read_name(message, start)
+                    measure_name(message, start, known)
                 rtype, start, end = slot.rtype, slot.rdata, slot.end
                 # A and AAAA are nearly all there is. Outside of class IN they may be anything.
                 if rtype in (A, AAAA):
@@ -209,7 +210,7 @@ class Relayed(Struct, frozen=True, gc=False):
                     ):
                         raise MalformedName(f"an address of {end - start} octets")
                 else:
-                    check_rdata(message, start, end, rtype)
+                    check_rdata(message, start, end, rtype, known)
         except (MalformedName, IndexError) as error:
             raise MalformedMessage(str(error)) from None
 
@@ -222,14 +223,15 @@ class Relayed(Struct, frozen=True, gc=False):
         message = self.message
         size = self.body
         asked = len(self.question[0]) if self.question is not None else 0
+        known: dict[int, NameFacts] = {}
         for slot in self.slots:
             start = slot.start
             if asked and message[start] == 0xC0 and message[start + 1] == 12:
                 size += asked
             else:
-                size += len(read_name(message, start)[0])
+                size += measure_name(message, start, known)[0]
             if slot.rtype in MAY_HOLD_NAMES:
-                size += 10 + len(expand_rdata(message, slot.rdata, slot.end, slot.rtype))
+                size += 10 + expanded_size(message, slot.rdata, slot.end, slot.rtype, known)
             else:
                 size += 10 + slot.end - slot.rdata
         return size

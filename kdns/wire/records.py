@@ -13,7 +13,7 @@ from struct import Struct
 from typing import NamedTuple, TypeAlias
 
 from kdns.wire.constants import AAAA, CNAME, HINFO, IN, NAPTR, NS, NSEC, PTR, RRSIG, SOA, SRV, TXT, A
-from kdns.wire.names import MalformedName, read_name
+from kdns.wire.names import MalformedName, NameFacts, measure_name, read_name
 
 _HEAD = Struct("!HHIH")
 _SRV = Struct("!HHH")
@@ -120,14 +120,35 @@ def expand_rdata(message: bytes, start: int, end: int, rtype: int) -> bytes:
     return b"".join(parts)
 
 
-def check_rdata(message: bytes, start: int, end: int, rtype: int) -> None:
+def expanded_size(message: bytes, start: int, end: int, rtype: int, known: dict[int, NameFacts]) -> int:
+    """
+    Bytes of what :func:`expand_rdata` returns, for a type of :data:`MAY_HOLD_NAMES`.
+
+    :param known: see :func:`kdns.wire.names.measure_name`.
+    :raises MalformedName: the rdata does not fit its type.
+    """
+    layout = LAYOUTS.get(rtype)
+    if layout is None:
+        layout = Layout(_naptr_strings(message, start, end) - start, 1, False)
+    offset = start + layout.before
+    size = layout.before + layout.behind
+    for _ in range(layout.names):
+        name, offset = measure_name(message, offset, known)
+        size += name
+    if offset + layout.behind != end:
+        raise MalformedName(f"{end - offset} octets behind the names of a record of type {rtype}")
+    return size
+
+
+def check_rdata(message: bytes, start: int, end: int, rtype: int, known: dict[int, NameFacts]) -> None:
     """
     See whether the rdata between two offsets of a message fits its type. Types that are not known here fit anything.
 
+    :param known: see :func:`kdns.wire.names.measure_name`.
     :raises MalformedName: it does not.
     """
     if rtype in MAY_HOLD_NAMES:
-        expand_rdata(message, start, end, rtype)
+        expanded_size(message, start, end, rtype, known)
     elif rtype in STRINGS:
         offset = start
         while offset < end:
@@ -135,7 +156,7 @@ def check_rdata(message: bytes, start: int, end: int, rtype: int) -> None:
         if offset != end or start == end:
             raise MalformedName("character strings do not fill their record")
     elif rtype in FIRST_NAMES:
-        _, offset = read_name(message, start + FIRST_NAMES[rtype])
+        _, offset = measure_name(message, start + FIRST_NAMES[rtype], known)
         if offset > end:
             raise MalformedName("a name runs over the end of its record")
 

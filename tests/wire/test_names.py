@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import dns.name
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +13,7 @@ from kdns.wire.names import (
     ROOT,
     BadName,
     MalformedName,
+    NameFacts,
     address_of_reverse,
     from_labels,
     from_text,
@@ -18,6 +21,7 @@ from kdns.wire.names import (
     label_count,
     labels_of,
     longest_zone,
+    measure_name,
     parent,
     read_name,
     reverse_name,
@@ -220,3 +224,46 @@ class ReverseTests(SynchronousTestCase):
             ".",
         ):
             self.assertIsNone(address_of_reverse(from_text(text)), text)
+
+
+class MeasureTests(SynchronousTestCase):
+    """Names that are measured and not made."""
+
+    @REPEATABLE
+    @given(
+        st.lists(
+            st.one_of(
+                st.sampled_from((b"\x00", b"\x01a", b"\x02\x01a", b"\x3f" + b"x" * 63)),
+                st.integers(0, 300).map(lambda target: (0xC000 | target).to_bytes(2, "big")),
+                st.binary(max_size=3),
+            ),
+            max_size=60,
+        ).map(b"".join),
+        st.randoms(use_true_random=False),
+    )
+    def test_as_read(self, message: bytes, random: Random) -> None:
+        """Wherever a name begins, and whatever was measured before, it is what :func:`read_name` reads."""
+        known: dict[int, NameFacts] = {}
+        places = list(range(len(message) + 1))
+        random.shuffle(places)
+        for offset in places:
+            try:
+                name, behind = read_name(message, offset)
+            except MalformedName:
+                self.assertRaises(MalformedName, measure_name, message, offset, known)
+            else:
+                self.assertEqual(measure_name(message, offset, known), (len(name), behind))
+
+    def test_shared_labels(self) -> None:
+        """Each label is walked over once: no two facts about names that share 127 labels are made twice."""
+        known: dict[int, NameFacts] = {}
+        message = bytes(12) + b"\x01a" * 127 + b"\x00"
+        self.assertEqual(measure_name(message, 12, known), (255, 267))
+        facts = dict(known)
+        self.assertEqual(len(facts), 127)
+        for start in range(14, 266, 2):
+            end = len(message)
+            message += b"\xc0" + bytes((start & 0xFF,)) if start < 256 else b"\xc1" + bytes((start & 0xFF,))
+            self.assertEqual(measure_name(message, end, known), (267 - start, end + 2))
+        self.assertEqual(known, facts)
+        self.assertTrue(all(known[at] is facts[at] for at in facts))
