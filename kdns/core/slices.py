@@ -8,7 +8,8 @@ clock is looked at after each of them.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
+from itertools import islice
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -18,6 +19,9 @@ from kdns.core.timing import Clock, Timer, stop_timer
 
 SLICE_SECONDS = 0.002
 """Seconds of a turn of the reactor that one piece of work takes, and one step more."""
+
+PORTION = 32
+"""Steps of :func:`in_portions` in one turn, of about 50 microseconds each."""
 
 T = TypeVar("T")
 
@@ -73,3 +77,15 @@ def in_slices(
     else:
         timer = clock.callLater(0, run)
     return done
+
+
+def in_portions(clock: Clock, steps: Iterable[object], many: int = PORTION) -> None:
+    """
+    Take the steps of an iterable, *many* in each turn of the reactor, the first ones before this returns.
+
+    It cannot be stopped: these are things that must be done, such as to tell each of a thousand clients that there is no answer.
+    """
+    left = iter(steps)
+    taken = sum(1 for _ in islice(left, many))
+    if taken == many:
+        clock.callLater(0, in_portions, clock, left, many)

@@ -68,10 +68,10 @@ class InFlight(Generic[T]):
             return deadline
         return None
 
-    def expire(self, now: float) -> list[T]:
-        """Remove and return the items whose deadline has passed."""
-        expired = []
-        while self._open:
+    def expire(self, now: float, most: int) -> list[T]:
+        """Remove and return the items whose deadline has passed, the oldest *most* of them."""
+        expired: list[T] = []
+        while self._open and len(expired) < most:
             ticket, (deadline, item) = next(iter(self._open.items()))
             if deadline > now:
                 break

@@ -53,6 +53,9 @@ MOST_WAITING = 8192
 """Queries of one listener that may wait at a time; one is about 4 KiB with its exchange with an upstream."""
 
 
+EXPIRED_AT_ONCE = 32
+"""Queries that are answered in one turn because their time is over; each costs a reply, counters and perhaps a line in the log."""
+
 MOST_INSIDE = 10
 """Lookups that may lead to one another; aliases that point at each other across zones would have no end."""
 
@@ -355,7 +358,7 @@ class Listener:
     def _expire(self) -> None:
         self._timer = None
         now = self.context.clock()
-        for item in self.waiting.expire(now):
+        for item in self.waiting.expire(now, EXPIRED_AT_ONCE):
             opened = self._opened(item)
             self._late.value += 1
             text = f"no answer within {self.waiting.patience} s"

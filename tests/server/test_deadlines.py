@@ -18,9 +18,10 @@ class WaitingTests(SynchronousTestCase):
         waiting.add("two", 2.0)
         waiting.add("three", 2.0)
         self.assertEqual(waiting.next_deadline(), 6.0)
-        self.assertEqual(waiting.expire(5.999), [])
-        self.assertEqual(waiting.expire(6.0), ["one"])
-        self.assertEqual(waiting.expire(9.0), ["two", "three"])
+        self.assertEqual(waiting.expire(5.999, 9), [])
+        self.assertEqual(waiting.expire(6.0, 9), ["one"])
+        self.assertEqual(waiting.expire(9.0, 1), ["two"])
+        self.assertEqual(waiting.expire(9.0, 9), ["three"])
         self.assertIsNone(waiting.next_deadline())
 
     def test_end(self) -> None:
@@ -29,7 +30,7 @@ class WaitingTests(SynchronousTestCase):
         ticket = waiting.add("one", 0.0)
         self.assertTrue(waiting.end(ticket))
         self.assertFalse(waiting.end(ticket))
-        self.assertEqual(waiting.expire(100.0), [])
+        self.assertEqual(waiting.expire(100.0, 9), [])
 
     def test_full(self) -> None:
         """No more than the bound may wait."""

@@ -8,7 +8,7 @@ waits any more. Nearly always the first upstream is asked over UDP, and replies:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
@@ -18,8 +18,9 @@ from twisted.python.failure import Failure
 from kdns.core.answer import Answer
 from kdns.core.reply import HOP_BY_HOP
 from kdns.core.request import Request
+from kdns.core.slices import in_portions
 from kdns.core.validity import FROM_UPSTREAM
-from kdns.plugins.forward.failures import ExchangeFailed, OtherQuestion, Suspected, Unreadable, no_healthy
+from kdns.plugins.forward.failures import ExchangeFailed, OtherQuestion, Suspected, Unreadable, each_failed, no_healthy
 from kdns.plugins.forward.policy import AttemptPlan
 from kdns.plugins.forward.queries import UNREADABLE, Query
 from kdns.wire.constants import (
@@ -125,7 +126,7 @@ class Exchange(Query):
         self.request = request
         self.variant = variant
         self.upstream: Upstream | None = None
-        self.waiting: list[tuple[Deferred[Answer], int]] = []
+        self.waiting: dict[Deferred[Answer], int] = {}
         """The clients' Deferreds, each with the bytes that the client takes."""
 
         self._forwarder = forwarder
@@ -148,17 +149,15 @@ class Exchange(Query):
     def join(self, request: Request) -> Deferred[Answer]:
         """The result for one more client; cancelling it leaves the others waiting."""
         waiter: Deferred[Answer] = Deferred(self._leave)
-        self.waiting.append((waiter, request.limit))
+        self.waiting[waiter] = request.limit
         self._forwarder.waiting += 1
         return waiter
 
     def _leave(self, waiter: Deferred[Answer]) -> None:
-        left = [one for one in self.waiting if one[0] is not waiter]
-        if len(left) == len(self.waiting):
+        if self.waiting.pop(waiter, None) is None:
             return  # it has landed
-        self.waiting = left
         self._forwarder.waiting -= 1
-        if not left:
+        if not self.waiting:
             self._forwarder.ended(self)
             self._drop()
 
@@ -176,9 +175,9 @@ class Exchange(Query):
 
     def _end(self) -> list[tuple[Deferred[Answer], int]]:
         self._forwarder.ended(self)
-        waiting, self.waiting = self.waiting, []
+        waiting, self.waiting = self.waiting, {}
         self._forwarder.waiting -= len(waiting)
-        return waiting
+        return list(waiting.items())
 
     def _land(self, answer: Answer, datagram: int = 0) -> None:
         """
@@ -186,16 +185,11 @@ class Exchange(Query):
 
         :param datagram: the bytes of the datagram that the reply came in, if it came in one.
         """
-        for waiter, limit in self._end():
-            if not waiter.called:  # the one before it may have cancelled it
-                waiter.callback(answer if datagram <= limit else _cut(answer))
+        in_portions(self._forwarder.reactor, _answered(self._end(), answer, datagram))
 
     def crash(self, error: BaseException | None) -> None:
         """There is no answer."""
-        # Each client gets its own Failure: a traceback shared by several coroutines would grow without bound.
-        for waiter, _ in self._end():
-            if not waiter.called:
-                waiter.errback(Failure(error))
+        in_portions(self._forwarder.reactor, each_failed([waiter for waiter, _ in self._end()], lambda: error))
 
     # Attempts
 
@@ -328,6 +322,14 @@ class Exchange(Query):
             self._try_next(replied=True)
         else:
             self._land(answer, len(message) if udp else 0)
+
+
+def _answered(waiting: list[tuple[Deferred[Answer], int]], answer: Answer, datagram: int) -> Iterator[None]:
+    """Each step answers one client."""
+    for waiter, limit in waiting:
+        if not waiter.called:  # the one before it may have cancelled it
+            waiter.callback(answer if datagram <= limit else _cut(answer))
+            yield
 
 
 def _is_usable(upstream: Upstream) -> bool:

@@ -5,6 +5,11 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from kdns.core.failure import ResolutionFailed
 from kdns.wire.constants import EDE_NETWORK_ERROR, EDE_NO_REACHABLE_AUTHORITY, EDE_OTHER, SERVFAIL
@@ -97,3 +102,15 @@ def dial_timeout(protocol: str, upstream: str) -> ExchangeFailed:
 def reason(code: int) -> str:
     """The system's text for an error number, as log lines spell it."""
     return os.strerror(code).lower() if code else "unknown error"
+
+
+def each_failed(waiting: Iterable[Deferred[Any]], error: Callable[[], BaseException | None]) -> Iterator[None]:
+    """
+    Fail Deferreds, one in each step, unless they have been cancelled meanwhile.
+
+    Each gets a Failure of its own: a traceback to which several coroutines add would grow without end.
+    """
+    for waiter in waiting:
+        if not waiter.called:
+            waiter.errback(Failure(error()))
+            yield

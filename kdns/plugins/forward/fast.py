@@ -8,12 +8,14 @@ The protections against forged replies are those of :mod:`kdns.plugins.forward.s
 
 from __future__ import annotations
 
+from itertools import repeat
 from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
 
 from kdns.core.fast_path import UpstreamReply, Waiter
 from kdns.core.reply import HOP_BY_HOP
+from kdns.core.slices import in_portions
 from kdns.plugins.forward.exchange import ASKED_FLAGS, RELAYED_FLAGS, opt_for_upstream
 from kdns.plugins.forward.failures import ExchangeFailed
 from kdns.plugins.forward.policy import Health
@@ -124,14 +126,10 @@ class FastUpstreams:
                     and (body.opt is None or all(code in HOP_BY_HOP for code, _ in body.options or ()))
                 )
                 reply = UpstreamReply(body, rcode & RCODE_MASK, body.flags & RELAYED_FLAGS) if plain else None
-            for waiter in waiters:
-                try:
-                    if reply is None:
-                        waiter.failed()
-                    else:
-                        waiter.came(reply)
-                except Exception:  # a fault with one client must not take the replies of the others
-                    _log.failure("a reply could not be used")
+            if len(waiters) == 1:
+                _tell(waiters[0], reply)
+            else:
+                in_portions(forwarder.reactor, map(_tell, waiters, repeat(reply)))
 
     def failed(self, query: FastQuery, failure: ExchangeFailed) -> None:
         """No reply came: go the general way, which asks the next upstream or fails."""
@@ -142,8 +140,7 @@ class FastUpstreams:
     def _give_up(self, query: FastQuery) -> None:
         self.in_flight.pop(query.question, None)
         self._forwarder.waiting -= len(query.waiters)
-        for waiter in query.waiters:
-            waiter.failed()
+        in_portions(self._forwarder.reactor, map(_tell, query.waiters, repeat(None)))
 
     def stop(self) -> None:
         """The forwarder stops: waiting clients go the general way, which fails."""
@@ -151,3 +148,13 @@ class FastUpstreams:
             if query.socket is not None:
                 query.socket.forget(query)
             self._give_up(query)
+
+
+def _tell(waiter: Waiter, reply: UpstreamReply | None) -> None:
+    try:
+        if reply is None:
+            waiter.failed()
+        else:
+            waiter.came(reply)
+    except Exception:  # a fault with one client must not take the replies of the others
+        _log.failure("a reply could not be used")

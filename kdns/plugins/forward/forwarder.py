@@ -142,7 +142,7 @@ class Forwarder(Resource):
         self._sources.stop()
         self.fast.stop()
         for exchange in [exchange for flights in self._flights.values() for exchange in flights]:
-            for waiter, _ in list(exchange.waiting):
+            for waiter in list(exchange.waiting):
                 waiter.cancel()
         for upstream in self.upstreams:
             upstream.close()

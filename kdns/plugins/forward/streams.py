@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import errno
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from random import Random
@@ -27,8 +27,17 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from kdns.core.slices import in_portions
 from kdns.core.text import bracketed
-from kdns.plugins.forward.failures import ExchangeFailed, PooledConnectionClosed, dial_error, dial_timeout, read_timeout
+from kdns.core.timing import Clock
+from kdns.plugins.forward.failures import (
+    ExchangeFailed,
+    PooledConnectionClosed,
+    dial_error,
+    dial_timeout,
+    each_failed,
+    read_timeout,
+)
 from kdns.plugins.forward.policy import DialTime
 from kdns.plugins.forward.targets import Target
 
@@ -59,10 +68,10 @@ class Connection(Protocol):
     shared = False
     protocol = "tcp"
 
-    def __init__(self, upstream: str, seconds: Callable[[], float], chance: Random, tls: bool) -> None:
+    def __init__(self, upstream: str, clock: Clock, chance: Random, tls: bool) -> None:
         self._established: Deferred[None] | None = None
         self._connector: Any = None
-        self.born = self.idle_since = seconds()
+        self.born = self.idle_since = clock.seconds()
         self.retired = False
         self.closed = False
         self.replies = 0
@@ -71,7 +80,7 @@ class Connection(Protocol):
         self.on_close: Callable[[Connection], None] | None = None
         self.unexpected: Callable[[], None] | None = None
         self._upstream = upstream
-        self._seconds = seconds
+        self._clock = clock
         self._chance = chance
         self._tls = tls
 
@@ -180,7 +189,7 @@ class Connection(Protocol):
 
     def establish(self) -> None:
         """Queries can be sent from now on."""
-        self.born = self.idle_since = self._seconds()
+        self.born = self.idle_since = self._clock.seconds()
         self.dialled()
 
     def rest(self) -> None:
@@ -188,7 +197,7 @@ class Connection(Protocol):
         if self.closed:
             return
         if not self.pending:
-            self.idle_since = self._seconds()
+            self.idle_since = self._clock.seconds()
             if self.retired:
                 self._close()
                 return
@@ -210,11 +219,9 @@ class Connection(Protocol):
         text = self.closed_text()
         self.dialled(ExchangeFailed(_handshake_text(self._upstream, reason) if self._tls else text))
         pending, self.pending = self.pending, {}
-        for reply in pending.values():
-            # One that worked before may have been closed before the query arrived: that says nothing of the upstream.
-            kind = PooledConnectionClosed if self.replies else ExchangeFailed
-            if not reply.called:
-                reply.errback(kind(text))
+        # One that worked before may have been closed before the query arrived: that says nothing of the upstream.
+        kind = PooledConnectionClosed if self.replies else ExchangeFailed
+        in_portions(self._clock, each_failed(pending.values(), lambda: kind(text)))
         if self.on_close is not None:
             self.on_close(self)
         self.on_room = self.on_close = self.unexpected = None
@@ -313,7 +320,7 @@ class ConnectionPool:
         limits: PoolLimits,
         chance: Random,
         *,
-        make: Callable[[str, Callable[[], float], Random, bool], Connection] = StreamConnection,
+        make: Callable[[str, Clock, Random, bool], Connection] = StreamConnection,
         one_by_one: bool = False,
         tls: Any = None,
         source: str = "",
@@ -432,9 +439,7 @@ class ConnectionPool:
             if not self.connections:
                 # The queries that wait would have dialled the same way, and failed the same way.
                 waiting, self._waiting = self._waiting, deque()
-                for waiter in waiting:
-                    if not waiter.called:
-                        waiter.errback(failure.again())
+                in_portions(self._reactor, each_failed(waiting, failure.again))
             self._wake()
             raise
         except CancelledError:
@@ -451,13 +456,15 @@ class ConnectionPool:
         if self._waking:
             return  # a query that was woken has been sent; the loop below goes on
         self._waking = True
-        for _ in range(len(self._waiting)):
-            free = self._closed or self._may_dial() or any(connection.usable for connection in self.connections)
-            if not free or not self._waiting:
-                break
+        in_portions(self._reactor, self._woken())
+
+    def _woken(self) -> Iterator[None]:
+        """Each step lets one query look again."""
+        while self._waiting and (self._closed or self._may_dial() or any(one.usable for one in self.connections)):
             waiter = self._waiting.popleft()
             if not waiter.called:
                 waiter.callback(None)
+            yield
         self._waking = False
 
     def _leave(self, waiter: Deferred[None]) -> None:
@@ -467,7 +474,7 @@ class ConnectionPool:
     async def _dial(self, patience: float) -> Connection:
         target, reactor = self._target, self._reactor
         began = reactor.seconds()
-        connection = self._make(target.text, reactor.seconds, self._chance, self._tls is not None)
+        connection = self._make(target.text, reactor, self._chance, self._tls is not None)
         connection.unexpected = self._unexpected
         factory: Any = _OneConnection(connection)
         if self._tls is not None:

@@ -14,6 +14,7 @@ from kdns.core.answer import NO_RECORDS, Answer
 from kdns.core.failure import ResolutionFailed
 from kdns.core.reply import render_reply
 from kdns.core.request import Request
+from kdns.core.slices import PORTION
 from kdns.plugins.forward import Target
 from kdns.plugins.forward.exchange import UDP_SIZE
 from kdns.plugins.forward.forwarder import MOST_VARIANTS
@@ -581,6 +582,29 @@ class SharedTests(ForwardCase):
         self.reactor.advance(0.3)
         self.failureResultOf(three[1], CancelledError)
         self.assertEqual(self.successResultOf(three[2]).rcode, NOERROR)
+        self.assertEqual(self.shared.waiting, 0)
+
+    def test_thousands(self) -> None:
+        """Clients that wait for one reply are told a few in each turn."""
+        told = [0]
+
+        def count(_: Answer) -> None:
+            told[-1] += 1
+
+        clients = self.clients(5 * PORTION)
+        for client in clients:
+            client.addCallback(count)
+        # What a turn of the reactor brings is told in it, and in the following ones.
+        turn = self.reactor.turn
+
+        def counted() -> bool:
+            told.append(0)
+            return turn()
+
+        self.patch(self.reactor, "turn", counted)
+        self.reactor.advance(0.3)
+        self.reactor.settle()
+        self.assertEqual((sum(told), max(told)), (5 * PORTION, PORTION))
         self.assertEqual(self.shared.waiting, 0)
 
     def test_asked_again_meanwhile(self) -> None:

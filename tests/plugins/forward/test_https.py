@@ -384,7 +384,7 @@ class MutatedTests(SecuredCase):
 
     def connection(self, protocol: bytes) -> tuple[HttpsConnection, Wire]:
         """A connection on which the server speaks *protocol*."""
-        connection = HttpsConnection(DohMethod.POST, "127.0.0.1:443", self.reactor.seconds, Random(1), True)
+        connection = HttpsConnection(DohMethod.POST, "127.0.0.1:443", self.reactor, Random(1), True)
         transport = Wire(protocol)
         connection.makeConnection(transport)
         connection.handshakeCompleted()

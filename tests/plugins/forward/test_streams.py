@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
 
 from kdns.core.failure import ResolutionFailed
+from kdns.core.slices import PORTION
 from kdns.plugins.forward import Carrier, Forwarder, Target
 from kdns.plugins.forward.config import TlsFiles
+from kdns.plugins.forward.failures import ExchangeFailed
+from kdns.plugins.forward.streams import StreamConnection
 from kdns.testing.certificates import Authority
 from kdns.testing.upstream import Action, Entry, FakeUpstream, TcpManners, UpstreamServer
 from kdns.wire.constants import NOERROR
@@ -85,6 +90,24 @@ class TcpTests(ForwardCase):
         for _ in range(4):
             self.assertEqual(self.ask(forwarder, WWW).rcode, NOERROR)
         self.assertEqual(self.net.first.asked("."), 0)
+
+    def test_many_on_a_connection_that_is_closed(self) -> None:
+        """Hundreds of queries on one connection fail over many turns."""
+        connection = StreamConnection("10.0.0.1:53", self.reactor, Random(1), False)
+        told = [0]
+
+        def failed(failure: Failure) -> None:
+            failure.trap(ExchangeFailed)
+            told[-1] += 1
+
+        for number in range(5 * PORTION):
+            connection.pending[number] = Deferred()
+            connection.pending[number].addErrback(failed)
+        connection.connectionLost()
+        told.append(0)
+        while self.reactor.turn():
+            told.append(0)
+        self.assertEqual((sum(told), max(told)), (5 * PORTION, PORTION))
 
     def test_upstream_that_always_hangs_up(self) -> None:
         """A fresh connection that is closed is a failed attempt; the query ends."""
