@@ -23,7 +23,7 @@ from kdns.plugins.k8s_external.config import ExternalConfig, parse
 from kdns.plugins.k8s_external.lookup import External, ExternalLookup
 from kdns.plugins.kubernetes.config import is_reverse
 from kdns.plugins.kubernetes.plugin import NOT_READY, STALE_SECONDS, marked_stale
-from kdns.plugins.kubernetes.zone import EXPIRE, REFRESH, RETRY, room_for, share_validity
+from kdns.plugins.kubernetes.zone import EXPIRE, REFRESH, RETRY, reply_budget, share_validity
 from kdns.wire.constants import (
     AA,
     AAAA,
@@ -157,7 +157,7 @@ class ExternalLink(Link):
         made: list[Record] = []
         glue: list[Record] = []
         share = False
-        room, ttl, weight = room_for(request), self._config.ttl, found.weight
+        room, ttl, weight = reply_budget(request), self._config.ttl, found.weight
         if request.qtype in (A, AAAA):
             size = 4 if request.qtype == A else 16
             addresses, share = found.found.addresses(size, room.records(12 + size), self._chance)

@@ -45,7 +45,7 @@ def reply_budget(request: Request) -> ReplyBudget:
     return ReplyBudget(request.limit - 12 - len(request.question) - OPT_RESERVE)
 
 
-def share_validity(until: float, stamps: Iterable[StampRef], room: Room) -> Validity:
+def share_validity(until: float, stamps: Iterable[StampRef], room: ReplyBudget) -> Validity:
     """
     How long an answer with some of many endpoints holds: each endpoint is to have its share, so others are drawn after the TTL.
 
