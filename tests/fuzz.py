@@ -3,7 +3,7 @@ Look for what breaks: ``python -m tests.fuzz [--seconds N] [--seed S] [TARGET...
 
 Targets, one after another: ``wire`` (queries, replies and what is patched of them), ``corefile`` (texts), ``projection`` (objects of
 the API), ``regexp``, ``template`` and ``expression`` (the languages inside a Corefile), ``zone`` and ``transfer``
-(zone data), ``listener`` (a live server over loopback). Each
+(zone data), ``https`` (connections of clients), ``listener`` (a live server over loopback). Each
 input comes from a valid one with some bytes changed, cut, doubled or spliced, or from chance alone. A target fails when it raises an
 exception that is not one of its own. The input that broke it is written in hex, with the seed that leads there again. Where atheris is
 installed it drives all but the last, and finds its way by the branches that inputs take.
@@ -31,6 +31,7 @@ from kdns.corefile.parser import Surroundings
 from kdns.wire.message import MalformedMessage, scan
 from kdns.wire.names import BadName, from_text, to_text
 from kdns.wire.query import read_query
+from tests.fuzz_https import CONNECTIONS, run_https
 from tests.fuzz_patterns import EXPRESSIONS, REGEXPS, TEMPLATES, run_expression, run_regexp, run_template
 from tests.fuzz_zones import FILES, MESSAGES, run_transfer, run_zone
 
@@ -169,6 +170,7 @@ TARGETS = (
     Target("expression", EXPRESSIONS, run_expression),
     Target("zone", FILES, run_zone),
     Target("transfer", MESSAGES, run_transfer),
+    Target("https", CONNECTIONS, run_https),
 )
 
 

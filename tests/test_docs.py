@@ -70,12 +70,18 @@ class CorefileTests(SynchronousTestCase):
         (account / "token").write_text("token")
         (account / "ca.crt").write_bytes(Authority().certificate_pem)
         (self.folder / "resolv.conf").write_text("nameserver 192.0.2.53\n")
+        authority = Authority()
+        server = authority.server("dns.example.org")
+        pems = {"cert": server.certificate_pem, "key": server.key_pem, "ca": authority.certificate_pem}
+        for name, pem in pems.items():
+            (self.folder / f"{name}.pem").write_bytes(pem)
         self.patch(cluster, "find_credentials", partial(find_credentials, service_account=str(account)))
 
     def load(self, corefile: str | Path) -> Configuration:
         """Assemble a text or a file; whatever this machine's resolv.conf says stays out of it."""
         text = corefile.read_text(encoding="utf-8") if isinstance(corefile, Path) else corefile
         text = text.replace("/etc/resolv.conf", str(self.folder / "resolv.conf"))
+        text = re.sub(r"\b(?:cert|key|ca)\.pem\b", lambda found: str(self.folder.absolute() / found[0]), text)
         context = ServerContext(MemoryReactor(), environ=ENVIRONMENT, kernel_sockets=False, programs=True)
         return assemble(read_text(text, ENVIRONMENT), context)
 

@@ -90,7 +90,10 @@ ROWS: dict[str, Row] = {
     ),
     "quic": _never("No client of a cluster speaks DNS over QUIC.", ENCRYPTED),
     "grpc_server": _never("No client of a cluster speaks DNS over gRPC.", ENCRYPTED),
-    "https": _not_yet(ENCRYPTED),
+    "https": _differs(
+        "With too many connections the one that asked least lately is closed; CoreDNS lets new ones wait.",
+        "Zones are not transferred over HTTPS.",
+    ),
     "https3": _never("No client of a cluster speaks DNS over HTTP/3.", ENCRYPTED),
     "timeouts": _same(),
     "multisocket": _differs("It has no effect: one process of kdns uses one processor. Run more replicas."),
@@ -179,7 +182,11 @@ ROWS: dict[str, Row] = {
     ),
     "header": _differs("Replies to queries that failed keep the client's RD."),
     "dnssec": _not_yet(_KEEP),
-    "tls": _not_yet(ENCRYPTED),
+    "tls": _differs(
+        "Renewed files are read without a reload; what cannot be used changes nothing.",
+        "The server blocks of one listener must have the same tls, or none; in CoreDNS it is chance which one counts.",
+        "The form with acme is refused: kdns does not get certificates itself.",
+    ),
     "minimal": _differs("EDNS options of the reply, such as an Extended DNS Error, are kept."),
     "template": _differs(
         "A text without a record adds none; CoreDNS says SERVFAIL or nothing.",

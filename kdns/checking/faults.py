@@ -230,7 +230,7 @@ class _Describer:
         line = self._line(place)
         finding = Finding(severity, place.file, place.line, directive, error.text, suggestion=error.hint or "")
         if directive == SERVER:
-            return replace(finding, directive="", wanted="dns://, or no scheme", found=line, suggestion=ENCRYPTED)
+            return replace(finding, directive="", wanted="dns://, tls:// or https://", found=line, suggestion=ENCRYPTED)
         if isinstance(error, ExpectedToken):
             return replace(finding, wanted=error.expected, found=error.found)
         if error.text.startswith("Unknown directive"):

@@ -69,6 +69,8 @@ SYNTAX: dict[str, Syntax] = {
     "root": Syntax("root PATH"),
     "metadata": Syntax("metadata [ZONES...]", (ZONES,)),
     "cancel": Syntax("cancel [DURATION]", ("5.001s",)),
+    "https": Syntax("https", (), _options(("max_connections N", "max_connections 200"))),
+    "tls": Syntax("tls CERTIFICATE KEY [AUTHORITY]", (), _options("client_auth MODE", "keylog FILE")),
     "timeouts": Syntax("timeouts", (), _options("read DURATION", "write DURATION", "idle DURATION", "maxtcpqueries N")),
     "multisocket": Syntax("multisocket [N]"),
     "nsid": Syntax("nsid [TEXT...]"),

@@ -59,9 +59,40 @@ KEPT_FLAGS = 0xFF00
 """DO and the upper Z bits, which are echoed in a reply without options of its own."""
 
 
+PADDED = frozenset((Transport.TLS, Transport.HTTPS))
+"""Transports over which replies are padded: somebody who sees the sizes of encrypted messages could guess the names in them."""
+
+PADDED_SIZE = 468
+"""Bytes of which a padded reply has a multiple (RFC 8467 section 4.1)."""
+
+
 def render_reply(request: Request, answer: Answer) -> bytes:
     """The whole message for the client, identifier included."""
     opt = reply_opt(request, answer)
+    reply = _rendered(request, answer, opt)
+    if request.edns is None or request.transport not in PADDED:
+        return reply
+    # RFC 7830 section 4: only for clients that pad their queries.
+    padded = any(code == PADDING for code, _ in options_of(request.edns.options))
+    return _padded(reply, len(opt)) if padded else reply
+
+
+def _padded(reply: bytes, opt_size: int) -> bytes:
+    """
+    A reply with padding in its OPT, which comes last.
+
+    It is the first option, so that a client's cookie stays at the end, where the answer table looks for it.
+    """
+    size = -(len(reply) + 4) % PADDED_SIZE
+    if len(reply) + 4 + size > 65535:
+        return reply
+    length = len(reply) - opt_size + 9
+    options = length + 2
+    more = int.from_bytes(reply[length:options], "big") + 4 + size
+    return b"".join((reply[:length], more.to_bytes(2, "big"), pack_options([(PADDING, bytes(size))]), reply[options:]))
+
+
+def _rendered(request: Request, answer: Answer, opt: bytes) -> bytes:
     flags = copied_flags(request.flags) | answer.flags | answer.rcode & RCODE_MASK
     if answer.rd is not None:
         flags = flags | RD if answer.rd else flags & ~RD
@@ -120,6 +151,8 @@ def reply_opt(request: Request, answer: Answer) -> bytes:
         echoed = ECHOED_OVER_UDP if request.transport is Transport.UDP else ECHOED_OPTIONS
         if answer.options is not None:
             echoed = echoed & HOP_BY_HOP if isinstance(answer.body, Relayed) else frozenset()
+        if request.transport in PADDED:
+            echoed = echoed - {PADDING}
         rdata = pack_options([option for option in options_of(rdata) if option[0] in echoed])
     if answer.options:
         rdata = pack_options(answer.options) + rdata

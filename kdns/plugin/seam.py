@@ -242,6 +242,12 @@ class BlockBuilder:
     proxy: ProxyPolicy | None = None
     """What clients may say about who they are, on all listeners of the block (``proxyproto``)."""
 
+    tls: Any = None
+    """What makes connections to the block's encrypted listeners secure, an IOpenSSLServerConnectionCreator (``tls``)."""
+
+    most_https_connections: int | None = None
+    """Connections that the block's listeners for HTTPS may have; 0: no limit of their own (``https``)."""
+
     most_udp_size: int = 0
     """UDP payload size that clients are lowered to, in bytes; 0: no limit (``bufsize``)."""
 

@@ -20,7 +20,7 @@ from kdns.core.request import Request
 from kdns.corefile.dispenser import Dispenser
 from kdns.corefile.errors import CorefileError, Overlap, Place, SetupError
 from kdns.corefile.fingerprint import fingerprint
-from kdns.corefile.keys import ServerKey, server_keys, syntax_warning
+from kdns.corefile.keys import Scheme, ServerKey, server_keys, syntax_warning
 from kdns.corefile.loader import Corefile, load_file, load_text
 from kdns.corefile.order import CONFIGURATION_ONLY, DIRECTIVE_ORDER, NO_SAY
 from kdns.corefile.overlap import Claim, check_overlaps
@@ -32,6 +32,9 @@ from kdns.server.addresses import server_label
 from kdns.server.blocks import ServedBlock, Zones
 from kdns.server.sockets import LISTENERS
 from kdns.wire.names import longest_zone
+
+ENCRYPTED = (Scheme.TLS, Scheme.HTTPS)
+"""Schemes whose listeners show a certificate."""
 
 
 class Endpoint(NamedTuple):
@@ -142,6 +145,9 @@ class _Assembly:
         warnings = [f"[WARNING] {text}" for text in corefile.warnings]
         self._configuration = Configuration(corefile, kept=kept, warnings=warnings)
         self._parsed: dict[tuple[int, str], tuple[Directive, Any]] = {}
+        self._shared: dict[tuple[Endpoint, str], Any] = {}
+        """What server blocks set for the connections of a listener, by plugin."""
+
         self._unsure: set[int] = set()
         """Numbers of blocks whose keys or addresses are not known, because something about them was forgiven."""
 
@@ -250,14 +256,32 @@ class _Assembly:
                 # Looked at again without the block that came too late; another may do so, too.
                 claims = [claim for claim in claims if all(key.place != error.place for key in claim.keys)]
         for builder in sure:
+            self._check_shared(builder)
             for key in builder.block.keys:
                 if key.scheme.value not in LISTENERS:
                     text = f"kdns does not serve {key.scheme.value}:// yet"
                     self._complain(SetupError(text, plugin="server", place=key.place))
 
+    def _check_shared(self, builder: BlockBuilder) -> None:
+        """Blocks that share a listener must not set it up in two ways."""
+        for key in builder.block.keys:
+            for address in builder.binds or ("",):
+                endpoint = Endpoint(key.scheme.value, address, key.port)
+                wanted = {"tls": builder.tls if key.scheme in ENCRYPTED else None}
+                if key.scheme is Scheme.HTTPS:
+                    wanted["https"] = builder.most_https_connections
+                for plugin, value in wanted.items():
+                    if value is not None and self._shared.setdefault((endpoint, plugin), value) != value:
+                        text = f"another server block on {endpoint.label} has other settings for the same connections"
+                        self._complain(SetupError(text, plugin=plugin, place=key.place))
+
     def _serve(self) -> None:
         for builder, tree in zip(self._configuration.builders, self._corefile.blocks, strict=True):
             _serve(self._configuration, builder, tree)
+        for endpoint, zones in self._configuration.endpoints.items():
+            if Scheme(endpoint.scheme) in ENCRYPTED and zones.tls is None:
+                text = f"[WARNING] {endpoint.label} is not encrypted: no server block of it has tls"
+                self._configuration.warnings.append(text)
 
 
 def _serve(configuration: Configuration, builder: BlockBuilder, tree: ServerBlock) -> None:
@@ -270,6 +294,10 @@ def _serve(configuration: Configuration, builder: BlockBuilder, tree: ServerBloc
             zones.add(key.zone, block)
             zones.timeouts = zones.timeouts._replace(**builder.timeouts)
             zones.proxy = builder.proxy or zones.proxy
+            if key.scheme in ENCRYPTED:
+                zones.tls = builder.tls or zones.tls
+            if key.scheme is Scheme.HTTPS and builder.most_https_connections is not None:
+                zones.most_https_connections = builder.most_https_connections
             line = _announcement(key, address)
             if line not in configuration.announcements:  # blocks with views share it
                 configuration.announcements.append(line)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from kdns.core.chain import Link, Next
 from kdns.core.metrics import Counter
@@ -74,6 +74,11 @@ class Zones:
     blocks: dict[bytes, list[ServedBlock]] = field(default_factory=dict)
     timeouts: StreamTimeouts = field(default_factory=StreamTimeouts)
     proxy: ProxyPolicy | None = None
+    tls: Any = None
+    """What makes connections secure, an IOpenSSLServerConnectionCreator; None where nothing does (``tls``)."""
+
+    most_https_connections: int = 200
+    """Connections over HTTPS that the listener may have; 0: as many as the process (``https``)."""
 
     def add(self, zone: bytes, block: ServedBlock) -> None:
         """*block* answers for *zone*, lower case, after the blocks that already do."""

@@ -114,7 +114,7 @@ class KdnsService(Service):
             if isinstance(resource, HttpListener):
                 resource.check()
         for endpoint in configuration.endpoints:
-            check_endpoint(self.context, endpoint.address, endpoint.port)
+            check_endpoint(self.context, endpoint.scheme, endpoint.address, endpoint.port)
 
     def startService(self) -> None:
         """Begin; :meth:`when_running` fires when queries are answered."""

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 
+from kdns.core.request import Transport
 from kdns.core.text import bracketed, reason_of
 from kdns.plugin.listening import NO_FAMILY, CannotListen, bound_socket
 from kdns.plugin.seam import ServerContext
@@ -75,14 +76,45 @@ def open_endpoint(
     :param limit: bounds the connections of all endpoints that share it.
     :raises CannotListen: one of them cannot be opened; none is left open then.
     """
-    stream_table = budget.table()
-    opened = OpenEndpoint(listener, port, StreamFactory(listener, stream_table, limit=limit), tables=[stream_table])
-    opened.factory.ports = opened.streams
+    return _open(reactor, address, port, budget, StreamFactory(listener, budget.table(), limit=limit))
+
+
+def open_tls(
+    reactor: Any, listener: Listener, address: str, port: int, budget: TableBudget, limit: ConnectionLimit | None = None
+) -> OpenEndpoint:
+    """DNS over TLS (RFC 7858); see :func:`open_endpoint`."""
+    from kdns.server.secure import SecureFactory
+
+    factory = StreamFactory(listener, budget.table(), Transport.TLS, limit)
+    factory.spoken = (b"dot",)
+    return _open(reactor, address, port, budget, factory, SecureFactory(factory))
+
+
+def open_https(
+    reactor: Any, listener: Listener, address: str, port: int, budget: TableBudget, limit: ConnectionLimit | None = None
+) -> OpenEndpoint:
+    """DNS over HTTPS (RFC 8484); see :func:`open_endpoint`."""
+    from kdns.server.https import HttpsFactory
+    from kdns.server.secure import SecureFactory
+
+    factory = HttpsFactory(listener, budget.table(), Transport.HTTPS, limit)
+    return _open(reactor, address, port, budget, factory, SecureFactory(factory))
+
+
+def _open(
+    reactor: Any, address: str, port: int, budget: TableBudget, factory: StreamFactory, acceptor: Any = None
+) -> OpenEndpoint:
+    """
+    :param acceptor: makes the protocols of connections in place of *factory*; then there are no sockets for UDP.
+    """
+    listener = factory.listener
+    opened = OpenEndpoint(listener, port, factory, tables=[factory.table])
+    factory.ports = opened.streams
     try:
         if listener.context.kernel_sockets and mmsg.available(reactor):
-            _open_sockets(reactor, opened, address, budget)
+            _open_sockets(reactor, opened, address, budget, acceptor)
         else:
-            _listen(reactor, opened, address, budget)
+            _listen(reactor, opened, address, budget, acceptor)
     except Exception:  # for instance too many open files: no socket must stay open unnoticed
         opened.close(budget)
         raise
@@ -105,17 +137,17 @@ class Opener(Protocol):
     ) -> OpenEndpoint: ...
 
 
-LISTENERS: dict[str, Opener] = {"dns": open_endpoint}
+LISTENERS: dict[str, Opener] = {"dns": open_endpoint, "tls": open_tls, "https": open_https}
 """How endpoints are opened, by the scheme of their server keys; a scheme that is not here is not served."""
 
 
-def check_endpoint(context: ServerContext, address: str, port: int) -> None:
+def check_endpoint(context: ServerContext, scheme: str, address: str, port: int) -> None:
     """
     Open the sockets of an endpoint for a moment.
 
     :raises CannotListen: one of them cannot be opened.
     """
-    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM) if scheme == "dns" else (socket.SOCK_STREAM,):
         for host in _hosts(address):
             try:
                 _bound(kind, host, address, port, context.share_ports).close()
@@ -127,7 +159,7 @@ def _hosts(address: str) -> tuple[str, ...]:
     return (address,) if address else ("0.0.0.0", "::")
 
 
-def _open_sockets(reactor: Any, opened: OpenEndpoint, address: str, budget: TableBudget) -> None:
+def _open_sockets(reactor: Any, opened: OpenEndpoint, address: str, budget: TableBudget, acceptor: Any) -> None:
     share = opened.listener.context.share_ports
     for host in _hosts(address):
         try:
@@ -136,10 +168,12 @@ def _open_sockets(reactor: Any, opened: OpenEndpoint, address: str, budget: Tabl
             continue
         with stream:  # the reactor works on a copy of the descriptor
             opened.port = stream.getsockname()[1]
-            port = reactor.adoptStreamPort(stream.fileno(), stream.family, opened.factory)
+            port = reactor.adoptStreamPort(stream.fileno(), stream.family, acceptor or opened.factory)
         port.transport = PacedTransport
         opened.streams.append(port)
         opened.departures.append(partial(_accept_waiting, port))
+        if acceptor is not None:
+            continue
         datagram = _bound(socket.SOCK_DGRAM, host, address, opened.port, share)
         datagram.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
         table = budget.table()
@@ -183,20 +217,23 @@ def cannot_listen(stream: bool, address: str, port: int, why: str) -> CannotList
     return CannotListen(transport, f"{bracketed(address)}:{port}", why, call)
 
 
-def _listen(reactor: Any, opened: OpenEndpoint, address: str, budget: TableBudget) -> None:
+def _listen(reactor: Any, opened: OpenEndpoint, address: str, budget: TableBudget, acceptor: Any) -> None:
     """Listen through the reactor's own ports; one on the IPv6 wildcard takes IPv4 too, where there is IPv6."""
     from twisted.internet.error import CannotListenError
 
+    factory = acceptor or opened.factory
     try:
         try:
-            stream = reactor.listenTCP(opened.port, opened.factory, BACKLOG, address or "::")
+            stream = reactor.listenTCP(opened.port, factory, BACKLOG, address or "::")
             host = address or "::"
         except CannotListenError as error:
             if address or getattr(error.socketError, "errno", None) not in NO_FAMILY:
                 raise
-            stream, host = reactor.listenTCP(opened.port, opened.factory, BACKLOG, "0.0.0.0"), "0.0.0.0"
+            stream, host = reactor.listenTCP(opened.port, factory, BACKLOG, "0.0.0.0"), "0.0.0.0"
         opened.streams.append(stream)
         opened.port = stream.getHost().port
+        if acceptor is not None:
+            return
         table = budget.table()
         opened.tables.append(table)
         shell = DatagramShell(opened.listener, table)

@@ -21,6 +21,7 @@ from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.internet.tcp import Server
 from twisted.logger import Logger
 from twisted.protocols.policies import TimeoutMixin
+from twisted.protocols.tls import TLSMemoryBIOProtocol
 from zope.interface import implementer
 
 from kdns.core.metrics import Counter, Gauge
@@ -58,12 +59,51 @@ ACCEPTED_AT_ONCE = 10
 """Connections accepted in one turn of the reactor, or 20 more: 5 ms. Twisted raises the number by itself each time there are many."""
 
 
-@implementer(IHalfCloseableProtocol, IPushProducer)
-class StreamShell(Protocol, TimeoutMixin):
-    """One connection."""
+class ClientConnection(Protocol):
+    """A connection of a client, whatever it speaks, as far as its factory uses it."""
 
     factory: StreamFactory
     transport: Any  # ITCPTransport or a TLS transport; both have the methods used here
+
+    def identify(self) -> None:
+        """Note the client's address. With ``proxyproto`` a proxy names it before anything else is sent."""
+        peer = self.transport.getPeer()
+        self._client = plain_address(getattr(peer, "host", ""))
+        self._port = getattr(peer, "port", 0)
+        self._local = plain_address(getattr(self.transport.getHost(), "host", "::"))
+        proxy = self.factory.listener.zones.proxy
+        self._header: StreamHeader | None = None if proxy is None else proxy.stream(self._client)
+        """Takes what a proxy says of the client."""
+
+    def without_header(self, data: bytes) -> bytes:
+        """The bytes after a proxy's header; nothing as long as the header is not complete. It comes before TLS."""
+        if self._header is None:
+            return data
+        try:
+            found = self._header.received(data)
+        except ProxyRefused as error:
+            log.debug("connection from {client} closed: {error}", client=self._client, error=str(error))
+            self._header = None
+            self.close()
+            return b""
+        if found is None:
+            return b""
+        self._header = None
+        origin, data = found
+        if origin is not None:
+            self._client, self._port, self._local = origin.client, origin.port, origin.local or self._local
+        return data
+
+    def finish(self, reading: bool = True) -> None:
+        """See :meth:`StreamShell.finish`."""
+
+    def close(self) -> None:
+        """See :meth:`StreamShell.close`."""
+
+
+@implementer(IHalfCloseableProtocol, IPushProducer)
+class StreamShell(ClientConnection, TimeoutMixin):
+    """One connection."""
 
     def connectionMade(self) -> None:
         """Start the timeout of the first query."""
@@ -92,14 +132,7 @@ class StreamShell(Protocol, TimeoutMixin):
         self._deaf = False
         self._closing = False
         self._ended = False
-        peer = self.transport.getPeer()
-        self._client = plain_address(getattr(peer, "host", ""))
-        self._port = getattr(peer, "port", 0)
-        self._local = plain_address(getattr(self.transport.getHost(), "host", "::"))
-        proxy = self.factory.listener.zones.proxy
-        self._header = None if proxy is None else proxy.stream(self._client)
-        """Takes what a proxy says of the client, before the first query."""
-
+        self.identify()
         self.transport.bufferSize = READ_SIZE
         self._left = self.factory.timeouts.queries or sys.maxsize
         """Queries that the connection may still ask."""
@@ -121,30 +154,13 @@ class StreamShell(Protocol, TimeoutMixin):
         if self._closing:
             return  # the client wrote this before it read that nothing more comes
         if self._header is not None:
-            data = self._without_header(self._header, data)
+            data = self.without_header(data)
             if not data:
                 return
         self._buffer += data
         self._wait_for_turn()
         if len(self._buffer) > READ_SIZE:
             self._read_or_pause()
-
-    def _without_header(self, header: StreamHeader, data: bytes) -> bytes:
-        """What stands behind a proxy's header; nothing as long as it has not come whole."""
-        try:
-            found = header.received(data)
-        except ProxyRefused as error:
-            log.debug("connection from {client} closed: {error}", client=self._client, error=str(error))
-            self._header = None
-            self.close()
-            return b""
-        if found is None:
-            return b""
-        self._header = None
-        origin, data = found
-        if origin is not None:
-            self._client, self._port, self._local = origin.client, origin.port, origin.local or self._local
-        return data
 
     def readConnectionLost(self) -> None:
         """The client closed its sending half: it still gets the answers in flight."""
@@ -198,8 +214,11 @@ class StreamShell(Protocol, TimeoutMixin):
         self._closing = True
         self.transport.unregisterProducer()
         self.setTimeout(LINGER)
-        self.transport.loseWriteConnection()
         self.transport.resumeProducing()
+        if isinstance(self.transport, TLSMemoryBIOProtocol):
+            self.transport.loseConnection()  # TLS says so itself, and waits for the client to say it, too
+        else:
+            self.transport.loseWriteConnection()
 
     def _wait_for_turn(self) -> None:
         if not self._queued:
@@ -427,7 +446,7 @@ class PacedTransport(Server):
     epoll reports the socket again in the next turn. Sockets that were served are ready again behind those that were not, so all get on.
     """
 
-    protocol: Any  # a StreamShell
+    protocol: Any  # a shell of DNS, or TLS around one; the factory of either knows the listener
 
     def doRead(self) -> Any:
         """Read, or leave it to the next turn."""
@@ -449,21 +468,21 @@ class ConnectionLimit:
 
     def __init__(self) -> None:
         self.most = client_connections()
-        self._connections: dict[StreamShell, None] = {}
+        self._connections: dict[ClientConnection, None] = {}
 
-    def add(self, connection: StreamShell) -> None:
+    def add(self, connection: ClientConnection) -> None:
         if len(self._connections) >= self.most:
             oldest = next(iter(self._connections))
             del self._connections[oldest]
             oldest.factory.evict(oldest)
         self._connections[connection] = None
 
-    def asked(self, connection: StreamShell) -> None:
+    def asked(self, connection: ClientConnection) -> None:
         if connection in self._connections:
             del self._connections[connection]
             self._connections[connection] = None
 
-    def remove(self, connection: StreamShell) -> None:
+    def remove(self, connection: ClientConnection) -> None:
         self._connections.pop(connection, None)
 
 
@@ -472,6 +491,9 @@ class StreamFactory(ServerFactory):
 
     protocol: Any = StreamShell
     noisy = False
+
+    spoken: tuple[bytes, ...] = ()
+    """What is agreed on in a TLS handshake (RFC 7301), best first."""
 
     def __init__(
         self,
@@ -488,7 +510,7 @@ class StreamFactory(ServerFactory):
         self.ports: list[Any] = []
         """The listening ports."""
 
-        self._connections: set[StreamShell] = set()
+        self._connections: set[ClientConnection] = set()
         registry = listener.context.registry
         self._open: Gauge = registry.gauge(
             "kdns_stream_connections", "Open connections of DNS clients.", ["server", "transport"]
@@ -504,20 +526,20 @@ class StreamFactory(ServerFactory):
         """The timeouts of the current configuration."""
         return self.listener.zones.timeouts
 
-    def joined(self, connection: StreamShell) -> None:
+    def joined(self, connection: ClientConnection) -> None:
         self.limit.add(connection)
         self._connections.add(connection)
         self._open.value = len(self._connections)
         for port in self.ports:
             port.numberAccepts = ACCEPTED_AT_ONCE
 
-    def evict(self, connection: StreamShell) -> None:
+    def evict(self, connection: ClientConnection) -> None:
         """Close a connection to make room for another."""
         self._evicted.value += 1
         self._connections.discard(connection)
         connection.transport.abortConnection()
 
-    def left(self, connection: StreamShell) -> None:
+    def left(self, connection: ClientConnection) -> None:
         self.limit.remove(connection)
         self._connections.discard(connection)
         self._open.value = len(self._connections)

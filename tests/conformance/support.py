@@ -80,6 +80,16 @@ class StartCase:
             (folder / path).write_text(text, encoding="utf-8", newline="")
 
 
+def contents(files: Mapping[str, str]) -> dict[str, str]:
+    """The files of a case; a text ``@NAME`` stands for a file of ``mat``."""
+    return {
+        path: (HERE / "mat" / text[1:]).read_text(encoding="utf-8")
+        if text.startswith("@") and (HERE / "mat" / text[1:]).exists()
+        else text
+        for path, text in files.items()
+    }
+
+
 def start_cases(file: str = "corefile-errors") -> list[StartCase]:
     """
     All cases of ``corefile-errors.json``, or of another file like it.
@@ -93,5 +103,7 @@ def start_cases(file: str = "corefile-errors") -> list[StartCase]:
         error = wanted["error"] if wanted["error"] is None else _TWICE.sub(r"\1", wanted["error"])
         warnings = wanted.get("warnings", ()) if error is None else ()
         outcome = Outcome(error, tuple(wanted.get("listeners", ())), tuple(warnings))
-        cases.append(StartCase(case["id"], case["corefile"], case.get("files", {}), case.get("env", {}), outcome, file))
+        cases.append(
+            StartCase(case["id"], case["corefile"], contents(case.get("files", {})), case.get("env", {}), outcome, file)
+        )
     return cases

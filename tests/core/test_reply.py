@@ -105,6 +105,18 @@ class EdnsTests(SynchronousTestCase):
         """The options of a reply."""
         return [(int(option.otype), option.to_wire() or b"") for option in found.options]
 
+    def test_padded(self) -> None:
+        """Over TLS and HTTPS a padded query gets a padded reply, in which a cookie comes last; one that is not padded gets none."""
+        options = ((PADDING, bytes(9)), (COOKIE, b"12345678"))
+        for transport in (Transport.TLS, Transport.HTTPS):
+            edns = Edns(1400, DO, 0, pack_options(options))
+            found = render_reply(a_request("web.prod.", edns=edns, transport=transport), Answer())
+            self.assertEqual(len(found), 468)
+            self.assertEqual([option[0] for option in self.told(dns.message.from_wire(found))], [PADDING, COOKIE])
+            self.assertTrue(found.endswith(b"12345678"))
+            plain = render_reply(a_request("web.prod.", edns=Edns(1400, DO, 0, b""), transport=transport), Answer())
+            self.assertLess(len(plain), 100)
+
     def test_none(self) -> None:
         """A client that sent no OPT gets none, not even with an error to explain."""
         answer = Answer(SERVFAIL, options=((NSID, b"me"),), ede=((22, "nobody"),))

@@ -101,8 +101,19 @@ class AssemblyTests(SynchronousTestCase):
         )
         self.assertIn("kdns does not have this plugin of CoreDNS yet", self.refusal(". {\n dnssec\n}\n"))
         self.assertIn("Unknown directive 'frob'", self.refusal(". {\n frob\n}\n"))
-        self.assertIn("kdns does not serve tls:// yet", self.refusal("tls://. {\n whoami\n}\n"))
+        self.assertIn("kdns does not serve quic:// yet", self.refusal("quic://. {\n whoami\n}\n"))
         self.assertIn("it is already defined", self.refusal(". {\n whoami\n}\n. {\n whoami\n}\n"))
+
+    def test_shared_listener(self) -> None:
+        """Blocks of one listener must not set its connections up in two ways; what only one of them sets counts."""
+        one = "https://a.test {\n https {\n  max_connections 7\n }\n whoami\n}\n"
+        found = self.assembled(one + "https://b.test {\n whoami\n}\n")
+        self.assertEqual([zones.most_https_connections for zones in found.endpoints.values()], [7])
+        self.assertEqual(found.warnings, ["[WARNING] https://:443 is not encrypted: no server block of it has tls"])
+        text = (
+            "plugin/https: Corefile:7 - Error during parsing: another server block on https://:443 has other settings"
+        )
+        self.assertIn(text, self.refusal(one + one.replace("a.test", "b.test").replace("7", "8")))
 
     def test_first_error_in_order_of_plugins(self) -> None:
         """Of several errors the one of the outermost plugin is told, whatever the order of lines."""
