@@ -105,6 +105,11 @@ class Fault(Enum):
         "Forward to a resolver that does not use the cluster DNS itself; see docs/plugins/loop.md.",
         "forward",
     )
+    CERTIFICATE = Explained(
+        "certificate",
+        "The certificate of encrypted listeners has expired, or its files cannot be used. The one read before stays in use.",
+        "Renew the certificate, or correct its files; kdns reads them again by itself.",
+    )
     LOG = Explained(
         "log",
         "Log lines are lost because the output takes them too slowly. Answers are not delayed.",

@@ -6,9 +6,12 @@ from typing import Any
 
 import dns.message
 from OpenSSL import SSL
+from twisted.internet.protocol import Factory
 from twisted.logger import globalLogPublisher
+from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.trial.unittest import SynchronousTestCase
 
+from kdns.plugin.proxied import Origin
 from kdns.server.listener import Listener
 from kdns.server.secure import QUIET
 from kdns.server.sockets import OpenEndpoint, open_tls
@@ -20,6 +23,30 @@ from tests.server.test_https import Certificate
 
 PORT = 1853
 QUERY = dns.message.make_query("web.prod.", "A", id=1).to_wire()
+
+
+class Header:
+    """Takes a line in front of the connection."""
+
+    def __init__(self) -> None:
+        self.octets = b""
+
+    def received(self, data: bytes) -> tuple[Origin | None, bytes] | None:
+        """The client that the line names, and what comes after the line."""
+        self.octets += data
+        line, end, rest = self.octets.partition(b"\n")
+        return (Origin(line.decode(), 7, ""), rest) if end else None
+
+
+class Policy:
+    """Every connection has such a line."""
+
+    def stream(self, client: str) -> Header:
+        """What takes it."""
+        return Header()
+
+    def datagram(self, data: bytes, client: str, port: int, now: float) -> None:
+        """There are none."""
 
 
 class SecureTests(SynchronousTestCase):
@@ -89,6 +116,28 @@ class SecureTests(SynchronousTestCase):
             self.slow.give()
             self.reactor.advance(0.1)
             self.assertEqual(len(client.messages), 1)
+
+    def test_proxy(self) -> None:
+        """A proxy names the client before the handshake begins."""
+        self.listener.zones.proxy = Policy()
+        client = self.connect(None)
+        client.transport.write(b"192.0.")
+        self.reactor.advance(0.1)
+        client.transport.write(b"2.7\n")
+        tls: Any = TlsClient()
+        inner = Client()
+        secured = TLSMemoryBIOFactory(
+            tls, True, Factory.forProtocol(lambda: inner), self.context.reactor
+        ).buildProtocol(None)
+        client.dataReceived = secured.dataReceived  # type: ignore[method-assign]  # TLS goes on where the line ended
+        secured.makeConnection(client.transport)
+        inner.send_messages(QUERY)
+        self.reactor.advance(0.1)
+        (request, _) = self.slow.waiting[0]
+        self.assertEqual((request.client, request.client_port), ("192.0.2.7", 7))
+        self.slow.give()
+        self.reactor.advance(0.1)
+        self.assertEqual(len(inner.messages), 1)
 
     def test_end(self) -> None:
         """At the end a query that waits is answered, and then the connection is closed in order."""

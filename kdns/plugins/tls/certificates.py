@@ -21,6 +21,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from kdns.core.config_files import read_config_file
+from kdns.core.degraded import Fault
 from kdns.core.text import reason_of
 from kdns.core.timing import Timer, stop_timer
 from kdns.plugin import Resource, ServerContext
@@ -105,7 +106,7 @@ class ServerCertificate(Resource):
         self._key_log: Any = None
         self._looked = context.clock()
         self._seen = self._signature()
-        self._name = f"certificate {config.certificate}"
+        self._degraded = context.degraded.condition(Fault.CERTIFICATE, f"certificate {config.certificate}")
         self.expires = 0.0
         """Unix seconds."""
 
@@ -126,7 +127,7 @@ class ServerCertificate(Resource):
     def stop(self) -> None:
         """Watch them no more."""
         stop_timer(self._timer)
-        self._context.degraded.forget(self._name)
+        self._degraded.forget()
         if self._key_log is not None:
             self._key_log.close()
             self._key_log = None
@@ -152,14 +153,12 @@ class ServerCertificate(Resource):
             try:
                 self._tls = self._read()
             except BadCertificate as error:
-                text = f"{error}; the certificate read before stays in use"
-                if self._context.degraded.begin(self._name, text, now):
-                    log.error("{name}: {text}", name=self._name, text=text)
+                self._degraded.begin(f"{error}; the certificate read before stays in use", now, log)
                 return
-            log.info("{name}: read again", name=self._name)
-            self._context.degraded.end(self._name, now, log)
-        if now > self.expires and self._context.degraded.begin(self._name, "it has expired", now):
-            log.error("{name}: it has expired", name=self._name)
+            log.info("Certificate {path} was read again", path=self._config.certificate)
+            self._degraded.end(now, log)
+        if now > self.expires:
+            self._degraded.begin("it has expired", now, log)
 
     def _signature(self) -> tuple[object, ...]:
         """A value that changes when one of the files does."""
