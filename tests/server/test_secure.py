@@ -126,9 +126,8 @@ class SecureTests(SynchronousTestCase):
         client.transport.write(b"2.7\n")
         tls: Any = TlsClient()
         inner = Client()
-        secured = TLSMemoryBIOFactory(
-            tls, True, Factory.forProtocol(lambda: inner), self.context.reactor
-        ).buildProtocol(None)
+        factory: Any = Factory.forProtocol(lambda: inner)
+        secured = TLSMemoryBIOFactory(tls, True, factory, self.context.reactor).buildProtocol(None)
         client.dataReceived = secured.dataReceived  # type: ignore[method-assign]  # TLS goes on where the line ended
         secured.makeConnection(client.transport)
         inner.send_messages(QUERY)
