@@ -240,6 +240,7 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                     (rate("kdns_waiting_rejects_total", "instance"), "too many queries wait, {{instance}}"),
                     (rate("kdns_deadline_exceeded_total", "instance"), "answered too late, {{instance}}"),
                     (rate("kdns_malformed_queries_total", "action"), "malformed, {{action}}"),
+                    (rate("kdns_udp_receive_drops_total", "instance"), "not read in time, {{instance}}"),
                     (rate("kdns_udp_send_errors_total", "instance"), "not sent, {{instance}}"),
                     (
                         rate("kdns_stream_evictions_total", "instance"),

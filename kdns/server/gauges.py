@@ -91,6 +91,11 @@ def declare(service: KdnsService) -> None:
         "Finished replies that were no longer valid when they were asked for.",
         lambda: float(budget.outdated),
     )
+    counter(
+        "kdns_udp_receive_drops_total",
+        "Queries over UDP that the kernel dropped because they were not read in time.",
+        lambda: float(service.receive_drops()),
+    )
     gauge(
         "kdns_kubernetes_stale",
         "1 while names of the cluster are answered from a snapshot because the API has not answered yet.",

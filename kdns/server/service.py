@@ -72,6 +72,7 @@ class KdnsService(Service):
         self._self_checks = SelfChecks(context, self.top_talkers, memory_limit())
         self.configuration: Configuration | None = None
         self.endpoints: dict[Endpoint, OpenEndpoint] = {}
+        self._drops_before = 0
         self._running: list[Resource] = []
         self._busy: Deferred[None] | None = None
         self._waiting: list[Deferred[None]] = []
@@ -184,6 +185,7 @@ class KdnsService(Service):
         if self._folding is not None:
             self._folding.cancel()
         self.context.deferred_free.stop()
+        self._drops_before = self.receive_drops()
         closing = [opened.close(self.table_budget) for opened in self.endpoints.values()]
         self.endpoints.clear()
         await gatherResults(closing, consumeErrors=True)
@@ -194,6 +196,10 @@ class KdnsService(Service):
         self._running = []
         self.configuration = None
         self.context.tallies.fold()
+
+    def receive_drops(self) -> int:
+        """Queries over UDP that the kernel dropped because the process did not read them in time, closed sockets included."""
+        return self._drops_before + sum(opened.drops() for opened in self.endpoints.values())
 
     def stopService(self) -> Deferred[None]:
         """Stop after the delay that resources ask for (``lameduck``). Nothing is left behind when the Deferred fires."""
@@ -376,7 +382,9 @@ class KdnsService(Service):
         for endpoint in list(self.endpoints):
             zones_now = configuration.endpoints.get(endpoint)
             if zones_now is None:
-                closed.append(self.endpoints.pop(endpoint))
+                left = self.endpoints.pop(endpoint)
+                self._drops_before += left.drops()
+                closed.append(left)
             else:
                 self.endpoints[endpoint].listener.serve(zones_now)
         self.endpoints.update(opened)

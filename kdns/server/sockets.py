@@ -12,6 +12,8 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from struct import Struct
+from struct import error as StructError
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
@@ -33,6 +35,21 @@ RECEIVE_BUFFER = 4 * 1024 * 1024
 """Bytes of UDP queued in the kernel while kdns is busy; the kernel caps it at its own limit."""
 
 
+_SO_MEMINFO = 55
+"""Linux's socket option for the counters of a socket's buffers, from ``asm-generic/socket.h``; Python has no name for it."""
+
+_MEMINFO = Struct("9I")
+"""The ninth is the datagrams dropped because the receive buffer was full (``SK_MEMINFO_DROPS``)."""
+
+
+def receive_drops(sock: socket.socket) -> int:
+    """Datagrams that the kernel dropped because nobody read them in time; 0 where it does not tell, and for a closed socket."""
+    try:
+        return int(_MEMINFO.unpack(sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size))[-1])
+    except (OSError, StructError):
+        return 0
+
+
 @dataclass(slots=True)
 class OpenEndpoint:
     """An endpoint with open sockets."""
@@ -41,12 +58,19 @@ class OpenEndpoint:
     port: int
     factory: StreamFactory
     datagrams: list[Any] = field(default_factory=list)
+    receiving: list[socket.socket] = field(default_factory=list)
+    """The kernel's sockets for UDP."""
+
     streams: list[Any] = field(default_factory=list)
     tables: list[Any] = field(default_factory=list)
     departures: list[Callable[[], None]] = field(default_factory=list)
     """What the sockets do before they take nothing new any more, each once."""
 
     closing: list[Deferred[Any]] = field(default_factory=list)
+
+    def drops(self) -> int:
+        """Queries over UDP that the kernel dropped."""
+        return sum(map(receive_drops, self.receiving))
 
     def leave(self) -> None:
         """Take no new queries and connections; queries and connections already accepted by the kernel are served."""
@@ -180,6 +204,7 @@ def _open_sockets(reactor: Any, opened: OpenEndpoint, address: str, budget: Tabl
         opened.tables.append(table)
         shell = mmsg.MmsgPort(reactor, datagram, opened.listener, table)
         opened.datagrams.append(shell)
+        opened.receiving.append(datagram)
         opened.departures.append(shell.stop_receiving)
         shell.startReading()
 

@@ -47,6 +47,7 @@ class GaugeTests(SynchronousTestCase):
         self.assertEqual(shown["kdns_search_waste_ratio"], "0")
         self.assertEqual(shown["kdns_search_waste_queries_total"], "0")
         self.assertEqual(shown["kdns_kubernetes_stale"], "0")
+        self.assertEqual(shown["kdns_udp_receive_drops_total"], "0")
         self.assertEqual(shown["kdns_answer_table_room_bytes"], str(self.world.service.table_budget.octets))
         self.assertGreater(float(shown["kdns_memory_limit_bytes"]), 0)
         self.assertTrue(0.0 <= float(shown["kdns_saturation"]) <= 1.0)

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from kdns.plugin.listening import CannotListen
 from kdns.plugin.seam import ServerContext
 from kdns.server.listener import Listener
-from kdns.server.sockets import cannot_listen, open_endpoint
+from kdns.server.sockets import cannot_listen, open_endpoint, receive_drops
 from kdns.server.table import TableBudget
 from kdns.testing.memory import MemoryReactor
 from tests.server.support import a_block, a_house, zones_of
@@ -119,3 +119,25 @@ class KernelTests(TestCase):
         self.assertEqual(
             str(raised.exception), f"ListenPacket: listen udp 127.0.0.1:{port}: bind: address already in use"
         )
+
+
+class DropsTests(SynchronousTestCase):
+    """Datagrams that nobody reads."""
+
+    def test_full(self) -> None:
+        """What does not fit the receive buffer is counted; a closed socket has nothing to tell."""
+        with socket.socket(type=socket.SOCK_DGRAM) as receiver, socket.socket(type=socket.SOCK_DGRAM) as client:
+            receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            receiver.bind(("127.0.0.1", 0))
+            receiver.setblocking(False)
+            self.assertEqual(receive_drops(receiver), 0)
+            for _ in range(50):
+                client.sendto(bytes(500), receiver.getsockname())
+            came = 0
+            try:
+                while receiver.recv(512):
+                    came += 1
+            except BlockingIOError:
+                pass
+            self.assertEqual((came + receive_drops(receiver), came > 0), (50, True))
+        self.assertEqual(receive_drops(receiver), 0)
