@@ -45,7 +45,7 @@ class ApiSource:
     A :class:`~kdns.cluster.source.ClusterSource` that watches the API.
 
     :param sink: takes the changes.
-    :param options: what is kept of the objects.
+    :param options: the optional fields to keep.
     :param degraded: where watches that fail are listed.
     """
 

@@ -152,9 +152,9 @@ class LineStream(Protocol):
     """
     The body of a watch.
 
-    :param work: is given each line.
+    :param work: called with each line.
     :ivar done: fires with None when the server ends the stream in good order; fails with :class:`StreamProblem`, or what *work* raised.
-        Lines that came before the end are worked off first. Cancelling stops at once; whoever cancels cuts the connection.
+        Lines that came before the end are processed first. Cancelling stops at once; the canceller cuts the connection.
     """
 
     def __init__(self, clock: Clock, work: Callable[[bytes | Overlong], None], patience: float) -> None:

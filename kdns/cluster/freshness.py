@@ -1,5 +1,5 @@
 # -*- test-case-name: tests.cluster.test_freshness -*-
-"""How old what is known of one resource may be, and what went wrong with it: values, and the metrics made of them."""
+"""The age of the data of one watch, and its failures: values, and metrics made from them."""
 
 from __future__ import annotations
 

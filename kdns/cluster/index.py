@@ -141,10 +141,6 @@ class ClusterIndex:
         """All services by name, then namespace: the order of a zone transfer."""
         return sorted(self._services, key=lambda service: (service.name, service.namespace))
 
-    def service_imports(self) -> list[ServiceImport]:
-        """All service imports, in the same order."""
-        return sorted(self._imports, key=lambda service: (service.name, service.namespace))
-
     def serial(self, which: Serial = Serial.CLUSTER) -> int:
         """Unix time of the last change that matters to that sort of zone; 0 before any."""
         return self._serials[which]

@@ -41,9 +41,8 @@ from kdns.wire.names import MAX_LABEL, ROOT, BadName, from_text
 
 INTERNED = 4096
 """
-Values of which one copy is kept while it is in use: namespaces, ports, zones, clusters, host names like ``web-0``. When there are more,
-the table is begun anew, which costs a second copy of what comes after. What is different in nearly every object (names, addresses) is not
-entered: a place in the table takes more than the second copy it would save.
+Interned values: namespaces, ports, zones, clusters, host names like ``web-0``. A full table is cleared, which costs a second copy of the
+values that come after. Values that differ in nearly every object (names, addresses) are not interned: an entry takes more than it saves.
 """
 
 FINISHED = frozenset({"succeeded", "failed", "unknown"})
@@ -150,9 +149,9 @@ class Projector:
 
     def project(self, kind: Kind, data: bytes | msgspec.Raw) -> Change:
         """
-        What one object of a kind changes: Upsert, Delete when DNS has no use for it as it is now, Keep for a pod that is being deleted.
+        The change from one object: Upsert, Delete if DNS has no use for it now, Keep for a pod that is being deleted.
 
-        :raises ProjectionError: it cannot be used; what is known of it so far should be kept.
+        :raises ProjectionError: the object is unusable; its stored value should stay.
         """
         try:
             return self._projections[kind](data)

@@ -433,10 +433,10 @@ class Reflector:
 
     def _in_order(self, event: Event) -> bool:
         """
-        Whether an event is to be entered, by its version.
+        Whether to enter an event, by its version.
 
-        Versions of one resource grow from event to event. One that was here already changes nothing; one that comes late may be
-        entered if what is stored of the object is older, but then something on the way is not in order, and the whole state is asked for.
+        Versions of one resource grow from event to event. A repeated one changes nothing. A late one is entered if the stored object
+        is older, but then the stream is out of order, and everything is listed again.
         """
         change = event.change
         if self._advance(event.version) or isinstance(change, ProjectionError):

@@ -68,8 +68,7 @@ class Relist:
 
     def seen(self, change: Change, now: float) -> None:
         """
-        An item of the list, as the projection put it: Upsert enters it, Keep leaves what is stored as it is, Delete (an item DNS has no
-        use for) lets it be swept.
+        A projected item of the list: Upsert enters it, Keep leaves the stored value, Delete (DNS has no use for it) lets it be swept.
         """
         if change.kind is not self.kind or self._closed:
             raise ValueError(f"{change.kind.value} in a list of {self.kind.value}, closed: {self._closed}")
@@ -131,7 +130,7 @@ class Suspect:
 
 class DriftCheck:
     """
-    Compare a list of versions with what is stored.
+    Compare a list of versions with the store.
 
     A suspect may be right: it may have changed since, or DNS may have no use for it. Fetch it and apply its projection
     (Delete when it is not found); if that changes anything, the store had drifted.

@@ -1,5 +1,5 @@
 # -*- test-case-name: tests.cluster.test_projection -*-
-"""From the texts of API objects to what is kept of them: addresses, labels, names."""
+"""Parse texts of API objects: addresses, labels, names."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def must_be_label(text: str | None) -> bytes:
 
 def must_be_name(text: str | None) -> bytes:
     """
-    The name of an object that is told apart by it only.
+    The name of an object that never becomes a label.
 
     :raises ValueError: there is none, or it is too long.
     """

@@ -22,8 +22,8 @@ The states of a watch of one resource and the moves between them. reflector.py d
                               └─────────── BACKING_OFF ────────────────────────────────┘
                                                                    RETRY_SYNC
 
-A list that has become too old while it was read (EXPIRED in LISTING) is begun again from INITIAL_STREAM, and so is an initial
-stream. In all states but STOPPED what is known of the cluster is served; only its age differs.
+A list that expires while it is read (EXPIRED in LISTING) starts again from INITIAL_STREAM, and so does an initial
+stream. In all states but STOPPED the stored objects are served; only their age differs.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from enum import Enum
 
 class State(Enum):
     STOPPED = "nothing runs"
-    INITIAL_STREAM = "the whole state is being streamed by a watch (WatchList), what is stored serves"
-    LISTING = "the whole state is being listed page by page, what is stored serves"
+    INITIAL_STREAM = "the whole state is being streamed by a watch (WatchList), the stored one serves"
+    LISTING = "the whole state is being listed page by page, the stored one serves"
     CONNECTING = "a watch from the last version is asked for"
     STREAMING = "changes arrive as they happen"
     BACKING_OFF = "something failed, the next attempt waits for its time"

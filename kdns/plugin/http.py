@@ -338,7 +338,7 @@ class HttpListener(Resource):
 
     def check(self) -> None:
         """
-        Open the port for a moment, to find out whether it can be had.
+        Open the port for a moment, to see whether it is free.
 
         :raises CannotListen: it cannot.
         """

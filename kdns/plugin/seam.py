@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 class Resource:
     """
-    Something that a plugin runs beside its answers: a watch, a health check, an HTTP page. Override what is needed.
+    Background work of a plugin: a watch, a health check, an HTTP page. Override the methods it needs.
 
     A resource belongs to the service, not to the plugin: the service starts it once, and stops it when no configuration uses it any more.
     """
@@ -64,8 +64,7 @@ class Resource:
 
 class Unavailable(Exception):
     """
-    Something of the machine that a configuration wants is not to be had, mostly a port. The text is for the operator; nobody made a
-    mistake that a traceback could show.
+    The machine cannot provide what a configuration needs, mostly a port. The text is for the operator; a traceback would not help.
     """
 
 

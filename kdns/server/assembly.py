@@ -1,10 +1,10 @@
 # -*- test-case-name: tests.server.test_assembly -*-
 """
-From a Corefile to a configuration that could be served: blocks, chains, listeners, resources. Nothing is started here.
+From a Corefile to a configuration: blocks, chains, listeners, resources. Nothing is started here.
 
-All directives of all blocks are parsed, in the fixed order of plugins, before any is built. So the first thing that is wrong is found
-before anything exists, and building has no effect but in the values returned. Who only wants to know what is wrong gives a *forgive* and
-is told of every fault; the first is the one that ends a start, because it is found in the same way.
+All directives of all blocks are parsed, in the fixed order of plugins, before any is built. So a fault is found before anything exists,
+and building has no side effects. A caller that only checks a Corefile passes *forgive* and gets every fault; the first is the one that
+would end a start.
 """
 
 from __future__ import annotations

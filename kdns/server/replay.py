@@ -1,9 +1,9 @@
 # -*- test-case-name: tests.server.test_listener -*-
 """
-What is given without asking a plugin: out of the answer table, or out of the reply to another name that does not exist.
+Replies without a call of a plugin: from the answer table, or made by the fast path.
 
-Decides how a reply that was given once is given again: what is counted for it, who is told, whose turn it is. When it may be given is the
-business of :mod:`kdns.server.table` and :mod:`kdns.server.fast_path`.
+Decides what happens on each replay of a reply: counters, observers, rotation of addresses. :mod:`kdns.server.table` and
+:mod:`kdns.server.fast_path` decide whether a reply may be replayed.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ class Replay:
     """
     The repetitions of one listener.
 
-    :param observers_of: who is told of an exchange.
-    :param panicked: told that an observer raised, and when.
+    :param observers_of: the observers of an exchange.
+    :param panicked: called when an observer raised, with the place.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Replay:
 
     def at_hand(self, table: AnswerTable, key: bytes, ident: int, client: str, port: int, now: float) -> bytes | None:
         """
-        The reply to a query, behind its identifier, when no plugin need be asked for it; it is counted, and told to who must know.
+        The reply to a query without its identifier, if no plugin is needed for it. Counts it and notifies observers.
 
         :param now: when the query came.
         """
@@ -84,9 +84,9 @@ class Replay:
 
     def look(self, table: AnswerTable, key: bytes, now: float) -> tuple[bytes, Tally, tuple[EachRepeat, ...]] | None:
         """
-        As :meth:`at_hand`, for who gives many at a time: durations and those to be told are left to him.
+        Like :meth:`at_hand`, for batches: the caller records durations and notifies observers.
 
-        :return: the reply, its tally, which was hit, and whom to tell.
+        :return: the reply, its tally (already counted), and the observers.
         """
         entry = table.find(key, now)
         each: tuple[EachRepeat, ...] = ()

@@ -2,7 +2,7 @@
 """
 Certificates for tests, made in memory with fast elliptic-curve keys: an authority, servers and clients.
 
-Nothing is written anywhere; whoever needs files writes the PEM bytes. What the certificates are used for is the caller's business.
+No files are written; callers that need files write the PEM bytes.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ class LineSplitterTests(SynchronousTestCase):
         splitter.feed(b"\n\r\na\n\n \nb\n")
         self.assertEqual(lines_of(splitter), [b"a", b"b"])
 
-    @settings(suppress_health_check=[HealthCheck.too_slow])  # the machine may be busy
+    @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)  # the machine may be busy
     @given(st.lists(st.binary(min_size=1, max_size=12).filter(lambda b: b"\n" not in b and b.strip())), st.data())
     def test_any_cut(self, wanted: list[bytes], data: st.DataObject) -> None:
         """Where the pieces end makes no difference, and nothing stays behind."""

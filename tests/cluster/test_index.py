@@ -72,7 +72,7 @@ class LookUpTests(SynchronousTestCase):
         self.assertIsNone(index.pod_at(b"n", A))
         for found in (index.slices_of(b"n", b"s"), index.imported_slices_of(b"n", b"s"), index.slices_by_address(A)):
             self.assertEqual(found, ())
-        self.assertEqual((index.services(), index.service_imports(), index.serial()), ([], [], 0))
+        self.assertEqual((index.services(), index.serial()), ([], 0))
         self.assertEqual((index.approximate_bytes(), index.next_deadline()), (0, None))
 
     def test_several_slices_by_name(self) -> None:

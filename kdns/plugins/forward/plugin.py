@@ -37,7 +37,7 @@ class Forward(Link, AsksUpstreams):
     """
     The stanzas of one block. The first that takes a name forwards it; names that none takes go to the next plugin.
 
-    :param forwarders: one for each stanza, in file order; whoever makes them starts and stops them.
+    :param forwarders: one for each stanza, in file order; the caller starts and stops them.
     """
 
     name = "forward"

@@ -309,8 +309,8 @@ class ConnectionPool:
     :param make: makes a connection, given the upstream as text, a clock, a source of chance, and whether TLS is underneath.
     :param one_by_one: dial one connection at a time until it is known whether connections are shared.
     :param tls: makes the TLS side of a connection; None is plain TCP.
-    :param counted: told for each query whether a connection was there already.
-    :param unexpected: told of each message for which no query waits.
+    :param counted: called for each query: whether it reuses a connection.
+    :param unexpected: called for each message without a waiting query.
     """
 
     def __init__(

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
+from typing import Any
 
 from twisted.logger import Logger
 
@@ -116,6 +117,15 @@ def parse(tokens: Dispenser, block: Block) -> Config:
     return config
 
 
+_FLAGS: dict[str, dict[str, Any]] = {
+    "endpoint_pod_names": {"pod_names": True},
+    "noendpoints": {"endpoints": False},
+    "zonal": {"zones": True},
+}
+_LIMITS = {"apiserver_qps": "qps", "apiserver_burst": "burst", "apiserver_max_inflight": "max_inflight"}
+"""Options that set one field of the source."""
+
+
 class _Reader:
     """Reads the lines of the option block into a config."""
 
@@ -130,7 +140,22 @@ class _Reader:
     def read(self, option: str) -> None:
         if option not in OPTIONS:
             raise self._tokens.unknown_property(*OPTIONS)
-        getattr(self, f"_{option}")()
+        if option in _FLAGS:
+            self._tokens.args(0)
+            self._source = replace(self._source, **_FLAGS[option])
+        elif option in _LIMITS:
+            value = (
+                self._tokens.convert(parse_float, self._tokens.word())
+                if option == "apiserver_qps"
+                else self._tokens.integer()
+            )
+            # Not "value < 0", which NaN would pass.
+            if not 0 <= value < inf:
+                raise self._tokens.error(f"{option} must be >= 0")
+            changes: dict[str, Any] = {_LIMITS[option]: value}
+            self._source = replace(self._source, **changes)
+        else:
+            getattr(self, f"_{option}")()
 
     def finish(self) -> Config:
         """The config after all lines."""
@@ -172,24 +197,6 @@ class _Reader:
         context = words[1] if len(words) > 1 else ""
         self._source = replace(self._source, kubeconfig=self._path(words[0]), context=context)
 
-    def _apiserver_qps(self) -> None:
-        value = self._tokens.convert(parse_float, self._tokens.word())
-        self._source = replace(self._source, qps=self._not_negative("apiserver_qps", value))
-
-    def _apiserver_burst(self) -> None:
-        value = self._not_negative("apiserver_burst", self._tokens.integer())
-        self._source = replace(self._source, burst=int(value))
-
-    def _apiserver_max_inflight(self) -> None:
-        value = self._not_negative("apiserver_max_inflight", self._tokens.integer())
-        self._source = replace(self._source, max_inflight=int(value))
-
-    def _not_negative(self, name: str, value: float) -> float:
-        # Not "value < 0", which NaN would pass.
-        if not 0 <= value < inf:
-            raise self._tokens.error(f"{name} must be >= 0")
-        return value
-
     def _namespaces(self) -> None:
         for word in self._tokens.args(1, None):
             self._exposed.add(word.lower().encode())
@@ -217,19 +224,11 @@ class _Reader:
             )
         self._config = replace(self._config, pods=word)
 
-    def _endpoint_pod_names(self) -> None:
-        self._tokens.args(0)
-        self._source = replace(self._source, pod_names=True)
-
     def _ttl(self) -> None:
         ttl = self._tokens.convert(parse_int, self._tokens.word())
         if not 0 <= ttl <= MAX_TTL:
             raise self._tokens.error(f"ttl must be in range [0, {MAX_TTL}]: {ttl}")
         self._config = replace(self._config, ttl=ttl)
-
-    def _noendpoints(self) -> None:
-        self._tokens.args(0)
-        self._source = replace(self._source, endpoints=False)
 
     def _fallthrough(self) -> None:
         self._config = replace(self._config, fallthrough=self._zones(self._tokens.remaining_args() or ["."]))
@@ -257,10 +256,6 @@ class _Reader:
             raise self._tokens.plain_error(str(error)) from error
         self._multicluster_text = {zone.name: zone.text for zone in zones}
         self._config = replace(self._config, multicluster=frozenset(zone.name for zone in zones))
-
-    def _zonal(self) -> None:
-        self._tokens.args(0)
-        self._source = replace(self._source, zones=True)
 
     def _startup_timeout(self) -> None:
         word = self._tokens.word()

@@ -1,8 +1,8 @@
 # -*- test-case-name: tests.plugins.kubernetes.test_plugin -*-
 """
-``kubernetes`` as a link of the chain: which zone, which name, which answer, and what is left to the next plugin.
+The ``kubernetes`` link: zones, names, answers, and names passed to the next plugin.
 
-Only an external name that points out of the zone has to wait for anybody.
+Only an external name that points out of the zone has to wait.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 # -*- test-case-name: tests.plugins.kubernetes.test_snapshots -*-
 """
-``snapshot FILE``: what is known of the cluster, kept on disk, so that a restart without an API server can answer.
+``snapshot FILE``: the cluster's objects on disk, so that kdns can answer after a restart without an API server.
 
-It is read at the start, and written some time after something changed, a few milliseconds in each turn of the reactor; only the wait for
-the disk is a thread's. A file that cannot be used is refused with its reason, and one that cannot be written is said so once.
+The file is read at the start, and written some time after a change, a few milliseconds in each turn of the reactor; a thread waits for
+the disk. An unusable file is logged with its reason, and one that cannot be written is logged once.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class SnapshotFile:
     """
     The snapshot of one index.
 
-    :param whole: whether the index holds all of the cluster; half of it must not be taken for all after a restart.
-    :ivar written: when the file that was read was written, in Unix seconds; None when none was.
+    :param whole: whether the index is complete; after a restart a part must not pass for the whole.
+    :ivar written: when the file was written, in Unix seconds; None when none was read.
     """
 
     def __init__(
@@ -67,9 +67,9 @@ class SnapshotFile:
 
     def read(self) -> None:
         """
-        Enter what the file holds into the index; nothing at all when any of it is damaged.
+        Enter the objects of the file into the index; none if the file is damaged.
 
-        It is done before anything is served, so it may take its time: about 0.2 s for 10,000 services with their slices.
+        This happens before kdns answers, so it may take time: about 0.2 s for 10,000 services with their slices.
         """
         if not os.path.exists(self._path):
             log.info("no snapshot at {path} yet", path=self._path)

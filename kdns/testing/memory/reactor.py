@@ -153,7 +153,7 @@ class MemoryReactor(PosixReactorBase):
         connected UDP port after a refusal. Twisted's epoll reactor, Linux's default, takes that for the end: it **closes the port**, and
         the protocol gets ``stopProtocol`` and no ``connectionRefused``. Its select reactor reads, and ``connectionRefused`` is called. On
         both it is called when a write or a read meets the error first.
-    :ivar network: who is bound where, and what is under way.
+    :ivar network: the sockets by address, and the data in flight.
     :ivar hosts: the table of host names, for programs that connect to names.
     """
 

@@ -1,6 +1,6 @@
 # -*- test-case-name: tests.testing.test_upstream -*-
 """
-What the fake upstream resolver answers: a core module, bytes in, bytes and actions out.
+The answers of the fake upstream resolver: bytes in, bytes and actions out.
 
 The rules, in the order they are asked: what is said for all names, what is planned for the next queries of the name, what is said about
 the name, the answer for names that nobody knows. Sending, waiting and hanging up are server.py's business.
@@ -57,7 +57,7 @@ class Received(NamedTuple):
 @dataclass(slots=True)
 class FakeUpstream:
     """
-    A resolver that answers what it is told to, and counts.
+    A resolver with scripted answers that records its queries.
 
     :ivar names: entries by lower-case wire name; :meth:`say` writes here.
     :ivar everywhere: entries that come before all others, by transport (``udp``, ``tcp``, ``tls``).

@@ -233,7 +233,7 @@ class UpstreamStreams(Factory[UpstreamStream]):
 
     def drop(self, *, abruptly: bool = False) -> Deferred[None]:
         """
-        End all connections, orderly or with a reset, as a resolver does that is started anew.
+        End all connections, orderly or with a reset, like a restarted resolver.
 
         The Deferred fires when they are ended; an orderly end needs the other side.
         """
@@ -275,7 +275,7 @@ class UpstreamServer:
         """
         Listen, and return the address that UDP and TCP share; it stays the same when the server is started again.
 
-        :raises CannotListenError: the address is not to be had.
+        :raises CannotListenError: the address is in use.
         """
         port = port or (self.address[1] if self.address[0] == interface else 0)
         for attempt in range(1, ATTEMPTS + 1):
