@@ -18,12 +18,25 @@ from bench.__main__ import QUICK, USUAL, arguments_for, benchmarks, split
 from bench.cluster import Size, addresses
 from bench.load import Run, Stuck, query, said
 from bench.machine import keep
-from bench.names import ext, hot, new_in_cluster, new_outside, wide, with_opt, write
+from bench.names import (
+    ext,
+    hosts_of,
+    hot,
+    new_in_cluster,
+    new_outside,
+    under_old_domain,
+    wide,
+    with_opt,
+    write,
+    zone_file,
+)
 from bench.processes import BenchError, median, percentile
 from bench.profile import by_file, calls, ours, shorten
-from bench.rows import ROWS, again, unexpected
+from bench.rows import ROWS, WORDS, again, unexpected
 from bench.soak import Counts, counts, judge
+from kdns.server.assembly import read_text
 from kdns.wire.constants import AAAA, SRV, A
+from kdns.wire.names import to_text
 from kdns.wire.query import Query, read_query
 
 CHECKOUT = Path(__file__).parent.parent
@@ -47,7 +60,7 @@ class ListTests(SynchronousTestCase):
             [sys.executable, "-m", "bench", "nonsense"], capture_output=True, text=True, check=False, cwd=CHECKOUT
         )
         self.assertEqual(ended.returncode, 2)
-        self.assertIn("no benchmark nonsense; there are cache_hit", ended.stderr)
+        self.assertIn("no benchmark nonsense; there are block_list", ended.stderr)
 
     def test_without_dnsperf(self) -> None:
         """Who has no dnsperf is told how to get it, before anything is started, by each that needs it."""
@@ -107,6 +120,27 @@ class NameTests(SynchronousTestCase):
             self.assertEqual(len(packets), count)
             self.assertEqual(len(set(packets)), count)
         self.assertEqual(Counter(packet[-3] for packet in wide(Size())), {A: 10_000, AAAA: 9_000, SRV: 3_000})
+
+    def test_zone(self) -> None:
+        """Each host that is asked for has its record in the zone file."""
+        owners = {line.split()[0] for line in zone_file("a.test", 300).splitlines()}
+        for packet in hosts_of("a.test", 300):
+            asked = read_query(packet)
+            assert isinstance(asked, Query)
+            self.assertIn(to_text(asked.qname).partition(".")[0], owners)
+
+    def test_old_domain(self) -> None:
+        """Questions under the old domain are as many, and no name of the new one is left."""
+        packets = under_old_domain(hot(Size()))
+        self.assertEqual(len(set(packets)), 2200)
+        self.assertEqual([packet for packet in packets if b"\x07cluster" in packet], [])
+
+    def test_servers(self) -> None:
+        """Each row has a server, and each server's Corefile is one."""
+        self.assertLessEqual({row.server for row in ROWS}, set(WORDS))
+        for words in WORDS.values():
+            found = read_text("." + " {\n" + "\n".join(words) + "\n}\n", {})
+            self.assertEqual(len(found.blocks), 1)
 
     def test_same(self) -> None:
         """What is asked over and over is the same in each run."""

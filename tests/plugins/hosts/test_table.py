@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis.strategies import binary, lists
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.plugins.hosts.table import LINES, MOST_BACK, HostTable, find
+from kdns.plugins.hosts.table import LINES, MOST_BACK, PARTS, HostTable, find
 from kdns.wire.names import ROOT, from_text, reverse_name
 
 EVERYWHERE = frozenset((ROOT,))
@@ -27,6 +27,14 @@ def v4(last: int) -> bytes:
 
 class ReadTests(SynchronousTestCase):
     """What a line means."""
+
+    def test_long_list(self) -> None:
+        """A list of 100,000 names is read in steps of some lines, into dictionaries that are small enough to grow within one."""
+        made = HostTable(EVERYWHERE, reverse=False)
+        steps = sum(1 for _ in made.read(b"0.0.0.0 n%d.test" % number for number in range(100_000)))
+        self.assertEqual((steps, made.entries), (100_000 // LINES, 100_000))
+        self.assertLess(made.largest_part, 2 * 100_000 // PARTS)
+        self.assertEqual(made.addresses(from_text("n99999.test")), [bytes(4)])
 
     def test_names_and_addresses(self) -> None:
         """Each name of a line has its address; a name may stand on several lines."""
