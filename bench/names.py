@@ -21,9 +21,13 @@ from kdns.wire.query import HEADER
 NAMESPACES = 50
 """As the fake API server has them."""
 
+OLD_DOMAIN = "old.local"
+"""What *rewrite* takes for the domain of the cluster."""
+
 OPT_SIZE = 1232
 """Octets that a client says it takes: what most resolvers say."""
 
+_DOMAIN = from_text("cluster.local")
 _QUERY = HEADER.pack(0, RD, 1, 0, 0, 0)
 _QUERY_WITH_OPT = HEADER.pack(0, RD, 1, 0, 0, 1)
 _IN = IN.to_bytes(2, "big")
@@ -70,6 +74,24 @@ def ext() -> list[bytes]:
     found = [question(f"host-{number}.example.com", A) for number in range(500)]
     Random(7).shuffle(found)
     return found
+
+
+def under_old_domain(questions: Sequence[bytes]) -> list[bytes]:
+    """The same questions under the domain that the cluster had before: OLD_DOMAIN."""
+    return [packet.replace(_DOMAIN, from_text(OLD_DOMAIN)) for packet in questions]
+
+
+def hosts_of(zone: str, count: int) -> list[bytes]:
+    """Names of hosts in a zone, A."""
+    found = [question(f"host{number}.{zone}", A) for number in range(count)]
+    Random(8).shuffle(found)
+    return found
+
+
+def zone_file(zone: str, count: int) -> str:
+    """A master file that has them."""
+    head = f"$ORIGIN {zone}.\n$TTL 300\n@ SOA ns admin 5 7200 1800 86400 60\n@ NS ns\nns A 192.0.2.53\n"
+    return head + "".join(f"host{number} A 10.0.{number >> 8 & 255}.{number & 255}\n" for number in range(count))
 
 
 def new_in_cluster(count: int) -> Iterator[bytes]:

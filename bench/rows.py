@@ -20,7 +20,19 @@ from typing import IO, TypeVar
 from bench.cluster import Api, Kdns, Size, check_answers
 from bench.load import Run, Stuck, dnsperf, replay
 from bench.machine import CLIENT_CORE, SERVER_CORE, describe, described, keep, on_core
-from bench.names import ext, hot, new_in_cluster, new_outside, wide, with_opt, write
+from bench.names import (
+    OLD_DOMAIN,
+    ext,
+    hosts_of,
+    hot,
+    new_in_cluster,
+    new_outside,
+    under_old_domain,
+    wide,
+    with_opt,
+    write,
+    zone_file,
+)
 from bench.peers import start_nsd, start_unbound, start_upstream, start_yardstick
 from bench.processes import BenchError, Program, median, percentile, table
 
@@ -76,7 +88,31 @@ class Row:
     """How much processor time a query may take, as a multiple of the peer's."""
 
 
+ZONE, FILE_ZONE = "example.org", "example.net"
+"""What *template* and *file* answer."""
+
+WORDS = {
+    "kdns": (),
+    "kdns+log": ("log",),
+    "kdns+rewrite": (f"rewrite name suffix .{OLD_DOMAIN} .cluster.local answer auto",),
+    "kdns+template": (f'template IN A {ZONE} {{\n        answer "{{{{ .Name }}}} 60 IN A 192.0.2.1"\n    }}',),
+    "kdns+file": (f"file FOLDER/{FILE_ZONE}.zone {FILE_ZONE}",),
+    "kdns+acl": ("acl {\n        allow net 127.0.0.0/8\n        block\n    }",),
+}
+"""The servers, with what their Corefiles have besides what kubeadm writes."""
+
+MANY = 22_000
+"""Names of a zone that are asked once each."""
+
 HOT = {"NOERROR": 1700 / 2200, "NXDOMAIN": 500 / 2200}
+FOUND = {"NOERROR": 1.0}
+
+
+def cold(plugin: str, packets: Packets) -> Row:
+    """The row of a plugin's first answers; its target is half as much again as the processor time of the row ``cold``."""
+    return Row(f"{plugin} cold", packets, 1.6 / 1.5, FOUND, fresh=True, cold=True, server=f"kdns+{plugin}")
+
+
 ROWS = (
     Row("hot", lambda _: hot(SIZE), 6.5, HOT, peer="nsd", peer_target=1.5),
     Row("wide", lambda _: wide(SIZE), 5.0, {"NOERROR": 1.0}),
@@ -87,6 +123,14 @@ ROWS = (
     Row("hot+log", lambda _: hot(SIZE), 4.0, HOT, server="kdns+log"),
     Row("hot+EDNS", lambda count: with_opt(hot(SIZE), count), 4.0, HOT, fresh=True),
     Row("cold", lambda _: wide(SIZE), 1.6, {"NOERROR": 1.0}, fresh=True, cold=True),
+    Row("rewrite", lambda _: under_old_domain(hot(SIZE)), 6.0, HOT, server="kdns+rewrite"),
+    Row("template", lambda _: hosts_of(ZONE, 1000), 6.0, FOUND, server="kdns+template"),
+    Row("file", lambda _: hosts_of(FILE_ZONE, 1000), 6.0, FOUND, server="kdns+file"),
+    Row("acl", lambda _: hot(SIZE), 6.0, HOT, server="kdns+acl"),
+    cold("rewrite", lambda _: under_old_domain(wide(SIZE))),
+    cold("template", lambda _: hosts_of(ZONE, MANY)),
+    cold("file", lambda _: hosts_of(FILE_ZONE, MANY)),
+    cold("acl", lambda _: wide(SIZE)),
     *(Row(f"rate {rate}", lambda _: hot(SIZE), 1.0, HOT, rate=rate, peer="nsd", peer_target=1.5) for rate in RATES),
 )
 
@@ -157,6 +201,7 @@ class Contest:
         upstream, program = start_upstream()
         self._upstream = upstream
         stack.enter_context(program)
+        (folder / f"{FILE_ZONE}.zone").write_text(zone_file(FILE_ZONE, MANY), encoding="ascii")
         for name in {row.server for row in rows}:
             self._servers[name] = self._kdns(stack, api, upstream, name)
         self._add(stack, "yardstick", start_yardstick())
@@ -168,7 +213,7 @@ class Contest:
 
     def _kdns(self, stack: ExitStack, api: Api, upstream: int, name: str) -> Server:
         output = stack.enter_context((self._folder / f"{name}.out").open("ab"))
-        more = ("log",) if name == "kdns+log" else ()
+        more = [word.replace("FOLDER", str(self._folder)) for word in WORDS[name]]
         with on_core(SERVER_CORE):
             kdns = stack.enter_context(Kdns(self._folder, api, upstream=upstream, more=more, output=output))
         kdns.wait_ready()
@@ -200,7 +245,7 @@ class Contest:
                     with ExitStack() as stack:
                         warm, self._servers[name] = (
                             self._servers[name],
-                            self._kdns(stack, self._api, self._upstream, "cold"),
+                            self._kdns(stack, self._api, self._upstream, name),
                         )
                         self._run(row, name, packets)
                         self._servers[name] = warm
