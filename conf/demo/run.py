@@ -31,6 +31,8 @@ The demo answers on 127.0.0.1, port {PORT}, over UDP and TCP. In another termina
     dig @127.0.0.1 -p {PORT} nothing.shop.svc.cluster.local                 # NXDOMAIN, with an SOA
     dig @127.0.0.1 -p {PORT} www.example.org                                # forwarded, then cached
 
+    http://127.0.0.1:{METRICS_PORT}/                                        # a page for the browser: plots, what is wrong, explain
+
     curl http://127.0.0.1:{READY_PORT}/ready
     curl -s http://127.0.0.1:{METRICS_PORT}/metrics | grep coredns_dns_requests_total
 

@@ -8,6 +8,7 @@ import os
 from kdns import __version__
 from kdns.admin.caches import Caches
 from kdns.admin.commands import Arguments, Commands, Result
+from kdns.admin.corefile import CorefileDifference
 from kdns.admin.explain import Explainer
 from kdns.admin.status import Status
 from kdns.server.service import KdnsService
@@ -23,6 +24,8 @@ def commands_of(server: KdnsService) -> Commands:
     commands.add("cache.get", caches.get)
     commands.add("cache.flush", caches.flush)
     commands.add("status", Status(server))
+    commands.add("corefile", CorefileDifference(server))
+    server.context.ask = commands.ask
     return commands
 
 

@@ -38,6 +38,14 @@ class Commands:
         """Add a command, or replace it."""
         self._commands[name] = command
 
+    def ask(self, name: str, arguments: Arguments) -> Deferred[Result]:
+        """
+        Carry out a command.
+
+        :raises CommandError: from the Deferred: it cannot be carried out.
+        """
+        return maybeDeferred(self._commands[name], arguments)  # type: ignore[call-overload,no-any-return]  # it knows no unions
+
     def run(self, line: bytes) -> Deferred[bytes]:
         """
         Carry out the question in a line.

@@ -94,6 +94,7 @@ SYNTAX: dict[str, Syntax] = {
         (),
         _options("allow NETWORKS...", "default use|ignore|reject|skip", "udp_session_tracking DURATION [SESSIONS]"),
     ),
+    "web": Syntax("web [ADDRESS]", ("localhost:9154",)),
     "pprof": Syntax("pprof [ADDRESS]", ("localhost:6053",), _options("block [RATE]")),
     "prometheus": Syntax("prometheus [ADDRESS]", ("localhost:9153",), _options("runtime_metrics", "tls FILE")),
     "errors": Syntax(

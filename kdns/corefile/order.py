@@ -72,6 +72,9 @@ DIRECTIVE_ORDER: tuple[str, ...] = (
 )
 """All directive names; the first is outermost in the chain, and set-up and start-up go in this order too."""
 
+OWN: frozenset[str] = frozenset(("web",))
+"""Directives that CoreDNS does not have; like plugins from outside, they name their place themselves."""
+
 CONFIGURATION_ONLY: frozenset[str] = frozenset(
     (
         "root",
@@ -88,6 +91,7 @@ CONFIGURATION_ONLY: frozenset[str] = frozenset(
         "ready",
         "health",
         "pprof",
+        "web",
         "tls",
         "on",
         "sign",
@@ -96,7 +100,20 @@ CONFIGURATION_ONLY: frozenset[str] = frozenset(
 """Directives that add no link to the chain; a block with nothing but these answers REFUSED."""
 
 NO_SAY: frozenset[str] = frozenset(
-    ("reload", "debug", "trace", "ready", "health", "pprof", "prometheus", "errors", "log", "dnstap", "loadbalance")
+    (
+        "reload",
+        "debug",
+        "trace",
+        "ready",
+        "health",
+        "pprof",
+        "web",
+        "prometheus",
+        "errors",
+        "log",
+        "dnstap",
+        "loadbalance",
+    )
 )
 """Directives that do not change what plugins after them answer: a cache stays valid with or without them."""
 

@@ -51,6 +51,9 @@ from kdns.plugin.turns import Lane, TurnQueue
 REQUEST_SECONDS = 5.0
 """From the connection, or from the last response, until a request has come whole."""
 
+STREAM_SECONDS = 30.0
+"""A stream ends when nothing was sent on it for this time, because there is nothing, or the client takes nothing."""
+
 RESPONSE_SECONDS = 30.0
 """From the request until its response has been sent."""
 
@@ -172,7 +175,8 @@ class Reply:
         self._request = request
         self._turns = turns
         self._rest = memoryview(b"")
-        self._sending = self._paused = self._queued = False
+        self._next = b""
+        self._sending = self._paused = self._queued = self._streams = False
         self.gone = False
         """Whether the client closed the connection."""
 
@@ -194,6 +198,23 @@ class Reply:
         self._request.registerProducer(self, True)
         self._queue()
 
+    def open(self, body: bytes) -> None:
+        """Begin a stream: *body* now, and what :meth:`push` brings until the client goes."""
+        self._streams = True
+        self.send(body)
+
+    def push(self, data: bytes) -> None:
+        """Send *data*, whole. What a slow client has not begun to take is replaced, so a stream holds one message at most."""
+        if not self.gone:
+            self._next = data
+            self._queue()
+
+    def closed(self) -> Deferred[None]:
+        """Fires when the client has gone."""
+        gone: Deferred[None] = Deferred()
+        self._request.notifyFinish().addBoth(lambda _: gone.callback(None))
+        return gone
+
     def _queue(self) -> None:
         if not self._queued:
             self._queued = True
@@ -208,8 +229,13 @@ class Reply:
             self._request.write(bytes(piece))
         if self._paused:
             return
+        if not self._rest and self._next:
+            self._rest, self._next = memoryview(self._next), b""
         if self._rest:
             self._queue()
+            return
+        if self._streams:
+            self._connection.limit(STREAM_SECONDS)
             return
         self._request.unregisterProducer()
         # Before the end of this one, because it may have twisted.web begin with the next.
@@ -247,6 +273,12 @@ class Response:
     location: str = ""
     """Where a client is sent (302)."""
 
+    headers: tuple[tuple[str, str], ...] = ()
+    """Further headers."""
+
+    stream: Callable[[Reply], None] | None = None
+    """Sends more, behind *body*, until the client goes: it gets the reply, and calls :meth:`Reply.push`."""
+
 
 Page: TypeAlias = Callable[[], "Response | Deferred[Response]"]
 """Makes a response, at once or later. Any client can ask, so it must be cheap, or give a response that it made again for a while."""
@@ -260,6 +292,12 @@ class QueryPage:
     seconds: float = RESPONSE_SECONDS
     """From the request until the response has been sent."""
 
+    local_only: bool = False
+    """
+    Whether the request must name a loopback host. A browser sends the name that it was given, so a web site whose name was made to lead to
+    this address (DNS rebinding) gets nothing.
+    """
+
 
 class ServerTls(Protocol):
     """Twisted's IOpenSSLServerConnectionCreator as a type."""
@@ -271,6 +309,7 @@ class ServerTls(Protocol):
 T = TypeVar("T")
 
 NOT_FOUND = Response(b"404 page not found\n", 404)
+FOREIGN_HOST = Response(b"ask for this page as localhost or by a loopback address\n", 403)
 BROKEN = Response(b"500 internal server error\n", 500)
 
 
@@ -408,6 +447,16 @@ def _on_first(address: ListenAddress, open: Callable[[str], T]) -> T:
     raise AssertionError("there is an address at least")
 
 
+def is_loopback(host: bytes) -> bool:
+    """Whether the Host header of a request names this machine's loopback."""
+    name = host.decode("ascii", "replace").lower()
+    name = name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0]
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return name == "localhost"
+
+
 class _NoContent:
     """Discards the body of a request."""
 
@@ -459,7 +508,8 @@ class _Root(WebResource):
         page = self._listener.page(request.path)
         if isinstance(page, QueryPage):
             reply = Reply(request, self._turns, page.seconds)
-            page = partial(page.make, request.args)
+            refused = page.local_only and not is_loopback(request.getHeader(b"host") or b"")
+            page = (lambda: FOREIGN_HOST) if refused else partial(page.make, request.args)
         else:
             reply = Reply(request, self._turns)
 
@@ -476,6 +526,12 @@ class _Root(WebResource):
             request.setHeader(b"content-type", response.content_type.encode())
             if response.location:
                 request.setHeader(b"location", response.location.encode())
+            for name, value in response.headers:
+                request.setHeader(name.encode(), value.encode())
+            if response.stream is not None:
+                reply.open(response.body)
+                response.stream(reply)
+                return
             request.setHeader(b"content-length", str(len(response.body)).encode())
             reply.send(response.body)
 

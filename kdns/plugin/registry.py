@@ -37,6 +37,7 @@ BUILT_IN = {
     "health": "kdns.plugins.health",
     "pprof": "kdns.plugins.pprof",
     "prometheus": "kdns.plugins.prometheus",
+    "web": "kdns.plugins.web",
     "errors": "kdns.plugins.errors",
     "log": "kdns.plugins.log",
     "local": "kdns.plugins.local",
@@ -75,7 +76,7 @@ DEFAULT_PLACE = "loop"
 def accept(name: str) -> bool:
     """Whether *name*, which is not a directive of CoreDNS, is a plugin; :func:`find` raises if it cannot be used."""
     try:
-        return _foreign(name) is not None
+        return name in BUILT_IN or _foreign(name) is not None
     except Exception:
         return True
 

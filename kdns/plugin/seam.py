@@ -131,6 +131,13 @@ class ServerContext:
     fatal: Callable[[str], None] = log_fatal
     """Ends the process with status 1 after printing the text, which begins with ``plugin/NAME: ``, behind ``[FATAL] ``."""
 
+    ask: Callable[[str, Mapping[str, Any]], Deferred[Any]] | None = None
+    """
+    Runs a command of the admin socket by name with its arguments; fires with the result, a dict for JSON. None where there are no commands.
+
+    Only for pages that show something: nothing of the network may choose the command.
+    """
+
     check_reload: Callable[[], None] = lambda: None
     """Looks whether the Corefile changed; the service sets it."""
 

@@ -209,6 +209,14 @@ class KdnsService(Service):
 
     # Change
 
+    def read_corefile(self) -> Corefile:
+        """
+        The Corefile as it is on disk.
+
+        :raises CorefileError: it is none.
+        """
+        return self._load()
+
     def check_reload(self) -> None:
         """Read the Corefile again and use it if it changed."""
         if self._busy is not None or self.configuration is None:

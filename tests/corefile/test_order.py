@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.corefile.order import CONFIGURATION_ONLY, DIRECTIVE_ORDER, rank
+from kdns.corefile.order import CONFIGURATION_ONLY, DIRECTIVE_ORDER, OWN, rank
 
 
 class OrderTests(SynchronousTestCase):
@@ -33,7 +33,8 @@ class OrderTests(SynchronousTestCase):
     def test_each_once(self) -> None:
         """No name stands twice, and those of configuration alone are among them."""
         self.assertEqual(len(set(DIRECTIVE_ORDER)), len(DIRECTIVE_ORDER))
-        self.assertLess(CONFIGURATION_ONLY, set(DIRECTIVE_ORDER))
+        self.assertLess(CONFIGURATION_ONLY, OWN.union(DIRECTIVE_ORDER))
+        self.assertEqual(OWN & set(DIRECTIVE_ORDER), set())
 
     def test_from_outside(self) -> None:
         """A plugin that is not in the list is innermost."""
