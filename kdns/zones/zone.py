@@ -22,6 +22,9 @@ from kdns.zones.nodes import Datum, has_type, pack, rrset, unpack, wire_records
 LARGE_NODE = 2048
 """Bytes of a node from which on its records are kept apart while a zone is built, so that adding one more does not copy all of them."""
 
+SHA1_SIZE = 20
+"""Bytes of a SHA-1 hash, the only one of NSEC3 (RFC 5155 section 11)."""
+
 MAX_ITERATIONS = 150
 """Iterations of an NSEC3 hash at most: validators take zones with more for unsigned ones or refuse them (RFC 9276 section 3.2)."""
 
@@ -285,6 +288,8 @@ class ZoneBuilder:
             raise BadZone(f"NSEC3 hash algorithm {datum.rdata[0]} is not SHA-1")
         if int.from_bytes(datum.rdata[2:4], "big") > MAX_ITERATIONS:
             raise BadZone(f"NSEC3 with more than {MAX_ITERATIONS} iterations")
+        if datum.rdata[5 + datum.rdata[4]] != SHA1_SIZE:
+            raise BadZone(f"next hash of an NSEC3 record is not {SHA1_SIZE} bytes long")
         self._seen_parameters = datum.rdata
         return self._store(self._hashes, hashed, datum)
 

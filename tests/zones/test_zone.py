@@ -108,6 +108,8 @@ class BuilderTests(SynchronousTestCase):
                 self.builder.add(owner, 50, 60, data + rest)
         with self.assertRaisesRegex(BadZone, "no hash"):
             self.builder.add(from_text("abc.example.org"), 50, 60, b"\x01\x00\x00\x00" + rest)
+        with self.assertRaisesRegex(BadZone, "next hash"):
+            self.builder.add(owner, 50, 60, b"\x01\x00\x00\x00\x00\x15" + bytes(21))
 
 
 class ZoneTests(SynchronousTestCase):
