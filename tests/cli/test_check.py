@@ -128,7 +128,7 @@ class CheckTests(SynchronousTestCase):
 
     def test_schemes(self) -> None:
         """A scheme that is not served is a fault of the key, with what to do."""
-        [found] = json.loads(run("-", "--json", stdin="tls://a.test {\n whoami\n}\n").out)
+        [found] = json.loads(run("-", "--json", stdin="grpc://a.test {\n whoami\n}\n").out)
         self.assertEqual((found["line"], found["directive"]), (1, ""))
         self.assertIn("keep CoreDNS", found["suggestion"])
 

@@ -69,6 +69,9 @@ class PublicCorefile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     environment: dict[str, str] = {}
     client: str = ""
+    port: int = 0
+    """Where it is asked; by default its lowest port."""
+
     upstream: list[str] = []
     """Records that the upstream has for it."""
 
@@ -156,7 +159,7 @@ class PublicCorefileTests(SynchronousTestCase):
         for file in [path for path in folder.rglob("*") if path.name == "Corefile" or path.suffix == ".server"]:
             file.write_text(self.faked(file.read_text(encoding="utf-8")), encoding="utf-8")
         ports = {int(found) for found in _SERVER_PORT.findall(row.text)} or {53}
-        world = MemoryWorld("", environment=row.environment, path=str(folder / "Corefile"), port=min(ports))
+        world = MemoryWorld("", environment=row.environment, path=str(folder / "Corefile"), port=row.port or min(ports))
         for record in row.upstream:
             world.upstream.upstream.say(record.split()[0], record)
         world.start()
