@@ -59,11 +59,12 @@ class Link:
 
     # The fast path; see kdns.core.fast_path.
 
-    def fast_effect(self, server: str) -> Effect | None:
+    def fast_effect(self, server: str, zone: bytes) -> Effect | None:
         """
         What the link does to queries it passes on, as data; None, the default, sends them all the general way.
 
         :param server: the listener as metrics name it.
+        :param zone: all queries are for names in it, wire form, lower case; the root stands for names that are forwarded.
         """
         return None
 

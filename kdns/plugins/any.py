@@ -35,7 +35,7 @@ class AnyLink(Link):
         record = Record(request.spelled, HINFO, IN, TTL, _HINFO)
         return Answer(body=records([record]), validity=ALWAYS, source=self.name)
 
-    def fast_effect(self, server: str) -> Effect:
+    def fast_effect(self, server: str, zone: bytes) -> Effect:
         """ANY is answered here, and nothing else."""
         return Effect(not_types=frozenset((ANY,)))
 

@@ -59,7 +59,7 @@ class CancelLink(Link):
         text = f"no answer within {format_duration(self._seconds)}"
         raise ResolutionFailed(text, SERVFAIL, (EDE_NO_REACHABLE_AUTHORITY, text))
 
-    def fast_effect(self, server: str) -> Effect:
+    def fast_effect(self, server: str, zone: bytes) -> Effect:
         """Nothing: what is in memory does not wait."""
         return NO_EFFECT
 

@@ -85,7 +85,7 @@ class ChaosLink(Link):
         found = [txt(request.spelled, 0, text)._replace(rclass=CH) for text in texts]
         return Answer(body=records(found), validity=validity, source=self.name)
 
-    def fast_effect(self, server: str) -> Effect:
+    def fast_effect(self, server: str, zone: bytes) -> Effect:
         """Nothing to queries of class IN."""
         return NO_EFFECT
 

@@ -97,7 +97,7 @@ class LocalLink(Link):
                 rcode = NXDOMAIN  # names above the one PTR record exist (RFC 8020)
         return Answer(rcode, body=body, validity=ALWAYS, source=self.name)
 
-    def fast_effect(self, server: str) -> Effect | None:
+    def fast_effect(self, server: str, zone: bytes) -> Effect | None:
         """With the prefix a name in any zone may be answered here; without it names outside the zones are passed on."""
         return None if self._prefix else NO_EFFECT
 

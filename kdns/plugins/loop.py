@@ -247,7 +247,7 @@ class Loop(Link):
     def __init__(self, guard: LoopGuard) -> None:
         self._guard = guard
 
-    def fast_effect(self, server: str) -> Effect | None:
+    def fast_effect(self, server: str, zone: bytes) -> Effect | None:
         """Probes are HINFO questions; all others are passed on."""
         return Effect(not_types=frozenset((HINFO,)))
 

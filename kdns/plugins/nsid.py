@@ -72,7 +72,7 @@ class NsidLink(Link):
         """The options of an answer with the identifier, which takes the place of an upstream's."""
         return (*[option for option in options or () if option[0] != NSID], (NSID, self._identifier))
 
-    def fast_effect(self, server: str) -> Effect:
+    def fast_effect(self, server: str, zone: bytes) -> Effect:
         """Nothing: a reply with an option goes the general way."""
         return NO_EFFECT
 

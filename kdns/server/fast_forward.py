@@ -148,6 +148,7 @@ class ForwardedQuery:
             )
             octets = repeated[10:]
         self.client.respond(self.message[:2] + HEADER.pack(0, head | flags, *counts)[2:] + octets + cookie)
+        fast.table.asked += 1
         listener.made(first, key, octets, self.client, self.since)
 
     def failed(self) -> None:

@@ -402,7 +402,7 @@ def _route(zones: Zones, zone: bytes, server: str) -> Route | None:
         sources = link.fast_sources()
         if zone in sources:
             make = sources[zone]
-            if make is None or link.varies.every_query or link.varies.client is not None:
+            if make is None or zone == ROOT or link.varies.every_query or link.varies.client is not None:
                 return None
             limit, denial_limit = _composed(success_limits), _composed(denial_limits)
             source = make(limit, denial_limit)
@@ -429,7 +429,7 @@ def _route(zones: Zones, zone: bytes, server: str) -> Route | None:
             )
         if any(is_subdomain(zone, name) for name in sources):
             return None
-        effect = link.fast_effect(server)
+        effect = link.fast_effect(server, zone)
         if effect is None or link.varies.every_query:
             return None
         if effect.admits is not None:

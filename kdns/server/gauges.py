@@ -83,7 +83,9 @@ def declare(service: KdnsService) -> None:
 
     counter("kdns_processor_wait_seconds_total", "Seconds that the process could have run and got no core.", waited)
     counter(
-        "kdns_answer_table_misses_total", "Queries for which plugins were asked.", lambda: float(budget.uses().asked)
+        "kdns_answer_table_misses_total",
+        "Queries forwarded, or given to plugins.",
+        lambda: float(budget.uses().asked),
     )
     counter("kdns_answer_table_evicted_total", "Finished replies dropped to make room.", lambda: float(budget.evicted))
     counter(

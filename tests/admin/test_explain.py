@@ -404,3 +404,13 @@ class FastPathTests(SynchronousTestCase):
         for name in ("a.shop.svc.cluster.local", "web.shop.svc.cluster.local"):
             self.assertTrue(world.explain(name)["fast"], name)
         self.assertFalse(world.explain("cluster.local")["fast"])
+
+    def test_usual_caches(self) -> None:
+        """They are, too, behind the caches that clusters have."""
+        for cache in ("cache 30", "cache 30 {\n disable success cluster.local\n disable denial cluster.local\n }"):
+            world = World(
+                f".:1053 {{\n bind 127.0.0.1\n kubernetes cluster.local {{\n manifests {{$DEMO}}/cluster\n }}\n {cache}\n}}\n"
+            )
+            self.addCleanup(world.stop)
+            world.ask("b.shop.svc.cluster.local")
+            self.assertTrue(world.explain("a.shop.svc.cluster.local")["fast"], cache)

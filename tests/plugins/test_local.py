@@ -87,7 +87,7 @@ class LocalTests(SynchronousTestCase):
         """With the prefix every query must come here; without it only those for its own zones."""
         for text, wanted in (("local", None), ("local {\n localhost_prefix off\n}", NO_EFFECT)):
             (link,) = PluginBench(directive, text).builder.links
-            self.assertEqual((link.fast_effect(""), len(link.fast_sources())), (wanted, 4))
+            self.assertEqual((link.fast_effect("", b"\0"), len(link.fast_sources())), (wanted, 4))
 
     def test_explain(self) -> None:
         """An explanation says why the name is answered here."""

@@ -43,7 +43,7 @@ class Passing(Link):
         """Pass on."""
         return next(request)
 
-    def fast_effect(self, server: str) -> Effect | None:
+    def fast_effect(self, server: str, zone: bytes) -> Effect | None:
         """What the test wants."""
         return self._effect
 
@@ -70,7 +70,7 @@ class Answering(Link):
             source=self.name,
         )
 
-    def fast_effect(self, server: str) -> Effect | None:
+    def fast_effect(self, server: str, zone: bytes) -> Effect | None:
         """Pass on what is not in the zone."""
         return NO_EFFECT
 

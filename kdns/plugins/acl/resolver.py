@@ -55,7 +55,7 @@ class AclLink(Link):
         # With options of its own, if only none, the reply repeats none of the client's.
         return Answer(rcode, options=(), ede=((ede, ""),), validity=ALWAYS, source=self.name, charges=(counter,))
 
-    def fast_effect(self, server: str) -> Effect | None:
+    def fast_effect(self, server: str, zone: bytes) -> Effect | None:
         """Count the queries that are allowed; the others are answered here."""
         counter = (self._metrics.of(ALLOWED, server, self._builder.view),)
         return Effect(counter, counter, counter, admits=self._admits)

@@ -53,7 +53,7 @@ from kdns.wire.constants import (
     SOA,
 )
 from kdns.wire.message import ANSWER, AUTHORITY, MOST_TAKEN_APART, Relayed
-from kdns.wire.names import ROOT, MalformedName, longest_zone
+from kdns.wire.names import ROOT, MalformedName, is_subdomain, longest_zone
 
 log = Logger(namespace="plugin/cache")
 
@@ -116,7 +116,7 @@ class CacheLink(Link, KeepsAnswers):
             self._refresh(entry, request, next, counts)
         return self._stale(entry, request, counts)
 
-    def fast_effect(self, server: str) -> Effect | None:
+    def fast_effect(self, server: str, zone: bytes) -> Effect | None:
         """
         Count a miss, limit the TTL, and let the answer table hold the reply for that long; repetitions count as hits.
 
@@ -125,15 +125,22 @@ class CacheLink(Link, KeepsAnswers):
         config = self.config
         if ROOT not in self._zones or config.prefetch is not None or config.stale is not None:
             return None
-        if config.no_success or config.no_denial or not (config.success.least_ttl and config.denial.least_ttl):
-            return None
         counts = self._cells.get(server) or self._cells_for(server)
+        limits = partial(clamped, limits=config.success), partial(clamped, limits=config.denial)
+        if zone != ROOT:
+            if all(disabled and longest_zone(zone, disabled) for disabled in (config.no_success, config.no_denial)):
+                return Effect(counts.on_miss, counts.on_miss, counts.on_miss, *limits, ask_flags=AD)
+            if any(
+                is_subdomain(name, zone) or is_subdomain(zone, name) for name in config.no_success | config.no_denial
+            ):
+                return None
+        if not (config.success.least_ttl and config.denial.least_ttl):
+            return None
         return Effect(
             counts.on_miss,
             counts.on_hit[False],
             counts.on_hit[True],
-            partial(clamped, limits=config.success),
-            partial(clamped, limits=config.denial),
+            *limits,
             keeps=True,
             counts_down=not config.keep_ttl,
             ask_flags=AD,  # whoever answers shall say whether the data is authentic (RFC 6840 section 5.7)
@@ -344,9 +351,14 @@ class _Keep:
         self._config = link.config
         self._counts = counts
         self._clock = link.clock
+        self._disabled = tuple(link.config.no_success | link.config.no_denial)
 
     def has(self, qname: bytes, qtype: int, flags: int) -> bool:
         """See :class:`kdns.core.fast_path.Keep`."""
+        if self._disabled and qname.endswith(
+            self._disabled
+        ):  # true of some names outside, too; the cache looks closely
+            return True
         key = (qname, qtype, IN, False, flags & CD)
         return key in self._store.success.entries or key in self._store.denial.entries
 

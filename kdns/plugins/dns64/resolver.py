@@ -51,7 +51,7 @@ class Dns64Link(Link):
         """NXDOMAIN passes as it is, whatever the name."""
         return True
 
-    def fast_effect(self, server: str) -> Effect | None:
+    def fast_effect(self, server: str, zone: bytes) -> Effect | None:
         """Only AAAA is looked at."""
         return Effect(not_types=frozenset((AAAA,)))
 

@@ -80,7 +80,7 @@ class ExternalLink(Link):
                 self._index = link.cluster.index
                 self._lookup = ExternalLookup(self._index, link.config, self._config.headless)
 
-    def fast_effect(self, server: str) -> Effect | None:
+    def fast_effect(self, server: str, zone: bytes) -> Effect | None:
         """Names outside the zones are passed on."""
         return NO_EFFECT
 

@@ -112,7 +112,7 @@ class ClusterZone(Link, ServesCluster, OffersTransfers, KnowsSearchPaths):
         self._lookup = Lookup(cluster.index, config)
         self._paths = PodSearchPaths(config, cluster)
 
-    def fast_effect(self, server: str) -> Effect | None:
+    def fast_effect(self, server: str, zone: bytes) -> Effect | None:
         """Names outside the zones are passed on; names inside have sources, or go the general way."""
         return NO_EFFECT
 

@@ -43,7 +43,7 @@ class LoadbalanceLink(Link):
             return next(request)
         return then(next(request), self._ordered, request.qtype)
 
-    def fast_effect(self, server: str) -> Effect | None:
+    def fast_effect(self, server: str, zone: bytes) -> Effect | None:
         """Show addresses in a random order; what is drawn by weight is drawn here."""
         return Effect(rotate=self._prefer) if self._weights is None else None
 

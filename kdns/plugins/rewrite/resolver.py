@@ -75,7 +75,7 @@ class RewriteLink(Link):
             return result
         return self._came(reply, request, changed, query)
 
-    def fast_effect(self, server: str) -> Effect | None:
+    def fast_effect(self, server: str, zone: bytes) -> Effect | None:
         """Nothing for names and types that no rule is about; with rules that may be about any, each query must come here."""
         reaches = [entry.rule.reach() for entry in self._rules.entries]
         types: frozenset[int] = frozenset()

@@ -109,7 +109,7 @@ class TemplateLink(Link):
             reply = then_ask(reply, partial(_look_up, request, target))
         return reply
 
-    def fast_effect(self, server: str) -> Effect:
+    def fast_effect(self, server: str, zone: bytes) -> Effect:
         """Nothing for types that no template of the whole block is about."""
         return Effect(not_types=frozenset(config.qtype for config in self._of_types()))
 

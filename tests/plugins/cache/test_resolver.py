@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from kdns.core.answer import Answer, Sections
 from kdns.core.chain import Reply, chain
 from kdns.core.failure import ResolutionFailed
+from kdns.core.fast_path import Effect
 from kdns.core.metrics import Gauge
 from kdns.core.reply import render_reply
 from kdns.core.request import Request, Transport
@@ -32,9 +33,10 @@ from kdns.wire.constants import (
     RD,
     REFUSED,
     SERVFAIL,
+    A,
 )
 from kdns.wire.message import ANSWER, MOST_TAKEN_APART, Relayed, scan
-from kdns.wire.names import from_text
+from kdns.wire.names import ROOT, from_text
 from kdns.wire.query import Edns
 from kdns.wire.records import a_or_aaaa
 from tests.plugins.cache.upstream import Upstream, address, no_such_name, relayed
@@ -42,6 +44,7 @@ from tests.support import FakeServer, a_house, a_request, built, now
 
 SEQ = a_request("seq.example.com")
 DO = Edns(1232, 0x8000, 0, b"")
+CLUSTER = from_text("cluster.local")
 
 
 class CacheTestCase(SynchronousTestCase):
@@ -627,3 +630,44 @@ class AnswerOfRecordsTests(CacheTestCase):
         self.assertEqual(answer.sections()[0], (address("a.test", ttl=27),))
         self.assertTrue(answer.validity.repeat)
         self.assertEqual(from_text("a.test"), answer.sections()[0][0].owner)
+
+
+class FastPathTests(CacheTestCase):
+    """What the cache says it does to queries of the fast path."""
+
+    def effect(self, zone: bytes) -> Effect | None:
+        """For names in a zone."""
+        return self.link.fast_effect("dns://:53", zone)
+
+    def test_kept(self) -> None:
+        """A repetition is a hit."""
+        self.start()
+        for zone in (CLUSTER, ROOT):
+            effect = self.effect(zone)
+            assert effect is not None
+            self.assertTrue(effect.keeps)
+            self.assertNotIn(effect.first, (effect.again_success, effect.again_denial))
+
+    def test_disabled(self) -> None:
+        """Names of a zone that is not kept are made each time; those of other zones are kept; below the root the cache looks at each."""
+        self.start("disable success cluster.local", "disable denial cluster.local")
+        effect, other, outside = map(self.effect, (CLUSTER, from_text("in-addr.arpa"), ROOT))
+        assert effect is not None and other is not None and outside is not None and outside.keep is not None
+        self.assertEqual((effect.keeps, other.keeps), (False, True))
+        self.assertEqual((effect.again_success, effect.again_denial), (effect.first, effect.first))
+        self.assertEqual(effect.first, other.first)
+        self.assertTrue(outside.keep.has(from_text("web.cluster.local"), A, RD))
+        self.assertFalse(outside.keep.has(from_text("www.example.org"), A, RD))
+
+    def test_partly_disabled(self) -> None:
+        """Where it depends on the answer, or on the name, the cache is asked."""
+        self.start("disable success cluster.local")
+        self.assertIsNone(self.effect(CLUSTER))
+        self.start("disable success svc.cluster.local", "disable denial svc.cluster.local")
+        self.assertIsNone(self.effect(CLUSTER))
+
+    def test_looked_at(self) -> None:
+        """With prefetch or stale answers each query must be seen."""
+        for option in ("prefetch 2", "serve_stale"):
+            self.start(option)
+            self.assertIsNone(self.effect(ROOT), option)

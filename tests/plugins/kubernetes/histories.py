@@ -40,6 +40,10 @@ class Setting:
     others: str
 
 
+NOT_OF_CLUSTER = "cache 30 {\n disable success cluster.local\n disable denial cluster.local\n }"
+"""As kubeadm writes it."""
+
+
 @st.composite
 def settings(draw: st.DrawFn) -> Setting:
     """A configuration."""
@@ -75,7 +79,7 @@ def settings(draw: st.DrawFn) -> Setting:
     rules = Rules(
         tuple(zones), multicluster, pods, ttl, namespaces, pod_names, endpoints, fall, ignore, zonal, (OWN_ADDRESS,)
     )
-    return Setting(tuple(options), rules, draw(st.sampled_from(("", "cache 30", "cache"))))
+    return Setting(tuple(options), rules, draw(st.sampled_from(("", "cache 30", "cache", NOT_OF_CLUSTER))))
 
 
 Step: TypeAlias = Callable[[World], None]

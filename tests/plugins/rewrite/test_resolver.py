@@ -19,7 +19,7 @@ from kdns.plugins.rewrite.resolver import RewriteLink
 from kdns.testing.plugin import PluginBench
 from kdns.testing.records import parse_record
 from kdns.wire.constants import AAAA, AXFR, BADVERS, COOKIE, NOERROR, NSID, NXDOMAIN, REFUSED, SERVFAIL, A
-from kdns.wire.names import from_text, to_text
+from kdns.wire.names import ROOT, from_text, to_text
 from kdns.wire.presentation import record_line
 from kdns.wire.query import Edns, pack_options
 from kdns.wire.records import txt
@@ -329,8 +329,8 @@ class VariesTests(SynchronousTestCase):
         """Names and types that no rule is about need not come here; with rules that may be about any name all must."""
         link = a_link("name a.test b.test", "name suffix .x.test .y.test", "type AAAA A")
         self.assertEqual(link.fast_sources(), {from_text("a.test"): None, from_text("x.test"): None})
-        self.assertEqual(link.fast_effect("dns://:53"), Effect(not_types=frozenset((AAAA,))))
-        self.assertIsNone(a_link("name a.test b.test", "name regex a b").fast_effect("dns://:53"))
+        self.assertEqual(link.fast_effect("dns://:53", ROOT), Effect(not_types=frozenset((AAAA,))))
+        self.assertIsNone(a_link("name a.test b.test", "name regex a b").fast_effect("dns://:53", ROOT))
 
 
 class ExplainTests(SynchronousTestCase):

@@ -18,7 +18,7 @@ from kdns.plugins.template.resolver import TemplateLink
 from kdns.testing.plugin import PluginBench
 from kdns.testing.records import parse_record
 from kdns.wire.constants import AA, AAAA, NOERROR, NXDOMAIN, REFUSED, SERVFAIL, TC, TXT, A
-from kdns.wire.names import from_text, to_text
+from kdns.wire.names import ROOT, from_text, to_text
 from kdns.wire.presentation import record_line
 from tests.support import FakeServer, a_house, a_request, built, now
 
@@ -156,7 +156,7 @@ class ValidityTests(Asking):
             ("template IN A\ntemplate IN ANY a.test b.test", [A], ["a.test", "b.test"]),
         ):
             link = self.link(text)
-            self.assertEqual(link.fast_effect("dns://:53").not_types, frozenset(types), text)
+            self.assertEqual(link.fast_effect("dns://:53", ROOT).not_types, frozenset(types), text)
             self.assertEqual(link.fast_sources(), dict.fromkeys(map(from_text, zones)), text)
 
 
