@@ -30,7 +30,8 @@ BELOW: dict[str, frozenset[str]] = {
     "admin": SERVED,
     "checking": SERVED,
     "embed": SERVED,
-    "tap": SERVED | {"admin", "checking"},
+    "workers": SERVED | {"admin"},
+    "tap": SERVED | {"admin", "checking", "workers"},
     "cli": SERVED | {"admin", "checking", "tap"},
 }
 """What each room may import besides itself; ``kdns.testing`` may import anything."""
@@ -140,7 +141,7 @@ class ImportTests(SynchronousTestCase):
         return [str(one) for one in found]
 
     def test_one_way(self) -> None:
-        """wire < core < cluster, corefile < plugins < server < admin, checking < tap, cli; embed stands on server."""
+        """wire < core < cluster, corefile < plugins < server < admin, checking, workers < tap, cli; embed stands on server."""
         against = []
         for one in self.imports:
             room, _, _ = one.module.removeprefix("kdns.").partition(".")

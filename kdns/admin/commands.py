@@ -46,6 +46,10 @@ class Commands:
         """
         return maybeDeferred(self._commands[name], arguments)  # type: ignore[call-overload,no-any-return]  # it knows no unions
 
+    def replace(self, others: Commands) -> None:
+        """Have the commands of *others* in place of one's own of the same names."""
+        self._commands.update(others._commands)
+
     def run(self, line: bytes) -> Deferred[bytes]:
         """
         Carry out the question in a line.

@@ -96,7 +96,7 @@ ROWS: dict[str, Row] = {
     ),
     "https3": _never("No client of a cluster speaks DNS over HTTP/3.", ENCRYPTED),
     "timeouts": _same(),
-    "multisocket": _differs("It has no effect: one process of kdns uses one processor. Run more replicas."),
+    "multisocket": _differs("It starts worker processes, at most one a core; a reload does not change their number."),
     "reload": _differs(
         "A reload keeps the watch of the cluster, upstreams with their health and an unchanged cache; CoreDNS starts all of them again.",
         "A Corefile that does not parse counts in coredns_reload_failed_total, too.",

@@ -15,6 +15,9 @@ MOST_PORT = 65535
 FORMATS = ("text", "json")
 """What ``-log.format`` knows."""
 
+MOST_WORKERS = 256
+"""More are a mistake."""
+
 _TRUE = frozenset(("1", "t", "T", "true", "TRUE", "True"))
 _FALSE = frozenset(("0", "f", "F", "false", "FALSE", "False"))
 
@@ -25,6 +28,7 @@ TEXTS = {
     "log.format": "log_format",
     "p": "port",
     "pidfile": "pidfile",
+    "workers": "workers",
 }
 """Flags with a value, and the field that it goes to."""
 
@@ -59,6 +63,8 @@ Usage of kdns:
     \tshare the ports of a running kdns, which is ended afterwards
   -version
     \tshow the version
+  -workers N
+    \tprocesses that answer queries, or "auto" for one a core (default: as multisocket says, else one process for everything)
 Commands, each with a -h of its own:
   kdns cache      what a running server holds in memory, and to flush it
   kdns check      what is wrong with a Corefile, and what surprises; serves nothing
@@ -98,6 +104,9 @@ class Flags:
     """``text`` or ``json``."""
 
     pidfile: str = ""
+    workers: int | None = None
+    """Worker processes, 0 for one a core; None when nothing was said."""
+
     plugins: bool = False
     programs: bool = False
     quiet: bool = False
@@ -138,6 +147,12 @@ def parse_flags(arguments: Sequence[str]) -> Flags:
     log_format = str(values.get("log_format", "text"))
     if log_format not in FORMATS:
         raise BadFlags(f'invalid value "{log_format}" for flag -log.format: must be {" or ".join(FORMATS)}')
+    workers = None
+    if "workers" in values:
+        try:
+            workers = parse_workers(str(values["workers"]))
+        except ValueError as error:
+            raise BadFlags(f'invalid value "{values["workers"]}" for flag -workers: {error}') from error
     port = parse_port(str(values.pop("port", "53")))
     return Flags(
         conf=str(values["conf"]) if "conf" in values else None,
@@ -145,6 +160,7 @@ def parse_flags(arguments: Sequence[str]) -> Flags:
         port=port,
         log_format=log_format,
         pidfile=str(values.get("pidfile", "")),
+        workers=workers,
         **{switch: bool(values.get(switch, False)) for switch in SWITCHES.values()},
     )
 
@@ -157,6 +173,19 @@ def parse_port(text: str) -> int:
     """
     if not (text.isascii() and text.isdigit()) or len(text) > 5 or int(text) > MOST_PORT:
         raise BadFlags(f"address {text}: invalid port", usage=False)
+    return int(text)
+
+
+def parse_workers(text: str) -> int:
+    """
+    A number of worker processes, 0 for ``auto``.
+
+    :raises ValueError: it is neither.
+    """
+    if text == "auto":
+        return 0
+    if not (text.isascii() and text.isdigit()) or len(text) > 5 or not 1 <= int(text) <= MOST_WORKERS:
+        raise ValueError(f"it is a number from 1 to {MOST_WORKERS}, or auto")
     return int(text)
 
 

@@ -127,6 +127,7 @@ def serve(flags: Flags, greeting: str = "") -> int:
         admin=flags.admin,
         take_over=flags.takeover,
         programs=flags.programs,
+        workers=flags.workers,
     )
     observers: list[Any] = [daemon.observer]
     globalLogBeginner.beginLoggingTo(observers, discardBuffer=True, redirectStandardIO=False)

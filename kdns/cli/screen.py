@@ -44,6 +44,9 @@ SHORT = "~"
 COMFORTABLE = 12
 """Lines that lists should have; where there are fewer, empty lines are left out above them."""
 
+LATE = 1.0
+"""Seconds behind its parent from which a worker is shown so."""
+
 MOST_UPSTREAMS = 6
 MOST_WRONG = 4
 MOST_ROWS = 10
@@ -238,6 +241,8 @@ def _facts(view: View, width: int) -> Iterator[Line]:
         yield _title("Cache"), *_cache(view)
     yield _title("Search"), *_search(view)
     yield _title("Processor"), *_process(view)
+    for worker in now.get("workers") or ():
+        yield from _worker(worker)
     for cluster in now.get("clusters") or ():
         yield from _cluster(cluster, width)
     yield _title("Waiting"), *_open(view)
@@ -306,6 +311,24 @@ def _process(view: View) -> Iterator[Span]:
     style = BAD if full > 0.9 else WARN if full > 0.75 else PLAIN
     yield Span(bytes_text(resident), style)
     yield Span(f" of {bytes_text(limit)}" if limit else ", without a limit", DIM)
+
+
+def _worker(worker: Mapping[str, Any]) -> Iterator[Line]:
+    """A line for each worker process."""
+    restarts = worker["restarts"]
+    again = f", restarted {count_text(restarts)} {_plural(restarts, 'time', 'times')}" if restarts else ""
+    title = _title(f"Worker {worker['number']}")
+    if not worker["pid"]:
+        yield title, Span(f"does not answer{again}", BAD)
+        return
+    late = worker["behind"] > LATE
+    yield (
+        title,
+        Span(f"pid {worker['pid']}, {count_text(worker['queries'])} queries, {worker['saturation']:.1%} of a core"),
+        Span(f", {bytes_text(worker['resident'])}"),
+        Span(f", {worker['behind']:.1f} s behind" if late else "", BAD),
+        Span(again),
+    )
 
 
 def _open(view: View) -> Iterator[Span]:

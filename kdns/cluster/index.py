@@ -55,7 +55,7 @@ class ClusterIndex:
         self.stamps = StampBook() if stamps is None else stamps
         self.grace = grace
         self.changes = 0
-        """How many changes of objects were entered, whether DNS can see them or not."""
+        """How many changes of objects were entered, whether DNS can see them or not; a slice that is held, or no longer, counts."""
         self._serials = dict.fromkeys(Serial, 0)
         self._weight = 0
         self._namespaces: ByName[Namespace] = ByName()
@@ -170,7 +170,7 @@ class ClusterIndex:
         place = (change.namespace, change.name)
         if isinstance(change, Keep):
             if kind is Kind.ENDPOINT_SLICE:
-                self._held.pop(place, None)
+                self._hold_no_more(place)
             return False
         if kind is Kind.ENDPOINT_SLICE:
             return self._delete_slice(change, now)
@@ -239,7 +239,7 @@ class ClusterIndex:
     def _put(self, kind: Kind, item: ClusterObject, now: float) -> bool:
         # A slice that comes back under its own name never went.
         if self._held and kind is Kind.ENDPOINT_SLICE:
-            self._held.pop((item.namespace, item.name), None)
+            self._hold_no_more((item.namespace, item.name))
         table = self._tables[kind]
         old = table.get(item.namespace, item.name)
         if old == item:
@@ -308,8 +308,13 @@ class ClusterIndex:
             return False
         if self.grace > 0 and self._leaves_a_gap(old):
             self._held[place] = now + self.grace
+            self.changes += 1
             return False
         return self._release(*place, now)
+
+    def _hold_no_more(self, place: tuple[bytes, bytes]) -> None:
+        if self._held.pop(place, None) is not None:
+            self.changes += 1
 
     def _release(self, namespace: bytes, name: bytes, now: float) -> bool:
         self._held.pop((namespace, name), None)

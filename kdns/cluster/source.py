@@ -87,15 +87,33 @@ class ChangeSink:
         self.wall = wall
         self._clock = clock
         self._listeners: list[Listener] = []
+        self._copies: list[Callable[[Change], None]] = []
         self._timer: Timer | None = None
 
     def listen(self, listener: Listener) -> None:
         """Call *listener* after each change from now on."""
         self._listeners.append(listener)
 
+    def copy_to(self, copy: Callable[[Change], None]) -> None:
+        """
+        Call *copy* from now on with each change that altered the index, whether DNS can see it or not.
+
+        A list without news, as after a lost watch, reaches no copy.
+        """
+        self._copies.append(copy)
+
+    def stop_copying_to(self, copy: Callable[[Change], None]) -> None:
+        """Undo :meth:`copy_to`; a second call does nothing."""
+        if copy in self._copies:
+            self._copies.remove(copy)
+
     def apply(self, change: Change) -> bool:
         """Enter a change; whether DNS can see it."""
+        before = self.index.changes
         changed = self.index.apply(change, self.wall())
+        if self.index.changes != before:
+            for copy in self._copies:
+                copy(change)
         if self._timer is None:
             self._plan()
         for listener in self._listeners:

@@ -12,6 +12,8 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from math import isfinite, isinf, isnan
 
+from msgspec import Struct
+
 TIME_BUCKETS = tuple(0.00025 * 2**n for n in range(16))
 """Upper bounds in seconds: 0.00025 to 8.192, each twice the one before."""
 
@@ -90,8 +92,37 @@ class ObservedAgain:
         self._histogram.observe(self._value, times)
 
 
+class CellReport(Struct, frozen=True, array_like=True):
+    """The value of a cell at one moment."""
+
+    labels: tuple[str, ...]
+    value: float
+    """Of a counter or gauge, or the sum of a histogram."""
+
+    counts: list[int] = []
+    """Of a histogram."""
+
+
+class FamilyReport(Struct, frozen=True, array_like=True):
+    """A metric at one moment, for another process."""
+
+    name: str
+    text: str
+    kind: str
+    labels: tuple[str, ...]
+    bounds: tuple[float, ...]
+    greatest: bool
+    cells: list[CellReport]
+
+
 class Family:
-    """One metric: a cell for each combination of label values, made at its first use."""
+    """
+    One metric: a cell for each combination of label values, made at its first use.
+
+    :ivar greatest: whether the greatest value of all worker processes is shown in place of their sum.
+    """
+
+    greatest = False
 
     def __init__(self, name: str, text: str, kind: str, labels: Sequence[str], bounds: Sequence[float] = ()) -> None:
         self.name = name
@@ -136,6 +167,30 @@ class Family:
         """Drop the cell with these label values."""
         self.cells.pop(values, None)
 
+    def report(self) -> FamilyReport:
+        """The metric at this moment."""
+        cells = []
+        for values, cell in list(self.cells.items()):
+            if isinstance(cell, Histogram):
+                cells.append(CellReport(values, cell.sum, list(cell.counts)))
+            else:
+                value = cell.read() if isinstance(cell, Gauge) and cell.read is not None else cell.value
+                cells.append(CellReport(values, value))
+        return FamilyReport(self.name, self.text, self.kind, self.labels, self.bounds, self.greatest, cells)
+
+    def include(self, report: FamilyReport, extra: tuple[str, ...] = ()) -> None:
+        """Add the cells of a report, with *extra* label values behind its own."""
+        for one in report.cells:
+            values = one.labels + extra
+            if self.kind == "histogram":
+                histogram = self.histogram(*values)
+                histogram.counts = [mine + more for mine, more in zip(histogram.counts, one.counts, strict=True)]
+                histogram.sum += one.value
+            else:
+                known = values in self.cells
+                cell = self.counter(*values)
+                cell.value = max(cell.value, one.value) if known and self.greatest else cell.value + one.value
+
     def _check(self, values: tuple[str, ...]) -> None:
         if len(values) != len(self.labels):
             raise ValueError(f"{self.name} has labels {self.labels}, not {values}")
@@ -172,9 +227,15 @@ class Registry:
         """Declare a counter; without labels it is on the page from the start."""
         return self._family(name, text, "counter", labels, ())
 
-    def gauge(self, name: str, text: str, labels: Sequence[str] = ()) -> Family:
-        """Declare a gauge; without labels it is on the page from the start."""
-        return self._family(name, text, "gauge", labels, ())
+    def gauge(self, name: str, text: str, labels: Sequence[str] = (), *, greatest: bool = False) -> Family:
+        """
+        Declare a gauge; without labels it is on the page from the start.
+
+        :param greatest: for shares, times and settings, which several worker processes do not add up: the greatest is shown.
+        """
+        family = self._family(name, text, "gauge", labels, ())
+        family.greatest = family.greatest or greatest
+        return family
 
     def histogram(self, name: str, text: str, bounds: Sequence[float], labels: Sequence[str] = ()) -> Family:
         """Declare a histogram with upper *bounds*; without labels it is on the page from the start."""
@@ -189,6 +250,19 @@ class Registry:
         elif (family.kind, family.labels) != (kind, tuple(labels)):
             raise ValueError(f"{name} is already a {family.kind} with labels {family.labels}")
         return family
+
+    def include(self, report: FamilyReport, labels: Sequence[str] = (), values: tuple[str, ...] = ()) -> None:
+        """
+        Add the metric of another process.
+
+        :param labels: further labels of each cell, with these *values*.
+        """
+        family = self._families.get(report.name)
+        if family is None:
+            family = Family(report.name, report.text, report.kind, (*report.labels, *labels), report.bounds)
+            family.greatest = report.greatest
+            self._families[report.name] = family
+        family.include(report, values)
 
     def families(self) -> list[Family]:
         """All metrics, sorted by name."""

@@ -6,7 +6,7 @@ They stand here so that nothing imports a plugin that the Corefile does not name
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import Any, Protocol, TypeAlias
 
 from kdns.core.request import Request
@@ -54,6 +54,20 @@ class KnowsSearchPaths:
 
 class GivesSearchPaths:
     """A directive whose link is a :class:`KnowsSearchPaths`."""
+
+
+class FeedsWorkers:
+    """A resource of the parent process that knows a cluster, whose workers follow it."""
+
+    followed_as: str
+    """The name of the cluster between the processes."""
+
+    sink: Any
+    """:class:`kdns.cluster.source.ChangeSink`"""
+
+    def cluster_state(self) -> Mapping[str, Any]:
+        """The fields of :class:`kdns.workers.messages.ClusterState` but the name."""
+        raise NotImplementedError
 
 
 class TransferZone(Protocol):

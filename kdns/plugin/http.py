@@ -321,6 +321,8 @@ class HttpListener(Resource):
     :ivar port: Twisted's listening port while it is open.
     """
 
+    at_parent = True
+
     def __init__(self, context: ServerContext, address: ListenAddress, tls: ServerTls | None = None) -> None:
         self.address = address
         self.port: Any = None
@@ -505,7 +507,7 @@ class _Root(WebResource):
 
     def render(self, request: Request) -> int:
         """Call the page. A page that fails is logged; the client only sees the status."""
-        page = self._listener.page(request.path)
+        page = self._listener.page(request.uri) or self._listener.page(request.path)
         if isinstance(page, QueryPage):
             reply = Reply(request, self._turns, page.seconds)
             refused = page.local_only and not is_loopback(request.getHeader(b"host") or b"")

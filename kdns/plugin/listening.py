@@ -47,12 +47,20 @@ class CannotListen(Unavailable):
 
 
 def bound_socket(
-    kind: socket.SocketKind, host: str, port: int, *, share: bool = False, dual_stack: bool = False, backlog: int = 0
+    kind: socket.SocketKind,
+    host: str,
+    port: int,
+    *,
+    share: bool = False,
+    dual_stack: bool = False,
+    backlog: int = 0,
+    quiet: bool = False,
 ) -> socket.socket:
     """
     A socket that does not block, bound to an address; it listens when there is a *backlog*.
 
     :param share: whether another process may have the port: this one takes over from it.
+    :param quiet: log nothing about another process that has the port: it is one of this server's own.
     :param dual_stack: whether a socket on the IPv6 wildcard takes IPv4, too.
     :raises OSError: it cannot be opened; ``strerror`` is as :func:`kdns.core.text.reason_of` gives it, with who holds a port that is taken.
     """
@@ -68,7 +76,7 @@ def bound_socket(
     except OSError as error:
         raise OSError(error.errno, ": ".join((reason_of(error), *others[:1]))) from None
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    if share and port:
+    if share and port and not quiet:
         for holder in _others(transport, host, port):
             log.info("Taking over {transport} port {port}: {holder}", transport=transport, port=port, holder=holder)
     return made

@@ -44,7 +44,11 @@ class Resource:
     Background work of a plugin: a watch, a health check, an HTTP page. Override the methods it needs.
 
     A resource belongs to the service, not to the plugin: the service starts it once, and stops it when no configuration uses it any more.
+
+    :cvar at_parent: with several worker processes, whether their parent runs it in their place: HTTP pages, watches, timers of reloads.
     """
+
+    at_parent = False
 
     def start(self) -> Deferred[None] | None:
         """Start. DNS sockets are opened when the Deferreds of all resources have fired; a failure fails the configuration."""
@@ -126,6 +130,15 @@ class ServerContext:
 
     programs: bool = False
     """Whether a Corefile may have programs started (``on``)."""
+
+    parent: Any = None
+    """In a worker process: :class:`kdns.workers.worker.Worker`, which talks to the parent; None in every other process."""
+
+    processes: int = 1
+    """How many worker processes share the limits of this machine and the ports of the server."""
+
+    combined: Callable[[bool], Deferred[Registry]] | None = None
+    """In the parent of workers: what they and it counted, summed up or, when true, each with a label ``worker``; else None."""
 
     dns_port: int = 53
     fatal: Callable[[str], None] = log_fatal

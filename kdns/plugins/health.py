@@ -97,6 +97,8 @@ class HealthMetrics:
 class HealthPage(Resource):
     """The page ``/health``, its self-checks, and the delay at shutdown."""
 
+    at_parent = True
+
     def __init__(
         self, reactor: Any, clock: Callable[[], float], listener: HttpListener, lameduck: float, metrics: HealthMetrics
     ) -> None:

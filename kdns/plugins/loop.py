@@ -88,7 +88,10 @@ class LoopGuard(Resource):
         self._forwarders: list[Forwarder] = []
         self._begin: Any = None
         self._detected = builder.context.registry.gauge(
-            "kdns_loop_detected", "1 while an upstream is out of use because it sends queries back.", ("zone", "to")
+            "kdns_loop_detected",
+            "1 while an upstream is out of use because it sends queries back.",
+            ("zone", "to"),
+            greatest=True,
         )
 
     # Life

@@ -1,5 +1,5 @@
 # -*- test-case-name: tests.plugins.test_multisocket -*-
-"""``multisocket``: accepted for the sake of Corefiles that have it; one process of kdns serves from one socket for each address."""
+"""``multisocket``: how many worker processes answer queries, each from sockets of its own. :mod:`kdns.workers.number` reads it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class MultisocketDirective:
         return sockets
 
     def build(self, config: MultisocketConfig, builder: BlockBuilder) -> None:
-        """Nothing: the sockets would all be read by the same process."""
+        """Nothing: the number of processes is settled before a configuration is built."""
 
 
 directive = MultisocketDirective()

@@ -109,6 +109,8 @@ def _command(tokens: Dispenser) -> Command:
 class Programs(Resource):
     """The programs of one server block."""
 
+    at_parent = True
+
     def __init__(self, commands: tuple[Command, ...], context: ServerContext) -> None:
         self._commands = commands
         self._context = context

@@ -103,6 +103,8 @@ class ReadyPage(Resource):
     It is not ready before :meth:`set_checks`.
     """
 
+    at_parent = True
+
     def __init__(self, listener: HttpListener, monitor: Monitor, context: ServerContext) -> None:
         self._listener = listener
         self._monitor = monitor

@@ -25,6 +25,8 @@ class Config:
 class ReloadTimer(Resource):
     """Checks after each interval, plus or minus up to half the jitter; drawn once."""
 
+    at_parent = True
+
     def __init__(self, context: ServerContext, config: Config) -> None:
         self._context = context
         self._every = config.interval + config.jitter * (context.random.random() - 0.5)

@@ -81,6 +81,11 @@ class Configuration:
 
     warnings: list[str] = field(default_factory=list)
 
+    @property
+    def debug(self) -> bool:
+        """Whether a block wants debug lines (*debug*)."""
+        return any(builder.debug for builder in self.builders)
+
 
 Judge = Callable[[CorefileError, bool], bool]
 """

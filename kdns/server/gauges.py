@@ -54,16 +54,17 @@ def declare(service: KdnsService) -> None:
     """Make the gauges of a service."""
     registry, talkers = service.context.registry, service.top_talkers
 
-    def gauge(name: str, text: str, read: Callable[[], float]) -> None:
-        registry.gauge(name, text).gauge(read=read)
+    def gauge(name: str, text: str, read: Callable[[], float], greatest: bool = False) -> None:
+        registry.gauge(name, text, greatest=greatest).gauge(read=read)
 
     gauge(
         "kdns_saturation",
         "Processor time used over the last ten seconds, as a share of what the process may use, 0 to 1.",
         service.saturation.share,
+        greatest=True,
     )
     limit = float(memory_limit() or inf)
-    gauge("kdns_memory_limit_bytes", "Memory that the control group allows; +Inf without a limit.", lambda: limit)
+    gauge("kdns_memory_limit_bytes", "Memory that the control group allows; +Inf without a limit.", lambda: limit, True)
     gauge(
         "kdns_answer_table_room_bytes",
         "Bytes that finished replies may take.",
@@ -102,11 +103,13 @@ def declare(service: KdnsService) -> None:
         "kdns_kubernetes_stale",
         "1 while names of the cluster are answered from a snapshot because the API has not answered yet.",
         lambda: float(any(link.cluster.staleness() is not None for link in clusters_of(service.configuration))),
+        greatest=True,
     )
     gauge(
         "kdns_search_waste_ratio",
         "Share of the queries of the last minutes for names that a search path made and that do not exist.",
         lambda: talkers.waste().share,
+        greatest=True,
     )
     counter(
         "kdns_search_waste_queries_total",
@@ -114,12 +117,18 @@ def declare(service: KdnsService) -> None:
         lambda: float(talkers.wasted_ever),
     )
     degraded = registry.gauge(
-        "kdns_degraded", "How many things are degraded at present, by kind; 0: none of that kind.", ["what"]
+        "kdns_degraded",
+        "How many things are degraded at present, by kind; 0: none of that kind.",
+        ["what"],
+        greatest=True,
     )
     for fault in Fault:
         degraded.gauge(fault.value.label, read=partial(_count, service, fault))
     top = registry.gauge(
-        "kdns_top_ratio", "Share of the queries of the last minutes that the most frequent have.", ["of", "top"]
+        "kdns_top_ratio",
+        "Share of the queries of the last minutes that the most frequent have.",
+        ["of", "top"],
+        greatest=True,
     )
     shares = Shares(talkers, service.context.clock)
     for kind in Shares.KINDS:

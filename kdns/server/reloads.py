@@ -53,13 +53,17 @@ class Reloads:
         registry = context.registry
         self._failures = registry.counter("coredns_reload_failed_total", "Reloads that failed.").counter()
         self._version = registry.gauge(
-            "coredns_reload_version_info", "The configuration that was loaded last.", ["hash", "value"]
+            "coredns_reload_version_info", "The configuration that was loaded last.", ["hash", "value"], greatest=True
         )
         self._bad = registry.gauge(
-            "kdns_reload_config_bad", "1 while the Corefile cannot be used and an older configuration runs."
+            "kdns_reload_config_bad",
+            "1 while the Corefile cannot be used and an older configuration runs.",
+            greatest=True,
         ).gauge()
         self._at = registry.gauge(
-            "kdns_reload_last_success_timestamp_seconds", "When the running configuration was taken over."
+            "kdns_reload_last_success_timestamp_seconds",
+            "When the running configuration was taken over.",
+            greatest=True,
         ).gauge()
 
     @property

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, FirstError, gatherResults, succeed
+from twisted.internet.defer import AlreadyCalledError, CancelledError, Deferred, FirstError, gatherResults, succeed
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -23,13 +23,14 @@ from kdns.core.timing import Timer, stop_timer
 from kdns.corefile.errors import CorefileError, Place
 from kdns.corefile.loader import Corefile
 from kdns.plugin.http import HttpListener
-from kdns.plugin.seam import Output, Resource, ServerContext, Unavailable
+from kdns.plugin.seam import Keeper, Output, Resource, ServerContext, Unavailable
 from kdns.server import gauges
 from kdns.server.assembly import Configuration, Endpoint, assemble
 from kdns.server.deadlines import InFlight
 from kdns.server.limits import Saturation, memory_limit, table_bytes
 from kdns.server.listener import Listener
 from kdns.server.reloads import Reloads
+from kdns.server.roles import Role
 from kdns.server.self_checks import SelfChecks
 from kdns.server.sockets import LISTENERS, OpenEndpoint, check_endpoint
 from kdns.server.streams import ConnectionLimit
@@ -65,7 +66,8 @@ class KdnsService(Service):
         self._load = load
         self._announce = announce
         self.taken_over: Callable[[Configuration], None] = lambda configuration: None
-        self.table_budget = TableBudget(table_bytes(), context.deferred_free)
+        self.role = Role()
+        self.table_budget = TableBudget(table_bytes() // context.processes, context.deferred_free)
         self.connections = ConnectionLimit()
         self.top_talkers = TopTalkers(context.clock)
         self.saturation = Saturation(context.clock)
@@ -137,22 +139,44 @@ class KdnsService(Service):
         return waiting
 
     async def _start(self) -> None:
-        configuration = assemble(self._load(), self.context)
+        configuration = self._assemble(self._load())
         for warning in configuration.warnings:
             (self._announce or _log_line)(warning)
-        await self._start_resources(configuration.resources, configuration)
-        try:
-            self._swap(configuration)
-        except Exception:
-            await self._stop_resources(configuration.resources)
-            raise
+        await self._prepare_and_swap(configuration, configuration.resources)
         self._fold()
         self.context.deferred_free.start(self.context.reactor)
         for line in configuration.announcements:
             if self._announce is not None:
                 self._announce(line)
-        watched = any("reload" in block.directives for block in configuration.corefile.blocks)
-        self.reloads.started(configuration.corefile.fingerprint, watched=watched)
+        if self.role.records:
+            watched = any("reload" in block.directives for block in configuration.corefile.blocks)
+            self.reloads.started(configuration.corefile.fingerprint, watched=watched)
+
+    def _assemble(self, corefile: Corefile, running: Keeper | None = None) -> Configuration:
+        """Build a configuration, with the resources that this process runs."""
+        configuration = assemble(corefile, self.context, running)
+        configuration.resources = [resource for resource in configuration.resources if self.role.runs(resource)]
+        return configuration
+
+    async def _prepare_and_swap(
+        self, configuration: Configuration, fresh: list[Resource]
+    ) -> tuple[list[Resource], list[OpenEndpoint]]:
+        """
+        Start what is new in *configuration*, and serve it once all processes are prepared to. What fails changes nothing.
+
+        :return: as :meth:`_swap`.
+        """
+        await self._start_resources(fresh, configuration)
+        opened: dict[Endpoint, OpenEndpoint] = {}
+        try:
+            self._open(configuration, opened)
+            await self.role.agreed(configuration)
+            return self._swap(configuration, opened)
+        except BaseException:
+            for one in opened.values():
+                one.close(self.table_budget)
+            await self._stop_resources(fresh)
+            raise
 
     def _started(self, outcome: Failure | None) -> None:
         self._rest()
@@ -179,6 +203,7 @@ class KdnsService(Service):
             await rested
         leaving = [resource.leave() for resource in self._running]
         await gatherResults([left for left in leaving if left is not None], consumeErrors=True)
+        await self.role.leave()
         await self._finish(self.endpoints.values())
         stop_timer(self._timer)
         self._timer = None
@@ -231,6 +256,24 @@ class KdnsService(Service):
         elif corefile.fingerprint != self.reloads.refused:
             self.reload(corefile)
 
+    def adopt(self, corefile: Corefile) -> Deferred[None]:
+        """
+        Take over *corefile* and fail with the reason if it cannot be served; a worker does what its parent logs and counts.
+
+        :raises AlreadyCalledError: the start or another reload has not ended.
+        """
+        if self._busy is not None:
+            raise AlreadyCalledError
+        self._busy = Deferred.fromCoroutine(self._reload(corefile))
+        done: Deferred[None] = Deferred()
+
+        def ended(outcome: Failure | None) -> None:
+            self._rest()
+            done.callback(None) if outcome is None else done.errback(outcome)
+
+        self._busy.addBoth(ended)
+        return done
+
     def reload(self, corefile: Corefile | None = None) -> Deferred[bool]:
         """
         Take over *corefile*, or read the file. During the start or another reload, it follows when that has ended.
@@ -253,14 +296,9 @@ class KdnsService(Service):
         if corefile is None:
             corefile = self._load()
         self._tried = corefile.fingerprint
-        configuration = assemble(corefile, self.context, self.configuration.kept)
+        configuration = self._assemble(corefile, self.configuration.kept)
         fresh = [resource for resource in configuration.resources if resource not in self._running]
-        await self._start_resources(fresh, configuration)
-        try:
-            old, closed = self._swap(configuration)
-        except Exception:
-            await self._stop_resources(fresh)
-            raise
+        old, closed = await self._prepare_and_swap(configuration, fresh)
         leaving = Deferred.fromCoroutine(self._stop_when_answered(old, closed))
         if not leaving.called:
             self._leaving.append(leaving)
@@ -348,8 +386,9 @@ class KdnsService(Service):
         return failure
 
     def _tell_checks(self, configuration: Configuration) -> None:
+        checks = self.role.checks(configuration)
         for resource in configuration.resources:
-            resource.set_checks(configuration.checks)
+            resource.set_checks(checks)
 
     async def _stop_resources(self, resources: Iterable[Resource]) -> None:
         for resource in resources:
@@ -360,31 +399,34 @@ class KdnsService(Service):
             except Exception:
                 log.failure("{resource} did not stop cleanly", resource=resource)
 
-    def _swap(self, configuration: Configuration) -> tuple[list[Resource], list[OpenEndpoint]]:
+    def _open(self, configuration: Configuration, opened: dict[Endpoint, OpenEndpoint]) -> None:
+        """
+        Open the sockets that are new in *configuration*, into *opened*.
+
+        :raises CannotListen: one cannot be opened.
+        """
+        for endpoint, zones in configuration.endpoints.items():
+            if endpoint not in self.endpoints and self.role.listens:
+                self._fault = configuration.claims[endpoint]
+                listener = Listener(self.context, endpoint.label, zones)
+                opened[endpoint] = LISTENERS[endpoint.scheme](
+                    self.context.reactor,
+                    listener,
+                    endpoint.address,
+                    self.role.port(endpoint),
+                    self.table_budget,
+                    self.connections,
+                )
+        self._fault = None
+
+    def _swap(
+        self, configuration: Configuration, opened: dict[Endpoint, OpenEndpoint]
+    ) -> tuple[list[Resource], list[OpenEndpoint]]:
         """
         Serve *configuration* from now on.
 
         :return: the resources and endpoints that it no longer uses.
-        :raises CannotListen: a new socket cannot be opened; then nothing has changed.
         """
-        opened: dict[Endpoint, OpenEndpoint] = {}
-        try:
-            for endpoint, zones in configuration.endpoints.items():
-                if endpoint not in self.endpoints:
-                    self._fault = configuration.claims[endpoint]
-                    listener = Listener(self.context, endpoint.label, zones)
-                    opened[endpoint] = LISTENERS[endpoint.scheme](
-                        self.context.reactor,
-                        listener,
-                        endpoint.address,
-                        endpoint.port,
-                        self.table_budget,
-                        self.connections,
-                    )
-        except Exception:
-            for one in opened.values():
-                one.close(self.table_budget)
-            raise
         self.table_budget.clear()
         closed = []
         for endpoint in list(self.endpoints):

@@ -165,13 +165,21 @@ LISTENERS: dict[str, Opener] = {"dns": open_endpoint, "tls": open_tls, "https": 
 """How endpoints are opened, by the scheme of their server keys; a scheme that is not here is not served."""
 
 
+SOCKETS: dict[str, tuple[socket.SocketKind, ...]] = {
+    "dns": (socket.SOCK_STREAM, socket.SOCK_DGRAM),
+    "tls": (socket.SOCK_STREAM,),
+    "https": (socket.SOCK_STREAM,),
+}
+"""The sockets of an endpoint, by scheme."""
+
+
 def check_endpoint(context: ServerContext, scheme: str, address: str, port: int) -> None:
     """
     Open the sockets of an endpoint for a moment.
 
     :raises CannotListen: one of them cannot be opened.
     """
-    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM) if scheme == "dns" else (socket.SOCK_STREAM,):
+    for kind in SOCKETS[scheme]:
         for host in _hosts(address):
             try:
                 _bound(kind, host, address, port, context.share_ports).close()
@@ -179,15 +187,47 @@ def check_endpoint(context: ServerContext, scheme: str, address: str, port: int)
                 continue
 
 
+def reserve_endpoint(
+    context: ServerContext, scheme: str, address: str, port: int, *, again: bool = False
+) -> tuple[list[socket.socket], int]:
+    """
+    Bind the sockets of an endpoint before worker processes share it.
+
+    As long as they are open no other server gets the port, while workers, which bind with ``SO_REUSEPORT``, do. They take no connections,
+    but datagrams that come meanwhile are lost: close them once the workers have opened their own.
+
+    :param again: workers of this server may have the port already.
+    :return: the sockets, and the port, which the system chose for 0.
+    :raises CannotListen: another process has the port.
+    """
+    reserved: list[socket.socket] = []
+    share = context.share_ports or again
+    try:
+        for host in _hosts(address):
+            for kind in SOCKETS[scheme]:
+                try:
+                    reserved.append(_bound(kind, host, address, port, share, quiet=again, backlog=0))
+                except _NoFamily:
+                    continue
+                port = reserved[0].getsockname()[1]
+    except CannotListen:
+        for one in reserved:
+            one.close()
+        raise
+    return reserved, port
+
+
 def _hosts(address: str) -> tuple[str, ...]:
     return (address,) if address else ("0.0.0.0", "::")
 
 
 def _open_sockets(reactor: Any, opened: OpenEndpoint, address: str, budget: TableBudget, acceptor: Any) -> None:
-    share = opened.listener.context.share_ports
+    context = opened.listener.context
+    quiet = context.processes > 1
+    share = context.share_ports or quiet
     for host in _hosts(address):
         try:
-            stream = _bound(socket.SOCK_STREAM, host, address, opened.port, share)
+            stream = _bound(socket.SOCK_STREAM, host, address, opened.port, share, quiet=quiet)
         except _NoFamily:
             continue
         with stream:  # the reactor works on a copy of the descriptor
@@ -198,7 +238,7 @@ def _open_sockets(reactor: Any, opened: OpenEndpoint, address: str, budget: Tabl
         opened.departures.append(partial(_accept_waiting, port))
         if acceptor is not None:
             continue
-        datagram = _bound(socket.SOCK_DGRAM, host, address, opened.port, share)
+        datagram = _bound(socket.SOCK_DGRAM, host, address, opened.port, share, quiet=quiet)
         datagram.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
         table = budget.table()
         opened.tables.append(table)
@@ -223,13 +263,22 @@ class _NoFamily(Exception):
     """This machine does not have IPv6."""
 
 
-def _bound(kind: socket.SocketKind, host: str, address: str, port: int, share: bool) -> socket.socket:
+def _bound(
+    kind: socket.SocketKind,
+    host: str,
+    address: str,
+    port: int,
+    share: bool,
+    *,
+    quiet: bool = False,
+    backlog: int = BACKLOG,
+) -> socket.socket:
     """
     :param address: as the Corefile has it; empty for all.
     """
     stream = kind == socket.SOCK_STREAM
     try:
-        return bound_socket(kind, host, port, share=share, backlog=BACKLOG if stream else 0)
+        return bound_socket(kind, host, port, share=share, backlog=backlog if stream else 0, quiet=quiet)
     except OSError as error:
         if host == "::" and not address and error.errno in NO_FAMILY:
             raise _NoFamily from None

@@ -13,7 +13,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
@@ -38,6 +38,9 @@ from kdns.server.service import KdnsService
 from kdns.tap.clock import use_monotonic_clock
 from kdns.tap.garbage import GarbagePlan
 from kdns.tap.signals import Signals
+
+if TYPE_CHECKING:
+    from kdns.tap.workers import Workers
 
 log = Logger(namespace="kdns")
 
@@ -119,6 +122,7 @@ class Daemon(Service):
     :param admin: path of the admin socket; None for the default places, empty or ``off`` for no socket.
     :param take_over: share the ports of a running server, which is ended afterwards.
     :param programs: whether the Corefile may have programs started.
+    :param workers: processes that answer queries, 0 for one a core; None does what *multisocket* says.
     :param ended: called with the exit status when everything has stopped.
     :param leave: ends the process at once.
     """
@@ -139,6 +143,7 @@ class Daemon(Service):
         admin: str | None = OFF,
         take_over: bool = False,
         programs: bool = False,
+        workers: int | None = 1,
         ended: Callable[[int], None] = lambda status: None,
         context: ServerContext | None = None,
         output: Output | None = None,
@@ -168,7 +173,11 @@ class Daemon(Service):
         self._output = output or _to_log
         self.context.output = self._output
         self.context.fatal = self._fatal
-        self.server = KdnsService(self.context, load, None if quiet else self._say)
+        self._load = load
+        self._loaded: Corefile | None = None
+        self._wanted_workers = workers
+        self._workers: Workers | None = None
+        self.server = KdnsService(self.context, self._load_once, None if quiet else self._say)
         self.server.taken_over = self._taken_over
         self.admin = AdminSocket(reactor, commands_of(self.server), admin)
         self.signals = Signals(reactor, self)
@@ -190,9 +199,37 @@ class Daemon(Service):
         super().startService()
         self.signals.install()
         self._reactor.callWhenRunning(self.signals.install)  # the reactor replaces some when it begins to run
+        self._begin_workers()
         self.admin.start()
         self.server.startService()
         self.server.when_running().addCallbacks(self._serving, self._cannot_serve)
+
+    def _begin_workers(self) -> None:
+        """Prepare for worker processes where there are to be any; without them nothing of theirs is imported."""
+        number = self._wanted_workers
+        if number is None or number == 0:
+            from kdns.workers.number import usable_cores, workers_in
+
+            number = usable_cores() if number == 0 else 1
+            if self._wanted_workers is None:
+                try:
+                    self._loaded = self._load()
+                    number = workers_in(self._loaded)
+                except CorefileError:
+                    return  # the start finds it, too
+        if number < 2:
+            return
+        from kdns.tap.workers import Workers
+
+        if self._workers is None:
+            self._workers = Workers(self.server, number, self.observer)
+            self.admin.commands.replace(self._workers.commands())
+        self._workers.start(self._loaded)
+
+    def _load_once(self) -> Corefile:
+        """Read the Corefile, unless it was just read."""
+        loaded, self._loaded = self._loaded, None
+        return self._load() if loaded is None else loaded
 
     def _say(self, line: str) -> None:
         """Print a line of the start."""
@@ -230,7 +267,7 @@ class Daemon(Service):
 
     def _taken_over(self, configuration: Configuration) -> None:
         if self.observer is not None:
-            self.observer.debug = any(builder.debug for builder in configuration.builders)
+            self.observer.debug = configuration.debug
 
     def _serving(self, _: None) -> None:
         self.context.share_ports = False  # a reload takes nothing over
@@ -271,6 +308,8 @@ class Daemon(Service):
 
     def _stopped(self, _: None) -> None:
         self.admin.stop()
+        if self._workers is not None:
+            self._workers.stop()
         if self.observer is not None:
             self.observer.close()
         if self._writer is not None:

@@ -14,6 +14,7 @@ from kdns.server.logs import FORMATS
 from kdns.tap.daemon import FAILED, CorefileSource, Daemon, exit_with
 
 MOST_PORT = 65535
+MOST_WORKERS = 256
 
 ELSEWHERE = ("logfile", "logger", "syslog")
 """Options of twistd that say where its log goes."""
@@ -42,6 +43,20 @@ def log_format(text: str) -> str:
     return text
 
 
+def workers(text: str) -> int:
+    """
+    A number of worker processes, 0 for ``auto``.
+
+    :raises ValueError: it is neither.
+    """
+    if text == "auto":
+        return 0
+    number = int(text)
+    if not 1 <= number <= MOST_WORKERS:
+        raise ValueError(f"it is a number from 1 to {MOST_WORKERS}, or auto")
+    return number
+
+
 class Options(usage.Options):
     """What ``twistd kdns --help`` shows."""
 
@@ -51,6 +66,7 @@ class Options(usage.Options):
         ["conf", "c", None, "Corefile to load; 'stdin' reads standard input. [default: Corefile]"],
         ["admin-socket", None, None, "Where kdns explain, status and cache reach it; 'off' for nowhere."],
         ["log-format", None, "text", "How lines are printed: text or json.", log_format],
+        ["workers", None, None, "Processes that answer queries, or 'auto' for one a core.", workers],
         ["dns-port", "p", 53, "Port of server blocks that name none.", port_number],
     ]
     optFlags = [
@@ -83,6 +99,7 @@ def makeService(options: Options) -> Daemon:
         own_log=_in_foreground(options.parent),
         take_over=bool(options["takeover"]),
         programs=bool(options["allow-programs"]),
+        workers=options["workers"],
         ended=exit_with,
     )
     twistd = options.parent

@@ -39,8 +39,12 @@ class ServedZone:
         """Told of each new version."""
 
         labels = self._labels = (plugin, to_text(origin))
-        serials = registry.gauge("kdns_zone_serial", "Serial of the zone that is served.", ["plugin", "zone"])
-        records = registry.gauge("kdns_zone_records", "Records of the zone that is served.", ["plugin", "zone"])
+        serials = registry.gauge(
+            "kdns_zone_serial", "Serial of the zone that is served.", ["plugin", "zone"], greatest=True
+        )
+        records = registry.gauge(
+            "kdns_zone_records", "Records of the zone that is served.", ["plugin", "zone"], greatest=True
+        )
         loads = registry.counter(
             "kdns_zone_loads_total", "Attempts to read or transfer a zone, by result.", ["plugin", "zone", "result"]
         )

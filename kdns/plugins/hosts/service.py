@@ -147,7 +147,7 @@ class HostsFile(Resource):
     def _measure(self, seen: tuple[int, int], table: HostTable) -> None:
         registry = self._context.registry
         entries = registry.gauge(
-            "coredns_hosts_entries", "Entries of the hosts file and the lines beside it.", ("hostsfile",)
+            "coredns_hosts_entries", "Entries of the hosts file and the lines beside it.", ("hostsfile",), greatest=True
         )
         entries.gauge(self._config.path).set(self._inline.entries + table.entries)
         reload_timestamp(registry).set(seen[0] / 1e9)
@@ -156,5 +156,5 @@ class HostsFile(Resource):
 def reload_timestamp(registry: Registry) -> Gauge:
     """The gauge with the modification time of the file, in seconds since 1970."""
     return registry.gauge(
-        "coredns_hosts_reload_timestamp_seconds", "Time of change of the hosts file that was read last."
+        "coredns_hosts_reload_timestamp_seconds", "Time of change of the hosts file that was read last.", greatest=True
     ).gauge()

@@ -30,6 +30,7 @@ from kdns.cluster.threads import in_thread
 from kdns.core.degraded import Fault
 from kdns.core.metrics import Registry
 from kdns.core.stamps import Stamp, StampRef
+from kdns.plugin.capabilities import FeedsWorkers
 from kdns.plugin.seam import Resource, ServerContext
 from kdns.plugins.kubernetes.config import Source
 from kdns.plugins.kubernetes.snapshots import SnapshotFile
@@ -84,19 +85,22 @@ WAIT_NOTICE = 0.5
 """Seconds between two lines that say that the start still waits."""
 
 
-class LiveCluster(Resource):
+class LiveCluster(Resource, FeedsWorkers):
     """
     The index of one source, shared by all blocks that read it.
 
     :raises kdns.cluster.credentials.CredentialsError: from the constructor, when there is no way to the API.
     """
 
+    at_parent = True
+
     def __init__(self, context: ServerContext, source: Source, startup_timeout: float) -> None:
         self.index = ClusterIndex()
         self._context = context
         self._timeout = startup_timeout
         self._manifests = source.manifests
-        sink = ChangeSink(self.index, context.reactor, context.wall)
+        self.followed_as = repr(source)
+        sink = self.sink = ChangeSink(self.index, context.reactor, context.wall)
         sink.listen(ProgrammingLatency(context.registry, self.index, context.wall))
         self._source = source_for(context, source, sink)
         self._snapshot: SnapshotFile | None = None
@@ -151,6 +155,17 @@ class LiveCluster(Resource):
         if self._manifests:
             lines.append(f"read from manifests: {', '.join(self._manifests)}; looked at every few seconds")
         return lines
+
+    def cluster_state(self) -> dict[str, Any]:
+        """See :class:`kdns.plugin.capabilities.FeedsWorkers`."""
+        written = self._snapshot.written if self._snapshot is not None and not self._source.synced else None
+        return {
+            "synced": self.synced,
+            "from_snapshot": written,
+            "why": self.why_not_ready(),
+            "pods_are_current": self.pods_are_current(),
+            "freshness": self.freshness(),
+        }
 
     def why_not_ready(self) -> str:
         """What is missing, in words."""

@@ -87,6 +87,8 @@ class PprofPages(Resource):
     :param arm: what samples the stack.
     """
 
+    at_parent = True
+
     def __init__(self, context: ServerContext, listener: HttpListener, arm: Arm = by_signal) -> None:
         self._context = context
         self._listener = listener

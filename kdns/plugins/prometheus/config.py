@@ -66,10 +66,17 @@ class PrometheusDirective:
                 raise SetupError(str(error), plugin=self.name, located=False) from error
         builder.observe(builder.keep(("prometheus", "dns"), (), lambda: DnsMetrics(context.registry)))
         page = builder.keep(("prometheus", "page"), (), lambda: MetricsPage(context, ProcessMetrics()))
+        by_worker = None
+        if context.combined is not None:
+            by_worker = builder.keep(
+                ("prometheus", "workers"), (), lambda: MetricsPage(context, ProcessMetrics(), True)
+            )
         builder.keep(("prometheus", "lag"), (), lambda: ReactorLag(context.reactor, context.clock, context.registry))
         listener = listener_for(builder, self.name, config.address, tls)
         builder.keep(
-            ("prometheus", config.address), config, lambda: MetricsEndpoint(listener, page, config.runtime_metrics)
+            ("prometheus", config.address),
+            config,
+            lambda: MetricsEndpoint(listener, page, by_worker, config.runtime_metrics),
         )
         builder.run(EnabledPlugins(enabled_plugins(context.registry), labels_of(builder)))
 

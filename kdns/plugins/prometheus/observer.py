@@ -54,7 +54,9 @@ def declare(registry: Registry) -> None:
     registry.counter("coredns_forward_healthcheck_broken_total", "Queries for which no upstream was healthy.")
     registry.counter("coredns_forward_max_concurrent_rejects_total", "Queries refused because too many were waiting.")
     registry.gauge(
-        "coredns_hosts_reload_timestamp_seconds", "When the hosts file was read last, in seconds since 1970."
+        "coredns_hosts_reload_timestamp_seconds",
+        "When the hosts file was read last, in seconds since 1970.",
+        greatest=True,
     )
     registry.counter("coredns_local_localhost_requests_total", "Queries for names below localhost.")
     registry.counter("coredns_reload_failed_total", "Configurations that could not be loaded.")
@@ -66,7 +68,7 @@ def declare(registry: Registry) -> None:
     )
     registry.counter("kdns_log_lines_total", "Lines that were written.")
     build = registry.gauge(
-        "coredns_build_info", "Always 1: version and language.", ["version", "revision", "goversion"]
+        "coredns_build_info", "Always 1: version and language.", ["version", "revision", "goversion"], greatest=True
     )
     build.gauge(__version__, "", f"python{platform.python_version()}").set(1)
 
@@ -107,7 +109,10 @@ class DnsFamilies:
 def enabled_plugins(registry: Registry) -> Family:
     """The plugins in the chain of each server block."""
     return registry.gauge(
-        "coredns_plugin_enabled", "Always 1: a plugin of a server block.", ["server", "zone", "view", "name"]
+        "coredns_plugin_enabled",
+        "Always 1: a plugin of a server block.",
+        ["server", "zone", "view", "name"],
+        greatest=True,
     )
 
 

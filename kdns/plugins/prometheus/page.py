@@ -8,13 +8,14 @@ rendered page is sent to all who ask within a second.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from itertools import islice
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
+from kdns.core.metrics import Registry
 from kdns.core.slices import in_slices
 from kdns.plugin.http import HttpListener, Page, Response
 from kdns.plugin.seam import Resource, ServerContext
@@ -33,8 +34,11 @@ FRESH = 1.0
 class MetricsPage(Resource):
     """The page of one context; all listeners show the same."""
 
-    def __init__(self, context: ServerContext, process: ProcessMetrics) -> None:
+    at_parent = True
+
+    def __init__(self, context: ServerContext, process: ProcessMetrics, by_worker: bool = False) -> None:
         declare(context.registry)
+        self._by_worker = by_worker
         self._context = context
         self._process = process
         self._finished: tuple[float, Response] | None = None
@@ -48,7 +52,12 @@ class MetricsPage(Resource):
         waiting: Deferred[Response] = Deferred(self._waiting.remove)
         self._waiting.append(waiting)
         if self._rendering is None:
-            self._rendering = in_slices(self._context.reactor, self._render())
+            combined, reactor = self._context.combined, self._context.reactor
+            if combined is None:
+                self._rendering = in_slices(reactor, self._render(self._context.registry))
+            else:
+                self._rendering = combined(self._by_worker)
+                self._rendering.addCallback(lambda registry: in_slices(reactor, self._render(registry)))
             self._rendering.addCallbacks(self._rendered, self._failed)
         return waiting
 
@@ -62,14 +71,22 @@ class MetricsPage(Resource):
             self._rendering.cancel()
         self._process.stop()
 
-    def _render(self) -> Generator[None, None, Response]:
+    def _render(self, registry: Registry) -> Generator[None, None, Response]:
         yield from self._context.tallies.folding()
         written: list[bytes] = []
-        for lines in (self._context.registry.lines(), self._process.lines()):
+        for lines in (registry.lines(), self._process_lines(registry)):
             while batch := list(islice(lines, AT_ONCE)):
                 written.append("".join(f"{line}\n" for line in batch).encode())
                 yield
         return Response(b"".join(written), content_type=CONTENT_TYPE)
+
+    def _process_lines(self, registry: Registry) -> Iterator[str]:
+        """The metrics of this process, but for those that workers have, too."""
+        known = {family.name for family in registry.families()}
+        for line in self._process.lines():
+            name = line.split(" ")[2] if line.startswith("#") else line.partition(" ")[0].partition("{")[0]
+            if name not in known:
+                yield line
 
     def _rendered(self, response: Response) -> None:
         self._finished = self._context.clock(), response
@@ -91,11 +108,15 @@ class MetricsPage(Resource):
 class MetricsEndpoint(Resource):
     """Shows the page at one address."""
 
-    def __init__(self, listener: HttpListener, page: MetricsPage, runtime: bool) -> None:
+    at_parent = True
+
+    def __init__(self, listener: HttpListener, page: MetricsPage, by_worker: MetricsPage | None, runtime: bool) -> None:
         self._listener = listener
         self._page = page
         self._runtime = runtime
         self._pages: dict[str, Page] = {"/metrics": page}
+        if by_worker is not None:
+            self._pages["/metrics?worker=1"] = by_worker
 
     def start(self) -> None:
         self._listener.serve(self._pages)

@@ -120,7 +120,10 @@ class ServerCertificate(Resource):
             self._key_log = os.fdopen(opened, "ab", buffering=0)
             log.warn('Writing TLS Key Log to "{path}"', path=config.key_log)
         self._context.registry.gauge(
-            "kdns_tls_certificate_expiry_seconds", "When the certificate of a listener ends, in Unix time.", ["file"]
+            "kdns_tls_certificate_expiry_seconds",
+            "When the certificate of a listener ends, in Unix time.",
+            ["file"],
+            greatest=True,
         ).gauge(config.certificate, read=lambda: self.expires)
         self._watch()
 

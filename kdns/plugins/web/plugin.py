@@ -113,6 +113,8 @@ class Recorder(Resource):
     :ivar viewers: the streams that are open.
     """
 
+    at_parent = True
+
     def __init__(self, context: ServerContext) -> None:
         self.history = History()
         self.viewers: list[Reply] = []
@@ -186,6 +188,8 @@ class Recorder(Resource):
 
 class WebPages(Resource):
     """The pages at one address."""
+
+    at_parent = True
 
     def __init__(self, listener: HttpListener, recorder: Recorder, context: ServerContext) -> None:
         self._listener = listener
