@@ -10,11 +10,12 @@ from __future__ import annotations
 import select
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from struct import Struct
 from struct import error as StructError
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 
@@ -34,6 +35,10 @@ BACKLOG = 1024
 RECEIVE_BUFFER = 4 * 1024 * 1024
 """Bytes of UDP queued in the kernel while kdns is busy; the kernel caps it at its own limit."""
 
+MORE_ATTEMPTS = 20
+"""How often another port is chosen where the first is not free for both TCP and UDP."""
+
+T = TypeVar("T")
 
 _SO_MEMINFO = 55
 """Linux's socket option for the counters of a socket's buffers, from ``asm-generic/socket.h``; Python has no name for it."""
@@ -100,7 +105,11 @@ def open_endpoint(
     :param limit: bounds the connections of all endpoints that share it.
     :raises CannotListen: one of them cannot be opened; none is left open then.
     """
-    return _open(reactor, address, port, budget, StreamFactory(listener, budget.table(), limit=limit))
+
+    def factory() -> Factories:
+        return StreamFactory(listener, budget.table(), limit=limit), None
+
+    return _open(reactor, address, port, budget, factory)
 
 
 def open_tls(
@@ -109,9 +118,12 @@ def open_tls(
     """DNS over TLS (RFC 7858); see :func:`open_endpoint`."""
     from kdns.server.secure import SecureFactory
 
-    factory = StreamFactory(listener, budget.table(), Transport.TLS, limit)
-    factory.spoken = (b"dot",)
-    return _open(reactor, address, port, budget, factory, SecureFactory(factory))
+    def factory() -> Factories:
+        made = StreamFactory(listener, budget.table(), Transport.TLS, limit)
+        made.spoken = (b"dot",)
+        return made, SecureFactory(made)
+
+    return _open(reactor, address, port, budget, factory)
 
 
 def open_https(
@@ -121,16 +133,32 @@ def open_https(
     from kdns.server.https import HttpsFactory
     from kdns.server.secure import SecureFactory
 
-    factory = HttpsFactory(listener, budget.table(), Transport.HTTPS, limit)
-    return _open(reactor, address, port, budget, factory, SecureFactory(factory))
+    def factory() -> Factories:
+        made = HttpsFactory(listener, budget.table(), Transport.HTTPS, limit)
+        return made, SecureFactory(made)
+
+    return _open(reactor, address, port, budget, factory)
 
 
-def _open(
-    reactor: Any, address: str, port: int, budget: TableBudget, factory: StreamFactory, acceptor: Any = None
+Factories = tuple[StreamFactory, Any]
+"""The factory of an endpoint, and what makes the protocols of its connections in its place; then there are no sockets for UDP."""
+
+
+def _open(reactor: Any, address: str, port: int, budget: TableBudget, factory: Callable[[], Factories]) -> OpenEndpoint:
+    return _one_port(port, lambda: _open_once(reactor, address, port, budget, *factory()))
+
+
+def _one_port(port: int, attempt: Callable[[], T]) -> T:
+    """What *attempt* returns. For port 0 it has more than one try: the port that TCP is given may be taken for UDP."""
+    for _ in range(0 if port else MORE_ATTEMPTS):
+        with suppress(CannotListen):
+            return attempt()
+    return attempt()
+
+
+def _open_once(
+    reactor: Any, address: str, port: int, budget: TableBudget, factory: StreamFactory, acceptor: Any
 ) -> OpenEndpoint:
-    """
-    :param acceptor: makes the protocols of connections in place of *factory*; then there are no sockets for UDP.
-    """
     listener = factory.listener
     opened = OpenEndpoint(listener, port, factory, tables=[factory.table])
     factory.ports = opened.streams
@@ -200,6 +228,12 @@ def reserve_endpoint(
     :return: the sockets, and the port, which the system chose for 0.
     :raises CannotListen: another process has the port.
     """
+    return _one_port(port, lambda: _reserve_once(context, scheme, address, port, again))
+
+
+def _reserve_once(
+    context: ServerContext, scheme: str, address: str, port: int, again: bool
+) -> tuple[list[socket.socket], int]:
     reserved: list[socket.socket] = []
     share = context.share_ports or again
     try:

@@ -215,7 +215,7 @@ class Server:
         self.name = name
         self.tcp = tcp
         self._reactor = reactor
-        # One time for all, which becomes the serial of their SOA: else no two replies with one would be the same octets.
+        # One time for all, which becomes the serial of their SOA: else no two replies with one would be the same bytes.
         self._context = ServerContext(
             reactor, own_addresses=lambda: [OWN_ADDRESS], kernel_sockets=kernel_sockets, wall=lambda: NOW
         )
@@ -378,9 +378,11 @@ class GoldenRepeatedTests(TestCase):
         ]
         self.cookies = 0
         self.golden: set[tuple[str, int, bytes]] = set()
-        for server in servers:
-            await server.start(file, folder)
+        started: list[Server] = []
         try:
+            for server in servers:
+                await server.start(file, folder)
+                started.append(server)
             wrong = await self.compare(file, servers)
             self.assertEqual(servers[0].given, 0)
             self.assertEqual([server.in_batches for server in servers[1:3]], [mmsg.available(reactor), False])
@@ -389,7 +391,7 @@ class GoldenRepeatedTests(TestCase):
                 self.assertGreater(min(server.given for server in servers[1:]), asked)
                 self.assertGreater(self.cookies, asked)
         finally:
-            await gatherResults([Deferred.fromCoroutine(server.stop()) for server in servers])
+            await gatherResults([Deferred.fromCoroutine(server.stop()) for server in started])
         self.assertEqual(wrong, [], "\n".join(["", *wrong]))
 
     async def compare(self, file: CaseFile, servers: list[Server]) -> list[str]:

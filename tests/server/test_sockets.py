@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from typing import Any
 
+from twisted.internet.protocol import DatagramProtocol
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from kdns.plugin.listening import CannotListen
@@ -13,6 +14,7 @@ from kdns.server.listener import Listener
 from kdns.server.sockets import cannot_listen, open_endpoint, receive_drops
 from kdns.server.table import TableBudget
 from kdns.testing.memory import MemoryReactor
+from kdns.testing.memory.network import EPHEMERAL
 from tests.server.support import a_block, a_house, zones_of
 
 
@@ -51,6 +53,24 @@ class MemoryTests(SynchronousTestCase):
         reactor.settle()
         self.assertEqual(reactor.leftovers(), [])
 
+    def test_port_taken_for_udp(self) -> None:
+        """A port that is free for TCP only is not chosen for 0; with no free port for both, it is an error."""
+        reactor = MemoryReactor()
+        for port in EPHEMERAL[:3]:
+            reactor.listenUDP(port, DatagramProtocol(), "127.0.0.1")
+        opened = self.open(reactor, "127.0.0.1", 0)
+        self.assertEqual(opened.port, EPHEMERAL[3])
+        self.assertEqual(len(self.room._tables), 2)
+        reactor = MemoryReactor()
+        for port in EPHEMERAL[:100]:
+            reactor.listenUDP(port, DatagramProtocol(), "127.0.0.1")
+        before = len(reactor.leftovers())
+        with self.assertRaises(CannotListen) as raised:
+            self.open(reactor, "127.0.0.1", 0)
+        reactor.settle()
+        self.assertEqual((raised.exception.transport, len(reactor.leftovers())), ("udp", before))
+        self.assertEqual(self.room._tables, [])
+
     def test_no_such_address(self) -> None:
         """An address that the machine does not have."""
         with self.assertRaises(CannotListen) as raised:
@@ -62,8 +82,6 @@ class MemoryTests(SynchronousTestCase):
     def test_nothing_left(self) -> None:
         """When UDP cannot be opened, TCP is closed again."""
         reactor = MemoryReactor()
-        from twisted.internet.protocol import DatagramProtocol
-
         other = reactor.listenUDP(53, DatagramProtocol(), "127.0.0.1")
         with self.assertRaises(CannotListen) as raised:
             self.open(reactor, "127.0.0.1", 53)
