@@ -8,7 +8,7 @@ started: there is no reactor, and what would need one has only a clock.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -30,7 +30,7 @@ from kdns.corefile.guesses import OBSOLETE_ARGUMENTS, option_hint
 from kdns.corefile.lexer import Token
 from kdns.corefile.loader import DEFAULT_NAME, Corefile, load_text
 from kdns.plugin import registry
-from kdns.plugin.registry import BUILT_IN
+from kdns.plugin.registry import BUILT_IN, MissingPlugin
 from kdns.plugin.seam import ServerContext
 from kdns.server.assembly import Configuration, assemble, surroundings
 
@@ -64,11 +64,19 @@ class Read:
     """What a start would end with; None when it would not end, or only where there is no cluster."""
 
 
-def look(source: Source, environment: Mapping[str, str], *, dns_port: int = 53, elsewhere: bool = False) -> Read:
+def look(
+    source: Source,
+    environment: Mapping[str, str],
+    *,
+    dns_port: int = 53,
+    elsewhere: bool = False,
+    may_miss: Collection[str] | None = (),
+) -> Read:
     """
     Read a Corefile and put it together without starting it.
 
     :param elsewhere: it will run on another machine: what depends on the machine is a warning.
+    :param may_miss: directives that a start leaves out where nobody has them: a warning; None stands for all.
     """
     read = Read()
     faults: list[tuple[CorefileError, Severity]] = []
@@ -80,6 +88,9 @@ def look(source: Source, environment: Mapping[str, str], *, dns_port: int = 53, 
         missing_file = isinstance(error, ParseError) and error.text.startswith(("File to import", "Could not import"))
         severity = Severity.WARNING if elsewhere and (of_machine or missing_file) else Severity.FAULT
         severity = Severity.NOTE if pod else severity
+        missing = error.plugin if isinstance(error, MissingPlugin) else _unknown(error)
+        if missing and (may_miss is None or missing in may_miss):
+            severity = Severity.WARNING
         if severity is Severity.FAULT and read.first is None:
             read.first = error
         faults.append((error, severity))
@@ -97,8 +108,8 @@ def look(source: Source, environment: Mapping[str, str], *, dns_port: int = 53, 
     describe = _Describer(read.corefile, source, environment)
     unknown: set[tuple[Place | None, str]] = set()
     for error, severity in faults:
-        if error.text.startswith("Unknown directive"):
-            unknown.add((error.place, _quoted(error.text)))
+        if _unknown(error):
+            unknown.add((error.place, _unknown(error)))
         elif (error.place, error.plugin or "") in unknown:
             continue  # the same, from the search for the plugin
         read.findings.append(describe.fault(error, severity))
@@ -108,8 +119,19 @@ def look(source: Source, environment: Mapping[str, str], *, dns_port: int = 53, 
     return read
 
 
+def _unknown(error: CorefileError) -> str:
+    """The directive that nobody knows; empty for other errors."""
+    return _quoted(error.text) if error.text.startswith("Unknown directive") else ""
+
+
 def why_no_start(
-    error: CorefileError, conf: str | None, environment: Mapping[str, str], *, dns_port: int = 53, text: str = ""
+    error: CorefileError,
+    conf: str | None,
+    environment: Mapping[str, str],
+    *,
+    dns_port: int = 53,
+    text: str = "",
+    may_miss: Collection[str] = (),
 ) -> list[str]:
     """
     The lines that a start prints when a Corefile ends it: the error as CoreDNS says it, what was wanted, found and can be done about it,
@@ -118,6 +140,7 @@ def why_no_start(
     :param error: what the start ended with.
     :param conf: the Corefile as it was named; None is ``Corefile``.
     :param text: the Corefile's, where it came from no file.
+    :param may_miss: see :func:`look`.
     """
     name = conf or DEFAULT_NAME
     if not text:
@@ -125,7 +148,7 @@ def why_no_start(
             text = DiskFiles().read(name)
         except OSError:
             return [printable(error.advice())]
-    findings = look(Source(name, text), environment, dns_port=dns_port).findings
+    findings = look(Source(name, text), environment, dns_port=dns_port, may_miss=may_miss).findings
     faults = [one for one in findings if one.severity is Severity.FAULT]
     at = (error.place.file, error.place.line) if error.place else None
     first = next((one for one in faults if (one.file, one.line) == at and one.text in error.text), None)

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from kdns.cli.flags import BadFlags, parse_port
-from kdns.core.text import printable, reason_of
+from kdns.core.text import names_of, printable, reason_of
 
 if TYPE_CHECKING:
     from kdns.checking.faults import Read
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 HELP = """\
 Usage of kdns check:
-  kdns check [FILE] [--json] [--notes] [--strict] [--elsewhere] [--print] [-dns.port N]
+  kdns check [FILE] [--json] [--notes] [--strict] [--elsewhere] [--lenient] [--print] [-dns.port N]
 
 Looks at a Corefile without serving it. FILE is "Corefile" by default; "-" or "stdin" reads standard input.
 It may also be a manifest: a ConfigMap with a key "Corefile" and, in the same file, the Deployment
@@ -32,6 +32,9 @@ It may also be a manifest: a ConfigMap with a key "Corefile" and, in the same fi
   --json          all findings as a JSON list
   --strict        exit status 1 for warnings, too
   --elsewhere     it will run on another machine: what is missing on this one (files, interfaces) is a warning
+  --lenient       a directive that kdns does not have is a warning
+  --allow-missing NAME,...
+                  these directives are; "kdns -allow-missing NAME,..." leaves them out
   --quiet         no notes in JSON, and no count of them
   --print         print the configuration with imports, environment and defaults filled in
   -dns.port N, -p N
@@ -61,10 +64,11 @@ def parse_words(arguments: Sequence[str]) -> argparse.Namespace:
     """
     parser = _Parser(add_help=False, allow_abbrev=False)
     parser.add_argument("file", nargs="?", default="")
-    for switch in ("json", "notes", "strict", "elsewhere", "quiet", "print", "help"):
+    for switch in ("json", "notes", "strict", "elsewhere", "lenient", "quiet", "print", "help"):
         short = ("-h",) if switch == "help" else ()
         parser.add_argument(f"-{switch}", f"--{switch}", *short, action="store_true", dest=switch)
     parser.add_argument("-conf", "--conf", dest="conf", default="")
+    parser.add_argument("-allow-missing", "--allow-missing", dest="may_miss", type=names_of, default=())
     parser.add_argument("-dns.port", "--dns.port", "-p", "--p", dest="port", type=parse_port, default=53)
     parsed = parser.parse_args(arguments)
     if parsed.conf and parsed.file:
@@ -151,7 +155,13 @@ def _look(
     except CannotRead as error:
         return [Finding(Severity.FAULT, name, error.line, "", str(error), suggestion=error.suggestion)], None
     elsewhere = wanted.elsewhere or source.embedded
-    read = look(source, environment, dns_port=wanted.port, elsewhere=elsewhere)
+    read = look(
+        source,
+        environment,
+        dns_port=wanted.port,
+        elsewhere=elsewhere,
+        may_miss=None if wanted.lenient else wanted.may_miss,
+    )
     findings = list(read.findings)
     if read.configuration is not None:
         whole = read.first is None

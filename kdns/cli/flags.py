@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from kdns.core.text import names_of
+
 MOST_PORT = 65535
 
 FORMATS = ("text", "json")
@@ -23,6 +25,7 @@ _FALSE = frozenset(("0", "f", "F", "false", "FALSE", "False"))
 
 TEXTS = {
     "admin.socket": "admin",
+    "allow-missing": "may_miss",
     "conf": "conf",
     "dns.port": "port",
     "log.format": "log_format",
@@ -45,6 +48,8 @@ HELP = """\
 Usage of kdns:
   -admin.socket PATH
     \twhere kdns explain, status and cache reach this server; "off" for nowhere (default: found by both by themselves)
+  -allow-missing NAME,...
+    \tleave these directives out of the Corefile where kdns does not have them
   -allow-programs
     \tlet the Corefile have programs started (on)
   -conf FILE
@@ -107,6 +112,9 @@ class Flags:
     workers: int | None = None
     """Worker processes, 0 for one a core; None when nothing was said."""
 
+    may_miss: tuple[str, ...] = ()
+    """Directives that are left out where nobody has them."""
+
     plugins: bool = False
     programs: bool = False
     quiet: bool = False
@@ -161,6 +169,7 @@ def parse_flags(arguments: Sequence[str]) -> Flags:
         log_format=log_format,
         pidfile=str(values.get("pidfile", "")),
         workers=workers,
+        may_miss=names_of(str(values.get("may_miss", ""))),
         **{switch: bool(values.get(switch, False)) for switch in SWITCHES.values()},
     )
 

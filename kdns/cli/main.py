@@ -115,7 +115,7 @@ def serve(flags: Flags, greeting: str = "") -> int:
     from kdns.tap.daemon import CorefileSource, Daemon
 
     reactor: Any = running  # to mypy it is a module
-    corefile = CorefileSource(flags.conf, os.environ, flags.port)
+    corefile = CorefileSource(flags.conf, os.environ, flags.port, flags.may_miss)
     daemon = Daemon(
         reactor,
         corefile.load,

@@ -36,3 +36,8 @@ def checkout_path(path: str) -> str:
 def bracketed(host: str) -> str:
     """A host as it stands in front of ``:PORT``; an IPv6 address needs brackets there."""
     return f"[{host}]" if ":" in host else host
+
+
+def names_of(text: str) -> tuple[str, ...]:
+    """The names of a list with commas."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())

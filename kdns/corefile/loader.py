@@ -7,14 +7,15 @@ Decides which text is taken and what stands in for an empty one. Keys and plugin
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 from kdns.core.text import reason_of
 from kdns.corefile.errors import Unreadable
 from kdns.corefile.files import Kind
 from kdns.corefile.fingerprint import fingerprint
 from kdns.corefile.parser import Surroundings, parse
-from kdns.corefile.tree import ServerBlock
+from kdns.corefile.tree import Directive, ServerBlock
 
 DEFAULT_NAME = "Corefile"
 """The file that is read when none is named, if it exists."""
@@ -34,6 +35,7 @@ class Corefile:
     :ivar fingerprint: equal when the configuration says the same.
     :ivar files: absolute paths of all files it was read from.
     :ivar built_in: the text held no server block, and the blocks are those of the built-in Corefile.
+    :ivar left_out: directives that stand in the text and were taken out of the blocks.
     """
 
     name: str
@@ -42,6 +44,17 @@ class Corefile:
     fingerprint: str
     files: tuple[str, ...]
     built_in: bool = False
+    left_out: tuple[Directive, ...] = ()
+
+
+def without(corefile: Corefile, names: Collection[str]) -> Corefile:
+    """The same configuration without the directives of these names."""
+    blocks = tuple(
+        replace(block, directives={name: one for name, one in block.directives.items() if name not in names})
+        for block in corefile.blocks
+    )
+    left_out = tuple(one for block in corefile.blocks for name, one in block.directives.items() if name in names)
+    return replace(corefile, blocks=blocks, left_out=left_out) if left_out else corefile
 
 
 def load_text(text: str, surroundings: Surroundings, name: str = DEFAULT_NAME) -> Corefile:

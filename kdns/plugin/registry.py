@@ -73,12 +73,21 @@ DEFAULT_PLACE = "loop"
 """A foreign plugin without a place goes in front of this one: behind cache and cluster, before the upstreams."""
 
 
+class MissingPlugin(SetupError):
+    """kdns does not have the plugin."""
+
+
 def accept(name: str) -> bool:
     """Whether *name*, which is not a directive of CoreDNS, is a plugin; :func:`find` raises if it cannot be used."""
     try:
         return name in BUILT_IN or _foreign(name) is not None
     except Exception:
         return True
+
+
+def is_missing(name: str) -> bool:
+    """Whether neither kdns nor an installed package has the directive."""
+    return name not in BUILT_IN and (name in DIRECTIVE_ORDER or not accept(name))
 
 
 def foreign_names() -> list[str]:
@@ -99,14 +108,14 @@ def find(name: str, place: Place) -> Directive:
         return directive
     if name in DIRECTIVE_ORDER:
         text = f"kdns does not have this plugin of CoreDNS yet; those it has: {', '.join(BUILT_IN)}"
-        raise SetupError(text, plugin=name, place=place)
+        raise MissingPlugin(text, plugin=name, place=place)
     try:
         foreign = _foreign(name)
     except Exception as error:
         text = f"the plugin cannot be imported: {type(error).__name__}: {error}"
         raise SetupError(text, plugin=name, place=place) from error
     if foreign is None:
-        raise SetupError("no such plugin can be imported", plugin=name, place=place)
+        raise MissingPlugin("no such plugin can be imported", plugin=name, place=place)
     if isinstance(foreign, type):
         foreign = foreign()
     missing = [method for method in ("parse", "build") if not callable(getattr(foreign, method, None))]

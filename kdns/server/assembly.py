@@ -9,7 +9,7 @@ would end a start.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -21,7 +21,7 @@ from kdns.corefile.dispenser import Dispenser
 from kdns.corefile.errors import CorefileError, Overlap, Place, SetupError
 from kdns.corefile.fingerprint import fingerprint
 from kdns.corefile.keys import Scheme, ServerKey, server_keys, syntax_warning
-from kdns.corefile.loader import Corefile, load_file, load_text
+from kdns.corefile.loader import Corefile, load_file, load_text, without
 from kdns.corefile.order import CONFIGURATION_ONLY, DIRECTIVE_ORDER, NO_SAY
 from kdns.corefile.overlap import Claim, check_overlaps
 from kdns.corefile.parser import Forgive, Surroundings, forgive_none
@@ -100,30 +100,44 @@ def no_mercy(error: CorefileError, of_machine: bool) -> bool:
     return False
 
 
-def surroundings(environment: Mapping[str, str], forgive: Forgive = forgive_none) -> Surroundings:
+def surroundings(
+    environment: Mapping[str, str], forgive: Forgive = forgive_none, accept: Callable[[str], bool] = registry.accept
+) -> Surroundings:
     """The context for reading a Corefile: kdns's directives and *environment*."""
-    return Surroundings(DIRECTIVE_ORDER, environment, accept=registry.accept, forgive=forgive, usable=registry.BUILT_IN)
+    return Surroundings(DIRECTIVE_ORDER, environment, accept=accept, forgive=forgive, usable=registry.BUILT_IN)
 
 
-def read(path: str | None, environment: Mapping[str, str]) -> Corefile:
+def read(path: str | None, environment: Mapping[str, str], may_miss: Collection[str] = ()) -> Corefile:
     """
     Read a Corefile from a file.
 
+    :param may_miss: directives that are left out where nobody has them.
     :raises CorefileError: it is none.
     """
-    return load_file(path, surroundings(environment))
+    found = load_file(path, surroundings(environment, accept=_accepting(may_miss)))
+    return without(found, [name for name in may_miss if registry.is_missing(name)])
 
 
 def read_text(
-    text: str, environment: Mapping[str, str], name: str = "Corefile", forgive: Forgive = forgive_none
+    text: str,
+    environment: Mapping[str, str],
+    name: str = "Corefile",
+    forgive: Forgive = forgive_none,
+    may_miss: Collection[str] = (),
 ) -> Corefile:
     """
     Read a Corefile from a text.
 
     :param forgive: see :class:`~kdns.corefile.parser.Surroundings`.
+    :param may_miss: see :func:`read`.
     :raises CorefileError: it is none.
     """
-    return load_text(text, surroundings(environment, forgive), name)
+    found = load_text(text, surroundings(environment, forgive, _accepting(may_miss)), name)
+    return without(found, [name for name in may_miss if registry.is_missing(name)])
+
+
+def _accepting(names: Collection[str]) -> Callable[[str], bool]:
+    return lambda name: name in names or registry.accept(name)
 
 
 def assemble(

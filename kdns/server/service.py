@@ -18,6 +18,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from kdns.core.degraded import Condition, Fault
 from kdns.core.slices import in_slices
 from kdns.core.timing import Timer, stop_timer
 from kdns.corefile.errors import CorefileError, Place
@@ -65,6 +66,7 @@ class KdnsService(Service):
         self.context = context
         self._load = load
         self._announce = announce
+        self._left_out: list[Condition] = []
         self.taken_over: Callable[[Configuration], None] = lambda configuration: None
         self.role = Role()
         self.table_budget = TableBudget(table_bytes() // context.processes, context.deferred_free)
@@ -444,9 +446,23 @@ class KdnsService(Service):
         self.configuration = configuration
         self.top_talkers.set_search_paths(gauges.search_paths(configuration))
         self.taken_over(configuration)
+        self._show_left_out(configuration)
         for resource in fresh:
             resource.serving()
         return old, closed
+
+    def _show_left_out(self, configuration: Configuration) -> None:
+        """Have the directives that the configuration does without in the list of what is wrong."""
+        for condition in self._left_out:
+            condition.forget()
+        self._left_out = []
+        places: dict[str, list[str]] = {}
+        for one in configuration.corefile.left_out:
+            places.setdefault(one.name, []).append(str(one.place))
+        for name, found in places.items():
+            condition = self.context.degraded.condition(Fault.MISSING_PLUGIN, f"directive {name}")
+            condition.begin(f"left out at {', '.join(found)}", self.context.wall(), log if self.role.records else None)
+            self._left_out.append(condition)
 
     def _fold(self) -> None:
         """Each second, add the hits of the tables to the counters, and advance everything that depends on the clock."""

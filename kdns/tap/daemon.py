@@ -12,7 +12,7 @@ import atexit
 import os
 import platform
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
@@ -65,9 +65,13 @@ class CorefileSource:
     The Corefile that a command line names.
 
     :param conf: a path, ``stdin``, or None for ``Corefile`` if there is one.
+    :param may_miss: directives that are left out where nobody has them.
     """
 
-    def __init__(self, conf: str | None, environment: Mapping[str, str], dns_port: int = 53) -> None:
+    def __init__(
+        self, conf: str | None, environment: Mapping[str, str], dns_port: int = 53, may_miss: Collection[str] = ()
+    ) -> None:
+        self._may_miss = may_miss
         self._conf = conf or None
         self._environment = environment
         self._dns_port = dns_port
@@ -80,16 +84,23 @@ class CorefileSource:
         :raises CorefileError: it is none.
         """
         if self._conf != STDIN:
-            return read(self._conf, self._environment)
+            return read(self._conf, self._environment, self._may_miss)
         if self._text is None:  # it can be read once; a reload sees the same again
             self._text = sys.stdin.read()
-        return read_text(self._text, self._environment, STDIN)
+        return read_text(self._text, self._environment, STDIN, may_miss=self._may_miss)
 
     def explain(self, error: CorefileError) -> str:
         """Lines about a failed start: the error, the advice, and other errors."""
         from kdns.checking.faults import why_no_start
 
-        lines = why_no_start(error, self._conf, self._environment, dns_port=self._dns_port, text=self._text or "")
+        lines = why_no_start(
+            error,
+            self._conf,
+            self._environment,
+            dns_port=self._dns_port,
+            text=self._text or "",
+            may_miss=self._may_miss,
+        )
         return "\n".join(lines)
 
 

@@ -10,6 +10,7 @@ from twisted.application.service import Application
 from twisted.python import usage
 from twisted.scripts._twistd_unix import UnixAppLogger  # the one that twistd itself will use; it has no public name
 
+from kdns.core.text import names_of
 from kdns.server.logs import FORMATS
 from kdns.tap.daemon import FAILED, CorefileSource, Daemon, exit_with
 
@@ -66,6 +67,7 @@ class Options(usage.Options):
         ["conf", "c", None, "Corefile to load; 'stdin' reads standard input. [default: Corefile]"],
         ["admin-socket", None, None, "Where kdns explain, status and cache reach it; 'off' for nowhere."],
         ["log-format", None, "text", "How lines are printed: text or json.", log_format],
+        ["allow-missing", None, (), "Directives to leave out where kdns does not have them: NAME,...", names_of],
         ["workers", None, None, "Processes that answer queries, or 'auto' for one a core.", workers],
         ["dns-port", "p", 53, "Port of server blocks that name none.", port_number],
     ]
@@ -87,7 +89,7 @@ def makeService(options: Options) -> Daemon:
     """
     from twisted.internet import reactor  # an edge: the program has chosen the reactor
 
-    corefile = CorefileSource(options["conf"], os.environ, options["dns-port"])
+    corefile = CorefileSource(options["conf"], os.environ, options["dns-port"], options["allow-missing"])
     daemon = Daemon(
         reactor,
         corefile.load,

@@ -73,3 +73,19 @@ class PlacesTests(SynchronousTestCase):
         self.world.text = good
         self.world.service.check_reload()
         self.assertEqual(self.places("the one before it stays"), set())
+
+    def test_directive_left_out(self) -> None:
+        """A directive that nobody has, and that may be missing: in all places until the Corefile does without it."""
+        good = self.world.text
+        self.world.text = good.replace("cache 30", "cache 30\n    k8s_gateway example.org\n", 1)
+        self.assertNotEqual(self.world.text, good)
+        self.world.may_miss = ("k8s_gateway",)
+        self.world.service.check_reload()
+        everywhere = {"status", "json", "explain", "ready/why"}
+        self.assertEqual(self.places("left out at"), everywhere)
+        self.assertEqual(self.places("directive k8s_gateway"), everywhere)
+        self.assertEqual(self.world.metrics("kdns_degraded"), ['kdns_degraded{what="missing_plugin"} 1'])
+        self.world.text = good
+        self.world.service.check_reload()
+        self.assertEqual(self.places("left out at"), set())
+        self.assertEqual(self.world.metrics("kdns_degraded"), [])

@@ -50,7 +50,8 @@ class World:
         )
         text = corefile or (ROOT / "conf" / "demo" / "Corefile").read_text(encoding="utf-8")
         self.text = text
-        self.service = KdnsService(self.context, lambda: read_text(self.text, ENVIRONMENT))
+        self.may_miss: tuple[str, ...] = ()
+        self.service = KdnsService(self.context, lambda: read_text(self.text, ENVIRONMENT, may_miss=self.may_miss))
         self.commands = commands_of(self.service)
         self.service.startService()
         running = self.service.when_running()

@@ -144,6 +144,21 @@ class CheckTests(SynchronousTestCase):
         Path("Corefile").write_text(GOOD)
         self.assertEqual(run().status, FINE)
 
+    def test_may_be_missing(self) -> None:
+        """A directive that kdns does not have is a warning for a server that may do without it; other faults stay."""
+        corefile = ".:53 {\n    k8s_gateway a.test\n    nonsense\n    whoami\n}\n"
+        for words, gateway, nonsense in (
+            ((), "fault", "fault"),
+            (("--allow-missing", "k8s_gateway"), "warning", "fault"),
+            (("--allow-missing=k8s_gateway,nonsense",), "warning", "warning"),
+            (("--lenient",), "warning", "warning"),
+        ):
+            ended = run("-", "--json", *words, stdin=corefile)
+            found = {one["directive"]: one["severity"] for one in json.loads(ended.out)}
+            self.assertEqual((found["k8s_gateway"], found["nonsense"]), (gateway, nonsense), words)
+            self.assertEqual(ended.status, FAULTY if nonsense == "fault" else FINE, words)
+        self.assertEqual(run("-", "--lenient", stdin=".:53 {\n    whoami x y z\n}\n").status, FAULTY)
+
     def test_print(self) -> None:
         """--print shows the whole configuration alone on standard output, the findings beside it; nothing of a faulty one."""
         ended = run("-", "--print", stdin=WARNED)

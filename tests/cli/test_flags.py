@@ -25,6 +25,8 @@ GOOD: tuple[tuple[list[str], Flags], ...] = (
     (["-log.format", "text"], Flags()),
     (["-admin.socket", "off"], Flags(admin="off")),
     (["--admin.socket="], Flags(admin="")),
+    (["-allow-missing", "nomad, k8s_gateway,"], Flags(may_miss=("nomad", "k8s_gateway"))),
+    (["-allow-missing="], Flags()),
     (["-help"], Flags(help=True)),
     (["-h"], Flags(help=True)),
 )

@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.corefile import CorefileError, Surroundings, load_file, load_text
 from kdns.corefile.files import DiskFiles
+from kdns.corefile.loader import without
 from tests.corefile.support import KNOWN, MemoryFiles, outline
 
 BUILT_IN = [((".",), {"whoami": "|whoami", "log": "|log"})]
@@ -29,6 +30,17 @@ class LoadTests(SynchronousTestCase):
         for text in ("", "# x", "(a) {\nlog\n}"):
             corefile = load_text(text, Surroundings(KNOWN, {}, MemoryFiles()))
             self.assertEqual(outline(corefile.blocks), BUILT_IN)
+
+    def test_without(self) -> None:
+        """What is left out is gone from each block that has it, and told with its place; a change of it is one of the configuration."""
+        corefile = load_text("a {\nlog\nerrors\n}\nb {\nlog\n}\nc {\nerrors\n}", Surroundings(KNOWN, {}, MemoryFiles()))
+        found = without(corefile, ("log", "frob"))
+        self.assertEqual([list(block.directives) for block in found.blocks], [["errors"], [], ["errors"]])
+        self.assertEqual(
+            [(one.name, str(one.place)) for one in found.left_out], [("log", "Corefile:2"), ("log", "Corefile:6")]
+        )
+        self.assertEqual((found.name, found.fingerprint), (corefile.name, corefile.fingerprint))
+        self.assertIs(without(corefile, ("frob",)), corefile)
 
     def test_file(self) -> None:
         """A file is named as the operator named it, and all files read are told."""

@@ -6,6 +6,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.corefile.errors import CorefileError
+from kdns.corefile.order import DIRECTIVE_ORDER
+from kdns.plugin.registry import BUILT_IN
 from kdns.server.assembly import Configuration, Endpoint, assemble, read_text
 from kdns.wire.names import from_text
 from tests.server import plugins
@@ -29,6 +31,19 @@ class AssemblyTests(SynchronousTestCase):
     def assembled(self, corefile: str, running: Configuration | None = None) -> Configuration:
         """Assemble a Corefile."""
         return assemble(read_text(corefile, {}), a_house(self.clock), running.kept if running else None)
+
+    def test_may_be_missing(self) -> None:
+        """A directive that nobody has is left out where that is allowed; one that is there is served all the same."""
+        unknown = [name for name in DIRECTIVE_ORDER if name not in BUILT_IN][:1] + ["k8s_gateway", "no.such.Plugin"]
+        lines = "\n".join(f"{name} x {{\n y z\n}}" for name in unknown)
+        text = f"a.test {{\nwhoami\n{lines}\n}}\n"
+        for names in ((), tuple(unknown[1:]), tuple(unknown[:-1])):
+            with self.assertRaises(CorefileError, msg=names):
+                assemble(read_text(text, {}, may_miss=names), a_house(self.clock))
+        corefile = read_text(text, {}, may_miss=(*unknown, "whoami"))
+        self.assertEqual([one.name for one in corefile.left_out], unknown)
+        found = assemble(corefile, a_house(self.clock))
+        self.assertEqual([list(block.directives) for block in found.corefile.blocks], [["whoami"]])
 
     def refusal(self, corefile: str) -> str:
         """What a Corefile is refused with."""

@@ -46,6 +46,13 @@ class OptionsTests(SynchronousTestCase):
         self.assertEqual(options["admin-socket"], "off")
         self.assertEqual((options["conf"], options["dns-port"], options["quiet"]), ("/x", 0, 1))
 
+    def test_may_be_missing(self) -> None:
+        """Names of directives that may be left out, with commas."""
+        self.assertEqual(self.options()["allow-missing"], ())
+        self.assertEqual(
+            self.options("--allow-missing", "nomad,k8s_gateway")["allow-missing"], ("nomad", "k8s_gateway")
+        )
+
     def test_log_format(self) -> None:
         """Lines are text or JSON, and nothing else."""
         daemon = makeService(self.options("--log-format=json"))
