@@ -121,6 +121,9 @@ class Listener:
         ).counter()
         self.replay = Replay(context, self._observers_of, self._panicked)
         self._served = Stamp()
+        self._fast_tables: set[AnswerTable] = set()
+        """Tables that have a fast path made of the routes."""
+
         self.sample_every = 1
         """Sample one in this many plugin-made replies; raised under load."""
 
@@ -143,6 +146,11 @@ class Listener:
         audience = zones.audience()
         self.routes = routes_of(zones, self.label)
         """The fast paths; see :mod:`kdns.server.fast_path`."""
+
+        # Now, not when a plugin answers next: until then they would give what the configuration before says.
+        for table in self._fast_tables:
+            table.serve((), self)
+        self._fast_tables.clear()
 
         self.prefixes = None if audience is None else ClientPrefixes(audience)
         """What stands in front of a key of the answer table; None where nothing tells clients apart."""
@@ -429,7 +437,8 @@ class Listener:
                 repeated = _as_repeated(exchange, reply, answer)
                 opened.table.put(opened.key, repeated.reply or b"", answer.validity, repeated, now)
             if self.routes:
-                if opened.table.fast is None or opened.table.fast.routes is not self.routes:
+                if opened.table.fast is None:
+                    self._fast_tables.add(opened.table)
                     opened.table.serve(self.routes, self)
                 if opened.table.fast is not None:
                     opened.table.fast.learn(opened.key, exchange)

@@ -54,8 +54,9 @@ class Answering(Link):
     name = "answering"
     varies = NOTHING
 
-    def __init__(self, zone: bytes = ZONE) -> None:
+    def __init__(self, zone: bytes = ZONE, ttl: int = 30) -> None:
         self.zone = zone
+        self.ttl = ttl
         self.asked = self.made = 0
         self.success_ttl = self.denial_ttl = 30
         self.sure = True
@@ -65,7 +66,7 @@ class Answering(Link):
         self.asked += 1
         return Answer(
             flags=AA,
-            body=Sections((a_or_aaaa(request.spelled, 30, ADDRESS),)),
+            body=Sections((a_or_aaaa(request.spelled, self.ttl, ADDRESS),)),
             validity=ALWAYS,
             source=self.name,
         )
@@ -78,7 +79,7 @@ class Answering(Link):
         """One source."""
 
         def make(success_ttl: Limit, denial_ttl: Limit) -> Any:
-            return _Source(self, success_ttl(30))
+            return _Source(self, success_ttl(self.ttl))
 
         return {self.zone: make}
 
@@ -273,6 +274,17 @@ class FastPathTests(SynchronousTestCase):
                 world.ask(f"n{number}.zone.", client=client)
         # Of those that pass the first asks the plugins, and the others of its group find its replies in the table.
         self.assertEqual((self.link.asked, self.link.made), (3 + 1, 2))
+
+    def test_other_configuration(self) -> None:
+        """A reload ends the fast path with the configuration that it was made of, though nothing has asked a plugin since."""
+        world = World([self.link])
+        for number in range(3):
+            world.ask(f"n{number}.zone.")
+        other = Answering(ttl=17)
+        world.asker.listener.serve(_root([other]))
+        for number in range(10, 13):
+            self.assertEqual(world.ask(f"n{number}.zone.").answer[0].ttl, 17)
+        self.assertEqual((self.link.asked, self.link.made, other.asked, other.made), (1, 2, 1, 2))
 
     def test_each_told(self) -> None:
         """Where an observer wants a call for each query, or tells names apart, the plugins are asked."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -95,7 +96,12 @@ class HistoryTests(SynchronousTestCase):
             self._check_coherence(world, setting, some)
         world.until(world.applied)
         self._check_everything(world, setting, every)
-        self._check_coherence(world, setting, chance.sample(every, 5 * SOME))
+        some = chance.sample(every, 5 * SOME)
+        self._check_coherence(world, setting, some)
+        ttl = 17
+        world.reload(f"ttl {setting.rules.ttl}", f"ttl {ttl}")
+        setting = replace(setting, rules=replace(setting.rules, ttl=ttl))
+        self._check_coherence(world, setting, some)
 
     def _check_coherence(self, world: World, setting: Setting, some: list[Question]) -> None:
         """What is given over the network is what the plugin says now, and when the change has come through, what is true."""

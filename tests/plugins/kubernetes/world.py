@@ -154,6 +154,14 @@ class World:
         self.context = replace(self.context, registry=Registry(), tallies=TallyBook())
         self.service = KdnsService(self.context, lambda: read_text(self.corefile, {}), self.lines.append)
 
+    def reload(self, old: str, new: str) -> None:
+        """Have kdns take over a Corefile with *new* in the place of *old*."""
+        assert old in self.corefile, old
+        self.corefile = self.corefile.replace(old, new)
+        before = self.service.configuration
+        self.service.check_reload()
+        self.until(lambda: self.service.configuration is not before)
+
     def stop(self) -> list[str]:
         """End all, and return what is left behind."""
         done: list[object] = []
