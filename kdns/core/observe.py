@@ -8,8 +8,7 @@ A reply in the answer table is sent again without asking any plugin. So each obs
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from msgspec import Struct
 
@@ -40,8 +39,16 @@ class Exchange(Struct, frozen=True):
     """What the chain failed with; the answer is then the server's own."""
 
 
-EachRepeat = Callable[[str, int, int, float], None]
-"""Called for a repetition with the client's address, its port, the query's identifier, and the seconds taken."""
+class EachRepeat(Protocol):
+    """Called for a repetition."""
+
+    def __call__(self, client: str, port: int, ident: int, seconds: float, reply: bytes = b"", /) -> None:
+        """
+        :param client: the client's address; *port* is its port.
+        :param ident: the query's identifier.
+        :param seconds: how long it took.
+        :param reply: the reply behind its identifier.
+        """
 
 
 class Repeat(NamedTuple):

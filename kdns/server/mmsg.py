@@ -363,7 +363,7 @@ class MmsgPort:
         alive: list[bytes] = []  # what is sent must stay in memory until it is
         kept: list[bytes] = []
         missed: list[int] = []
-        told: list[tuple[Any, int]] = []
+        told: list[tuple[Any, int, bytes]] = []
         durations: tuple[Durations, ...] = ()
         same = 0
         first, end = begin, count  # replies from *first* on are to be sent together
@@ -387,7 +387,7 @@ class MmsgPort:
                     if entry.cookie:
                         reply += key[-COOKIE:]
                     if entry.each:
-                        told.append((entry.each, i))
+                        told.append((entry.each, i, reply))
                 tally = entry.tally  # type: ignore[assignment]  # prepare() made one
                 alive.append(reply)
             elif (made := make(key, now)) is not None:
@@ -449,13 +449,13 @@ class MmsgPort:
         assert sample is not None
         sample(key, given[chosen], client, len(given))
 
-    def _tell(self, told: list[tuple[Any, int]], since: float) -> None:
+    def _tell(self, told: list[tuple[Any, int, bytes]], since: float) -> None:
         seconds = self._listener.context.clock() - since
         names, data, tell = self._buffers.names, self._buffers.data, self._listener.replay.tell
-        for each, i in told:
+        for each, i, reply in told:
             client, port = unpack_sockaddr(names, i * NAME)
             start = i * MAX_QUERY
-            tell(each, client, port, data[start] << 8 | data[start + 1], seconds)
+            tell(each, client, port, data[start] << 8 | data[start + 1], seconds, reply)
 
     def _miss(self, i: int, key: bytes) -> bytes | None:
         """Ask the listener; the reply behind its identifier when it is there at once, else None."""

@@ -77,7 +77,7 @@ class Replay:
         seconds = self.context.clock() - now
         observe(tally.durations, 1, seconds)
         if each:
-            self.tell(each, client, port, ident, seconds)
+            self.tell(each, client, port, ident, seconds, reply)
         if self.context.sample is not None:
             self.context.sample(key, reply, client, 1)
         return reply
@@ -109,11 +109,13 @@ class Replay:
         tally.hits += 1
         return reply, tally, each
 
-    def tell(self, told: tuple[EachRepeat, ...], client: str, port: int, ident: int, seconds: float) -> None:
+    def tell(
+        self, told: tuple[EachRepeat, ...], client: str, port: int, ident: int, seconds: float, reply: bytes
+    ) -> None:
         """Notify observers of one replay."""
         for each in told:
             try:
-                each(client, port, ident, seconds)
+                each(client, port, ident, seconds, reply)
             except Exception:
                 self._panicked("in an observer of a repetition")
 

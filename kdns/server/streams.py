@@ -267,7 +267,7 @@ class StreamShell(ClientConnection, TimeoutMixin):
         until = min(end, now + SLICE_SECONDS)
         data, position, size = self._buffer, 0, len(self._buffer)
         prefix = listener.table_key(b"  ", self._client)
-        told: list[tuple[Any, int]] = []
+        told: list[tuple[Any, int, bytes]] = []
         durations: tuple[Durations, ...] = ()
         same = answered = given = 0
         sampled = (b"", b"")
@@ -301,7 +301,7 @@ class StreamShell(ClientConnection, TimeoutMixin):
                 observe(durations, same, context.clock() - now)
                 durations, same = tally.durations, 1
             if each:
-                told.append((each, data[begin] << 8 | data[begin + 1]))
+                told.append((each, data[begin] << 8 | data[begin + 1], reply))
         if not self._ended:
             self._buffer = data[position:]
         if answered:
@@ -317,8 +317,8 @@ class StreamShell(ClientConnection, TimeoutMixin):
             context.sample(*sampled, self._client, given)
         seconds = context.clock() - now
         observe(durations, same, seconds)
-        for each, ident in told:
-            listener.replay.tell(each, self._client, self._port, ident, seconds)
+        for each, ident, reply in told:
+            listener.replay.tell(each, self._client, self._port, ident, seconds, reply)
         return more
 
     def _ask(self, message: bytes, key: bytes) -> None:

@@ -90,7 +90,7 @@ class Counting(Observer):
     def repeat(self, exchange: Exchange) -> Repeat:
         """Count each repetition the same."""
 
-        def each(client: str, port: int, ident: int, seconds: float) -> None:
+        def each(client: str, port: int, ident: int, seconds: float, reply: bytes = b"", /) -> None:
             self.replay.append((client, port, ident))
 
         return Repeat((self.count,), (self.durations,), each if self._each else None)

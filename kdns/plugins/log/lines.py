@@ -159,7 +159,7 @@ class TextForm:
                 each.append(EACH[placeholder])
                 pattern.append(_GAP)
             elif placeholder:
-                self._values.append(VALUES.get(placeholder) or _metadata(placeholder[2:-1]))
+                self._values.append(VALUES.get(placeholder) or metadata_value(placeholder[2:-1]))
                 pattern.append("%s")
         self._pattern = "".join(pattern)
         self._each = each
@@ -172,7 +172,7 @@ class TextForm:
         if self._each == IN_ORDER:
             a, b, c, d, e = texts
 
-            def each(client: str, port: int, ident: int, seconds: float) -> None:
+            def each(client: str, port: int, ident: int, seconds: float, reply: bytes = b"", /) -> None:
                 text = last.text if seconds is last.seconds else last.new(seconds)
                 if ":" in client:
                     client = f"[{client}]"
@@ -184,7 +184,7 @@ class TextForm:
             [escaped[0], *(part for pair in zip(self._each, escaped[1:], strict=True) for part in pair)]
         ).format
 
-        def other(client: str, port: int, ident: int, seconds: float) -> None:
+        def other(client: str, port: int, ident: int, seconds: float, reply: bytes = b"", /) -> None:
             text = last.text if seconds is last.seconds else last.new(seconds)
             output(fill(bracketed(client), port, ident, f"{text}s"))
 
@@ -218,7 +218,7 @@ class JsonForm:
         last = self._last
         if self._all:
 
-            def each(client: str, port: int, ident: int, seconds: float) -> None:
+            def each(client: str, port: int, ident: int, seconds: float, reply: bytes = b"", /) -> None:
                 text = last.text if seconds is last.seconds else last.new(seconds)
                 output(
                     f'{{"time":"{last.date}","level":"info","plugin":"log","remote":"{client}","port":{port},"id":{ident}'
@@ -231,7 +231,7 @@ class JsonForm:
         tail = ',"duration":{3}' if "{duration}" in self._each else ""
         fill = f'{{{{"time":"{{4}}","level":"info","plugin":"log"{head}{_escaped(fixed)}{tail}}}}}'.format
 
-        def other(client: str, port: int, ident: int, seconds: float) -> None:
+        def other(client: str, port: int, ident: int, seconds: float, reply: bytes = b"", /) -> None:
             text = last.text if seconds is last.seconds else last.new(seconds)
             output(fill(client, port, ident, text, last.date))
 
@@ -243,7 +243,9 @@ def _found(exchange: Exchange, label: str) -> str | None:
     return found if found is None or isinstance(found, str) else found()
 
 
-def _metadata(label: str) -> Value:
+def metadata_value(label: str) -> Value:
+    """The value of a label of metadata."""
+
     def value(exchange: Exchange) -> str:
         found = _found(exchange, label)
         return MISSING if found is None else _printable(found)

@@ -104,7 +104,7 @@ class QueryLog(Observer):
 
 
 def _judged(has_line: Judge, writer: EachRepeat) -> EachRepeat:
-    def each(client: str, port: int, ident: int, seconds: float) -> None:
+    def each(client: str, port: int, ident: int, seconds: float, reply: bytes = b"", /) -> None:
         if has_line(client, seconds):
             writer(client, port, ident, seconds)
 
