@@ -11,6 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from kdns.core.answer import Reply
+from kdns.core.attempts import Watcher
 from kdns.wire.constants import CD, DO, RD
 from kdns.wire.query import HEADER, Edns, Query
 
@@ -93,6 +94,9 @@ class Request(Struct, frozen=True):
 
     zone: bytes = b"\x00"
     """The zone of the server block that took the query, lower case."""
+
+    watchers: tuple[Watcher, ...] = ()
+    """Are told of the queries to upstreams that the request leads to."""
 
     @property
     def do(self) -> bool:

@@ -8,7 +8,7 @@ waits any more. Nearly always the first upstream is asked over UDP, and replies:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
@@ -159,9 +159,14 @@ class Exchange(Query):
         self._forwarder.waiting -= 1
         if not self.waiting:
             self._forwarder.ended(self)
-            self._drop()
+            self.drop()
 
-    def _drop(self) -> None:
+    @property
+    def in_flight(self) -> bool:
+        """Whether an upstream is being asked."""
+        return self.socket is not None or self._work is not None
+
+    def drop(self) -> None:
         """No client waits any more: free everything that is held."""
         upstream = self.upstream
         if self._pause is not None:
@@ -212,9 +217,14 @@ class Exchange(Query):
     def _ask_stream(self) -> None:
         assert self.upstream is not None, "an upstream is chosen first"
         self.sent_at = self._forwarder.seconds()
-        work = Deferred.fromCoroutine(self.upstream.ask_stream(self.message, self.question))
+        work = Deferred.fromCoroutine(self.ask_stream())
         self._work = work
         work.addCallbacks(self._streamed, self._stream_failed)
+
+    def ask_stream(self) -> Coroutine[Any, Any, bytes]:
+        """Ask the upstream over a connection."""
+        assert self.upstream is not None, "an upstream is chosen first"
+        return self.upstream.ask_stream(self.message, self.question)
 
     def _streamed(self, message: bytes) -> None:
         self._work = None

@@ -36,6 +36,7 @@ from kdns.plugins.forward.policy import Health, Order
 from kdns.plugins.forward.sources import Sources
 from kdns.plugins.forward.targets import Carrier, parse_to
 from kdns.plugins.forward.upstream import Upstream, UpstreamContext
+from kdns.plugins.forward.watched import WatchedExchange
 from kdns.wire.constants import REFUSED, TC
 
 POLL_INTERVAL = 5.0
@@ -203,7 +204,8 @@ class Forwarder(Resource):
                 or not (udp or stanza.prefer_udp)
                 or len(flights) + self.fast.asks(request.question) >= MOST_VARIANTS
             )
-            exchange = new = Exchange(self, request, variant, stream)
+            kind = Exchange if not request.watchers else WatchedExchange
+            exchange = new = kind(self, request, variant, stream)
             flights.append(exchange)
         waiting = exchange.join(request)
         if request.metadata is not None:

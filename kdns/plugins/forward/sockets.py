@@ -139,9 +139,15 @@ class UdpSocket:
         return "forward"
 
     @property
-    def source(self) -> str:
-        """Its local address and port, for failure texts."""
+    def address(self) -> tuple[str, int]:
+        """Its local address and port."""
         host, port = self._socket.getsockname()[:2]
+        return host, port
+
+    @property
+    def source(self) -> str:
+        """The same, for failure texts."""
+        host, port = self.address
         return f"{bracketed(host)}:{port}"
 
     # Sending

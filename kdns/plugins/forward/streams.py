@@ -350,11 +350,12 @@ class ConnectionPool:
         """Queries that wait for a reply."""
         return sum(len(connection.pending) for connection in self.connections)
 
-    async def ask(self, message: bytes, patience: float) -> bytes:
+    async def ask(self, message: bytes, patience: float, used: Callable[[Connection], None] | None = None) -> bytes:
         """
         Send *message*, without its identifier, and return the reply.
 
         :param patience: seconds to wait for the reply once there is a connection.
+        :param used: called with that connection.
         :raises PooledConnectionClosed: ask again.
         :raises ExchangeFailed: no connection, or no reply in time.
         """
@@ -362,6 +363,8 @@ class ConnectionPool:
         self._counted(connection is not None)
         if connection is None:
             connection = await self._make_or_share()
+        if used is not None:
+            used(connection)
         heard = connection.replies
         reply = connection.ask(message)
         self._wake()

@@ -19,7 +19,7 @@ from kdns.plugins.forward.metrics import ForwardMetrics
 from kdns.plugins.forward.policy import Health, UpstreamHealth
 from kdns.plugins.forward.queries import MALFORMED, OTHER_IDENT, is_error_only, what_is_wrong
 from kdns.plugins.forward.sockets import UdpSockets, ask_once
-from kdns.plugins.forward.streams import MOST_CONNECTIONS, ConnectionPool, PoolLimits
+from kdns.plugins.forward.streams import MOST_CONNECTIONS, Connection, ConnectionPool, PoolLimits
 from kdns.plugins.forward.targets import Carrier, Target
 from kdns.wire.constants import IN, NS, QR, RD
 
@@ -104,17 +104,20 @@ class Upstream:
         """Queries and checks that wait for a reply."""
         return (0 if self.udp is None else self.udp.waiting) + self._streams.in_flight
 
-    async def ask_stream(self, message: bytes, question: bytes) -> bytes:
+    async def ask_stream(
+        self, message: bytes, question: bytes, used: Callable[[Connection], None] | None = None
+    ) -> bytes:
         """
         Ask over a connection.
 
         :param message: the query without its identifier.
+        :param used: called with the connection that the query goes over.
         :return: the reply; its question is the one that was asked, its records have not been looked at.
         :raises ExchangeFailed: there is none.
         """
         for _ in range(MOST_CONNECTIONS + 1):
             try:
-                reply = await self._streams.ask(message, self._context.stanza.read_timeout)
+                reply = await self._streams.ask(message, self._context.stanza.read_timeout, used)
                 break
             except PooledConnectionClosed:
                 continue
