@@ -22,6 +22,7 @@ from kdns.server.assembly import Configuration, assemble, read_text
 from kdns.testing.certificates import Authority
 from kdns.testing.memory import MemoryReactor
 from kdns.testing.plugin import PluginBench
+from tests.databases import DATABASES
 
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "plugins"
@@ -75,13 +76,19 @@ class CorefileTests(SynchronousTestCase):
         pems = {"cert": server.certificate_pem, "key": server.key_pem, "ca": authority.certificate_pem}
         for name, pem in pems.items():
             (self.folder / f"{name}.pem").write_bytes(pem)
+        for name, database in DATABASES.items():
+            (self.folder / name).write_bytes(database())
         self.patch(cluster, "find_credentials", partial(find_credentials, service_account=str(account)))
 
     def load(self, corefile: str | Path) -> Configuration:
         """Assemble a text or a file; whatever this machine's resolv.conf says stays out of it."""
         text = corefile.read_text(encoding="utf-8") if isinstance(corefile, Path) else corefile
         text = text.replace("/etc/resolv.conf", str(self.folder / "resolv.conf"))
-        text = re.sub(r"\b(?:cert|key|ca)\.pem\b", lambda found: str(self.folder.absolute() / found[0]), text)
+        text = re.sub(
+            r"\b(?:(?:cert|key|ca)\.pem|(?:city|asn)\.mmdb)\b",
+            lambda found: str(self.folder.absolute() / found[0]),
+            text,
+        )
         context = ServerContext(MemoryReactor(), environ=ENVIRONMENT, kernel_sockets=False, programs=True)
         return assemble(read_text(text, ENVIRONMENT), context)
 

@@ -81,7 +81,10 @@ _KEEP = "Keep CoreDNS for the zones that need it, and forward them to it."
 ROWS: dict[str, Row] = {
     "root": _same(),
     "metadata": _same(),
-    "geoip": _not_yet("Delete it, and what uses its metadata."),
+    "geoip": _differs(
+        "The database is read again when its file changes.",
+        "A client subnet option with the prefix 0 says nothing of the client; one whose labels were read comes back with its scope.",
+    ),
     "cancel": _differs("Every query has 4.8 seconds in kdns, so that only a shorter time has an effect."),
     "proxyproto": _differs(
         "The policy holds for all keys of the server block, not the first alone.",

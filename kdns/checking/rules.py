@@ -243,6 +243,10 @@ def _short_ttl(seen: Seen) -> str:
     return f"records of the cluster have TTL {cache.success.most_ttl} at most, not the {cluster.ttl} of kubernetes"
 
 
+def _labels_unread(seen: Seen) -> str:
+    return "" if seen.has("metadata") or not seen.has("geoip") else "without metadata in this block it has no effect"
+
+
 def _lacks(name: str, text: str, seen: Seen) -> str:
     """A directive of the default Corefile of clusters that is missing in a block with *kubernetes*."""
     lacking = seen.has("kubernetes") and not seen.has(name) and (name != "loop" or seen.has("forward"))
@@ -257,6 +261,7 @@ RULES: tuple[Rule, ...] = (
     Rule("kubernetes", _no_domain, "name the domain: kubernetes cluster.local in-addr.arpa ip6.arpa"),
     Rule("hosts", _hosts_end, "add fallthrough"),
     Rule("prometheus", _metrics_inside, "prometheus :9153"),
+    Rule("geoip", _labels_unread, "add metadata"),
     Rule("cache", _stale, "serve_stale 1h", "serve_stale"),
     Rule("cache", _short_ttl),
     Rule(

@@ -68,6 +68,7 @@ def _options(*lines: str | tuple[str, str]) -> dict[str, Option]:
 SYNTAX: dict[str, Syntax] = {
     "root": Syntax("root PATH"),
     "metadata": Syntax("metadata [ZONES...]", (ZONES,)),
+    "geoip": Syntax("geoip DATABASE", (), _options("edns-subnet")),
     "cancel": Syntax("cancel [DURATION]", ("5.001s",)),
     "https": Syntax("https", (), _options(("max_connections N", "max_connections 200"))),
     "tls": Syntax("tls CERTIFICATE KEY [AUTHORITY]", (), _options("client_auth MODE", "keylog FILE")),

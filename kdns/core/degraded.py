@@ -81,6 +81,12 @@ class Fault(Enum):
         "Restore the file and its permissions; kdns reads it again by itself.",
         "hosts",
     )
+    GEOIP_DATABASE = Explained(
+        "geoip_database",
+        "The database of geoip cannot be read again, or is damaged. What was read before is used.",
+        "Replace the file by a whole one, under another name first and then renamed; kdns reads it again by itself.",
+        "geoip",
+    )
     WEIGHT_FILE = Explained(
         "weight_file",
         "The weights cannot be read again. The last known weights are used.",

@@ -40,6 +40,17 @@ class KeepsAnswers:
     """Its zones, as metrics show them."""
 
 
+class Describes:
+    """
+    A link whose directive puts labels into metadata (*geoip*).
+
+    What the labels depend on besides the question the link declares in ``varies``, so that reading one needs no declaration.
+    """
+
+    described: tuple[str, ...] = ()
+    """How the labels begin."""
+
+
 class KnowsSearchPaths:
     """A link that knows the search paths of clients (*autopath*); its directive is a :class:`GivesSearchPaths`."""
 

@@ -22,6 +22,7 @@ ENTRY_POINTS = "kdns.plugins"
 BUILT_IN = {
     "root": "kdns.plugins.root",
     "metadata": "kdns.plugins.metadata",
+    "geoip": "kdns.plugins.geoip",
     "cancel": "kdns.plugins.cancel",
     "https": "kdns.plugins.https",
     "timeouts": "kdns.plugins.timeouts",

@@ -45,7 +45,7 @@ OTHERS = (
     "dns64-prefix-96",
     "any", "bufsize", "chaos", "chaos-more", "erratic", "erratic-truncate", "header", "local", "local-prefix",
     "local-prefix-off", "minimal", "nsid", "bufsize-more", "header-inner", "erratic-axfr",
-    "any-more", "header-more", "nsid-more", "mix-localnames",
+    "any-more", "header-more", "nsid-more", "mix-localnames", "geoip-asn", "geoip-city", "geoip-view",
     "blocks", "blocks-no-root", "cache", "cache-30", "cache-keepttl", "cache-options", "cache-prefetch", "cache-stale-verify",
     "cache-stale", "forward", "forward-max-concurrent", "forward-next", "forward-options", "hosts", "hosts-fallthrough-part",
     "hosts-fallthrough", "hosts-zones", "rewrite", "rewrite-edns0", "rewrite-ttl-opt", "template", "template-language",

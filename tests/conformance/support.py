@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.databases import DATABASES
+
 HERE = Path(__file__).parent / "cases"
 
 _TWICE = re.compile(r"^(plugin/\w+: )\1(?=Corefile:)")
@@ -77,17 +79,17 @@ class StartCase:
         """Put the Corefile and its other files into *folder*."""
         for path, text in {**self.files, "Corefile": self.corefile}.items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            (folder / path).write_text(text, encoding="utf-8", newline="")
+            (folder / path).write_bytes(content(text))
 
 
-def contents(files: Mapping[str, str]) -> dict[str, str]:
-    """The files of a case; a text ``@NAME`` stands for a file of ``mat``."""
-    return {
-        path: (HERE / "mat" / text[1:]).read_text(encoding="utf-8")
-        if text.startswith("@") and (HERE / "mat" / text[1:]).exists()
-        else text
-        for path, text in files.items()
-    }
+def content(text: str) -> bytes:
+    """The content of a file of a case: ``@NAME`` stands for a file of ``mat``, or for a database that is made here."""
+    name = text.removeprefix("@")
+    if name != text and name in DATABASES:
+        return DATABASES[name]()
+    if name != text and (HERE / "mat" / name).exists():
+        return (HERE / "mat" / name).read_bytes()
+    return text.encode()
 
 
 def start_cases(file: str = "corefile-errors") -> list[StartCase]:
@@ -103,7 +105,5 @@ def start_cases(file: str = "corefile-errors") -> list[StartCase]:
         error = wanted["error"] if wanted["error"] is None else _TWICE.sub(r"\1", wanted["error"])
         warnings = wanted.get("warnings", ()) if error is None else ()
         outcome = Outcome(error, tuple(wanted.get("listeners", ())), tuple(warnings))
-        cases.append(
-            StartCase(case["id"], case["corefile"], contents(case.get("files", {})), case.get("env", {}), outcome, file)
-        )
+        cases.append(StartCase(case["id"], case["corefile"], case.get("files", {}), case.get("env", {}), outcome, file))
     return cases

@@ -12,7 +12,6 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.conformance.cases import CASES, deviations
 from tests.conformance.client import tell
-from tests.conformance.support import contents
 from tests.conformance.world import MemoryWorld, placed
 from tests.encrypted import Client, Http1Client, Http2Client, TlsClient, connect
 
@@ -37,7 +36,7 @@ class TransportTests(SynchronousTestCase):
         document: Any = json.loads((CASES / "transports.json").read_text(encoding="utf-8"))
         self.cases = [case for case in document["cases"] if case["transport"] in SERVED]
         corefile = "".join(found[0] for found in _BLOCK.finditer(document["corefile"]) if found[1] in SERVED)
-        self.world = MemoryWorld(placed(corefile, contents(document["files"]), folder))
+        self.world = MemoryWorld(placed(corefile, document["files"], folder))
         self.reactor = self.world.reactor
         self.world.start()
         self.clients: list[Client] = []

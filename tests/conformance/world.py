@@ -22,6 +22,7 @@ from kdns.testing.upstream import FakeUpstream, UpstreamServer
 from tests.apiserver.credentials import Login, write_kubeconfig
 from tests.conformance.cases import CASES, CaseFile
 from tests.conformance.client import is_whole_transfer
+from tests.conformance.support import content
 from tests.support import Datagrams
 
 EPOCH = 1_700_000_000.0
@@ -227,7 +228,7 @@ def write(files: Mapping[str, str], folder: Path) -> None:
     """Write files into a folder."""
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text, encoding="utf-8")
+        (folder / name).write_bytes(content(text))
 
 
 def world_of(file: CaseFile, folder: Path) -> MemoryWorld:

@@ -29,11 +29,16 @@ SERVER = "server_ip"
 CLIENT = "client_ip"
 
 
-def varies_of(expressions: Iterable[str], bound: bool) -> Varies:
+METADATA = "metadata"
+"""The value of a label; it depends on whatever the plugin looked at that made it."""
+
+
+def varies_of(expressions: Iterable[str], bound: bool, declared: tuple[str, ...] = ()) -> Varies:
     """
     What the values of some expressions depend on.
 
     :param bound: whether each listener has an address of its own (*bind*).
+    :param declared: how labels begin whose plugins declare themselves what these depend on.
     """
     trees = [parse(text) for text in expressions]
     compared = [call for tree in trees for call in _calls(tree) if _is_comparison(call)]
@@ -43,6 +48,8 @@ def varies_of(expressions: Iterable[str], bound: bool) -> Varies:
     for call in (call for tree in trees for call in _calls(tree)):
         name = str(call.value)
         if name in QUESTION or name in BUILTINS or name in PREDICATES:
+            continue
+        if name == METADATA and _label(call).startswith(declared):
             continue
         if name in LISTENER or (name == SERVER and bound):
             transport = True
@@ -61,6 +68,12 @@ def _calls(node: Node | None) -> Iterator[Node]:
         yield node
     for part in node.parts:
         yield from _calls(part)
+
+
+def _label(call: Node) -> str:
+    """The label that a call of ``metadata`` names; empty where it is computed."""
+    literal = call.parts[0] if len(call.parts) == 1 else None
+    return str(literal.value) if literal is not None and literal.kind == "literal" else ""
 
 
 def _is_comparison(call: Node) -> bool:

@@ -10,6 +10,7 @@ from kdns.core.expression import Expression, ExpressionError, ExpressionSyntaxEr
 from kdns.core.expression.environment import QUERY_FUNCTIONS, QuerySubject
 from kdns.core.request import Request
 from kdns.corefile.dispenser import Dispenser
+from kdns.plugin.capabilities import Describes
 from kdns.plugin.seam import Block, BlockBuilder
 from kdns.plugins.view.dependence import varies_of
 
@@ -81,7 +82,9 @@ class ViewDirective:
         """Name the block and filter its queries."""
         conditions = Conditions(config.expressions)
         builder.view = config.name
-        builder.filter(conditions.hold, varies_of(config.expressions, bool(builder.binds)))
+        describing = [link for link in builder.links if isinstance(link, Describes)]
+        declared = tuple(start for link in describing for start in link.described)
+        builder.filter(conditions.hold, varies_of(config.expressions, bool(builder.binds), declared))
 
         def named(request: Request) -> None:
             if request.metadata is not None:
