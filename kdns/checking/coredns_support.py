@@ -148,7 +148,11 @@ ROWS: dict[str, Row] = {
             "budget": f"{_OWN}: how many lines a second are printed.",
         },
     ),
-    "dnstap": _not_yet("Use log, or capture packets."),
+    "dnstap": _differs(
+        "Replies that no plugin made are told, too, and each attempt of forward with its own time, identifier and address.",
+        "Messages never hold up a query: they wait in a queue, or are dropped and counted.",
+        options={"tls": "A tls:// listener without it is an error."},
+    ),
     "local": _differs("Names between a reverse zone and its PTR record exist, as RFC 8020 says."),
     "dns64": _differs(
         "A name without IPv4 addresses keeps its own reply to AAAA, response code and all; CoreDNS says NOERROR.",

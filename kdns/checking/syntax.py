@@ -130,6 +130,13 @@ SYNTAX: dict[str, Syntax] = {
         _options(
             "success CAPACITY [TTL] [MINTTL]",
             "denial CAPACITY [TTL] [MINTTL]",
+    "dnstap": Syntax(
+        "dnstap [listen] ENDPOINT [full] [WRITEBUF] [QUEUE]",
+        (),
+        _options(
+            "identity IDENTITY", "version VERSION", "extra FORMAT", "tls CERTIFICATE KEY [AUTHORITY]", "skipverify"
+        ),
+    ),
             "prefetch AMOUNT [DURATION] [PERCENTAGE%]",
             "serve_stale [DURATION] [immediate [RESPONSE_TTL [RECHECK]]]",
             "serve_stale DURATION verify [TIMEOUT [RESPONSE_TTL [RECHECK]]]",

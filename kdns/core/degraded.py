@@ -93,6 +93,11 @@ class Fault(Enum):
         "Correct the file; kdns reads it again by itself.",
         "loadbalance",
     )
+    DNSTAP = Explained(
+        "dnstap",
+        "The reader of dnstap is not there. Answers are right; messages wait, and are dropped when there are too many.",
+        "Start the program that reads them, or correct the endpoint; kdns connects by itself.",
+    )
     RESOLV_CONF = Explained(
         "resolv_conf",
         "The file that names the upstreams cannot be used. The upstreams that it named before are asked.",

@@ -42,6 +42,7 @@ BUILT_IN = {
     "errors": "kdns.plugins.errors",
     "log": "kdns.plugins.log",
     "local": "kdns.plugins.local",
+    "dnstap": "kdns.plugins.dnstap",
     "dns64": "kdns.plugins.dns64",
     "any": "kdns.plugins.any",
     "chaos": "kdns.plugins.chaos",

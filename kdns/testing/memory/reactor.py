@@ -11,13 +11,15 @@ turn's input began; what is sent in a turn is read in the next one.
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket as system
 from collections.abc import Iterable, Sequence
-from typing import Literal, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 from twisted.internet import tcp, udp
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.base import DelayedCall
+from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import (
     Binding,
     IAddress,
@@ -41,6 +43,7 @@ from twisted.internet.protocol import AbstractDatagramProtocol, ClientFactory, F
 from twisted.internet.ssl import CertificateOptions
 from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.python.failure import Failure
 from zope.interface import classImplementsOnly, implementedBy, implementer
 
 from kdns.core.text import bracketed
@@ -383,6 +386,23 @@ class MemoryReactor(PosixReactorBase):
         secured = TLSMemoryBIOFactory(contextFactory, True, inner, cast(IReactorTime, self))
         return self.connectTCP(host, port, cast(ClientFactory[P], secured), timeout, bindAddress)
 
+    def connectUNIX(
+        self, address: str, factory: ClientFactory[P], timeout: float = 30, checkPID: bool = False
+    ) -> _UnixConnector:
+        """Nobody listens at any path: the attempt fails, as for a path that does not exist."""
+        return _UnixConnector(address, factory, self)
+
+    def listenUNIX(
+        self,
+        address: str,
+        factory: Factory[P] | IProtocolFactory,
+        backlog: int = 50,
+        mode: int = 0o666,
+        wantPID: bool = False,
+    ) -> _UnixPort:
+        """Listen at a path, where nobody ever connects."""
+        return _UnixPort()
+
     # What a test does to the network
 
     @property
@@ -429,6 +449,32 @@ class MemoryReactor(PosixReactorBase):
         return [_describe(socket) for socket in self.network.sockets.values()] + [
             f"delayed call {call}" for call in self.getDelayedCalls()
         ]
+
+
+class _UnixConnector:
+    """An attempt to connect to a path."""
+
+    def __init__(self, address: str, factory: Any, reactor: MemoryReactor) -> None:
+        self._factory = factory
+        factory.doStart()
+        self._call = reactor.callLater(0, self._fail, ConnectError(errno.ENOENT, address))
+
+    def _fail(self, error: ConnectError) -> None:
+        self._factory.clientConnectionFailed(self, Failure(error))
+        self._factory.doStop()
+
+    def stopConnecting(self) -> None:
+        """End the attempt."""
+        if self._call.active():
+            self._call.cancel()
+            self._factory.doStop()
+
+
+class _UnixPort:
+    """A path that is listened at."""
+
+    def stopListening(self) -> None:
+        """Listen no more."""
 
 
 # Its sockets are its own: it cannot adopt one of the system's, which its base class could.
