@@ -109,7 +109,15 @@ ROWS: dict[str, Row] = {
     "bufsize": _same(),
     "bind": _differs("Names that stand for no address are an error; CoreDNS then listens on all addresses."),
     "debug": _differs("An exception is always answered with SERVFAIL and logged; it never ends the process."),
-    "trace": _not_yet("Delete it; `kdns explain` and the log show the way of a query."),
+    "trace": _differs(
+        "The type otlp sends spans to OpenTelemetry collectors; datadog is refused, since its agent takes OpenTelemetry.",
+        "Spans show how long a query waited for a server block, and replies that were repeated have a span table.",
+        "Identifiers of traces that clients send are not taken over.",
+        options={
+            "datadog_analytics_rate": "It has no effect, as in CoreDNS where the type is zipkin.",
+            "client_server": "It has no effect, since no client's span is known.",
+        },
+    ),
     "ready": _differs(
         "Every plugin of every block is waited for; in CoreDNS a plugin in a later block hides the same one in an earlier block.",
         "It says no during lameduck, after a failed reload as well; /ready/why says what is waited for.",

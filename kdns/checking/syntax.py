@@ -85,6 +85,19 @@ SYNTAX: dict[str, Syntax] = {
     "reload": Syntax("reload [INTERVAL] [JITTER]", ("30s", "15s")),
     "bind": Syntax("bind ADDRESS|INTERFACE...", (), _options("except ADDRESS|INTERFACE...")),
     "debug": Syntax("debug"),
+    "trace": Syntax(
+        "trace [TYPE] [ENDPOINT]",
+        (),
+        _options(
+            ("every N", "every 1"),
+            ("service NAME", "service coredns"),
+            "client_server [BOOL]",
+            "datadog_analytics_rate RATE",
+            ("zipkin_max_backlog_size SPANS", "zipkin_max_backlog_size 1000"),
+            ("zipkin_max_batch_size SPANS", "zipkin_max_batch_size 100"),
+            ("zipkin_max_batch_interval DURATION", "zipkin_max_batch_interval 1s"),
+        ),
+    ),
     "ready": Syntax(
         "ready [ADDRESS]", (":8181",), _options(("monitor until-ready|continuously", "monitor until-ready"))
     ),
@@ -117,6 +130,13 @@ SYNTAX: dict[str, Syntax] = {
             "budget LINES",
         ),
     ),
+    "dnstap": Syntax(
+        "dnstap [listen] ENDPOINT [full] [WRITEBUF] [QUEUE]",
+        (),
+        _options(
+            "identity IDENTITY", "version VERSION", "extra FORMAT", "tls CERTIFICATE KEY [AUTHORITY]", "skipverify"
+        ),
+    ),
     "dns64": Syntax("dns64 [PREFIX]", ("64:ff9b::/96",), _options("prefix PREFIX", "translate_all", "allow_ipv4")),
     "loadbalance": Syntax(
         "loadbalance [round_robin | weighted FILE]", ("round_robin",), _options("reload DURATION", "prefer CIDR...")
@@ -130,13 +150,6 @@ SYNTAX: dict[str, Syntax] = {
         _options(
             "success CAPACITY [TTL] [MINTTL]",
             "denial CAPACITY [TTL] [MINTTL]",
-    "dnstap": Syntax(
-        "dnstap [listen] ENDPOINT [full] [WRITEBUF] [QUEUE]",
-        (),
-        _options(
-            "identity IDENTITY", "version VERSION", "extra FORMAT", "tls CERTIFICATE KEY [AUTHORITY]", "skipverify"
-        ),
-    ),
             "prefetch AMOUNT [DURATION] [PERCENTAGE%]",
             "serve_stale [DURATION] [immediate [RESPONSE_TTL [RECHECK]]]",
             "serve_stale DURATION verify [TIMEOUT [RESPONSE_TTL [RECHECK]]]",

@@ -104,6 +104,11 @@ class Fault(Enum):
         "Restore the file; it needs at least one `nameserver` line.",
         "forward",
     )
+    TRACE = Explained(
+        "trace",
+        "The collector takes no spans. Answers are right; spans are dropped.",
+        "Start the collector, or correct the endpoint of trace; kdns tries again with each batch.",
+    )
     UPSTREAM = Explained(
         "upstream",
         "The upstream answers no health checks. Others are asked in its place, or names get SERVFAIL when there is no other.",

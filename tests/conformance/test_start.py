@@ -26,7 +26,7 @@ MORE = (
     "acl", "any", "auto", "bufsize", "cancel", "chaos", "dns64", "erratic", "file", "header", "k8s_external", "local", "minimal",
     "multisocket", "nsid", "rewrite", "secondary", "template", "timeouts", "transfer", "autopath",
     "errors", "loadbalance", "pprof", "prometheus", "proxyproto", "shed", "view",
-    "https", "tls", "geoip", "dnstap",
+    "https", "tls", "geoip", "dnstap", "trace",
 )  # fmt: skip
 """Plugins whose cases of ``corefile-errors-more.json`` are started: a case's name begins with the plugin's."""
 
