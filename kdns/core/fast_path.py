@@ -10,9 +10,9 @@ makes the records (:class:`Source`). Where all links in front of a source do so,
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from math import inf
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 from msgspec import Struct
 
@@ -125,22 +125,30 @@ class Upstreams(Protocol):
         """The OPT that a client's query has upstream."""
 
 
-class Made(NamedTuple):
-    """What a source makes of a question."""
+Made = tuple[int, tuple[int, int, int], bytes, tuple[StampRef, ...], float, int, Hashable]
+"""What a source makes of a question; the fields are the arguments of :func:`made`. Making a tuple takes a tenth of the time of a class."""
 
-    rcode: int
-    counts: tuple[int, int, int]
-    """Records in answer, authority and additional section."""
 
-    body: bytes
-    """The records, uncompressed, as :func:`kdns.wire.render.render` would write them."""
+def made(
+    rcode: int,
+    counts: tuple[int, int, int],
+    body: bytes,
+    stamps: tuple[StampRef, ...] = (),
+    until: float = inf,
+    rotates: int = 0,
+    key: Hashable = None,
+) -> Made:
+    """
+    What a source makes of a question.
 
-    stamps: tuple[StampRef, ...] = ()
-    until: float = inf
-    """When the answer stops holding, in seconds of the server's clock."""
-
-    rotates: int = 0
-    """Bytes of one record where the answer section is a set of addresses that may be in any order; else 0."""
+    :param counts: records in answer, authority and additional section.
+    :param body: the records, uncompressed, as :func:`kdns.wire.render.render` would write them.
+    :param until: when the answer stops holding, in seconds of the server's clock.
+    :param rotates: bytes of one record where the answer section is a set of addresses that may be in any order; else 0.
+    :param key: what the answer depends on, too; :meth:`Source.note` makes a stamp of it when the reply is kept. Nearly no name that does
+        not exist is asked twice.
+    """
+    return rcode, counts, body, stamps, until, rotates, key
 
 
 class Source(Protocol):
@@ -162,6 +170,9 @@ class Source(Protocol):
         :return: None when the chain must be asked.
         """
 
+    def note(self, key: Hashable) -> StampRef:
+        """The stamp of a key of an answer."""
+
 
 class SourceMaker(Protocol):
     """Makes a source for one zone once it is known which TTLs the links in front allow; None where there can be none."""
@@ -181,4 +192,5 @@ __all__ = [
     "UpstreamReply",
     "Upstreams",
     "Waiter",
+    "made",
 ]

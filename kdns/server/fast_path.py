@@ -15,7 +15,7 @@ A name that does not exist is entered into the answer table when it is asked for
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from random import random
 from typing import TYPE_CHECKING
@@ -25,6 +25,7 @@ from kdns.core.fast_path import Keep, Limit, Made, Upstreams
 from kdns.core.observe import Exchange, Observer
 from kdns.core.reply import PLAIN_LIMIT_IPV4, PLAIN_LIMIT_IPV6, reply_opt
 from kdns.core.request import Transport
+from kdns.core.stamps import StampRef
 from kdns.core.tally import Charge, Durations, Tally
 from kdns.server.blocks import ServedBlock, Zones
 from kdns.server.fast_forward import Client, ForwardedQuery
@@ -65,6 +66,9 @@ class Route:
     block: ServedBlock
     answer: Callable[[bytes, int, float], Made | None] | None
     """Makes the records; None where upstreams do."""
+
+    note: Callable[[Hashable], StampRef] | None
+    """Makes a stamp for what the records depend on."""
 
     upstreams: Upstreams | None
     keep: Keep | None
@@ -179,7 +183,7 @@ class FastPath:
         made = route.answer(qname, shape.qtype, now)
         if made is None:
             return None
-        rcode, counts, body, stamps, until, rotates = made
+        rcode, counts, body, stamps, until, rotates, noted = made
         turning = rotates and route.rotate is not None
         if turning:
             whole = counts[0] * rotates
@@ -204,6 +208,8 @@ class FastPath:
                 self._seen.add(mark)
         cookie = key[stop:]
         if keep:
+            if noted is not None and route.note is not None:
+                stamps = (*stamps, route.note(noted))
             ttl = route.denial_ttl if rcode or not counts[0] else route.success_ttl
             counts_from = until
             if ttl is not None:
@@ -385,6 +391,7 @@ def _route(zones: Zones, zone: bytes, server: str) -> Route | None:
                 link.name,
                 block,
                 None,
+                None,
                 upstreams,
                 keep,
                 ask_flags,
@@ -413,6 +420,7 @@ def _route(zones: Zones, zone: bytes, server: str) -> Route | None:
                 link.name,
                 block,
                 source.answer,
+                source.note,
                 None,
                 None,
                 0,

@@ -10,10 +10,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.core.answer import Answer, Sections
 from kdns.core.chain import Link, Next, Reply, chain
-from kdns.core.fast_path import NO_EFFECT, Effect, Limit, Made, SourceMaker
+from kdns.core.fast_path import NO_EFFECT, Effect, Limit, Made, SourceMaker, made
 from kdns.core.metrics import Counter
 from kdns.core.observe import Observer, Repeat
 from kdns.core.request import Request
+from kdns.core.stamps import StampRef
 from kdns.core.validity import ALWAYS, NOTHING, Varies, by_client
 from kdns.plugin.seam import Filter
 from kdns.server.blocks import ServedBlock, Zones
@@ -95,7 +96,11 @@ class _Source:
         if qtype != A or not self._link.sure:
             return None
         self._link.made += 1
-        return Made(0, (1, 0, 0), qname + RECORD_HEAD.pack(A, 1, self._ttl, 4) + ADDRESS)
+        return made(0, (1, 0, 0), qname + RECORD_HEAD.pack(A, 1, self._ttl, 4) + ADDRESS)
+
+    def note(self, key: object) -> StampRef:
+        """Nothing depends on data."""
+        raise AssertionError(key)
 
 
 class World:

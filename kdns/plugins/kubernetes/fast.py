@@ -10,13 +10,14 @@ services with many endpoints are left to the link.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from math import inf
 from random import Random
 from struct import Struct
 
 from kdns.cluster.index import ClusterIndex
 from kdns.cluster.invalidation import Serial, namespace_key, service_key
 from kdns.cluster.objects import EndpointSlice, Port, Service, ServiceKind
-from kdns.core.fast_path import Limit, Made
+from kdns.core.fast_path import Limit, Made, made
 from kdns.core.stamps import Stamp, StampRef
 from kdns.plugins.kubernetes.config import Config
 from kdns.plugins.kubernetes.lookup import Lookup
@@ -31,7 +32,7 @@ MOST_ENDPOINTS = 32
 """Addresses of one answer; larger ones are rare, may not fit the client, and go the general way."""
 
 MOST_NAMESPACES = 10_000
-"""Namespaces whose stamps are kept at hand."""
+"""Namespaces that are kept at hand with their stamps; then they start over."""
 
 NEITHER = frozenset((b"svc", b"pod", b"dns", b"dns-version"))
 """Last labels in front of the zone below which names may exist."""
@@ -78,12 +79,39 @@ class ServiceNames:
         self._negative = float(max(1, config.ttl))
         self._serial = -1
         self._soa = b""
-        self._namespaces: dict[bytes, Stamp] = {}
+        self._below: dict[bytes, tuple[bytes, Stamp]] = {}
+        """Namespaces by the end of the names below them, each with its stamp."""
+
         self.success_ttl = config.ttl
         self.denial_ttl = Zone(zone, config.ttl, 0).soa_record().ttl
 
     def answer(self, qname: bytes, qtype: int, now: float) -> Made | None:
         """See :meth:`kdns.core.fast_path.Source.answer`."""
+        first = qname[0]
+        below = self._below.get(qname[first + 1 :])
+        # One label in front of NAMESPACE.svc.ZONE, as nearly all names are.
+        if below is None or not 0 < first <= MAX_LABEL or qtype == SOA:
+            return self._walked(qname, qtype, now)
+        namespace, stamp = below
+        index = self._index
+        if not self._known():
+            return None
+        exposed = (stamp, stamp.version)
+        if not index.has_namespace(namespace):
+            return self._nxdomain((exposed,), now)
+        name = qname[1 : first + 1]
+        service = index.service(namespace, name)
+        key = service_key(namespace, name)
+        if service is None:
+            return self._nxdomain((exposed,), now, key)
+        return self._service(qname, qtype, service, (exposed, index.stamps.note(key)), now)
+
+    def note(self, key: Hashable) -> StampRef:
+        """See :meth:`kdns.core.fast_path.Source.note`."""
+        return self._index.stamps.note(key)
+
+    def _walked(self, qname: bytes, qtype: int, now: float) -> Made | None:
+        """The same for any name, label by label."""
         labels: list[bytes] = []
         position, end = 0, len(qname) - len(self._zone)
         while position < end:
@@ -107,11 +135,15 @@ class ServiceNames:
         allowed = self._config.namespaces
         if allowed is not None and namespace not in allowed:
             return self._nxdomain((), now)
-        exposed = self._exposed(namespace)
+        exposed = index.stamps.note(namespace_key(namespace))
         if not index.has_namespace(namespace):
             return self._nxdomain((exposed,), now)
         if count == 2:
             return None
+        if count == 3:
+            if len(self._below) >= MOST_NAMESPACES:
+                self._below.clear()
+            self._below[qname[qname[0] + 1 :]] = (namespace, exposed[0])
         name = labels[-3]
         stamps = (exposed, index.stamps.note(service_key(namespace, name)))
         service = index.service(namespace, name)
@@ -120,9 +152,9 @@ class ServiceNames:
         if count == 3:
             return self._service(qname, qtype, service, stamps, now)
         if count == 5 and qtype == SRV and labels[0][:1] == b"_" and labels[1][:1] == b"_":
-            made = self._port(qname, labels[0][1:], labels[1][1:], service, stamps)
-            if made is not None:
-                return made
+            found = self._port(qname, labels[0][1:], labels[1][1:], service, stamps)
+            if found is not None:
+                return found
         return self._looked_up(qname, qtype, now)
 
     def _looked_up(self, qname: bytes, qtype: int, now: float) -> Made | None:
@@ -147,7 +179,7 @@ class ServiceNames:
         owner = qname + head
         body = owner + owner.join(addresses)
         many = len(addresses)
-        return Made(NOERROR, (many, 0, 0), body, stamps, rotates=len(owner) + size if many > 1 else 0)
+        return made(NOERROR, (many, 0, 0), body, stamps, rotates=len(owner) + size if many > 1 else 0)
 
     def _services(self, qname: bytes, found: Result, stamps: tuple[StampRef, ...]) -> Made | None:
         """SRV records with the addresses of their targets."""
@@ -167,18 +199,7 @@ class ServiceNames:
             )
         for target, address in addresses:
             parts += (target, zone, self._a_head if len(address) == 4 else self._aaaa_head, address)
-        return Made(NOERROR, (len(targets), 0, len(addresses)), b"".join(parts), stamps)
-
-    def _exposed(self, namespace: bytes) -> StampRef:
-        stamp = self._namespaces.get(namespace)
-        if stamp is None:
-            if len(self._namespaces) >= MOST_NAMESPACES:
-                self._namespaces.clear()
-            key: Hashable = namespace_key(namespace)
-            stamp, _ = self._index.stamps.note(key)
-            if self._index.has_namespace(namespace):
-                self._namespaces[namespace] = stamp
-        return (stamp, stamp.version)
+        return made(NOERROR, (len(targets), 0, len(addresses)), b"".join(parts), stamps)
 
     def _service(
         self, qname: bytes, qtype: int, service: Service, stamps: tuple[StampRef, ...], now: float
@@ -205,13 +226,13 @@ class ServiceNames:
         if len(addresses) == 1:
             if len(addresses[0]) != size:
                 return self._nodata(stamps, now)
-            return Made(NOERROR, ONE, qname + head + addresses[0], stamps)
+            return (NOERROR, ONE, qname + head + addresses[0], stamps, inf, 0, None)
         owner = qname + head
         records = [owner + address for address in addresses if len(address) == size]
         if not records:
             return self._nodata(stamps, now)
         many = len(records)
-        return Made(NOERROR, (many, 0, 0), b"".join(records), stamps, rotates=len(records[0]) if many > 1 else 0)
+        return made(NOERROR, (many, 0, 0), b"".join(records), stamps, rotates=len(records[0]) if many > 1 else 0)
 
     def _slices(self, service: Service) -> tuple[EndpointSlice, ...]:
         if not self._config.source.endpoints:
@@ -264,15 +285,15 @@ class ServiceNames:
             parts += (qname, pack(SRV, IN, ttl, 6 + len(target)), _SRV.pack(0, weight, number), target)
         for target, address in glue:
             parts += (target, self._a_head if len(address) == 4 else self._aaaa_head, address)
-        return Made(NOERROR, (len(targets), 0, len(glue)), b"".join(parts), stamps)
+        return made(NOERROR, (len(targets), 0, len(glue)), b"".join(parts), stamps)
 
     def _nodata(self, stamps: tuple[StampRef, ...], now: float) -> Made:
-        return Made(NOERROR, NONE_BUT_SOA, self._soa_now(), stamps, now + self._negative)
+        return (NOERROR, NONE_BUT_SOA, self._soa_now(), stamps, now + self._negative, 0, None)
 
-    def _nxdomain(self, stamps: tuple[StampRef, ...], now: float) -> Made | None:
+    def _nxdomain(self, stamps: tuple[StampRef, ...], now: float, key: Hashable = None) -> Made | None:
         if not self._denies:
             return None
-        return Made(NXDOMAIN, NONE_BUT_SOA, self._soa_now(), stamps, now + self._negative)
+        return (NXDOMAIN, NONE_BUT_SOA, self._soa_now(), stamps, now + self._negative, 0, key)
 
     def _soa_now(self) -> bytes:
         """The SOA record with the current serial."""
@@ -316,7 +337,10 @@ class ReverseNames:
         parts: list[bytes] = []
         for name in names:
             parts += (qname, RECORD_HEAD.pack(PTR, IN, self._ttl, len(name) + len(primary)), name, primary)
-        return Made(NOERROR, (len(names), 0, 0), b"".join(parts), tuple(found.stamps))
+        return made(NOERROR, (len(names), 0, 0), b"".join(parts), tuple(found.stamps))
+
+    def note(self, key: Hashable) -> StampRef:
+        raise AssertionError("its answers have no keys")
 
 
 def _numbers(ports: tuple[Port, ...], name: bytes, protocol: bytes) -> list[int]:

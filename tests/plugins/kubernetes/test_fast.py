@@ -54,6 +54,23 @@ class FastTests(SynchronousTestCase):
                 self.assertEqual(said.rcode, "NXDOMAIN")
         self.assertEqual(self.given(world), 3 * (len(names) - len(SEARCHED)))
 
+    def test_nothing_left(self) -> None:
+        """A name that does not exist leaves a stamp only when it is asked again; then its creation ends the reply."""
+        world = self.world()
+        world.ask("n0.default.svc.cluster.local.")
+        stamps = world.index.stamps
+        before = len(stamps)
+        for number in range(1, 9):
+            world.ask(f"n{number}.default.svc.cluster.local.")
+        self.assertEqual(len(stamps), before)
+        world.ask("n1.default.svc.cluster.local.")
+        self.assertEqual(len(stamps), before + 1)
+        self.assertTrue(world.in_table(("n1.default.svc.cluster.local.", "A")))
+        spec = {"clusterIP": "10.96.7.1", "clusterIPs": ["10.96.7.1"]}
+        world.api.apply({"kind": "Service", "metadata": {"name": "n1", "namespace": "default"}, "spec": spec})
+        world.until(world.applied)
+        self.assertEqual(world.ask("n1.default.svc.cluster.local.").rcode, "NOERROR")
+
     def test_services(self) -> None:
         """Addresses of services, headless ones too, SRV of a named port, and NODATA."""
         world = self.world()
