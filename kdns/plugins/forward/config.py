@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
@@ -123,10 +123,17 @@ def parse(tokens: Dispenser, block: Block) -> tuple[Stanza, ...]:
 
     :raises CorefileError: ``docs/plugins/forward.md`` says what is wanted.
     """
-    return tuple(_stanza(tokens, block.root) for _ in tokens.invocations())
+    return tuple(parse_stanza(tokens, block.root, OPTIONS) for _ in tokens.invocations())
 
 
-def _stanza(tokens: Dispenser, root: str) -> Stanza:
+def parse_stanza(
+    tokens: Dispenser, root: str, options: Mapping[str, Option], parse_to: Callable[[str], To] = parse_to
+) -> Stanza:
+    """
+    One ``FROM TO... { OPTIONS }``.
+
+    :param options: those that may be set.
+    """
     origin = _origin(tokens, tokens.expect_arg())
     words = [tokens.expect_arg(), *tokens.remaining_args()]
     to = tuple(dict.fromkeys(tokens.convert(parse_to, word) for word in words))
@@ -135,9 +142,9 @@ def _stanza(tokens: Dispenser, root: str) -> Stanza:
         tokens.convert(lambda _: each_once(addresses), "")
     stanza = Stanza(to, origin, root=root)
     for option in tokens.block():
-        if option not in OPTIONS:
-            raise tokens.unknown_property(*OPTIONS)
-        stanza = replace(stanza, **OPTIONS[option](tokens, stanza))
+        if option not in options:
+            raise tokens.unknown_property(*options)
+        stanza = replace(stanza, **options[option](tokens, stanza))
     if stanza.max_age and stanza.max_age < stanza.expire:
         raise tokens.plain_error(
             f"max_age ({format_duration(stanza.max_age)}) must not be less than expire ({format_duration(stanza.expire)})"
@@ -167,8 +174,11 @@ def _origin(tokens: Dispenser, text: str) -> bytes:
 _Fields = dict[str, Any]
 """Fields of a stanza to replace; each option checks its own types."""
 
+Option = Callable[[Dispenser, Stanza], _Fields]
+"""Reads the words of an option."""
 
-def _flag(field: str) -> Callable[[Dispenser, Stanza], _Fields]:
+
+def _flag(field: str) -> Option:
     def parse_option(tokens: Dispenser, stanza: Stanza) -> _Fields:
         tokens.args(0)
         return {field: True}
@@ -176,7 +186,7 @@ def _flag(field: str) -> Callable[[Dispenser, Stanza], _Fields]:
     return parse_option
 
 
-def _duration(field: str, *, zero: bool = True) -> Callable[[Dispenser, Stanza], _Fields]:
+def _duration(field: str, *, zero: bool = True) -> Option:
     def parse_option(tokens: Dispenser, stanza: Stanza) -> _Fields:
         seconds = tokens.duration()
         if seconds < 0:
@@ -188,7 +198,7 @@ def _duration(field: str, *, zero: bool = True) -> Callable[[Dispenser, Stanza],
     return parse_option
 
 
-def _number(field: str) -> Callable[[Dispenser, Stanza], _Fields]:
+def _number(field: str) -> Option:
     def parse_option(tokens: Dispenser, stanza: Stanza) -> _Fields:
         number = tokens.convert(parse_int, tokens.word())
         if number < 0:
@@ -198,7 +208,7 @@ def _number(field: str) -> Callable[[Dispenser, Stanza], _Fields]:
     return parse_option
 
 
-def _unsigned(field: str) -> Callable[[Dispenser, Stanza], _Fields]:
+def _unsigned(field: str) -> Option:
     def parse_option(tokens: Dispenser, stanza: Stanza) -> _Fields:
         return {field: tokens.convert(lambda text: parse_uint(text, 32), tokens.word())}
 
@@ -308,7 +318,7 @@ def _resolver(tokens: Dispenser, stanza: Stanza) -> _Fields:
     return {"resolver": stanza.resolver + tuple(found)}
 
 
-OPTIONS: dict[str, Callable[[Dispenser, Stanza], _Fields]] = {
+OPTIONS: dict[str, Option] = {
     "except": _excepted,
     "force_tcp": _flag("force_tcp"),
     "prefer_udp": _flag("prefer_udp"),

@@ -34,7 +34,7 @@ from kdns.plugins.forward.fast import FastUpstreams
 from kdns.plugins.forward.metrics import ForwardMetrics
 from kdns.plugins.forward.policy import Health, Order
 from kdns.plugins.forward.sources import Sources
-from kdns.plugins.forward.targets import Carrier, parse_to
+from kdns.plugins.forward.targets import parse_to
 from kdns.plugins.forward.upstream import Upstream, UpstreamContext
 from kdns.plugins.forward.watched import WatchedExchange
 from kdns.wire.constants import REFUSED, TC
@@ -55,6 +55,7 @@ class Forwarder(Resource):
     """
     Forward queries to the upstreams of one stanza.
 
+    :param metrics: what to count with, in place of those of *forward* in *registry*.
     :param degraded: where upstreams that are down and files that cannot be used are listed.
     :param wall: seconds since 1970.
     :raises ValueError: there is no upstream, or a file holds no certificate.
@@ -69,6 +70,7 @@ class Forwarder(Resource):
         *,
         chance: Random | None = None,
         registry: Registry | None = None,
+        metrics: ForwardMetrics | None = None,
         degraded: DegradedStates | None = None,
         wall: Callable[[], float] = lambda: 0.0,
     ) -> None:
@@ -78,7 +80,7 @@ class Forwarder(Resource):
         self.reactor = reactor
         self.seconds: Callable[[], float] = reactor.seconds
         self.chance = chance if chance is not None else SystemRandom()
-        self.metrics = ForwardMetrics(registry if registry is not None else Registry())
+        self.metrics = metrics or ForwardMetrics(registry if registry is not None else Registry())
         self.waiting = 0
         """Clients that wait for replies."""
 
@@ -92,7 +94,7 @@ class Forwarder(Resource):
         self._poll: LoopingCall | None = None
         self._looking: Deferred[None] | None = None
         tls = None
-        if any(to.carrier is not Carrier.DNS for to in stanza.to):
+        if any(to.carrier.secure for to in stanza.to):
             from kdns.plugins.forward.tls import TlsMaker  # OpenSSL costs megabytes: only if needed
 
             tls = TlsMaker(stanza.tls)

@@ -10,16 +10,13 @@ from __future__ import annotations
 from base64 import urlsafe_b64encode
 from typing import Any
 
-import h2.config
-import h2.connection
-import h2.errors
-import h2.events
 import h2.exceptions
 import h11
 
 from kdns.plugins.forward.config import DohMethod
-from kdns.plugins.forward.failures import ExchangeFailed, PooledConnectionClosed
-from kdns.plugins.forward.streams import MOST_PIPELINED, Connection
+from kdns.plugins.forward.failures import ExchangeFailed
+from kdns.plugins.forward.http2 import Http2, Response
+from kdns.plugins.forward.streams import Connection
 
 PROTOCOLS = (b"h2", b"http/1.1")
 """Offered in the TLS handshake (RFC 7301)."""
@@ -30,23 +27,21 @@ PATH = "/dns-query"
 LONGEST = 65535
 """Bytes of a message; a longer body is none."""
 
-ROOM = 1024
-"""Bytes that the other end must be ready to take before it is sent one more query."""
-
 
 class HttpsConnection(Connection):
     protocol = "https"
+    longest = LONGEST
 
     def __init__(self, method: DohMethod, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.method = method
         self.authority = self._upstream.removesuffix(":443")
-        self._http: _Http1 | _Http2 | None = None
+        self._http: _Http1 | Http2 | None = None
 
     @property
     def shared(self) -> bool:  # type: ignore[override]  # known when the handshake is over
         """The certificate is valid. A server with HTTP/2 now sends the number of streams it allows."""
-        return isinstance(self._http, _Http2)
+        return isinstance(self._http, Http2)
 
     def most(self) -> int:
         return self._http.most() if self._http is not None else 1
@@ -55,7 +50,7 @@ class HttpsConnection(Connection):
         """The certificate is valid. An HTTP/2 server now sends its stream limit."""
         transport: Any = self.transport
         if transport.negotiatedProtocol == b"h2":
-            self._http = _Http2(self)
+            self._http = Http2(self)
         else:
             self._http = _Http1(self)
             self.establish()
@@ -79,12 +74,26 @@ class HttpsConnection(Connection):
         else:
             self.rest()
 
+    def fields(self, message: bytes) -> tuple[list[tuple[str, str]], bytes]:
+        """Headers and body of the request that carries a query over HTTP/2."""
+        post = self.method is DohMethod.POST
+        headers = [
+            (":method", self.method.value),
+            (":scheme", "https"),
+            (":authority", self.authority),
+            (":path", self.target_of(message)),
+            ("accept", MEDIA_TYPE),
+        ]
+        if post:
+            headers += [("content-type", MEDIA_TYPE), ("content-length", str(len(message)))]
+        return headers, message if post else b""
+
     def write(self, data: bytes) -> None:
         transport: Any = self.transport
         if data and transport is not None:
             transport.write(data)
 
-    def finished(self, number: int, response: _Response) -> None:
+    def finished(self, number: int, response: Response) -> None:
         """The response to a query is complete."""
         if response.status != 200:
             self.failed(number, f"status {response.status}")
@@ -102,23 +111,13 @@ class HttpsConnection(Connection):
         return f"{PATH}?dns={urlsafe_b64encode(message).rstrip(b'=').decode()}"
 
 
-class _Response:
-    """A response while it arrives."""
-
-    __slots__ = ("body", "status")
-
-    def __init__(self) -> None:
-        self.status = 0
-        self.body = bytearray()
-
-
 class _Http1:
     """HTTP/1.1: one query at a time."""
 
     def __init__(self, connection: HttpsConnection) -> None:
         self._connection = connection
         self._http = h11.Connection(h11.CLIENT)
-        self._response = _Response()
+        self._response = Response()
         self._number = 0
 
     def most(self) -> int:
@@ -156,90 +155,10 @@ class _Http1:
                     self._connection.abort()
                     return
             elif isinstance(event, h11.EndOfMessage):
-                self._response = _Response()
+                self._response = Response()
                 if http.our_state is h11.DONE and http.their_state is h11.DONE:
                     http.start_next_cycle()
                 else:
                     self._connection.retired = True  # the server closes it
                 self._connection.finished(self._number, response)
                 response = self._response
-
-
-class _Http2:
-    """HTTP/2: many queries at once, each a stream."""
-
-    def __init__(self, connection: HttpsConnection) -> None:
-        self._connection = connection
-        self._responses: dict[int, _Response] = {}
-        self._settled = False
-        self._http = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True, header_encoding=None))
-        self._http.initiate_connection()
-        self._flush()
-
-    def most(self) -> int:
-        if self._http.outbound_flow_control_window < ROOM:
-            return 0
-        return min(MOST_PIPELINED, self._http.remote_settings.max_concurrent_streams)
-
-    def send(self, message: bytes) -> int:
-        connection, post = self._connection, self._connection.method is DohMethod.POST
-        number: int = self._http.get_next_available_stream_id()
-        headers = [
-            (":method", connection.method.value),
-            (":scheme", "https"),
-            (":authority", connection.authority),
-            (":path", connection.target_of(message)),
-            ("accept", MEDIA_TYPE),
-        ]
-        if post:
-            headers += [("content-type", MEDIA_TYPE), ("content-length", str(len(message)))]
-        self._http.send_headers(number, headers, end_stream=not post)
-        if post:
-            self._http.send_data(number, message, end_stream=True)
-        self._responses[number] = _Response()
-        self._flush()
-        return number
-
-    def forgotten(self, number: int) -> None:
-        if self._responses.pop(number, None) is not None:
-            self._http.reset_stream(number, h2.errors.ErrorCodes.CANCEL)
-            self._flush()
-
-    def received(self, data: bytes) -> None:
-        try:
-            events = self._http.receive_data(data)
-        finally:
-            self._flush()
-        for event in events:
-            self._happened(event)
-        self._flush()
-
-    def _happened(self, event: Any) -> None:
-        connection, number = self._connection, getattr(event, "stream_id", 0) or 0
-        response = self._responses.get(number)
-        match event:
-            case h2.events.ResponseReceived() if response is not None:
-                status = dict(event.headers or ()).get(b":status", b"")
-                response.status = int(status) if status.isdigit() else 0
-            case h2.events.DataReceived():
-                self._http.acknowledge_received_data(event.flow_controlled_length or 0, number)
-                if response is not None:
-                    response.body += event.data or b""
-                    if len(response.body) > LONGEST:
-                        self.forgotten(number)
-                        connection.failed(number, "the response is too long")
-            case h2.events.StreamEnded() if response is not None:
-                del self._responses[number]
-                connection.finished(number, response)
-            case h2.events.StreamReset() if response is not None:
-                del self._responses[number]
-                refused = event.error_code == h2.errors.ErrorCodes.REFUSED_STREAM
-                connection.failed(number, "stream reset", PooledConnectionClosed if refused else ExchangeFailed)
-            case h2.events.RemoteSettingsChanged() if not self._settled:
-                self._settled = True
-                connection.establish()
-            case h2.events.ConnectionTerminated():
-                connection.abort()  # h2 takes nothing more after a GOAWAY; the queries are asked again
-
-    def _flush(self) -> None:
-        self._connection.write(self._http.data_to_send())

@@ -6,11 +6,11 @@ from __future__ import annotations
 from kdns.core.metrics import TIME_BUCKETS, Counter, Histogram, Registry
 from kdns.wire.constants import rcode_text
 
-PROXY = "forward"
-"""The value of the label ``proxy_name``."""
-
 
 class ForwardMetrics:
+    proxy = "forward"
+    """The value of the label ``proxy_name``."""
+
     def __init__(self, registry: Registry) -> None:
         self.broken = registry.counter(
             "coredns_forward_healthcheck_broken_total", "Queries that found all upstreams of their stanza down."
@@ -65,7 +65,9 @@ class UpstreamMetrics:
         cell = self._durations.get(rcode)
         if cell is None:
             text = rcode_text(rcode).removeprefix("RCODE")
-            cell = self._durations[rcode] = self._families.durations.histogram(PROXY, self._upstream, text)
+            cell = self._durations[rcode] = self._families.durations.histogram(
+                self._families.proxy, self._upstream, text
+            )
         cell.observe(seconds)
 
     def connection(self, protocol: str, hit: bool) -> Counter:
@@ -76,13 +78,13 @@ class UpstreamMetrics:
         :return: the counter, for callers that count further queries themselves.
         """
         family = self._families.hits if hit else self._families.misses
-        counter = family.counter(PROXY, self._upstream, protocol)
+        counter = family.counter(self._families.proxy, self._upstream, protocol)
         counter.inc()
         return counter
 
     def check_failed(self) -> None:
         """A health check failed."""
-        self._families.check_failures.counter(PROXY, self._upstream).inc()
+        self._families.check_failures.counter(self._families.proxy, self._upstream).inc()
 
     def ignored(self, reason: str) -> None:
         """A message came that was no usable reply."""

@@ -20,6 +20,7 @@ from kdns.plugin.seam import Block, BlockBuilder
 from kdns.plugins.forward.config import Stanza, parse
 from kdns.plugins.forward.fast import FastUpstreams
 from kdns.plugins.forward.forwarder import Forwarder
+from kdns.plugins.forward.metrics import ForwardMetrics
 from kdns.plugins.forward.policy import Health
 from kdns.plugins.forward.sources import Sources
 from kdns.plugins.forward.targets import NamedTarget
@@ -92,10 +93,10 @@ class Forward(Link, AsksUpstreams):
         """The upstreams and their health."""
         taker = self._following(-1, request)
         if taker is None:
-            return [_not_taken(forwarder.stanza, request.qname) for forwarder in self.forwarders]
+            return [self._not_taken(forwarder.stanza, request.qname) for forwarder in self.forwarders]
         forwarder = self.forwarders[taker]
         stanza = forwarder.stanza
-        notes = [Note(f"forward {to_text(stanza.origin)} takes the name; policy {stanza.policy.value}, in turn:")]
+        notes = [Note(f"{self.name} {to_text(stanza.origin)} takes the name; policy {stanza.policy.value}, in turn:")]
         for upstream in forwarder.upstreams:
             words = _HEALTH[upstream.health.state]
             if upstream.health.fails:
@@ -107,15 +108,14 @@ class Forward(Link, AsksUpstreams):
             notes.append(Note("no upstream is healthy: one is asked all the same", missing=True))
         return notes
 
+    def _not_taken(self, stanza: Stanza, qname: bytes) -> Note:
+        excepted = [zone for zone in stanza.excepted if is_subdomain(qname, zone)]
+        why = f"except {to_text(excepted[0])}" if excepted else "the name is not in it"
+        return Note(f"{self.name} {to_text(stanza.origin)} does not take the name: {why}")
+
     def asks_others(self, request: Request) -> bool:
         """Whether a stanza takes the name."""
         return self._following(-1, request) is not None
-
-
-def _not_taken(stanza: Stanza, qname: bytes) -> Note:
-    excepted = [zone for zone in stanza.excepted if is_subdomain(qname, zone)]
-    why = f"except {to_text(excepted[0])}" if excepted else "the name is not in it"
-    return Note(f"forward {to_text(stanza.origin)} does not take the name: {why}")
 
 
 class ForwardDirective:
@@ -136,7 +136,7 @@ class ForwardDirective:
         forwarders = []
         for index, stanza in enumerate(config):
             try:
-                forwarders.append(_forwarder(stanza, index, builder))
+                forwarders.append(kept_forwarder("forward", stanza, builder, index))
             except OSError as error:
                 text = f"open {error.filename}: {reason_of(error)}"
                 raise SetupError(text, plugin="forward", located=False) from error
@@ -145,7 +145,16 @@ class ForwardDirective:
         builder.link(Forward(forwarders))
 
 
-def _forwarder(stanza: Stanza, index: int, builder: BlockBuilder) -> Forwarder:
+def kept_forwarder(
+    name: str, stanza: Stanza, builder: BlockBuilder, index: int = 0, metrics: ForwardMetrics | None = None
+) -> Forwarder:
+    """
+    The forwarder of a plugin's stanza: the one that runs already, if nothing about it changed.
+
+    :param index: the stanza's place among those of the plugin in the block.
+    :raises OSError: a certificate cannot be read.
+    :raises ValueError: there is no upstream, or a file holds no certificate.
+    """
     context = builder.context
 
     def make() -> Forwarder:
@@ -154,13 +163,14 @@ def _forwarder(stanza: Stanza, index: int, builder: BlockBuilder) -> Forwarder:
             context.reactor,
             chance=context.random,
             registry=context.registry,
+            metrics=metrics,
             degraded=context.degraded,
             wall=context.wall,
         )
 
     if any(isinstance(to, NamedTarget) for to in stanza.to) and Sources(stanza.to, stanza.root).hosts:
         return builder.run(make())  # host names are looked up again with each configuration
-    key = ("forward", builder.block.keys, builder.view, index)
+    key = (name, builder.block.keys, builder.view, index)
     return builder.keep(key, (stanza, _digests(stanza)), make)
 
 

@@ -31,12 +31,25 @@ class Carrier(Enum):
     HTTPS = "https"
     """DNS over HTTPS (RFC 8484)."""
 
+    GRPC = "grpc"
+    """CoreDNS's service over gRPC, without encryption; the plugin *grpc* asks so."""
+
+    GRPCS = "grpcs"
+    """The same over TLS."""
+
     @property
     def port(self) -> int:
-        return {Carrier.DNS: 53, Carrier.TLS: 853, Carrier.HTTPS: 443}[self]
+        return {Carrier.DNS: 53, Carrier.TLS: 853}.get(self, 443)
+
+    @property
+    def secure(self) -> bool:
+        """Whether TLS is underneath."""
+        return self not in (Carrier.DNS, Carrier.GRPC)
 
 
 _UNSUPPORTED = {"grpc": 443, "quic": 853, "https3": 443}
+_UNKNOWN = ("grpcs",)
+"""Carriers that are no scheme."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +108,8 @@ def parse_to(text: str) -> To:
         raise BadValue(f"'{scheme}' is not supported as a destination protocol in forward: {scheme}://{shown}")
     try:
         carrier = Carrier(scheme)
+        if scheme in _UNKNOWN:
+            raise ValueError(scheme)
     except ValueError:
         raise BadValue(f"unknown scheme in upstream: {text}") from None
     if carrier is Carrier.HTTPS and "/" in rest:
@@ -170,5 +185,5 @@ def with_carrier(target: Target, source: NamedTarget) -> Target:
     """A name server of a file, with the protocol of the TO that names the file."""
     if source.carrier is Carrier.DNS:
         return target
-    port = source.carrier.port if target.port == Carrier.DNS.port else target.port
+    port = source.port if target.port == Carrier.DNS.port else target.port
     return replace(target, port=port, carrier=source.carrier, server_name=source.server_name)

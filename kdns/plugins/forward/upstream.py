@@ -26,6 +26,15 @@ from kdns.wire.constants import IN, NS, QR, RD
 if TYPE_CHECKING:
     from kdns.plugins.forward.tls import TlsMaker
 
+_PROTOCOLS = {
+    Carrier.DNS: "tcp",
+    Carrier.TLS: "tcp-tls",
+    Carrier.HTTPS: "https",
+    Carrier.GRPC: "grpc",
+    Carrier.GRPCS: "grpc-tls",
+}
+"""What carries queries, in failures and metrics."""
+
 CHECK_PATIENCE = 1.0
 """Seconds that a health check may take."""
 
@@ -73,20 +82,25 @@ class Upstream:
             self.udp = UdpSockets(
                 context.reactor, target, context.chance, stanza.read_timeout, self.metrics, stanza.source_address
             )
-        self._protocol = {Carrier.DNS: "tcp", Carrier.TLS: "tcp-tls", Carrier.HTTPS: "https"}[target.carrier]
+        self._protocol = _PROTOCOLS[target.carrier]
         self._streams = self._pool()
 
     def _pool(self) -> ConnectionPool:
         stanza, target, tls = self._context.stanza, self.target, self._context.tls
         options: dict[str, Any] = {}
-        if target.carrier is not Carrier.DNS:
-            assert tls is not None, "the forwarder makes TLS for the upstreams that need it"
-            protocols: tuple[bytes, ...] = ()
-            if target.carrier is Carrier.HTTPS:
-                from kdns.plugins.forward.https import PROTOCOLS, HttpsConnection  # megabytes: only if needed
+        protocols: tuple[bytes, ...] = ()
+        if target.carrier is Carrier.HTTPS:
+            from kdns.plugins.forward.https import PROTOCOLS, HttpsConnection  # megabytes: only if needed
 
-                protocols = PROTOCOLS
-                options |= {"make": partial(HttpsConnection, stanza.doh_method), "one_by_one": True}
+            protocols = PROTOCOLS
+            options |= {"make": partial(HttpsConnection, stanza.doh_method), "one_by_one": True}
+        elif target.carrier in (Carrier.GRPC, Carrier.GRPCS):
+            from kdns.plugins.forward.grpc import GrpcConnection
+
+            protocols = (b"h2",)
+            options |= {"make": GrpcConnection, "one_by_one": True}
+        if target.carrier.secure:
+            assert tls is not None, "the forwarder makes TLS for the upstreams that need it"
             options["tls"] = tls.creator(target.server_name or stanza.tls_servername or target.host, protocols)
         return ConnectionPool(
             self._reactor,
