@@ -107,6 +107,7 @@ class Got:
     def __init__(self) -> None:
         self.status = 0
         self.headers: dict[str, str] = {}
+        self.trailers: dict[str, str] = {}
         self.body = b""
         self.whole = False
 
@@ -239,6 +240,9 @@ class Http2Client(Client):
             match event:
                 case h2.events.ResponseReceived():
                     self.got[number].take(event.headers)
+                case h2.events.TrailersReceived():
+                    fields = ((bytes(name).decode(), bytes(value).decode()) for name, value in event.headers)
+                    self.got[number].trailers.update(fields)
                 case h2.events.DataReceived():
                     self.got[number].body += event.data or b""
                     self.http.acknowledge_received_data(event.flow_controlled_length or 0, number)

@@ -3,7 +3,7 @@ Look for what breaks: ``python -m tests.fuzz [--seconds N] [--seed S] [TARGET...
 
 Targets, one after another: ``wire`` (queries, replies and what is patched of them), ``corefile`` (texts), ``projection`` (objects of
 the API), ``regexp``, ``template`` and ``expression`` (the languages inside a Corefile), ``zone`` and ``transfer``
-(zone data), ``https`` (connections of clients), ``listener`` (a live server over loopback). Each
+(zone data), ``https``, ``grpc``, ``quic`` and ``quic_streams`` (connections of clients), ``listener`` (a live server over loopback). Each
 input comes from a valid one with some bytes changed, cut, doubled or spliced, or from chance alone. A target fails when it raises an
 exception that is not one of its own. The input that broke it is written in hex, with the seed that leads there again. Where atheris is
 installed it drives all but the last, and finds its way by the branches that inputs take.
@@ -31,8 +31,9 @@ from kdns.corefile.parser import Surroundings
 from kdns.wire.message import MalformedMessage, scan
 from kdns.wire.names import BadName, from_text, to_text
 from kdns.wire.query import read_query
-from tests.fuzz_https import CONNECTIONS, run_https
+from tests.fuzz_https import CALLS, CONNECTIONS, PACKETS, run_grpc, run_https
 from tests.fuzz_patterns import EXPRESSIONS, REGEXPS, TEMPLATES, run_expression, run_regexp, run_template
+from tests.fuzz_quic import DATAGRAMS, STREAMS, run_quic, run_quic_streams
 from tests.fuzz_zones import FILES, MESSAGES, run_transfer, run_zone
 
 SECONDS = 60.0
@@ -171,6 +172,9 @@ TARGETS = (
     Target("zone", FILES, run_zone),
     Target("transfer", MESSAGES, run_transfer),
     Target("https", CONNECTIONS, run_https),
+    Target("grpc", CALLS + PACKETS, run_grpc),
+    Target("quic", DATAGRAMS, run_quic),
+    Target("quic_streams", STREAMS, run_quic_streams),
 )
 
 

@@ -58,7 +58,9 @@ class Explainer:
         client, local = self._client(text_of(arguments, "client")), ""
         endpoint, opened = self._endpoint(text_of(arguments, "listener"))
         local = endpoint.address or ("::" if ":" in client else LOOPBACK)
-        transport = Transport.TCP if flag_of(arguments, "tcp") else Transport.UDP
+        transport = Transport.UDP if endpoint.scheme == "dns" else Transport(endpoint.scheme)
+        if flag_of(arguments, "tcp") and transport is Transport.UDP:
+            transport = Transport.TCP
         forward = arguments.get("forward", True) is not False
         asking = _Asking(
             self._server, opened, Tracer(self._context, endpoint.label, opened.listener.zones, forward=forward)

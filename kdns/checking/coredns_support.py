@@ -75,7 +75,6 @@ def _never(reason: str, instead: str) -> Row:
 
 
 _OWN = "It is kdns's own, CoreDNS refuses it"
-ENCRYPTED = "End the encryption in front of kdns, or keep CoreDNS for this server block."
 _KEEP = "Keep CoreDNS for the zones that need it, and forward them to it."
 
 ROWS: dict[str, Row] = {
@@ -91,13 +90,27 @@ ROWS: dict[str, Row] = {
         "A client over IPv4 is one over IPv4, also behind a proxy over UDP.",
         "Broken headers over UDP are counted, and logged once for ten times as many.",
     ),
-    "quic": _never("No client of a cluster speaks DNS over QUIC.", ENCRYPTED),
-    "grpc_server": _never("No client of a cluster speaks DNS over gRPC.", ENCRYPTED),
+    "quic": _differs(
+        "It needs `pip install 'kdns[quic]'`.",
+        "Replies are not cut to the client's UDP size, early data is refused, and clients cannot be asked for certificates.",
+        "With too many connections the one that asked least lately is closed; CoreDNS closes new ones.",
+        "A query without a reply has its stream reset; CoreDNS leaves it open.",
+        options={"max_connections": "The number of connections, 200 by default; CoreDNS has no option for it."},
+    ),
+    "grpc_server": _differs(
+        "With too many connections the one that asked least lately is closed; CoreDNS lets new ones wait.",
+        "A query without a reply has the status UNAVAILABLE; CoreDNS returns the query.",
+        "Zones are not transferred over gRPC.",
+    ),
     "https": _differs(
         "With too many connections the one that asked least lately is closed; CoreDNS lets new ones wait.",
         "Zones are not transferred over HTTPS.",
     ),
-    "https3": _never("No client of a cluster speaks DNS over HTTP/3.", ENCRYPTED),
+    "https3": _differs(
+        "It needs `pip install 'kdns[quic]'`.",
+        "Replies are not cut to the client's UDP size, early data is refused, and clients cannot be asked for certificates.",
+        "With too many connections the one that asked least lately is closed; CoreDNS closes new ones.",
+    ),
     "timeouts": _same(),
     "multisocket": _differs("It starts worker processes, at most one a core; a reload does not change their number."),
     "reload": _differs(
@@ -269,9 +282,10 @@ ROWS: dict[str, Row] = {
         "A resolv.conf is read again when it changes.",
         options={"next": "Without a later forward that fits, the reply stands."},
     ),
-    "grpc": _never(
-        "Resolvers are asked over UDP, TCP, TLS and HTTPS; gRPC is spoken by CoreDNS alone.",
-        "Use forward, with tls:// or https:// where it must be encrypted.",
+    "grpc": _differs(
+        "An upstream that fails is checked, and not asked until it answers; identical queries in flight are asked once.",
+        "The OPT that goes upstream is kdns's own, with the client's subnet; other options are not passed on.",
+        "A scheme other than grpc:// is an error.",
     ),
     "erratic": _same(),
     "whoami": _same(),

@@ -16,7 +16,7 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 
-from kdns.checking.coredns_support import ENCRYPTED, PAGE, ROWS, Standing
+from kdns.checking.coredns_support import PAGE, ROWS, Standing
 from kdns.checking.findings import Finding, Severity
 from kdns.checking.rules import SPELLINGS, unset_in
 from kdns.checking.source import Source
@@ -253,7 +253,7 @@ class _Describer:
         line = self._line(place)
         finding = Finding(severity, place.file, place.line, directive, error.text, suggestion=error.hint or "")
         if directive == SERVER:
-            return replace(finding, directive="", wanted="dns://, tls:// or https://", found=line, suggestion=ENCRYPTED)
+            return replace(finding, directive="", found=line)
         if isinstance(error, ExpectedToken):
             return replace(finding, wanted=error.expected, found=error.found)
         if error.text.startswith("Unknown directive"):

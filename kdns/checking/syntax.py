@@ -71,6 +71,34 @@ SYNTAX: dict[str, Syntax] = {
     "geoip": Syntax("geoip DATABASE", (), _options("edns-subnet")),
     "cancel": Syntax("cancel [DURATION]", ("5.001s",)),
     "https": Syntax("https", (), _options(("max_connections N", "max_connections 200"))),
+    "https3": Syntax(
+        "https3", (), _options(("max_streams N", "max_streams 256"), ("max_connections N", "max_connections 200"))
+    ),
+    "quic": Syntax(
+        "quic",
+        (),
+        _options(
+            ("max_streams N", "max_streams 256"),
+            ("worker_pool_size N", "worker_pool_size 1024"),
+            ("max_connections N", "max_connections 200"),
+        ),
+    ),
+    "grpc_server": Syntax(
+        "grpc_server",
+        (),
+        _options(("max_streams N", "max_streams 256"), ("max_connections N", "max_connections 200")),
+    ),
+    "grpc": Syntax(
+        "grpc FROM TO...",
+        (),
+        _options(
+            "except NAMES...",
+            "tls [CERT KEY] [CA]",
+            "tls_servername NAME",
+            ("policy random|round_robin|sequential", "policy random"),
+            "fallthrough [ZONES...]",
+        ),
+    ),
     "tls": Syntax("tls CERTIFICATE KEY [AUTHORITY]", (), _options("client_auth MODE", "keylog FILE")),
     "timeouts": Syntax("timeouts", (), _options("read DURATION", "write DURATION", "idle DURATION", "maxtcpqueries N")),
     "multisocket": Syntax("multisocket [N]"),

@@ -59,7 +59,7 @@ KEPT_FLAGS = 0xFF00
 """DO and the upper Z bits, which are echoed in a reply without options of its own."""
 
 
-PADDED = frozenset((Transport.TLS, Transport.HTTPS))
+PADDED = frozenset((Transport.TLS, Transport.HTTPS, Transport.QUIC, Transport.HTTPS3, Transport.GRPC))
 """Transports over which replies are padded: somebody who sees the sizes of encrypted messages could guess the names in them."""
 
 PADDED_SIZE = 468

@@ -23,13 +23,19 @@ class Transport(Enum):
     TCP = "tcp"
     TLS = "tls"
     HTTPS = "https"
+    QUIC = "quic"
+    HTTPS3 = "https3"
+    GRPC = "grpc"
 
     __hash__ = object.__hash__  # members are singletons, and Enum's own hash is a slow Python function
 
     @property
     def protocol(self) -> str:
-        """``udp`` or ``tcp``, as logs and metrics show it."""
-        return "udp" if self is Transport.UDP else "tcp"
+        """``udp`` or ``tcp``, as logs and metrics show it: what carries the transport."""
+        return "udp" if self in _OVER_UDP else "tcp"
+
+
+_OVER_UDP = frozenset((Transport.UDP, Transport.QUIC, Transport.HTTPS3))
 
 
 class Server(Protocol):

@@ -180,6 +180,19 @@ class StreamTimeouts(NamedTuple):
     """Queries of one connection, which is then closed; 0: no limit."""
 
 
+class ConnectionLimits(NamedTuple):
+    """What the clients of an encrypted listener may hold at a time (``https``, ``https3``, ``quic``, ``grpc_server``)."""
+
+    connections: int = 200
+    """Connections of the listener; 0: as many as the process may have."""
+
+    streams: int = 256
+    """Queries in flight on one connection; 0: the default."""
+
+    workers: int = 1024
+    """Queries in flight over all connections of the listener."""
+
+
 @dataclass(frozen=True, slots=True)
 class Block:
     """A server block, while a directive parses."""
@@ -264,8 +277,8 @@ class BlockBuilder:
     tls: Any = None
     """What makes connections to the block's encrypted listeners secure, an IOpenSSLServerConnectionCreator (``tls``)."""
 
-    most_https_connections: int | None = None
-    """Connections that the block's listeners for HTTPS may have; 0: no limit of their own (``https``)."""
+    limits: dict[str, ConnectionLimits] = field(default_factory=dict)
+    """Limits of the block's encrypted listeners, by the scheme of their server keys."""
 
     most_udp_size: int = 0
     """UDP payload size that clients are lowered to, in bytes; 0: no limit (``bufsize``)."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace as changed
@@ -30,10 +31,12 @@ from kdns.plugin import registry
 from kdns.plugin.seam import Block, BlockBuilder, Directive, Keeper, MetadataSource, Readiness, Resource, ServerContext
 from kdns.server.addresses import server_label
 from kdns.server.blocks import ServedBlock, Zones
-from kdns.server.sockets import LISTENERS
 from kdns.wire.names import longest_zone
 
-ENCRYPTED = (Scheme.TLS, Scheme.HTTPS)
+QUIC = (Scheme.QUIC, Scheme.HTTPS3)
+"""Schemes that do not exist without TLS, and need aioquic."""
+
+ENCRYPTED = (Scheme.TLS, Scheme.HTTPS, Scheme.GRPC, *QUIC)
 """Schemes whose listeners show a certificate."""
 
 
@@ -167,6 +170,9 @@ class _Assembly:
         self._shared: dict[tuple[Endpoint, str], Any] = {}
         """What server blocks set for the connections of a listener, by plugin."""
 
+        self._secured: set[Endpoint] = set()
+        """Endpoints with tls in one of their blocks, even if something about it was forgiven."""
+
         self._unsure: set[int] = set()
         """Numbers of blocks whose keys or addresses are not known, because something about them was forgiven."""
 
@@ -264,7 +270,8 @@ class _Assembly:
         return sorted(found.items(), key=lambda item: registry.order_of(*item))
 
     def _check_claims(self) -> None:
-        sure = [builder for builder in self._configuration.builders if builder.number not in self._unsure]
+        configuration = self._configuration
+        sure = [builder for builder in configuration.builders if builder.number not in self._unsure]
         claims = [Claim(builder.block.keys, builder.binds, bool(builder.view)) for builder in sure]
         while claims:
             try:
@@ -274,33 +281,64 @@ class _Assembly:
                 self._complain(error)
                 # Looked at again without the block that came too late; another may do so, too.
                 claims = [claim for claim in claims if all(key.place != error.place for key in claim.keys)]
+        for builder in configuration.builders:
+            if "tls" in self._corefile.blocks[builder.number].directives:
+                self._secured.update(_endpoints(builder))
         for builder in sure:
             self._check_shared(builder)
             for key in builder.block.keys:
-                if key.scheme.value not in LISTENERS:
-                    text = f"kdns does not serve {key.scheme.value}:// yet"
-                    self._complain(SetupError(text, plugin="server", place=key.place))
+                if key.scheme in QUIC:
+                    self._check_quic(builder, key)
+
+    def _check_quic(self, builder: BlockBuilder, key: ServerKey) -> None:
+        if find_spec("aioquic") is None:
+            text = f"{key.scheme.value}:// needs aioquic, which is not installed"
+            self._complain(SetupError(text, plugin="server", place=key.place, hint="pip install 'kdns[quic]'"))
+        if builder.tls is not None and builder.tls.asks_clients:
+            # aioquic verifies no certificates of clients; serving them unasked would let everybody in.
+            text = f"client_auth is not possible for {key.scheme.value}://"
+            hint = "serve it from a server block of its own, with tls without client_auth, or over tls://"
+            self._complain(SetupError(text, plugin="tls", place=key.place, hint=hint))
 
     def _check_shared(self, builder: BlockBuilder) -> None:
         """Blocks that share a listener must not set it up in two ways."""
-        for key in builder.block.keys:
-            for address in builder.binds or ("",):
-                endpoint = Endpoint(key.scheme.value, address, key.port)
-                wanted = {"tls": builder.tls if key.scheme in ENCRYPTED else None}
-                if key.scheme is Scheme.HTTPS:
-                    wanted["https"] = builder.most_https_connections
-                for plugin, value in wanted.items():
-                    if value is not None and self._shared.setdefault((endpoint, plugin), value) != value:
-                        text = f"another server block on {endpoint.label} has other settings for the same connections"
-                        self._complain(SetupError(text, plugin=plugin, place=key.place))
+        for endpoint, place in _endpoints(builder).items():
+            scheme = Scheme(endpoint.scheme)
+            wanted = {"tls": builder.tls if scheme in ENCRYPTED else None}
+            wanted[_limiting(scheme)] = builder.limits.get(endpoint.scheme)
+            for plugin, value in wanted.items():
+                if value is not None and self._shared.setdefault((endpoint, plugin), value) != value:
+                    text = f"another server block on {endpoint.label} has other settings for the same connections"
+                    self._complain(SetupError(text, plugin=plugin, place=place))
 
     def _serve(self) -> None:
-        for builder, tree in zip(self._configuration.builders, self._corefile.blocks, strict=True):
-            _serve(self._configuration, builder, tree)
-        for endpoint, zones in self._configuration.endpoints.items():
-            if Scheme(endpoint.scheme) in ENCRYPTED and zones.tls is None:
-                text = f"[WARNING] {endpoint.label} is not encrypted: no server block of it has tls"
-                self._configuration.warnings.append(text)
+        configuration = self._configuration
+        for builder, tree in zip(configuration.builders, self._corefile.blocks, strict=True):
+            _serve(configuration, builder, tree)
+        for endpoint, zones in configuration.endpoints.items():
+            if Scheme(endpoint.scheme) not in ENCRYPTED or zones.tls is not None or endpoint in self._secured:
+                continue
+            if Scheme(endpoint.scheme) in QUIC:
+                text = f"{endpoint.label} needs a certificate: no server block of it has tls"
+                hint = "add tls CERTIFICATE KEY"
+                self._complain(SetupError(text, plugin="server", place=configuration.claims[endpoint], hint=hint))
+                continue
+            text = f"[WARNING] {endpoint.label} is not encrypted: no server block of it has tls"
+            configuration.warnings.append(text)
+
+
+def _endpoints(builder: BlockBuilder) -> dict[Endpoint, Place]:
+    """The endpoints of a block, each with the place of its key."""
+    return {
+        Endpoint(key.scheme.value, address, key.port): key.place
+        for key in builder.block.keys
+        for address in builder.binds or ("",)
+    }
+
+
+def _limiting(scheme: Scheme) -> str:
+    """The plugin that sets the limits of a scheme's listeners."""
+    return "grpc_server" if scheme is Scheme.GRPC else scheme.value
 
 
 def _serve(configuration: Configuration, builder: BlockBuilder, tree: ServerBlock) -> None:
@@ -315,8 +353,7 @@ def _serve(configuration: Configuration, builder: BlockBuilder, tree: ServerBloc
             zones.proxy = builder.proxy or zones.proxy
             if key.scheme in ENCRYPTED:
                 zones.tls = builder.tls or zones.tls
-            if key.scheme is Scheme.HTTPS and builder.most_https_connections is not None:
-                zones.most_https_connections = builder.most_https_connections
+            zones.limits = builder.limits.get(key.scheme.value, zones.limits)
             line = _announcement(key, address)
             if line not in configuration.announcements:  # blocks with views share it
                 configuration.announcements.append(line)

@@ -13,7 +13,7 @@ from kdns.core.observe import Observer
 from kdns.core.request import Request
 from kdns.core.validity import Audience, audience_of
 from kdns.plugin.proxied import ProxyPolicy
-from kdns.plugin.seam import Filter, StreamTimeouts
+from kdns.plugin.seam import ConnectionLimits, Filter, StreamTimeouts
 from kdns.wire.constants import DS
 from kdns.wire.names import ROOT, suffixes
 
@@ -77,8 +77,8 @@ class Zones:
     tls: Any = None
     """What makes connections secure, an IOpenSSLServerConnectionCreator; None where nothing does (``tls``)."""
 
-    most_https_connections: int = 200
-    """Connections over HTTPS that the listener may have; 0: as many as the process (``https``)."""
+    limits: ConnectionLimits = field(default_factory=ConnectionLimits)
+    """What the clients of an encrypted listener may hold."""
 
     def add(self, zone: bytes, block: ServedBlock) -> None:
         """*block* answers for *zone*, lower case, after the blocks that already do."""

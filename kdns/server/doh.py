@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from kdns.wire.constants import NOERROR, NS, NXDOMAIN, OPT, RCODE_MASK, SOA
+from kdns.wire.constants import NOERROR, NS, NXDOMAIN, OPT, RCODE_MASK, SERVFAIL, SOA
 from kdns.wire.names import skip_name
 from kdns.wire.query import HEADER, RECORD_HEAD
 
@@ -91,6 +91,18 @@ def response_of(reply: bytes) -> Response:
         (b"content-length", b"%d" % len(reply)),
     )
     return Response(200, reply, headers)
+
+
+def response_to(reply: bytes, refused: bool) -> Response:
+    """
+    The response to a query.
+
+    :param reply: empty where the server block says nothing.
+    :param refused: whether no plugin saw the query: CoreDNS has a status in place of most such replies.
+    """
+    if not reply:
+        return NO_RESPONSE
+    return BAD_REQUEST if refused and reply[3] & RCODE_MASK != SERVFAIL else response_of(reply)
 
 
 def max_age(reply: bytes) -> int:

@@ -28,6 +28,35 @@ QUIET = 10.0
 """Seconds between two log lines about handshakes that failed; scanners cause many."""
 
 
+class FailedHandshakes:
+    """Counts and logs the failed handshakes of a listener."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._count: Counter = listener.context.registry.counter(
+            "kdns_tls_handshake_failures_total", "Connections of clients whose TLS handshake failed.", ["server"]
+        ).counter(listener.label)
+        self._untold = 0
+        self._quiet_until = 0.0
+
+    def failed(self, client: str, why: str) -> None:
+        """A client's handshake failed."""
+        self._count.value += 1
+        self._untold += 1
+        now = self._listener.context.clock()
+        if now < self._quiet_until:
+            return
+        self._quiet_until = now + QUIET
+        log.warn(
+            "{label}: {count} TLS handshakes failed, the last one of {client}: {reasons}",
+            label=self._listener.label,
+            count=self._untold,
+            client=client,
+            reasons=why,
+        )
+        self._untold = 0
+
+
 class SecureTransport(TLSMemoryBIOProtocol):
     """TLS of one connection. Shells write their replies in large pieces, so nothing is gained by gathering them here."""
 
@@ -79,11 +108,7 @@ class SecureFactory(TLSMemoryBIOFactory):
         super().__init__(creator, False, cast(Any, streams), context.reactor)
         self.listener = streams.listener
         self.spoken = streams.spoken
-        self._failures: Counter = context.registry.counter(
-            "kdns_tls_handshake_failures_total", "Connections of clients whose TLS handshake failed.", ["server"]
-        ).counter(self.listener.label)
-        self._untold = 0
-        self._quiet_until = 0.0
+        self._failures = FailedHandshakes(self.listener)
 
     def buildProtocol(self, addr: Any) -> Any:
         """A connection."""
@@ -93,18 +118,5 @@ class SecureFactory(TLSMemoryBIOFactory):
 
     def failed(self, client: str, error: Any) -> None:
         """A client's handshake failed."""
-        self._failures.value += 1
-        self._untold += 1
-        now = self.listener.context.clock()
-        if now < self._quiet_until:
-            return
-        self._quiet_until = now + QUIET
         reasons = ", ".join(str(part[-1]) for part in error.args[0]) if error.args and error.args[0] else repr(error)
-        log.warn(
-            "{label}: {count} TLS handshakes failed, the last one of {client}: {reasons}",
-            label=self.listener.label,
-            count=self._untold,
-            client=client,
-            reasons=reasons,
-        )
-        self._untold = 0
+        self._failures.failed(client, reasons)

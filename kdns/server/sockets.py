@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from struct import Struct
 from struct import error as StructError
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 
@@ -28,6 +28,9 @@ from kdns.server.datagrams import MAX_QUERY, DatagramShell
 from kdns.server.listener import Listener
 from kdns.server.streams import ACCEPTED_AT_ONCE, ConnectionLimit, PacedTransport, StreamFactory
 from kdns.server.table import TableBudget
+
+if TYPE_CHECKING:
+    from kdns.server.quic import QuicFactory
 
 BACKLOG = 1024
 """Connections that may wait to be accepted."""
@@ -61,7 +64,9 @@ class OpenEndpoint:
 
     listener: Listener
     port: int
-    factory: StreamFactory
+    factory: Any
+    """A :class:`StreamFactory` or :class:`~kdns.server.quic.QuicFactory`: all its connections."""
+
     datagrams: list[Any] = field(default_factory=list)
     receiving: list[socket.socket] = field(default_factory=list)
     """The kernel's sockets for UDP."""
@@ -140,6 +145,91 @@ def open_https(
     return _open(reactor, address, port, budget, factory)
 
 
+def open_grpc(
+    reactor: Any, listener: Listener, address: str, port: int, budget: TableBudget, limit: ConnectionLimit | None = None
+) -> OpenEndpoint:
+    """DNS over gRPC; see :func:`open_endpoint`."""
+    from kdns.server.grpc import GrpcFactory
+    from kdns.server.secure import SecureFactory
+
+    def factory() -> Factories:
+        made = GrpcFactory(listener, budget.table(), Transport.GRPC, limit)
+        return made, SecureFactory(made)
+
+    return _open(reactor, address, port, budget, factory)
+
+
+def open_quic(
+    reactor: Any, listener: Listener, address: str, port: int, budget: TableBudget, limit: ConnectionLimit | None = None
+) -> OpenEndpoint:
+    """DNS over QUIC (RFC 9250); its connections have no descriptors, so *limit* does not concern them. See :func:`open_endpoint`."""
+    from kdns.server.doq import DoqFactory
+
+    def factory() -> DoqFactory:
+        return DoqFactory(listener, budget.table(), Transport.QUIC)
+
+    return _one_port(port, lambda: _open_datagrams(reactor, address, port, budget, factory()))
+
+
+def open_https3(
+    reactor: Any, listener: Listener, address: str, port: int, budget: TableBudget, limit: ConnectionLimit | None = None
+) -> OpenEndpoint:
+    """DNS over HTTP/3 (RFC 8484, RFC 9114); see :func:`open_quic`."""
+    from kdns.server.https3 import Https3Factory
+
+    def factory() -> Https3Factory:
+        return Https3Factory(listener, budget.table(), Transport.HTTPS3)
+
+    return _one_port(port, lambda: _open_datagrams(reactor, address, port, budget, factory()))
+
+
+def _open_datagrams(reactor: Any, address: str, port: int, budget: TableBudget, factory: QuicFactory) -> OpenEndpoint:
+    """Open the sockets of connections above UDP."""
+    from kdns.server.quic import MOST_DATAGRAM, QuicSocket
+
+    context = factory.listener.context
+    opened = OpenEndpoint(factory.listener, port, factory, tables=[factory.table], departures=[factory.leave])
+    try:
+        if context.kernel_sockets:
+            quiet = context.processes > 1
+            share = context.share_ports or quiet
+            for host in _hosts(address):
+                try:
+                    bound = _bound(socket.SOCK_DGRAM, host, address, opened.port, share, quiet=quiet)
+                except _NoFamily:
+                    continue
+                with bound:  # the reactor works on a copy of the descriptor
+                    bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+                    opened.port = bound.getsockname()[1]
+                    shell = QuicSocket(factory)
+                    made = reactor.adoptDatagramPort(bound.fileno(), bound.family, shell, MOST_DATAGRAM)
+                opened.datagrams.append(made)
+                opened.receiving.append(made.socket)
+        else:
+            made = _listen_udp(reactor, opened.port, QuicSocket(factory), address, MOST_DATAGRAM)
+            opened.port = made.getHost().port
+            opened.datagrams.append(made)
+    except Exception:
+        opened.close(budget)
+        raise
+    return opened
+
+
+def _listen_udp(reactor: Any, port: int, protocol: Any, address: str, most: int) -> Any:
+    """Listen through the reactor's own port; one on the IPv6 wildcard takes IPv4 too, where there is IPv6."""
+    from twisted.internet.error import CannotListenError
+
+    for host in (address,) if address else ("::", "0.0.0.0"):
+        try:
+            return reactor.listenUDP(port, protocol, host, most)
+        except CannotListenError as error:
+            cause = error.socketError
+            if host != "::" or address or getattr(cause, "errno", None) not in NO_FAMILY:
+                text = reason_of(cause) if isinstance(cause, OSError) else str(cause)
+                raise cannot_listen(False, address, port, text) from None
+    raise AssertionError("the last host is tried or fails")
+
+
 Factories = tuple[StreamFactory, Any]
 """The factory of an endpoint, and what makes the protocols of its connections in its place; then there are no sockets for UDP."""
 
@@ -189,7 +279,14 @@ class Opener(Protocol):
     ) -> OpenEndpoint: ...
 
 
-LISTENERS: dict[str, Opener] = {"dns": open_endpoint, "tls": open_tls, "https": open_https}
+LISTENERS: dict[str, Opener] = {
+    "dns": open_endpoint,
+    "tls": open_tls,
+    "https": open_https,
+    "quic": open_quic,
+    "https3": open_https3,
+    "grpc": open_grpc,
+}
 """How endpoints are opened, by the scheme of their server keys; a scheme that is not here is not served."""
 
 
@@ -197,6 +294,9 @@ SOCKETS: dict[str, tuple[socket.SocketKind, ...]] = {
     "dns": (socket.SOCK_STREAM, socket.SOCK_DGRAM),
     "tls": (socket.SOCK_STREAM,),
     "https": (socket.SOCK_STREAM,),
+    "grpc": (socket.SOCK_STREAM,),
+    "quic": (socket.SOCK_DGRAM,),
+    "https3": (socket.SOCK_DGRAM,),
 }
 """The sockets of an endpoint, by scheme."""
 

@@ -331,6 +331,22 @@ class UpstreamTests(SynchronousTestCase):
         self.assertIn("afterwards: 127.0.0.2:53: d", texts[2])
 
 
+class TransportTests(SynchronousTestCase):
+    """Listeners that are not plain."""
+
+    def test_transport(self) -> None:
+        """A query is asked as it would come to the listener, and the explanation says how."""
+        world = World(".:1053 https://.:1443 grpc://.:1444 {\n whoami\n}\n")
+        self.addCleanup(world.stop)
+        for listener, tcp, transport in (
+            ("dns://:1053", False, "udp"),
+            ("dns://:1053", True, "tcp"),
+            ("https://:1443", False, "https"),
+            ("grpc://:1444", True, "grpc"),
+        ):
+            self.assertEqual(world.explain("a.test", listener=listener, tcp=tcp)["transport"], transport)
+
+
 class SearchTests(DemoCase):
     """Search paths of pods."""
 

@@ -127,10 +127,10 @@ class CheckTests(SynchronousTestCase):
         self.assertIn("there is no server block", ended.out)
 
     def test_schemes(self) -> None:
-        """A scheme that is not served is a fault of the key, with what to do."""
-        [found] = json.loads(run("-", "--json", stdin="grpc://a.test {\n whoami\n}\n").out)
+        """A key that cannot be served is a fault of the key, with what to do."""
+        [found] = json.loads(run("-", "--json", stdin="quic://a.test {\n whoami\n}\n").out)
         self.assertEqual((found["line"], found["directive"]), (1, ""))
-        self.assertIn("keep CoreDNS", found["suggestion"])
+        self.assertIn("add tls CERTIFICATE KEY", found["suggestion"])
 
     def test_missing(self) -> None:
         """A file that is not there is a fault, and so is no file at all where none is named."""

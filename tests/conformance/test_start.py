@@ -27,6 +27,7 @@ MORE = (
     "multisocket", "nsid", "rewrite", "secondary", "template", "timeouts", "transfer", "autopath",
     "errors", "loadbalance", "pprof", "prometheus", "proxyproto", "shed", "view",
     "https", "tls", "geoip", "dnstap", "trace",
+    "https", "tls", "https3", "quic", "grpc_server", "grpc",
 )  # fmt: skip
 """Plugins whose cases of ``corefile-errors-more.json`` are started: a case's name begins with the plugin's."""
 

@@ -10,17 +10,29 @@ from typing import Any
 from OpenSSL import SSL
 from twisted.trial.unittest import SynchronousTestCase
 
+from kdns.wire.grpc import PATH, framed, message_of
 from tests.conformance.cases import CASES, deviations
 from tests.conformance.client import tell
 from tests.conformance.world import MemoryWorld, placed
 from tests.encrypted import Client, Http1Client, Http2Client, TlsClient, connect
+from tests.quic_client import QuicPeer
 
-SERVED = ("tls", "https")
+SERVED = ("tls", "https", "grpc", "quic")
 """Transports that kdns serves."""
 
-PORTS = {"tls": 24801, "https": 24802}
+PORTS = {"tls": 24801, "https": 24802, "grpc": 24805, "quic": 24803}
 SPOKEN = {"HTTP/1.1": (Http1Client, b"http/1.1"), "HTTP/2": (Http2Client, b"h2")}
 WWW = bytes.fromhex("00000100000100000000000003777777076578616d706c65036f72670000010001")
+
+PACKETS = {
+    "grpc-empty-message": bytes(5),
+    "grpc-compressed-flag": b"\x01" + bytes(4),
+    "grpc-bad-protobuf": b"\0\0\0\0\x02\xff\xff",
+    "grpc-unknown-field": framed(WWW)[:4] + bytes((len(WWW) + 4,)) + framed(WWW)[5:] + b"\x10\x01",
+}
+"""Bodies of which the file has the size alone; the others are the query for www.example.org."""
+
+WHOAMI = "0000010000010000000000000377686f02616d01690000010001"
 
 _BLOCK = re.compile(r"^(\w+)://.*?^}\n", re.MULTILINE | re.DOTALL)
 
@@ -214,3 +226,76 @@ class TransportTests(SynchronousTestCase):
         got = client.request("POST", "/dns-query", WWW)
         self.reactor.advance(0.1)
         self.assertEqual((got.status, got.headers["cache-control"]), (200, "max-age=0"))
+
+    # QUIC
+
+    def over_quic(self, case: Any) -> list[str]:
+        """Ask a case over QUIC, and see what comes on each stream and how the connection ends."""
+        request, wanted = case["request"], self.wanted(case)
+        peer = QuicPeer(self.reactor, ("127.0.0.1", PORTS["quic"]), request.get("alpn", "doq")).connect()
+        self.addCleanup(peer.leave)
+        self.reactor.advance(0.1)
+        if peer.handshake is not None:
+            for _ in range(request.get("streams", 1)):
+                peer.send(bytes.fromhex(request["stream_hex"]), request["fin"])
+        self.reactor.advance(0.5)
+        if not request["fin"]:
+            self.reactor.advance(4.0)
+        port = peer.transport.getHost().port
+        closed = None if peer.closed is None else {"code": peer.closed.error_code, "reason": peer.closed.reason_phrase}
+        if closed is not None and peer.handshake is None:
+            closed = {"failed": "ConnectionError"}
+        found = [] if closed == wanted["connection_close"] else [f"close: got {closed}"]
+        replies = {str(number): self.told(peer.reply(number) or b"", port) for number in peer.whole}
+        if "replies" not in wanted:
+            ended: Any = bool(replies)
+            if peer.resets:
+                ended = f"reset with 0x{peer.resets[0]:x}"
+            found += [] if ended == wanted["fin"] else [f"fin: got {ended}"]
+            return found + self.differences(wanted["reply"], replies.get("0"))
+        if replies.keys() != wanted["replies"].keys():
+            return [*found, f"replies: got {replies}"]
+        for number, reply in replies.items():
+            found += self.differences(wanted["replies"][number], reply)
+        return found
+
+    def test_quic(self) -> None:
+        """Streams over QUIC."""
+        cases = [case for case in self.cases if case["transport"] == "quic"]
+        wrong = [f"{case['id']}: {'; '.join(found)}" for case in cases if (found := self.over_quic(case))]
+        self.assertEqual(wrong, [], "\n".join(["", *wrong]))
+        self.assertGreater(len(cases), 35)
+
+    # gRPC
+
+    def over_grpc(self, case: Any, port: int = PORTS["grpc"], tls: bool = True) -> list[str]:
+        """Ask a case over gRPC."""
+        request = case["request"]
+        client: Any = self.connect(port, Http2Client(), TlsClient((b"h2",)) if tls else None)
+        message = bytes.fromhex(request["msg_hex"]) if "msg_hex" in request else WWW
+        body = PACKETS.get(case["id"], framed(message))
+        headers = {"content-type": "application/grpc", "te": "trailers"}
+        got = client.request("POST", request.get("path", PATH.decode()), body, headers)
+        self.reactor.advance(0.5)
+        if not got.whole:
+            return ["no response"]
+        wanted = self.wanted(case)
+        found = [
+            f"{name}: wanted {wanted[name]}, got {shown}"
+            for name, shown in (("headers", {":status": str(got.status), **got.headers}), ("trailers", got.trailers))
+            if wanted[name] != shown
+        ]
+        reply = self.told(message_of(got.body), client.transport.getHost().port) if got.body else None
+        return found + self.differences(wanted["reply"], reply)
+
+    def test_grpc(self) -> None:
+        """Calls with TLS."""
+        cases = [case for case in self.cases if case["transport"] == "grpc" and "no-tls" not in case["id"]]
+        wrong = [f"{case['id']}: {'; '.join(found)}" for case in cases if (found := self.over_grpc(case))]
+        self.assertEqual(wrong, [], "\n".join(["", *wrong]))
+        self.assertGreater(len(cases), 25)
+
+    def test_grpc_without_certificate(self) -> None:
+        """Without ``tls`` the listener speaks HTTP/2 from the first byte on."""
+        (case,) = [case for case in self.cases if case["id"] == "grpc-no-tls-directive-h2c"]
+        self.assertEqual(self.over_grpc({**case, "request": {"msg_hex": WHOAMI}}, 24809, False), [])

@@ -41,7 +41,9 @@ class FactsTests(SynchronousTestCase):
 
     def test_protocol(self) -> None:
         """Logs and metrics know two protocols."""
-        self.assertEqual([transport.protocol for transport in Transport], ["udp", "tcp", "tcp", "tcp"])
+        self.assertEqual(
+            [transport.protocol for transport in Transport], ["udp", "tcp", "tcp", "tcp", "udp", "udp", "tcp"]
+        )
 
     def test_family(self) -> None:
         """The client's address tells the family."""

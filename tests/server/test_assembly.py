@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.corefile.errors import CorefileError
 from kdns.corefile.order import DIRECTIVE_ORDER
 from kdns.plugin.registry import BUILT_IN
+from kdns.server import assembly
 from kdns.server.assembly import Configuration, Endpoint, assemble, read_text
+from kdns.testing.certificates import Authority
 from kdns.wire.names import from_text
 from tests.server import plugins
 from tests.support import a_house
@@ -116,19 +120,42 @@ class AssemblyTests(SynchronousTestCase):
         )
         self.assertIn("kdns does not have this plugin of CoreDNS yet", self.refusal(". {\n dnssec\n}\n"))
         self.assertIn("Unknown directive 'frob'", self.refusal(". {\n frob\n}\n"))
-        self.assertIn("kdns does not serve quic:// yet", self.refusal("quic://. {\n whoami\n}\n"))
+        self.assertIn("quic://:853 needs a certificate", self.refusal("quic://. {\n whoami\n}\n"))
         self.assertIn("it is already defined", self.refusal(". {\n whoami\n}\n. {\n whoami\n}\n"))
 
     def test_shared_listener(self) -> None:
         """Blocks of one listener must not set its connections up in two ways; what only one of them sets counts."""
         one = "https://a.test {\n https {\n  max_connections 7\n }\n whoami\n}\n"
         found = self.assembled(one + "https://b.test {\n whoami\n}\n")
-        self.assertEqual([zones.most_https_connections for zones in found.endpoints.values()], [7])
+        self.assertEqual([zones.limits.connections for zones in found.endpoints.values()], [7])
         self.assertEqual(found.warnings, ["[WARNING] https://:443 is not encrypted: no server block of it has tls"])
         text = (
             "plugin/https: Corefile:7 - Error during parsing: another server block on https://:443 has other settings"
         )
         self.assertIn(text, self.refusal(one + one.replace("a.test", "b.test").replace("7", "8")))
+
+    def test_quic(self) -> None:
+        """QUIC needs its library, and asks no clients for certificates; both are said with what to do."""
+        identity = Authority().server("dns.test")
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir()
+        (folder / "cert.pem").write_bytes(identity.certificate_pem)
+        (folder / "key.pem").write_bytes(identity.key_pem)
+        block = f" tls {folder}/cert.pem {folder}/key.pem {{\n  client_auth MODE\n }}\n whoami\n}}\n"
+        for scheme in ("quic", "https3"):
+            found = self.assembled(f"{scheme}://. {{\n" + block.replace("MODE", "nocert"))
+            self.assertEqual([endpoint.scheme for endpoint in found.endpoints], [scheme])
+            refusal = self.refusal(f"{scheme}://. {{\n" + block.replace("MODE", "request"))
+            self.assertEqual(
+                refusal,
+                f"plugin/tls: Corefile:1 - Error during parsing: client_auth is not possible for {scheme}://",
+            )
+        self.patch(assembly, "find_spec", lambda name: None)
+        with self.assertRaises(CorefileError) as raised:
+            self.assembled("quic://. {\n" + block.replace("MODE", "nocert"))
+        self.assertIn(
+            "quic:// needs aioquic, which is not installed (pip install 'kdns[quic]')", raised.exception.advice()
+        )
 
     def test_first_error_in_order_of_plugins(self) -> None:
         """Of several errors the one of the outermost plugin is told, whatever the order of lines."""

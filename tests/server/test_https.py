@@ -16,11 +16,12 @@ from twisted.trial.unittest import SynchronousTestCase
 from kdns.core.answer import Answer, Sections
 from kdns.core.request import Request, Transport
 from kdns.core.validity import ALWAYS
-from kdns.plugin.seam import StreamTimeouts
+from kdns.plugin.seam import ConnectionLimits, StreamTimeouts
 from kdns.plugin.turns import TURN_SECONDS, TurnQueue
 from kdns.server.blocks import ServedBlock
 from kdns.server.doh import MOST_BODY
-from kdns.server.https import MOST_RESETS, MOST_STREAMS, MOST_UNSENT
+from kdns.server.http2 import MOST_RESETS, MOST_UNSENT
+from kdns.server.http_shell import HttpShell
 from kdns.server.listener import Listener
 from kdns.server.sockets import OpenEndpoint, open_https
 from kdns.server.table import TableBudget
@@ -70,7 +71,7 @@ class HttpsCase(SynchronousTestCase):
         self.room = TableBudget(1_000_000)
         zones = zones_of(root=block)
         zones.tls = Certificate() if secure else None
-        zones.most_https_connections = connections
+        zones.limits = ConnectionLimits(connections)
         self.listener = Listener(self.context, "https://:1443", zones)
         self.opened: OpenEndpoint = open_https(self.reactor, self.listener, "127.0.0.1", PORT, self.room)
         self.clients: list[Client] = []
@@ -220,11 +221,11 @@ class BoundTests(HttpsCase):
         self.reactor.settle()
         self.assertEqual(len(slow.waiting), 80)
         more = []
-        for number in range(MOST_STREAMS - 80 + 5):
+        for number in range(HttpShell.most_streams - 80 + 5):
             more.append(client.begin("POST", "/dns-query", asking(0, f"b{number}.test.")))
         client.flush()
         self.reactor.settle()
-        self.assertEqual(len(slow.waiting), MOST_STREAMS)
+        self.assertEqual(len(slow.waiting), HttpShell.most_streams)
         self.assertEqual(client.resets, dict.fromkeys(more[-5:], int(h2.errors.ErrorCodes.REFUSED_STREAM)))
 
     def test_resets(self) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -91,6 +91,16 @@ def _accept(connection: SSL.Connection, certificate: X509, number: int, depth: i
     return True
 
 
+class ServerIdentity(NamedTuple):
+    """What a TLS library besides OpenSSL needs; QUIC has one of its own."""
+
+    certificate: x509.Certificate
+    chain: tuple[x509.Certificate, ...]
+    """Certificates of intermediate authorities."""
+
+    key: Any
+
+
 @implementer(IOpenSSLServerConnectionCreator)
 class ServerCertificate(Resource):
     """
@@ -110,6 +120,7 @@ class ServerCertificate(Resource):
         self.expires = 0.0
         """Unix seconds."""
 
+        self._identity: ServerIdentity
         self._tls = self._read()
 
     def start(self) -> None:
@@ -141,9 +152,32 @@ class ServerCertificate(Resource):
 
     def serverConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:
         """The server's side of a new connection."""
+        self._look_sometimes()
+        return SSL.Connection(self._tls, None)
+
+    def identity(self) -> ServerIdentity:
+        """The certificate for a new connection; the same object as long as the files do not change."""
+        self._look_sometimes()
+        return self._identity
+
+    @property
+    def asks_clients(self) -> bool:
+        """Whether clients are asked for certificates."""
+        return self._config.client_auth.asks
+
+    @property
+    def logs_keys(self) -> bool:
+        """Whether keys of sessions are logged."""
+        return bool(self._config.key_log)
+
+    def log_key(self, line: bytes) -> None:
+        """Append a line to the key log, if there is one."""
+        if self._key_log is not None:
+            self._key_log.write(line)
+
+    def _look_sometimes(self) -> None:
         if self._context.clock() - self._looked >= LOOK_INTERVAL:
             self._look()
-        return SSL.Connection(self._tls, None)
 
     def _look(self) -> None:
         """Take the files in if they changed."""
@@ -202,6 +236,7 @@ class ServerCertificate(Resource):
         if config.key_log:
             made.set_keylog_callback(self._log_key)
         self.expires = own.not_valid_after_utc.timestamp()
+        self._identity = ServerIdentity(own, tuple(others), key)
         return made
 
     def _ask_clients(self, made: SSL.Context, authorities: list[x509.Certificate]) -> None:
@@ -219,8 +254,7 @@ class ServerCertificate(Resource):
         made.set_verify(flags, _verify if auth.verifies else _accept)
 
     def _log_key(self, connection: SSL.Connection, line: bytes) -> None:
-        if self._key_log is not None:
-            self._key_log.write(line + b"\n")
+        self.log_key(line + b"\n")
 
 
 def _select_protocol(connection: SSL.Connection, wanted: list[bytes]) -> Any:
