@@ -69,6 +69,9 @@ class KdnsService(Service):
         self._left_out: list[Condition] = []
         self.taken_over: Callable[[Configuration], None] = lambda configuration: None
         self.role = Role()
+        self.permanent: list[Resource] = []
+        """Resources of the program around this service: they run with every configuration, and start before those of the Corefile."""
+
         self.table_budget = TableBudget(table_bytes() // context.processes, context.deferred_free)
         self.connections = ConnectionLimit()
         self.top_talkers = TopTalkers(context.clock)
@@ -157,7 +160,8 @@ class KdnsService(Service):
     def _assemble(self, corefile: Corefile, running: Keeper | None = None) -> Configuration:
         """Build a configuration, with the resources that this process runs."""
         configuration = assemble(corefile, self.context, running)
-        configuration.resources = [resource for resource in configuration.resources if self.role.runs(resource)]
+        resources = [*self.permanent, *configuration.resources]
+        configuration.resources = [resource for resource in resources if self.role.runs(resource)]
         return configuration
 
     async def _prepare_and_swap(
@@ -324,10 +328,9 @@ class KdnsService(Service):
         begun = self.context.reactor.seconds()
         for opened in finishing:
             opened.leave()
-        if any(not opened.factory.empty for opened in finishing):
-            await deferLater(
-                self.context.reactor, LOOK_AGAIN
-            )  # meanwhile the reactor reads what clients have written already
+        if any(opened.receiving or not opened.factory.empty for opened in finishing):
+            # Meanwhile the reactor reads what clients have written already, and datagrams that were on their way to a socket that left.
+            await deferLater(self.context.reactor, LOOK_AGAIN)
         marks = _marks(finishing)
         while True:
             passed = self.context.reactor.seconds() - begun
