@@ -30,9 +30,10 @@ BELOW: dict[str, frozenset[str]] = {
     "admin": SERVED,
     "checking": SERVED,
     "embed": SERVED,
+    "node_cache": SERVED - {"zones", "cluster", "server"},
     "workers": SERVED | {"admin"},
     "tap": SERVED | {"admin", "checking", "workers"},
-    "cli": SERVED | {"admin", "checking", "tap"},
+    "cli": SERVED | {"admin", "checking", "node_cache", "tap"},
 }
 """What each room may import besides itself; ``kdns.testing`` may import anything."""
 

@@ -1,8 +1,9 @@
 """
-Lay out the root file system of kdns's image: ``python tree.py SITE ROOT``.
+Lay out the root file system of kdns's image: ``python tree.py SITE ROOT [EXTRA]``.
 
-SITE is a folder that pip installed kdns and what it needs into; ROOT must not exist yet. The interpreter that runs this is the one
-that goes in. Run it as root, because the interpreter in ROOT is given the capability to bind port 53.
+SITE is a folder that pip installed kdns and what it needs into; ROOT must not exist yet. EXTRA is an extra of kdns whose packages and
+programs go in, too. The interpreter that runs this is the one that goes in. Run it as root, because the interpreter in ROOT is given the
+capability to bind port 53.
 
 It uses nothing but the standard library and ``ldd``, as the build stage has nothing else.
 """
@@ -49,6 +50,17 @@ Packages that kdns needs elsewhere, with all that they alone need. The Kubernete
 in the image there are no such programs, and in a pod kdns reads its service account itself. It is larger than all the rest.
 """
 
+PROGRAMS = {
+    "node-cache": tuple(
+        f"/usr/sbin/{name}"
+        for name in ("nft", *(f"{ip}tables{kind}" for ip in ("ip", "ip6") for kind in ("", "-nft", "-legacy")))
+    )
+}
+"""Programs that an extra runs."""
+
+EXTENSIONS = "usr/lib/*/xtables"
+"""Where the matches and targets of iptables are, which it loads when it starts; the path is compiled in."""
+
 UNUSED_FOLDERS = ("__pycache__", "bin", "test", "tests")
 """What of the packages no server imports. Scripts are left out because they name the interpreter of the build."""
 
@@ -72,7 +84,7 @@ _ELF = b"\x7fELF"
 _LIBRARY = re.compile(r"^\s*(?:(\S+) => )?(/\S+) \(0x", re.MULTILINE)
 
 
-def lay_out(site: Path, root: Path) -> None:
+def lay_out(site: Path, root: Path, extra: str = "") -> None:
     """Make the whole tree."""
     home = root / HOME
     library = home / "lib" / f"python{sysconfig.get_python_version()}"
@@ -81,7 +93,9 @@ def lay_out(site: Path, root: Path) -> None:
     shutil.copy(Path(sys.executable).resolve(), python)
     python.chmod(0o755)
     shutil.copytree(sysconfig.get_path("stdlib"), library, ignore=shutil.ignore_patterns(*UNUSED_LIBRARY))
-    copy_packages(site, packages_folder(python, library))
+    copy_packages(site, packages_folder(python, library), extra)
+    if extra:
+        copy_programs(root, PROGRAMS[extra])
     script = home / "bin" / "kdns"
     script.write_text(SCRIPT.format(home=HOME))
     script.chmod(0o755)
@@ -119,9 +133,9 @@ def packages_folder(python: Path, library: Path) -> Path:
     )
 
 
-def copy_packages(site: Path, target: Path) -> None:
+def copy_packages(site: Path, target: Path, extra: str = "") -> None:
     """
-    Copy kdns and the packages it stands on.
+    Copy kdns and the packages it stands on, those of an extra included.
 
     :raises SystemExit: one of them is not in *site*.
     """
@@ -137,13 +151,33 @@ def copy_packages(site: Path, target: Path) -> None:
         for requirement in installed[name].requires or ():
             needed, _, marker = requirement.partition(";")
             # What is for other systems is not installed; what belongs to an extra nobody asked for.
-            if "extra" not in marker and (not marker or plain(needed) in installed):
+            chosen = "extra" not in marker or (name == "kdns" and f'"{extra}"' in marker)
+            if chosen and (not marker or plain(needed) in installed):
                 wanted.append(plain(needed))
         for file in installed[name].files or ():
             if ".." not in file.parts and not set(file.parts) & set(UNUSED_FOLDERS):
                 copy = target / file
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(site / file, copy)
+
+
+def copy_programs(root: Path, names: Iterable[str]) -> None:
+    """
+    Copy programs; what is one program under several names is copied once.
+
+    :raises SystemExit: one of them is not installed.
+    """
+    folder = root / "usr" / "sbin"
+    folder.mkdir(parents=True)
+    for name in map(Path, names):
+        if not name.exists():
+            raise SystemExit(f"no {name}: install iptables and nftables")
+        program = name.resolve()
+        _copy(program, folder / program.name)
+        if program.name != name.name:
+            (folder / name.name).symlink_to(program.name)
+    for extensions in Path("/").glob(EXTENSIONS):
+        shutil.copytree(extensions, root / extensions.relative_to("/"))
 
 
 def plain(requirement: str) -> str:
@@ -159,8 +193,8 @@ def copy_libraries(root: Path) -> None:
     too, that packages bring along are put there, under the names by which they are asked for.
     """
     target = root / "usr" / "lib"
-    target.mkdir(parents=True)
-    for file in list(programs(root / HOME)):
+    target.mkdir(parents=True, exist_ok=True)
+    for file in [*programs(root / HOME), *programs(root / "usr")]:
         listed = subprocess.run(["ldd", str(file)], capture_output=True, text=True, check=True).stdout
         missing = re.findall(r"(\S+) => not found", listed)
         if missing:
@@ -217,4 +251,4 @@ def compile_all(root: Path, library: Path) -> None:
 
 
 if __name__ == "__main__":
-    lay_out(Path(sys.argv[1]), Path(sys.argv[2]).absolute())
+    lay_out(Path(sys.argv[1]), Path(sys.argv[2]).absolute(), *sys.argv[3:])

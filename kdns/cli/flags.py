@@ -75,6 +75,7 @@ Commands, each with a -h of its own:
   kdns check      what is wrong with a Corefile, and what surprises; serves nothing
   kdns explain    how a running server answers a name, and why
   kdns help       this, or the help of a command
+  kdns node-cache the cache of one node, in the place of NodeLocal DNSCache
   kdns plan       replicas and memory for a cluster of a size
   kdns status     what a running server does, live
   kdns translate  a Corefile for the ConfigMap of kube-dns
@@ -145,7 +146,7 @@ def parse_flags(arguments: Sequence[str]) -> Flags:
                 value = words.pop(0)
             values[TEXTS[name]] = value
         elif name in SWITCHES:
-            values[SWITCHES[name]] = _switch(name, value) if equals else True
+            values[SWITCHES[name]] = switch(name, value) if equals else True
         elif name in ("h", "help"):
             return Flags(help=True)
         else:
@@ -198,7 +199,12 @@ def parse_workers(text: str) -> int:
     return int(text)
 
 
-def _switch(name: str, value: str) -> bool:
+def switch(name: str, value: str) -> bool:
+    """
+    The value of a flag that is on or off.
+
+    :raises BadFlags: it is neither.
+    """
     if value in _TRUE:
         return True
     if value in _FALSE:

@@ -12,17 +12,23 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kdns.cli.flags import HELP, BadFlags, Flags, parse_flags
 from kdns.core.text import printable, reason_of
+
+if TYPE_CHECKING:
+    from kdns.corefile.errors import CorefileError
+    from kdns.corefile.loader import Corefile
+    from kdns.tap.daemon import Daemon
 
 COMMANDS: dict[str, str] = {
     "cache": "kdns.cli.cache",
     "check": "kdns.cli.check",
     "explain": "kdns.cli.explain",
+    "node-cache": "kdns.cli.node_cache",
     "plan": "kdns.cli.plan",
     "status": "kdns.cli.status",
     "translate": "kdns.cli.translate",
@@ -106,29 +112,52 @@ def serve(flags: Flags, greeting: str = "") -> int:
 
     :param greeting: a text to show when queries are answered.
     """
-    _hold_descriptors()
-    # What the imports and the first sync make is there to stay: to look through it for garbage again and again is a tenth of the start.
-    gc.disable()  # the daemon's GarbagePlan enables it when queries are answered
+    prepare()
+    from kdns.tap.daemon import CorefileSource
+
+    corefile = CorefileSource(flags.conf, os.environ, flags.port, flags.may_miss)
+    return run_daemon(flags, corefile.load, corefile.explain, greeting=greeting, take_over=flags.takeover)
+
+
+def run_daemon(
+    flags: Flags,
+    load: Callable[[], Corefile],
+    explain: Callable[[CorefileError], str],
+    *,
+    greeting: str = "",
+    take_over: bool = False,
+    attach: Callable[[Daemon], None] = lambda daemon: None,
+    leave: Callable[[int], None] = os._exit,
+) -> int:
+    """
+    Serve what *load* reads until a signal ends it; see :class:`kdns.tap.daemon.Daemon` for the parameters that are not here.
+
+    Call :func:`prepare` first.
+
+    :param attach: told of the daemon before it starts.
+    :return: the exit status.
+    """
     from twisted.internet import reactor as running
     from twisted.logger import globalLogBeginner
 
-    from kdns.tap.daemon import CorefileSource, Daemon
+    from kdns.tap.daemon import Daemon
 
     reactor: Any = running  # to mypy it is a module
-    corefile = CorefileSource(flags.conf, os.environ, flags.port, flags.may_miss)
     daemon = Daemon(
         reactor,
-        corefile.load,
-        explain=corefile.explain,
+        load,
+        explain=explain,
         dns_port=flags.port,
         quiet=flags.quiet,
         log_format=flags.log_format,
         greeting=greeting,
         admin=flags.admin,
-        take_over=flags.takeover,
+        take_over=take_over,
         programs=flags.programs,
         workers=flags.workers,
+        leave=leave,
     )
+    attach(daemon)
     observers: list[Any] = [daemon.observer]
     globalLogBeginner.beginLoggingTo(observers, discardBuffer=True, redirectStandardIO=False)
     written = _write_pid(flags.pidfile)
@@ -143,8 +172,11 @@ def serve(flags: Flags, greeting: str = "") -> int:
     return daemon.status
 
 
-def _hold_descriptors() -> None:
-    """Have something stand where standard input, output or errors were closed: a socket that got their number would be written to."""
+def prepare() -> None:
+    """Prepare this process for a daemon, before anything large is imported."""
+    # What the imports and the first sync make is there to stay: to look through it for garbage again and again is a tenth of the start.
+    gc.disable()  # the daemon's GarbagePlan enables it when queries are answered
+    # A socket that got the number of standard input, output or errors, where these were closed, would be written to.
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)

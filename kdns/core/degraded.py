@@ -137,6 +137,11 @@ class Fault(Enum):
         "Find out what the client does; `kdns status` shows its names. A larger cache helps only for a while.",
         "cache",
     )
+    NODE_CACHE = Explained(
+        "node_cache",
+        "The interface, the packet rules or the settings of the node's cache are not as wanted, so queries may bypass it or get no answer.",
+        "Read what the system or the file says; the container needs NET_ADMIN and iptables or nft. kdns retries by itself.",
+    )
     MEMORY = Explained(
         "memory",
         "The process may soon be killed for its memory.",

@@ -13,8 +13,11 @@ import yaml
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from kdns.cli.flags import parse_flags
+from kdns.cli.node_cache import KUBE_DNS, parse
 from kdns.cluster.resources import Needs, watched_for
+from kdns.corefile.kube_dns import KubeDnsSettings
 from kdns.corefile.values import parse_duration
+from kdns.node_cache.template import CLUSTER_DNS, UPSTREAM_SERVERS, corefile_text
 from tests.deployment.objects import (
     BASE,
     HPA,
@@ -316,41 +319,82 @@ class NodeLocalTests(SynchronousTestCase):
         self.objects = objects(NODE_LOCAL)
         self.pod = one(self.objects, "DaemonSet", "node-local-dns")["spec"]["template"]
         (self.container,) = self.pod["spec"]["containers"]
-        self.corefile = one(self.objects, "ConfigMap", "node-local-dns")["data"]["Corefile"]
+        self.template = one(self.objects, "ConfigMap", "node-local-dns")["data"]["Corefile"]
+        _, config = parse(self.container["args"], True)
+        assert config is not None
+        self.config = config
 
     def test_corefile(self) -> None:
-        """It is conf/node-local/Corefile, bound to the link-local address alone."""
-        self.assertEqual(self.corefile, without_comments(CACHE).replace(" 10.96.0.10\n", "\n"))
+        """The template becomes conf/node-local/Corefile, is mounted where node-cache looks, and the result is written where it may."""
+        addresses = [str(address) for address in self.config.addresses]
+        made = corefile_text(
+            self.template, KubeDnsSettings(), addresses=addresses, cluster_dns="10.96.0.11", variable="", port=53
+        )
+        self.assertEqual(made, without_comments(CACHE))
+        mounts = {mount["name"]: mount for mount in self.container["volumeMounts"]}
+        volumes = {volume["name"]: volume for volume in self.pod["spec"]["volumes"]}
+        (item,) = volumes["config-volume"]["configMap"]["items"]
+        self.assertEqual(f"{mounts['config-volume']['mountPath']}/{item['path']}", self.config.template)
+        self.assertEqual(mounts["kube-dns-config"]["mountPath"], KUBE_DNS)
+        self.assertTrue(volumes["kube-dns-config"]["configMap"]["optional"])
+        self.assertEqual(str(Path(self.config.corefile).parent), mounts["run"]["mountPath"])
+        self.assertNotIn("readOnly", mounts["run"])
 
-    def test_address(self) -> None:
-        """The address that the Corefile binds is the one that is put on the interface and probed."""
-        (address,) = set(_words(self.corefile, "bind"))
-        (first,) = self.pod["spec"]["initContainers"]
-        self.assertIn(f"ip addr add {address}/32 dev nodelocaldns", first["command"][-1])
-        self.assertEqual(first["securityContext"]["capabilities"], {"add": ["NET_ADMIN"], "drop": ["ALL"]})
+    def test_addresses(self) -> None:
+        """The first address is probed, and the second is that of the cluster's DNS Service, by the convention of the base."""
+        local, service = self.config.addresses
+        self.assertTrue(local.is_link_local)
         get = self.container["livenessProbe"]["httpGet"]
-        self.assertEqual((get["host"], {get["port"]}), (address, pod_ports(self.corefile)["health"]))
+        self.assertEqual((get["host"], get["port"]), (str(local), self.config.health_port))
+        self.assertEqual(pod_ports(without_comments(CACHE))["health"], {self.config.health_port})
+        self.assertEqual(one(objects(BASE), "Service", "kube-dns")["spec"]["clusterIP"], str(service))
 
     def test_upstream(self) -> None:
         """What is not in the cache is asked of the second Service, which has the pods of the first behind it."""
-        upstream = one(self.objects, "Service", "kube-dns-upstream")["spec"]
+        upstream = one(self.objects, "Service", self.config.upstream_service)["spec"]
         cluster = one(objects(BASE), "Service", "kube-dns")["spec"]
         self.assertEqual(upstream["selector"], cluster["selector"])
-        self.assertNotEqual(upstream["clusterIP"], cluster["clusterIP"])
-        self.assertEqual(
-            {words.split()[1] for words in _lines(self.corefile, "forward")},
-            {upstream["clusterIP"], "/etc/resolv.conf"},
-        )
+        self.assertNotIn("clusterIP", upstream)
+        self.assertEqual(set(_lines(self.template, "forward")), {f". {CLUSTER_DNS}", f". {UPSTREAM_SERVERS}"})
 
-    def test_ports(self) -> None:
-        """Ports are those that the Corefile opens, and none of a whole server's that could be on the same node."""
-        ports = {port["name"]: port["containerPort"] for port in self.container["ports"]}
-        opened = pod_ports(self.corefile)
-        self.assertEqual({ports["dns"], ports["dns-tcp"]}, opened["dns"])
-        self.assertEqual({ports["metrics"]}, opened["prometheus"])
+    def test_updates(self) -> None:
+        """A new pod runs beside the old one, which leaves interface and rules to it; no port keeps it from being placed on the node."""
+        update = one(self.objects, "DaemonSet", "node-local-dns")["spec"]["updateStrategy"]["rollingUpdate"]
+        self.assertEqual((update["maxUnavailable"], self.config.skip_teardown), (0, True))
+        self.assertNotEqual(update["maxSurge"], 0)
+        self.assertNotIn("ports", self.container)
         headless = one(self.objects, "Service", "node-local-dns")["spec"]
         self.assertEqual((headless["clusterIP"], headless["selector"]), ("None", self.pod["metadata"]["labels"]))
+        opened = pod_ports(without_comments(CACHE))
         self.assertEqual({port["targetPort"] for port in headless["ports"]}, opened["prometheus"])
+
+    def test_rights(self) -> None:
+        """It may change the node's network and bind port 53, and shares the lock of the packet rules with kube-proxy; that is all."""
+        self.assertEqual(
+            self.container["securityContext"],
+            {
+                "runAsUser": 0,
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"add": ["NET_ADMIN", "NET_BIND_SERVICE"], "drop": ["ALL"]},
+            },
+        )
+        paths = [volume["hostPath"]["path"] for volume in self.pod["spec"]["volumes"] if "hostPath" in volume]
+        self.assertEqual(paths, ["/run/xtables.lock"])
+
+    def test_replaces_the_public_manifest(self) -> None:
+        """Objects have the names of the public manifest, so that applying one replaces the other."""
+        names = sorted((item["kind"], item["metadata"]["name"]) for item in self.objects)
+        self.assertEqual(
+            names,
+            [
+                ("ConfigMap", "node-local-dns"),
+                ("DaemonSet", "node-local-dns"),
+                ("Service", "kube-dns-upstream"),
+                ("Service", "node-local-dns"),
+                ("ServiceAccount", "node-local-dns"),
+            ],
+        )
 
     def test_everywhere(self) -> None:
         """It runs on every node, in the node's own network, with the node's resolvers and without the API."""
@@ -360,7 +404,7 @@ class NodeLocalTests(SynchronousTestCase):
         effects = [one.get("effect", one.get("key")) for one in spec["tolerations"]]
         self.assertEqual(effects, ["CriticalAddonsOnly", "NoExecute", "NoSchedule"])
         self.assertFalse(spec["automountServiceAccountToken"])
-        self.assertNotIn("kubernetes ", self.corefile)
+        self.assertNotIn("kubernetes ", self.template)
 
 
 def _lines(corefile: str, directive: str) -> Iterator[str]:

@@ -1,0 +1,1 @@
+"""Tests of kdns in the place of node-cache."""
