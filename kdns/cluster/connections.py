@@ -18,7 +18,7 @@ from typing import Any
 
 from OpenSSL import SSL, crypto
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
+from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint, UNIXClientEndpoint
 from twisted.internet.error import VerifyError
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IStreamClientEndpoint
 from twisted.internet.ssl import (
@@ -191,6 +191,8 @@ class _Endpoints:
 
     def _plain(self) -> Any:
         host, port = self._server.host, self._server.port
+        if self._server.scheme == "unix":
+            return UNIXClientEndpoint(self._reactor, self._server.prefix, timeout=CONNECT_PATIENCE)
         for family, made in ((socket.AF_INET, TCP4ClientEndpoint), (socket.AF_INET6, TCP6ClientEndpoint)):
             try:
                 socket.inet_pton(family, host)

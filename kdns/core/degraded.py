@@ -121,6 +121,42 @@ class Fault(Enum):
         "Forward to a resolver that does not use the cluster DNS itself; see docs/plugins/loop.md.",
         "forward",
     )
+    ETCD = Explained(
+        "etcd",
+        "Changes of etcd do not arrive. Names are answered from the last known state, or with SERVFAIL if there is none.",
+        "Make etcd reachable, and check `endpoint`, `credentials` and `tls`; kdns retries by itself.",
+        "etcd",
+    )
+    ETCD_RECORDS = Explained(
+        "etcd_records",
+        "Values in etcd are not in SkyDNS's form. Their names get SERVFAIL; other names are answered without them.",
+        "Correct or delete the keys.",
+        "etcd",
+    )
+    NOMAD = Explained(
+        "nomad",
+        "Nomad does not say what changes. It is asked for each query, and where it does not answer its last answer is given.",
+        "Make Nomad reachable, and check `address` and `token`; kdns retries by itself.",
+        "nomad",
+    )
+    ROUTE53 = Explained(
+        "route53",
+        "A hosted zone cannot be read, or not all of it. The last version is served, or SERVFAIL if there is none.",
+        "Check the credentials of AWS, and that they allow route53:ListResourceRecordSets; kdns retries by itself.",
+        "route53",
+    )
+    AZURE = Explained(
+        "azure",
+        "A zone cannot be read, or not all of it. The last version is served, or SERVFAIL if there is none.",
+        "Check the credentials of Azure, and that they may read the zone; kdns retries by itself.",
+        "azure",
+    )
+    CLOUDDNS = Explained(
+        "clouddns",
+        "A managed zone cannot be read, or not all of it. The last version is served, or SERVFAIL if there is none.",
+        "Check the credentials of Google Cloud, and that they have the role DNS Reader; kdns retries by itself.",
+        "clouddns",
+    )
     CERTIFICATE = Explained(
         "certificate",
         "The certificate of encrypted listeners has expired, or its files cannot be used. The one read before stays in use.",
