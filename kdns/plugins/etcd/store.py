@@ -1,0 +1,549 @@
+# -*- test-case-name: tests.plugins.etcd.test_store -*-
+"""
+Keep the index equal to etcd's keys: read them page by page, then watch.
+
+    READING ──all pages──> WATCHING ──compacted──> READING
+       ^                      │
+       └── nothing read yet ──┴──no answer, frozen, refused──> AWAY ──> WATCHING from the last revision
+
+In every state what was read last is served. A watch says nothing while nothing changes. So every :data:`PROBE` seconds a cheap query asks
+whether a key has changed that the watch has not told of; a watch that is behind is frozen, and is replaced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from enum import Enum
+from heapq import heappop, heappush
+from typing import Any, TypeVar
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from kdns.cluster.bodies import Overlong, StreamProblem
+from kdns.cluster.pacing import Backoff
+from kdns.core.degraded import Fault
+from kdns.core.slices import in_slices
+from kdns.core.stamps import Stamp, StampRef
+from kdns.core.timing import Timer, pause, stop_timer
+from kdns.plugin.seam import Resource, ServerContext
+from kdns.plugins.etcd import gateway
+from kdns.plugins.etcd.config import Source
+from kdns.plugins.etcd.records import BadRecord, Lease, Path, RecordIndex, parse
+from kdns.plugins.stores.metrics import StoreMetrics
+from kdns.plugins.stores.rest import Refusal, RestClient, RestStream, StoreProblem, short, where_of
+
+START_PATIENCE = 5.0
+"""Seconds that a start waits for the keys."""
+
+PROBE = 15.0
+"""Seconds between two questions whether the watch is behind."""
+
+CREATED_PATIENCE = 10.0
+"""Seconds until a watch has begun."""
+
+SHORT_WATCH = 1.0
+"""Seconds after which the end of a watch is no failure: it is begun again at once."""
+
+WATCH_PATIENCE = 3600.0
+"""Seconds without a word of a watch; etcd itself speaks every ten minutes, and probes find out sooner."""
+
+GRACE = 2.0
+"""Seconds that a watch has to tell of a change that a probe has seen."""
+
+STALE_AFTER = 30.0
+"""Seconds without a word of etcd after which answers are marked as stale."""
+
+LEASE_PAUSE = 0.02
+"""Seconds between two questions about leases."""
+
+LEASES_AT_START = 100
+"""Leases that a start waits for; the TTL of others is ``min-lease-ttl`` until they were asked for."""
+
+MOST_SHOWN = 3
+"""Keys that an error names."""
+
+log = Logger(namespace="plugin/etcd")
+T = TypeVar("T")
+
+
+class State(Enum):
+    """What is being done."""
+
+    READING = "the keys are being read"
+    WATCHING = "changes are watched"
+    AWAY = "etcd cannot be asked"
+
+
+class _Compacted(Exception):
+    """The revision to go on from is gone."""
+
+
+class EtcdStore(Resource):
+    """The keys of one etcd below one path."""
+
+    def __init__(self, source: Source, context: ServerContext) -> None:
+        self.source = source
+        self.index = RecordIndex()
+        self.state = State.READING
+        self.synced = False
+        """Whether all keys were read once."""
+
+        self.why = "etcd has not been read yet"
+        """Why they were not, or why changes do not arrive."""
+
+        self.revision = 0
+        """Of etcd, up to which all changes are in the index."""
+
+        self.serial = 0
+        """Unix seconds of the last change; 0 until all keys were read."""
+
+        self._context = context
+        self._client = RestClient(context.reactor, source.tls)
+        self._prefix = source.prefix.encode()
+        self._keys: dict[bytes, int] = {}
+        """All keys with the revision of their last change, whether their values can be read or not."""
+
+        self._broken: dict[bytes, str] = {}
+        """Keys whose values cannot be read, and why."""
+
+        self._leases: dict[int, Lease] = {}
+        self._due: list[tuple[float, int]] = []
+        """When to ask for which lease: a heap."""
+
+        self._endpoint = 0
+        self._token = ""
+        self._backoff = Backoff(context.random)
+        self._again = False
+        """Whether all keys are to be read again though the watch could go on."""
+
+        self._waited: Deferred[None] | None = None
+        self._start_timer: Timer | None = None
+        self._work: list[Deferred[None]] = []
+        self._heard = 0.0
+        self._fresh = Stamp()
+        """Moves when answers begin or cease to be stale."""
+
+        self._stale_timer: Timer | None = None
+        self._stale = False
+        name = f"etcd {source.prefix} at {', '.join(map(where_of, source.endpoints))}"
+        self._away = context.degraded.condition(Fault.ETCD, name)
+        self._unreadable = context.degraded.condition(Fault.ETCD_RECORDS, name)
+        self.metrics = StoreMetrics(context.registry, "etcd", source.prefix)
+
+    # What the link asks
+
+    def staleness(self) -> tuple[str, StampRef] | None:
+        """What to tell clients, and the stamp that moves when it ends; None while the data are up to date."""
+        if not self._stale:
+            return None
+        age = max(0, int(self._context.clock() - self._heard))
+        return f"etcd was not heard of for {age} s", self._fresh.ref()
+
+    def fresh(self) -> StampRef:
+        """The stamp that moves when answers begin to be stale."""
+        return self._fresh.ref()
+
+    def freshness(self) -> list[str]:
+        """Where the data are from, for the operator."""
+        lines = [f"{self.index.records} records at revision {self.revision}; {self.state.value}"]
+        if self.state is State.AWAY or not self.synced:
+            lines.append(self.why)
+        lines += [f"{key}: {why}" for key, why in self._shown()]
+        return lines
+
+    # Life
+
+    def start(self) -> Deferred[None]:
+        """
+        Fires when the keys are there, when etcd cannot be asked, or after :data:`START_PATIENCE`.
+
+        An etcd that is away must not keep the rest from starting.
+        """
+        waiting: Deferred[None] = Deferred(self._stop_waiting)
+        self._waited = waiting
+        self._start_timer = self._context.reactor.callLater(START_PATIENCE, self._started)
+        self._heard = self._context.clock()
+        self._run(self._follow())
+        self._run(self._follow_leases())
+        return waiting
+
+    def _run(self, work: Any) -> None:
+        running = Deferred.fromCoroutine(work)
+        self._work.append(running)
+        running.addErrback(self._panicked)
+
+    def _panicked(self, failure: Failure) -> None:
+        if failure.check(CancelledError) is None:
+            log.failure("following {name}", failure, name=self._away.name)
+
+    def _stop_waiting(self, _: Deferred[None] | None) -> None:
+        stop_timer(self._start_timer)
+        self._waited = None
+
+    def _started(self) -> None:
+        waiting = self._waited
+        self._stop_waiting(None)
+        if waiting is not None:
+            waiting.callback(None)
+
+    def stop(self) -> Deferred[Any]:
+        """Follow no more."""
+        for work in self._work:
+            work.cancel()
+        self._started()
+        stop_timer(self._stale_timer)
+        self._away.forget()
+        self._unreadable.forget()
+        self._fresh.bump()
+        return self._client.stop()
+
+    # Asking
+
+    @property
+    def _url(self) -> str:
+        return self.source.endpoints[self._endpoint % len(self.source.endpoints)]
+
+    async def _ask(self, path: str, body: bytes, kind: type[T]) -> T:
+        """
+        Ask the member of now.
+
+        :raises StoreProblem: there is no answer that can be read.
+        """
+        try:
+            reply = await self._client.ask("POST", f"{self._url}{path}", await self._headers(), body)
+        except Refusal as refusal:
+            if self._token_refused(refusal):
+                reply = await self._client.ask("POST", f"{self._url}{path}", await self._headers(), body)
+            else:
+                raise
+        try:
+            return gateway.decode(kind, reply.body)
+        except gateway.BadAnswer as error:
+            raise StoreProblem(f"{self._url}: {short(str(error))}") from None
+
+    async def _headers(self) -> dict[str, str]:
+        if not self.source.user:
+            return {}
+        if not self._token:
+            body = gateway.login_request(self.source.user, self.source.password)
+            try:
+                reply = await self._client.ask("POST", f"{self._url}/v3/auth/authenticate", {}, body)
+                self._token = gateway.decode(gateway.Token, reply.body).token
+            except Refusal as refusal:
+                raise StoreProblem(f"{self._url}: log-in: {self._reason(refusal)}") from None
+            except gateway.BadAnswer as error:
+                raise StoreProblem(f"{self._url}: log-in: {short(str(error))}") from None
+            if not self._token.isascii() or not self._token.isprintable():
+                self._token = ""
+                raise StoreProblem(f"{self._url}: log-in: an unusable token")
+        return {"Authorization": self._token}
+
+    def _token_refused(self, refusal: Refusal) -> bool:
+        """Whether another token may help: it has ended, or users were changed since."""
+        text = gateway.failure_text(refusal.body)
+        known = bool(self._token) and (refusal.status == 401 or "auth token" in text or "auth store" in text)
+        if known:
+            self._token = ""
+        return known
+
+    def _reason(self, refusal: Refusal) -> str:
+        return short(gateway.failure_text(refusal.body)) or f"status {refusal.status}"
+
+    # Following
+
+    async def _follow(self) -> None:
+        """Read and watch, for ever."""
+        while True:
+            try:
+                if self.revision == 0 or self._again:
+                    await self._read()
+                await self._watch()
+            except _Compacted:
+                log.info("{url}: the watch fell behind what etcd keeps; all keys are read again", url=self._url)
+                self._again = True
+            except StoreProblem as problem:
+                text = str(problem)
+                if isinstance(problem, Refusal):
+                    self._token_refused(problem)
+                    text = f"{self._url}: {self._reason(problem)}"
+                await self._failed(text)
+            self.metrics.restarts.value += 1
+
+    async def _failed(self, text: str) -> None:
+        self._endpoint += 1
+        self.state = State.AWAY
+        self.why = text
+        self.metrics.failed.value += 1
+        self._away.begin(text, self._context.wall(), log)
+        self._plan_stale()
+        if self._endpoint >= len(self.source.endpoints):
+            self._started()  # all members were asked
+            await pause(self._context.reactor, self._backoff.delay(self._context.reactor.seconds()))
+
+    def _heard_of(self) -> None:
+        """etcd has answered, and the watch is not behind."""
+        self._heard = self._context.clock()
+        self._endpoint %= len(self.source.endpoints)
+        self.metrics.succeeded(self._context.wall())
+        self._away.end(self._context.wall(), log)
+        stop_timer(self._stale_timer)
+        self._stale_timer = None
+        if self._stale:
+            self._stale = False
+            self._fresh.bump()
+
+    def _plan_stale(self) -> None:
+        if self._stale_timer is None and not self._stale:
+            left = max(0.0, self._heard + STALE_AFTER - self._context.clock())
+            self._stale_timer = self._context.reactor.callLater(left, self._became_stale)
+
+    def _became_stale(self) -> None:
+        self._stale_timer = None
+        self._stale = True
+        self._fresh.bump()
+
+    async def _read(self) -> None:
+        """
+        Read all keys, of one revision; what the index has stays until it is replaced or found to be gone.
+
+        :raises StoreProblem: that is not possible.
+        """
+        self.state = State.READING
+        gone = dict.fromkeys(self._keys)
+        after, revision = b"", 0
+        known = self._keys
+        while True:
+            try:
+                page = await self._ask(
+                    "/v3/kv/range", gateway.range_request(self._prefix, after, revision), gateway.Range
+                )
+            except Refusal as refusal:
+                if "compacted" in gateway.failure_text(refusal.body):
+                    raise StoreProblem(f"{self._url}: etcd was compacted while its keys were read") from None
+                raise
+            revision = revision or page.header.revision
+            if revision < self.revision:
+                known = {}  # another etcd, or one that was restored: equal revisions mean nothing
+            await in_slices(self._context.reactor, self._take(page.kvs, known, gone))
+            if not page.more or not page.kvs:
+                break
+            after = page.kvs[-1].key
+        await in_slices(self._context.reactor, self._drop(gone))
+        self.revision = revision
+        self._again = False
+        self.synced = True
+        self.serial = int(self._context.wall())
+        self._show()
+        self._heard_of()
+        for _ in range(min(LEASES_AT_START, len(self._due))):
+            if self._waited is None:
+                break
+            await self._ask_lease()
+        self._started()
+
+    def _take(
+        self, pairs: list[gateway.KeyValue], known: dict[bytes, int], gone: dict[bytes, None]
+    ) -> Generator[None, None, None]:
+        for pair in pairs:
+            gone.pop(pair.key, None)
+            if known.get(pair.key) != pair.mod_revision:
+                self._put(pair)
+            yield
+
+    def _drop(self, gone: dict[bytes, None]) -> Generator[None, None, None]:
+        for key in gone:
+            self._remove(key)
+            yield
+
+    async def _watch(self) -> None:
+        """
+        Apply changes until the watch ends.
+
+        :raises StoreProblem: etcd does not let us, or the watch is frozen.
+        :raises _Compacted: changes are lost.
+        """
+        try:
+            stream = await self._client.stream(
+                f"{self._url}/v3/watch", gateway.watch_request(self._prefix, self.revision), await self._headers()
+            )
+        except Refusal as refusal:
+            self._token_refused(refusal)
+            raise
+        ended: Deferred[None] = Deferred()
+
+        def end(result: Failure | None) -> None:
+            if not ended.called:
+                ended.callback(result)  # a Failure becomes one of the Deferred
+
+        began = self._context.clock()
+        reading = stream.read(lambda line: self._line(line, stream), CREATED_PATIENCE).addBoth(end)
+        probing = Deferred.fromCoroutine(self._probe_on()).addErrback(end)
+        why = "the watch ended"
+        try:
+            await ended
+        except StreamProblem as problem:
+            why = f"the watch: {problem}"
+        finally:
+            reading.cancel()
+            probing.cancel()
+            stream.close()
+        if self.state is not State.WATCHING or self._context.clock() - began < SHORT_WATCH:
+            raise StoreProblem(f"{self._url}: {why}")
+
+    def _line(self, line: bytes | Overlong, stream: RestStream) -> None:
+        if isinstance(line, Overlong):
+            self._again = True
+            raise StoreProblem(f"{self._url}: a change of {line.size} bytes")
+        try:
+            message = gateway.decode(gateway.Line, line)
+        except gateway.BadAnswer as error:
+            self._again = True
+            raise StoreProblem(f"{self._url}: {short(str(error))}") from None
+        result = message.result
+        if result is None:
+            failed = message.error or gateway.Failed()
+            raise StoreProblem(f"{self._url}: {short(failed.message or failed.error) or 'the watch failed'}")
+        if result.compact_revision:
+            raise _Compacted
+        if result.canceled:
+            raise StoreProblem(f"{self._url}: {short(result.cancel_reason) or 'the watch was canceled'}")
+        if result.created:
+            self.state = State.WATCHING
+            stream.expect(WATCH_PATIENCE)
+            self._heard_of()
+        for event in result.events:
+            if event.type == "DELETE":
+                self._remove(event.kv.key)
+            else:
+                self._put(event.kv)
+        if result.events:
+            self.serial = max(self.serial, int(self._context.wall()))
+            self._show()
+            if not result.fragment:
+                # Only the last part of a message says that all changes of its revision are here.
+                self.revision = max(self.revision, result.events[-1].kv.mod_revision)
+            self._heard_of()
+        elif not result.created:
+            self.revision = max(self.revision, result.header.revision)
+            self._heard_of()
+
+    async def _probe_on(self) -> None:
+        while True:
+            await pause(self._context.reactor, PROBE)
+            if await self._behind():
+                await pause(self._context.reactor, GRACE)
+                if await self._behind():
+                    self._again = True  # to be sure: the number of keys may differ for a reason that is not known
+                    raise StoreProblem(f"{self._url}: the watch is frozen: it has not told of a change")
+            self._heard_of()
+
+    async def _behind(self) -> bool:
+        """Whether a change was made that the watch has not told of."""
+        seen = await self._ask("/v3/kv/range", gateway.probe_request(self._prefix, self.revision), gateway.Range)
+        # What the watch has told meanwhile does not count. A lower revision is that of another etcd, or of one that was restored.
+        missed = any(pair.mod_revision > self.revision for pair in seen.kvs)
+        return missed or seen.count != len(self._keys) or seen.header.revision < self.revision
+
+    # Applying
+
+    def _path(self, key: bytes) -> Path:
+        path = tuple(key[len(self._prefix) :].split(b"/"))
+        if not all(path):
+            raise BadRecord("the key has an empty part")
+        return path
+
+    def _put(self, pair: gateway.KeyValue) -> None:
+        key = pair.key
+        if not key.startswith(self._prefix):
+            return
+        self._keys[key] = pair.mod_revision
+        path: Path | None = None
+        try:
+            path = self._path(key)
+            entry = parse(path, pair.value)
+        except BadRecord as error:
+            self._broken[key] = short(str(error))
+            if path is not None:
+                self._release(path)
+                self.index.put_broken(path)
+            return
+        self._broken.pop(key, None)
+        if pair.lease:
+            entry.lease = self._lease(pair.lease)
+            entry.lease.records += 1
+        self._release(path)
+        self.index.put(entry)
+
+    def _remove(self, key: bytes) -> None:
+        if self._keys.pop(key, None) is None:
+            return
+        self._broken.pop(key, None)
+        try:
+            path = self._path(key)
+        except BadRecord:
+            return
+        self._release(path)
+        self.index.remove(path)
+
+    def _shown(self) -> list[tuple[str, str]]:
+        return [(short(key), self._broken[key]) for key in sorted(self._broken)[:MOST_SHOWN]]
+
+    def _show(self) -> None:
+        self.metrics.entries.set(self.index.records)
+        self.metrics.unreadable.set(len(self._broken))
+        if not self._broken:
+            self._unreadable.end(self._context.wall(), log)
+            return
+        count = len(self._broken)
+        shown = "; ".join(f"{key}: {why}" for key, why in self._shown())
+        text = f"{count} key{'s are' if count > 1 else ' is'} no record, and left out: {shown}"
+        self._unreadable.begin(text, self._context.wall(), log)
+
+    # Leases
+
+    def _lease(self, number: int) -> Lease:
+        lease = self._leases.get(number)
+        if lease is None:
+            lease = self._leases[number] = Lease(number)
+            heappush(self._due, (self._context.clock(), number))
+        return lease
+
+    def _release(self, path: Path) -> None:
+        """The record of a name goes, and a lease that has no other."""
+        before = self.index.entry(path)
+        if before is not None and (lease := before.lease) is not None:
+            lease.records -= 1
+            if lease.records <= 0:
+                self._leases.pop(lease.number, None)
+
+    async def _follow_leases(self) -> None:
+        """Ask how long leases last: each when it is first seen, and again when half of what was left has passed."""
+        while True:
+            await pause(self._context.reactor, LEASE_PAUSE if self._due else 1.0)
+            if not self._due or self._waited is not None or self.state is not State.WATCHING:
+                continue
+            if self._due[0][0] > self._context.clock():
+                await pause(self._context.reactor, min(1.0, self._due[0][0] - self._context.clock()))
+                continue
+            try:
+                await self._ask_lease()
+            except StoreProblem as problem:
+                log.debug("{problem}", problem=str(problem))
+                await pause(self._context.reactor, 1.0)
+
+    async def _ask_lease(self) -> None:
+        _, number = heappop(self._due)
+        lease = self._leases.get(number)
+        if lease is None:
+            return
+        asked = self._context.clock()
+        try:
+            left = await self._ask("/v3/lease/timetolive", gateway.lease_request(number), gateway.LeaseLeft)
+        except BaseException:
+            heappush(self._due, (self._context.clock() + 5.0, number))
+            raise
+        lease.granted = left.grantedTTL
+        lease.ends = asked + max(0, left.TTL)
+        heappush(self._due, (asked + max(5.0, left.TTL / 2), number))

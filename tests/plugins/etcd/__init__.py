@@ -1,0 +1,1 @@
+"""Tests of kdns.plugins.etcd, and an etcd for them."""
