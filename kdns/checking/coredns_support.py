@@ -227,17 +227,18 @@ ROWS: dict[str, Row] = {
         "A reverse zone of kubernetes is sent with its PTR records, and a name below a zone is REFUSED.",
     ),
     "hosts": _differs("What was learnt from the file leaves every cache with the file's next change."),
-    "route53": _never(
-        "Clouds serve their zones themselves; credentials for their APIs do not belong into cluster DNS.",
-        "Forward the zone to the cloud's resolver.",
+    "route53": _differs(
+        "An API that is away neither delays a start for long nor fails it.",
+        "A zone needs no final dot, and escapes in names and texts are decoded.",
+        "Profiles with roles, single sign-on or programs are not followed.",
     ),
-    "azure": _never(
-        "Clouds serve their zones themselves; credentials for their APIs do not belong into cluster DNS.",
-        "Forward the zone to the cloud's resolver.",
+    "azure": _differs(
+        "A zone that cannot be read keeps its last version, and an API that is away neither delays a start for long nor fails it.",
+        "CAA records are served.",
     ),
-    "clouddns": _never(
-        "Clouds serve their zones themselves; credentials for their APIs do not belong into cluster DNS.",
-        "Forward the zone to the cloud's resolver.",
+    "clouddns": _differs(
+        "A record set that cannot be read is left out alone, and an API that is away neither delays a start for long nor fails it.",
+        options={"credentials": "Files of the types external_account and impersonated_service_account are refused."},
     ),
     "k8s_external": _differs(
         "Until the cluster is known, names that are not known are SERVFAIL, not NXDOMAIN.",
@@ -272,7 +273,14 @@ ROWS: dict[str, Row] = {
         "What changed is asked for first (IXFR).",
         "An error from a primary is a failure, and an expired zone is served again when a primary confirms its serial.",
     ),
-    "etcd": _not_yet(_KEEP),
+    "etcd": _differs(
+        "Keys are read once and watched: a change is visible at the next query, and names are answered while etcd is away.",
+        "A value that cannot be read takes no other name along.",
+        "A name that exists is NODATA for CNAME, PTR, NS and SOA, not NXDOMAIN or the SOA of the zone.",
+        "Transfers are refused, and so is a second etcd in a server block.",
+        "etcd may be away at the start.",
+        options={"stubzones": "It has no effect, in CoreDNS neither: write a server block with forward for each."},
+    ),
     "loop": _differs(
         "It takes the one upstream that loops out of use and goes on; CoreDNS ends the process, and so does `loop exit` here.",
     ),
@@ -299,7 +307,11 @@ ROWS: dict[str, Row] = {
         "metadata() sees the labels of its own server block alone.",
         "An expression that takes too much work is not true.",
     ),
-    "nomad": _never("kdns serves Kubernetes.", "Forward service.nomad to Nomad's or Consul's DNS."),
+    "nomad": _differs(
+        "Nomad is asked once for each service and change, not for each query.",
+        "Negative answers have the SOA of the zone, a name that exists is NODATA, and an error of Nomad is one SERVFAIL.",
+        "While Nomad is away, its last answers are given.",
+    ),
 }
 """By directive; every one of :data:`~kdns.corefile.order.DIRECTIVE_ORDER`, in its order."""
 

@@ -248,6 +248,36 @@ SYNTAX: dict[str, Syntax] = {
             "snapshot FILE",
         ),
     ),
+    "route53": Syntax(
+        "route53 ZONE:HOSTED_ZONE_ID...",
+        (),
+        _options(
+            "aws_access_key ID SECRET",
+            "aws_endpoint URL",
+            "credentials PROFILE [FILE]",
+            ("refresh DURATION", "refresh 1m"),
+            "fallthrough [ZONES...]",
+            "upstream",
+        ),
+    ),
+    "azure": Syntax(
+        "azure GROUP:ZONE...",
+        (),
+        _options(
+            "tenant ID",
+            "client ID",
+            "secret SECRET",
+            "subscription ID",
+            ("environment NAME", "environment AZUREPUBLICCLOUD"),
+            ("access public|private", "access public"),
+            "fallthrough [ZONES...]",
+        ),
+    ),
+    "clouddns": Syntax(
+        "clouddns ZONE:PROJECT:MANAGED_ZONE...",
+        (),
+        _options("credentials FILE", "fallthrough [ZONES...]", "upstream"),
+    ),
     "file": Syntax(
         "file DBFILE [ZONES...]",
         (),
@@ -262,6 +292,22 @@ SYNTAX: dict[str, Syntax] = {
         "secondary [ZONES...]",
         (ZONES,),
         _options("transfer from ADDRESS [ADDRESS...]", "catalog [ZONES...]", "fallthrough [ZONES...]"),
+    ),
+    "etcd": Syntax(
+        "etcd [ZONES...]",
+        (ZONES,),
+        _options(
+            ("path PATH", "path /skydns"),
+            ("endpoint URL...", "endpoint http://localhost:2379"),
+            "credentials USER PASSWORD",
+            "tls [CERT KEY] [CA]",
+            ("min-lease-ttl DURATION", "min-lease-ttl 30s"),
+            ("max-lease-ttl DURATION", "max-lease-ttl 24h"),
+            "fallthrough [ZONES...]",
+            "stubzones",
+            "debug",
+            "upstream",
+        ),
     ),
     "loop": Syntax("loop [exit]"),
     "forward": Syntax(
@@ -293,6 +339,11 @@ SYNTAX: dict[str, Syntax] = {
     ),
     "whoami": Syntax("whoami"),
     "on": Syntax("on EVENT COMMAND..."),
+    "nomad": Syntax(
+        "nomad [ZONE]",
+        ("service.nomad",),
+        _options("address URL...", "token TOKEN", "filter EXPRESSION", ("ttl SECONDS", "ttl 30")),
+    ),
     "view": Syntax("view NAME", (), _options("expr EXPRESSION")),
 }
 """By directive."""
@@ -303,7 +354,9 @@ SYNTAX: dict[str, Syntax] = {
 INDENT = "    "
 DEFAULT = "# default"
 
-REPEATED = frozenset(("bind", "errors", "file", "hosts", "log", "secondary", "transfer"))
+REPEATED = frozenset(
+    ("azure", "bind", "clouddns", "errors", "file", "hosts", "log", "route53", "secondary", "transfer")
+)
 """Directives that add up, or whose options are lines of data: nothing is written into them but what stands there."""
 
 

@@ -61,11 +61,15 @@ BUILT_IN = {
     "template": "kdns.plugins.template",
     "transfer": "kdns.plugins.transfer",
     "hosts": "kdns.plugins.hosts",
+    "route53": "kdns.plugins.route53",
+    "azure": "kdns.plugins.azure",
+    "clouddns": "kdns.plugins.clouddns",
     "k8s_external": "kdns.plugins.k8s_external",
     "kubernetes": "kdns.plugins.kubernetes",
     "file": "kdns.plugins.file",
     "auto": "kdns.plugins.auto",
     "secondary": "kdns.plugins.secondary",
+    "etcd": "kdns.plugins.etcd",
     "loop": "kdns.plugins.loop",
     "forward": "kdns.plugins.forward",
     "grpc": "kdns.plugins.grpc",
@@ -73,6 +77,7 @@ BUILT_IN = {
     "whoami": "kdns.plugins.whoami",
     "on": "kdns.plugins.on",
     "view": "kdns.plugins.view",
+    "nomad": "kdns.plugins.nomad",
 }
 """Module of each directive that kdns has; it holds the :class:`~kdns.plugin.seam.Directive` as ``directive``."""
 

@@ -120,7 +120,7 @@ class FaultTests(SynchronousTestCase):
     def test_several(self) -> None:
         """Unknown directives, missing ones, and the first fault of each directive are found in one go."""
         found = faults(
-            ". {\n cach 30\n etcd a.test\n forward . 127.0.0.1 {\n  expire 5\n }\n cache {\n  sucess 5\n }\n"
+            ". {\n cach 30\n sign a.test\n forward . 127.0.0.1 {\n  expire 5\n }\n cache {\n  sucess 5\n }\n"
             " kubernetes {\n  upstream\n }\n}\na.test {\n proxy . 1.1.1.1\n errors log.txt\n whoami x\n}\na.test {\n whoami\n}\n"
         )
         self.assertEqual(
@@ -128,7 +128,7 @@ class FaultTests(SynchronousTestCase):
             [
                 (2, "cach", "cach"),
                 (15, "proxy", "proxy"),
-                (3, "etcd", "etcd"),
+                (3, "sign", "sign"),
                 (16, "errors", "errors log.txt"),
                 (8, "cache", "sucess 5"),
                 (11, "kubernetes", "upstream"),
@@ -142,12 +142,12 @@ class FaultTests(SynchronousTestCase):
     def test_wanted_and_suggested(self) -> None:
         """A finding says what was wanted and the nearest known word, or what replaces a word of old."""
         found = {one.line: one for one in faults(
-            ". {\n whaomi\n etcd a.test\n cache {\n  sucess 5\n }\n kubernetes {\n  resyncperiod 5m\n }\n"
+            ". {\n whaomi\n sign a.test\n cache {\n  sucess 5\n }\n kubernetes {\n  resyncperiod 5m\n }\n"
             " forward . 1.1.1.1 {\n  expire 5\n }\n federation x\n errors x.log\n}\n"
         )}  # fmt: skip
         self.assertEqual(found[2].suggestion, "did you mean 'whoami'?")
         self.assertIn("does not have this plugin of CoreDNS yet", found[3].text)
-        self.assertIn("Keep CoreDNS", found[3].suggestion)
+        self.assertIn("Sign zones where they are made", found[3].suggestion)
         self.assertEqual(found[5].suggestion, "did you mean 'success'?")
         self.assertIn("serve_stale", found[5].wanted)
         self.assertIn("resynchronization", found[8].suggestion)

@@ -167,7 +167,7 @@ class AssemblyTests(SynchronousTestCase):
         """Who forgives is told of every fault with its line, the one that ends a start first, and which of them come of the machine."""
         corefile = (
             ". {\n cache x..y\n bind nowhere\n bogus\n forward . 127.0.0.1 {\n  expire 5\n }\n}\n"
-            "a..b {\n route53\n whoami x\n import nothing\n}\nb.test b.test {\n whoami\n}\n"
+            "a..b {\n sign\n whoami x\n import nothing\n}\nb.test b.test {\n whoami\n}\n"
         )
         told: list[tuple[int | None, str, bool]] = []
 
