@@ -177,7 +177,8 @@ def serve(flags: Flags, config: NodeCacheConfig, environment: Mapping[str, str])
     from kdns.corefile.errors import CorefileError
     from kdns.corefile.loader import Corefile
     from kdns.node_cache.corefile import NodeCorefile
-    from kdns.node_cache.device import Device, kernel_netlink
+    from kdns.node_cache.device import Device
+    from kdns.node_cache.netlink import NetlinkProcess
     from kdns.node_cache.programs import run
     from kdns.node_cache.service import NodeCache
     from kdns.server.assembly import read_text
@@ -200,7 +201,7 @@ def serve(flags: Flags, config: NodeCacheConfig, environment: Mapping[str, str])
         os._exit(status)
 
     def attach(daemon: Daemon) -> None:
-        device = Device(config.interface, config.addresses, kernel_netlink) if config.setup_interface else None
+        device = Device(config.interface, config.addresses, NetlinkProcess(run)) if config.setup_interface else None
         nodes.append(NodeCache(daemon.context, config, corefile, device, run if config.setup_rules else None))
         daemon.server.permanent += nodes
 

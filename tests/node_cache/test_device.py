@@ -36,7 +36,7 @@ class DeviceTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.netlink = FakeNetlink()
-        self.device = Device(NAME, (LOCAL, SERVICE), lambda: self.netlink, self.netlink.look)
+        self.device = Device(NAME, (LOCAL, SERVICE), self.netlink, self.netlink.look)
 
     def test_made(self) -> None:
         """It is made with its addresses, and netlink is not asked again."""
@@ -71,6 +71,6 @@ class DeviceTests(SynchronousTestCase):
         def broken() -> dict[str, tuple[str, ...]]:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
-        device = Device(NAME, (LOCAL,), lambda: self.netlink, broken)
+        device = Device(NAME, (LOCAL,), self.netlink, broken)
         error = self.assertRaises(DeviceError, device.missing)
         self.assertEqual((str(error), error.looking), (f"interface {NAME}: too many open files", True))

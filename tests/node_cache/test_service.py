@@ -72,7 +72,7 @@ class NodeCase(SynchronousTestCase):
         )
         corefile = NodeCorefile(config, {}, lambda text, name: read_text(text, {}, name))
         self.service = KdnsService(self.context, corefile.load)
-        device = Device(config.interface, config.addresses, lambda: self.netlink, self.netlink.look)
+        device = Device(config.interface, config.addresses, self.netlink, self.netlink.look)
         self.node = NodeCache(
             self.context,
             config,
