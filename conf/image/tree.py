@@ -58,6 +58,9 @@ PROGRAMS = {
 }
 """Programs that an extra runs."""
 
+NEEDED_LIBRARY = {"node-cache": ("_sqlite3*",)}
+"""Parts of the standard library that are unused but for an extra: pyroute2 imports all of itself."""
+
 EXTENSIONS = "usr/lib/*/xtables"
 """Where the matches and targets of iptables are, which it loads when it starts; the path is compiled in."""
 
@@ -92,7 +95,8 @@ def lay_out(site: Path, root: Path, extra: str = "") -> None:
     python.parent.mkdir(parents=True)
     shutil.copy(Path(sys.executable).resolve(), python)
     python.chmod(0o755)
-    shutil.copytree(sysconfig.get_path("stdlib"), library, ignore=shutil.ignore_patterns(*UNUSED_LIBRARY))
+    unused = [pattern for pattern in UNUSED_LIBRARY if pattern not in NEEDED_LIBRARY.get(extra, ())]
+    shutil.copytree(sysconfig.get_path("stdlib"), library, ignore=shutil.ignore_patterns(*unused))
     copy_packages(site, packages_folder(python, library), extra)
     if extra:
         copy_programs(root, PROGRAMS[extra])

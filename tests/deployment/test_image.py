@@ -178,6 +178,52 @@ class RunTests(ImageCase):
             self.assertEqual(compiled.read_bytes()[4:8], b"\x01\x00\x00\x00")  # PEP 552: by a hash, unchecked
 
 
+class NodeCacheTests(SynchronousTestCase):
+    """What the image of node-cache has besides."""
+
+    def test_programs(self) -> None:
+        """Its programs change packet rules in a network of their own, with the extensions that they load."""
+        programs = tree().PROGRAMS["node-cache"]
+        if os.geteuid() or not all(Path(program).exists() for program in programs):
+            raise SkipTest("only root can change the root, and iptables and nftables must be installed")
+        root = Path(self.mktemp()).absolute()
+        (root / "etc").mkdir(parents=True)
+        tree().copy_programs(root, programs)
+        tree().copy_libraries(root)
+        rule = ("-I", "PREROUTING", "-t", "raw", "-p", "udp", "-m", "socket", "-j", "NOTRACK")
+        for command in (
+            ("/usr/sbin/iptables", *rule, "-m", "comment", "--comment", "x"),
+            ("/usr/sbin/ip6tables-nft", *rule),
+            ("/usr/sbin/iptables-legacy", "--version"),
+            ("/usr/sbin/nft", "-j", "list", "tables"),
+        ):
+            words = ["unshare", "--net", "chroot", str(root), *command]
+            done = subprocess.run(words, capture_output=True, text=True, check=False)
+            if "unshare failed" in done.stderr:
+                raise SkipTest("no new network may be made here")
+            self.assertEqual(done.returncode, 0, f"{command}: {done.stderr}")
+
+    def test_packages(self) -> None:
+        """Packages of the extra go in when it is named, and not otherwise."""
+        site = Path(self.mktemp()).absolute()
+        requires = 'Requires-Dist: one\nRequires-Dist: two >= 0.9; extra == "node-cache"\n'
+        for name, more in (
+            ("kdns", requires),
+            ("one", 'Requires-Dist: three; extra == "node-cache"\n'),
+            ("two", ""),
+            ("three", ""),
+        ):
+            about = site / f"{name}-1.dist-info"
+            about.mkdir(parents=True)
+            (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n{more}")
+            (about / "RECORD").write_text(f"{name}.py,,\n")
+            (site / f"{name}.py").write_text("")
+        for extra, wanted in (("", ["kdns.py", "one.py"]), ("node-cache", ["kdns.py", "one.py", "two.py"])):
+            target = Path(self.mktemp()).absolute()
+            tree().copy_packages(site, target, extra)
+            self.assertEqual(sorted(path.name for path in target.iterdir()), wanted)
+
+
 class ContainerfileTests(SynchronousTestCase):
     """The text that engines read."""
 
