@@ -3,11 +3,11 @@ Look for what breaks: ``python -m tests.fuzz [--seconds N] [--seed S] [TARGET...
 
 Targets, one after another: ``wire`` (queries, replies and what is patched of them), ``corefile`` (texts), ``projection`` (objects of
 the API), ``regexp``, ``template`` and ``expression`` (the languages inside a Corefile), ``zone`` and ``transfer``
-(zone data), ``https``, ``grpc``, ``quic`` and ``quic_streams`` (connections of clients), ``etcd`` and
-``listing`` (answers of stores), ``listener`` (a live server over loopback). Each
-input comes from a valid one with some bytes changed, cut, doubled or spliced, or from chance alone. A target fails when it raises an
-exception that is not one of its own. The input that broke it is written in hex, with the seed that leads there again. Where atheris is
-installed it drives all but the last, and finds its way by the branches that inputs take.
+(zone data), ``https``, ``grpc``, ``quic`` and ``quic_streams`` (connections of clients), ``dnstap`` (what its readers send), ``geoip``
+(databases), ``etcd`` and ``listing`` (answers of stores), ``listener`` (a live server over loopback). Each input comes from a valid one
+with some bytes changed, cut, doubled or spliced, or from chance alone. A target fails when it raises an exception that is not one of its
+own. The input that broke it is written in hex, with the seed that leads there again. Where atheris is installed it drives all but the
+last, and finds its way by the branches that inputs take.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ from kdns.corefile.parser import Surroundings
 from kdns.wire.message import MalformedMessage, scan
 from kdns.wire.names import BadName, from_text, to_text
 from kdns.wire.query import read_query
+from tests.fuzz_dnstap import READERS, run_dnstap
+from tests.fuzz_geoip import databases, run_geoip
 from tests.fuzz_https import CALLS, CONNECTIONS, PACKETS, run_grpc, run_https
 from tests.fuzz_patterns import EXPRESSIONS, REGEXPS, TEMPLATES, run_expression, run_regexp, run_template
 from tests.fuzz_quic import DATAGRAMS, STREAMS, run_quic, run_quic_streams
@@ -179,6 +181,8 @@ TARGETS = (
     Target("quic_streams", STREAMS, run_quic_streams),
     Target("etcd", KEYS, run_etcd),
     Target("listing", LISTINGS, run_listing),
+    Target("dnstap", READERS, run_dnstap),
+    Target("geoip", databases(), run_geoip),
 )
 
 
