@@ -18,6 +18,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from kdns.cluster.connections import tune
 from kdns.core.degraded import Fault
 from kdns.core.text import reason_of
 from kdns.core.timing import Timer, stop_timer
@@ -152,6 +153,10 @@ class Dialler(Output):
 
     def _accepted(self) -> None:
         self._degraded.end(self.context.wall(), log)
+        assert self._writer is not None, "it is the one that was accepted"
+        transport = self._writer.transport
+        if self.config.endpoint.scheme != "unix":
+            tune(transport if self._tls is None else transport.transport)  # a reader whose host has died is noticed
 
     def lost(self, writer: FrameWriter | None, problem: str) -> None:
         """The connection, or the attempt to connect, has ended."""

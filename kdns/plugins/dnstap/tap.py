@@ -47,6 +47,8 @@ class Extra:
         self._parts = list(placeholders(template)) if template else []
 
     def text(self, request: Request) -> bytes:
+        if not self._parts:
+            return b""
         exchange = Exchange(request, Answer(), None, "", "", 0.0)
         own = {"{remote}": request.client, "{port}": str(request.client_port), "{>id}": str(request.ident)}
         found = []
