@@ -92,7 +92,7 @@ class WatchedExchange(Exchange):
             upstream.text,
             SocketAddress(target.host, target.port),
             self._local,
-            "udp" if self._over_udp else _STREAMS[target.carrier],
+            "udp" if self._over_udp else _STREAMS.get(target.carrier, target.carrier.name.lower()),
             (self.ident if self._over_udp else reply[:2] or b"\0\0") + self.message,
             reply,
             self._attempt_began,

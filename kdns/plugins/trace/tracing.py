@@ -9,7 +9,7 @@ so the observer makes its spans.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 from msgspec.structs import replace
@@ -28,6 +28,9 @@ from kdns.plugins.trace.spans import TAG, Span, Trace, conclude, describe
 
 TRACE_ID = "trace/traceid"
 """The label of metadata that holds the identifier of a sampled query's trace."""
+
+MOST_OPEN = 10_000
+"""Sampled queries that may wait for their answers; a listener has fewer that wait."""
 
 Export = Callable[[list[Span]], None]
 
@@ -58,8 +61,8 @@ class Tracing:
     def __init__(self, every: int, export: Export, context: ServerContext) -> None:
         self.sampler = Sampler(every)
         self.export = export
-        self.open: dict[int, Span] = {}
-        """The top spans of sampled queries that are not answered yet, by the identity of the request that the server holds."""
+        self._open: dict[Hashable, Span] = {}
+        """The top spans of sampled queries that are not answered yet."""
 
         self._context = context
 
@@ -72,10 +75,25 @@ class Tracing:
         describe(span, request)
         return span
 
+    def hold(self, request: Request, span: Span) -> None:
+        """Keep a span until the query is answered."""
+        if len(self._open) >= MOST_OPEN:
+            del self._open[next(iter(self._open))]
+        self._open[_query_of(request)] = span
+
+    def take(self, request: Request) -> Span | None:
+        """The span of a query that has been answered."""
+        return self._open.pop(_query_of(request), None) if self._open else None
+
     def end(self, span: Span) -> None:
         """The reply has gone."""
         span.trace.finished = True
         self.export(span.trace.spans)
+
+
+def _query_of(request: Request) -> Hashable:
+    """What tells queries apart, whatever plugins changed of the request."""
+    return request.client, request.client_port, request.ident, request.arrived
 
 
 def _outcome(answer: Answer) -> str:
@@ -144,7 +162,7 @@ class TraceLink(Link):
             return next(request)
         span = tracing.begin(request)
         span.child("admission", span.began).end()
-        tracing.open[id(request)] = span
+        tracing.hold(request, span)
         if request.metadata is not None:
             request.metadata[TRACE_ID] = span.trace.text
         return traced(replace(request, watchers=(span, *request.watchers)))
@@ -160,7 +178,9 @@ class TraceObserver(Observer):
         self._tracing = tracing
 
     def finished(self, exchange: Exchange) -> None:
-        span = self._tracing.open.pop(id(exchange.request), None)
+        if not exchange.request.message:
+            return  # a look-up inside another query
+        span = self._tracing.take(exchange.request)
         if span is not None:
             conclude(span, exchange.answer.rcode, "" if exchange.failure is None else exchange.failure.text)
             self._tracing.end(span)

@@ -5,14 +5,20 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from msgspec.structs import replace
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
+from kdns.core.answer import Answer
 from kdns.core.degraded import Fault
+from kdns.core.observe import Exchange
+from kdns.plugin.seam import ServerContext
 from kdns.plugins.trace import directive
-from kdns.plugins.trace.tracing import Sampler
-from kdns.testing.plugin import PluginBench, a_query
+from kdns.plugins.trace.spans import Span
+from kdns.plugins.trace.tracing import MOST_OPEN, Sampler, TraceLink, TraceObserver, Tracing
+from kdns.testing.plugin import PluginBench, Upstream, a_query, a_request
 from tests.conformance.world import MemoryWorld
 
 COREFILE = """
@@ -195,6 +201,31 @@ class LinkTests(SynchronousTestCase):
         bench = PluginBench(directive, "trace 127.0.0.1:9411 {\nevery 2\n}")
         bench.check_repeats(["a.test", "b.test"])
         bench.stop()
+
+    def test_changed_in_front(self) -> None:
+        """A plugin in front may change the request: the span is found again, and the look-ups inside do not take it."""
+        exported: list[list[Span]] = []
+        clock = Clock()
+        context = ServerContext(clock, clock=clock.seconds, wall=clock.seconds)
+        tracing = Tracing(1, exported.append, context)
+        link, observer = TraceLink(tracing), TraceObserver(tracing)
+        link.placed([Upstream()])
+        request = replace(a_request("a.test"), message=a_query("a.test"))
+        link.answer(replace(request, udp_size=512), lambda request: Answer())
+        observer.finished(Exchange(replace(request, message=b""), Answer(), b"", ".", "", 0.0))
+        self.assertEqual(exported, [])
+        observer.finished(Exchange(request, Answer(), b"", ".", "", 0.0))
+        self.assertEqual([span.name for span in exported[0]], ["servedns", "admission", "forward"])
+        self.assertIsNone(tracing.take(request))
+
+    def test_never_answered(self) -> None:
+        """Spans that nobody asks for again are bounded."""
+        tracing = Tracing(1, lambda spans: None, ServerContext(Clock()))
+        first = a_request("a.test", client_port=1)
+        tracing.hold(first, tracing.begin(first))
+        for port in range(2, MOST_OPEN + 2):
+            tracing.hold(a_request("a.test", client_port=port), tracing.begin(first))
+        self.assertIsNone(tracing.take(first))
 
     def test_sampler(self) -> None:
         """The N-th query is the first."""

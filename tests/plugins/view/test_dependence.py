@@ -46,6 +46,13 @@ class DependenceTests(SynchronousTestCase):
         ):
             self.assertEqual(varies_of(["true", text], True), EVERY_QUERY, text)
 
+    def test_declared_labels(self) -> None:
+        """A label whose plugin declares what it depends on needs nothing here; one that is computed may be any."""
+        declared = ("geoip/",)
+        self.assertEqual(varies_of(["metadata('geoip/country/code') == 'DE'"], False, declared), NOTHING)
+        for text in ("metadata('geoip') == ''", "metadata('trace/traceid') == ''", "metadata('geoip/' + type()) == ''"):
+            self.assertEqual(varies_of([text], False, declared), EVERY_QUERY, text)
+
     def test_networks(self) -> None:
         """Clients are of one group if they are in the same of the networks that are compared."""
         nets = "incidr(client_ip(), '10.0.0.0/8') || !incidr(client_ip(), '10.2.0.0/16')"
