@@ -31,7 +31,7 @@ class Attempt(Struct, frozen=True):
     """Where the query left from; None when it was not sent."""
 
     transport: str
-    """``udp``, ``tcp``, ``tls`` or ``https``."""
+    """``udp``, ``tcp``, ``tls``, ``https`` or ``grpc``."""
 
     query: bytes
     """The message as it was sent; over HTTPS, and where there was no reply, its identifier is 0."""

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 _SOCKET: Any = Query.__dict__["socket"]
 """The base's slot, which a socket fills when it takes the query, and empties when the reply comes."""
 
-_STREAMS = {Carrier.DNS: "tcp", Carrier.TLS: "tls", Carrier.HTTPS: "https"}
+_STREAMS = {Carrier.DNS: "tcp", Carrier.GRPCS: "grpc"}
+"""What carries attempts over streams, where it is not called as the carrier is."""
 
 _log = Logger(namespace="plugin/forward")
 
@@ -92,7 +93,7 @@ class WatchedExchange(Exchange):
             upstream.text,
             SocketAddress(target.host, target.port),
             self._local,
-            "udp" if self._over_udp else _STREAMS.get(target.carrier, target.carrier.name.lower()),
+            "udp" if self._over_udp else _STREAMS.get(target.carrier, target.carrier.value),
             (self.ident if self._over_udp else reply[:2] or b"\0\0") + self.message,
             reply,
             self._attempt_began,
