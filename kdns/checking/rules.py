@@ -36,7 +36,7 @@ from kdns.plugin import registry
 from kdns.plugin.seam import Block, BlockBuilder
 from kdns.plugins.chaos import CHAOS_NAMES
 from kdns.server.assembly import Configuration
-from kdns.wire.names import is_subdomain, longest_zone
+from kdns.wire.names import is_subdomain, longest_zone, to_text
 
 ANSWERS = frozenset(
     ("auto", "azure", "clouddns", "erratic", "etcd", "file", "forward", "grpc", "hosts", "k8s_external", "kubernetes")
@@ -253,6 +253,26 @@ def _lacks(name: str, text: str, seen: Seen) -> str:
     return f"the default Corefile of clusters has it{text}" if lacking else ""
 
 
+def _behind_forward(seen: Seen) -> str:
+    """Nomad stands behind forward in the chain, wherever it stands in the Corefile."""
+    config = seen.config("nomad")
+    if config is None:
+        return ""
+    for stanza, _ in _stanzas(seen):
+        if is_subdomain(config.zone, stanza.origin):
+            return f"forward stands before it in the chain and takes its names: it is never asked for {to_text(config.zone)}"
+    return ""
+
+
+def _password_in_clear(seen: Seen) -> str:
+    """A password of etcd that anybody on the way can read."""
+    config = seen.config("etcd")
+    plain = (
+        config is not None and config.source.user and any(one.startswith("http://") for one in config.source.endpoints)
+    )
+    return "the password is sent over http:// without encryption" if plain else ""
+
+
 RULES: tuple[Rule, ...] = (
     Rule("", _answers_nothing, "add kubernetes, hosts or forward"),
     Rule("kubernetes", _cluster_alone, "add forward, or serve the cluster's zones alone"),
@@ -260,6 +280,8 @@ RULES: tuple[Rule, ...] = (
     Rule("kubernetes", partial(_not_reversed, top="ip6.arpa."), "fallthrough ip6.arpa"),
     Rule("kubernetes", _no_domain, "name the domain: kubernetes cluster.local in-addr.arpa ip6.arpa"),
     Rule("hosts", _hosts_end, "add fallthrough"),
+    Rule("nomad", _behind_forward, "give it a server block of its own"),
+    Rule("etcd", _password_in_clear, "use https:// endpoints, and tls", "credentials"),
     Rule("prometheus", _metrics_inside, "prometheus :9153"),
     Rule("geoip", _labels_unread, "add metadata"),
     Rule("cache", _stale, "serve_stale 1h", "serve_stale"),

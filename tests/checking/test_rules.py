@@ -129,6 +129,19 @@ class SurpriseTests(SynchronousTestCase):
         """A reference with a default, as a shell has them, is a variable with an odd name."""
         self.assert_warned(".:53 {\n forward . 192.0.2.9:53{$PORT:21500}\n}\n", 2, "no defaults", "{$PORT}")
 
+    def test_nomad_behind_forward(self) -> None:
+        """Names of Nomad that forward takes."""
+        self.assert_warned(
+            ". {\n nomad\n forward . 192.0.2.9\n}\n", 2, "never asked for service.nomad.", "server block"
+        )
+        self.assert_fine(". {\n nomad\n forward example.org 192.0.2.9\n}\n")
+        self.assert_fine("service.nomad {\n nomad\n}\n")
+
+    def test_password_of_etcd(self) -> None:
+        """A password that goes over the network as it is."""
+        self.assert_warned(". {\n etcd {\n  credentials u p\n }\n}\n", 3, "without encryption", "https://")
+        self.assert_fine(". {\n etcd {\n  endpoint https://e:2379\n  credentials u p\n }\n}\n")
+
     def test_hosts_without_fallthrough(self) -> None:
         """Names that hosts does not have never come to the plugins after it."""
         self.assert_warned(

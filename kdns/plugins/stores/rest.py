@@ -147,8 +147,7 @@ class RestClient:
         """
         await self._turns.acquire()
         try:
-            server = server_of(url)
-            connections = self._connections_for(server, url)
+            connections = self._connections_for(url)
             response = await self._head(connections.lists, method, url, headers, body, patience)
             content = WholeBody(self._reactor, limit, patience)
             response.deliverBody(content)
@@ -173,7 +172,7 @@ class RestClient:
 
         :raises StoreProblem: there is no answer with status 200.
         """
-        connections = self._connections_for(server_of(url), url)
+        connections = self._connections_for(url)
         connection = connections.for_watch()
         try:
             response = await self._head(connection.agent, "POST", url, headers, body, PATIENCE)
@@ -196,7 +195,11 @@ class RestClient:
         self._connections.clear()
         return DeferredList(stopped) if stopped else succeed(None)
 
-    def _connections_for(self, server: Server, url: str) -> Connections:
+    def _connections_for(self, url: str) -> Connections:
+        try:
+            server = server_of(url)
+        except ValueError as problem:
+            raise StoreProblem(str(problem)) from None  # from the environment, or from another answer
         try:
             trust = self._current_trust() if server.scheme == "https" else Trust()
             known = self._connections.get(server)
@@ -231,8 +234,8 @@ class RestClient:
             url = f"http://localhost{url.partition('?')[2]}"
         producer: Any = _Bytes(body) if body else None
         began = self._reactor.seconds()
-        sending: Any = agent.request(method.encode(), url.encode("ascii"), sent, producer)
         try:
+            sending: Any = agent.request(method.encode(), url.encode("ascii"), sent, producer)
             return await sending.addTimeout(patience, self._reactor)
         except Exception as problem:  # Agent fails with whatever the transport or TLS failed with
             cause = _innermost(problem)

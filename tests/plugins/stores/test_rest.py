@@ -63,6 +63,11 @@ class RestTests(HttpCase):
         self.assertIn("http://127.0.0.1:1: ", text)
         self.assertNotIn("secret", text)
 
+    def test_no_url(self) -> None:
+        """What the environment or another answer calls a URL, and is none."""
+        for url in ("nonsense", "ftp://h/", "http://127.0.0.1:99999/", "http://127.0.0.1:1/ b\n", "http://h/\xe9"):
+            self.assertTrue(self.problem(url), url)
+
     def test_too_long(self) -> None:
         """A body over the limit."""
         self.made = (200, b"x" * 1001)
