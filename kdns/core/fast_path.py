@@ -155,12 +155,12 @@ class Source(Protocol):
     """Makes the records for names of one zone."""
 
     @property
-    def success_ttl(self) -> int:
-        """TTL of its records, before any limit."""
+    def success_ttl(self) -> int | None:
+        """TTL of its records, before any limit; None where an answer's ``until`` says it."""
 
     @property
-    def denial_ttl(self) -> int:
-        """TTL of its NODATA and NXDOMAIN, before any limit."""
+    def denial_ttl(self) -> int | None:
+        """TTL of its NODATA and NXDOMAIN, likewise."""
 
     def answer(self, qname: bytes, qtype: int, now: float) -> Made | None:
         """
@@ -175,9 +175,13 @@ class Source(Protocol):
 
 
 class SourceMaker(Protocol):
-    """Makes a source for one zone once it is known which TTLs the links in front allow; None where there can be none."""
+    """
+    Makes a source for one zone once it is known which TTLs the links in front allow; None where there can be none.
 
-    def __call__(self, success_ttl: Limit, denial_ttl: Limit) -> Source | None: ...
+    *keeps* says whether one of them is a cache: then all records of an answer have one TTL.
+    """
+
+    def __call__(self, success_ttl: Limit, denial_ttl: Limit, keeps: bool) -> Source | None: ...
 
 
 __all__ = [

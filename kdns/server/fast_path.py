@@ -211,10 +211,9 @@ class FastPath:
             if noted is not None and route.note is not None:
                 stamps = (*stamps, route.note(noted))
             ttl = route.denial_ttl if rcode or not counts[0] else route.success_ttl
-            counts_from = until
             if ttl is not None:
                 until = min(until, now + ttl)
-                counts_from = now + 1.0 if route.counts_down else until
+            counts_from = now + 1.0 if route.counts_down else until
             rotation = Rotation(((end - start + 14, rotates, counts[0]),)) if turning else None
             place = key[:stop] + NO_COOKIE if cookie else key
             again = tallies[1][1] if rcode or not counts[0] else tallies[1][0]
@@ -412,7 +411,7 @@ def _route(zones: Zones, zone: bytes, server: str) -> Route | None:
             if make is None or zone == ROOT or link.varies.every_query or link.varies.client is not None:
                 return None
             limit, denial_limit = _composed(success_limits), _composed(denial_limits)
-            source = make(limit, denial_limit)
+            source = make(limit, denial_limit, keeps)
             if source is None:
                 return None
             return Route(
@@ -425,8 +424,8 @@ def _route(zones: Zones, zone: bytes, server: str) -> Route | None:
                 None,
                 0,
                 to_text(served),
-                limit(source.success_ttl) if keeps else None,
-                denial_limit(source.denial_ttl) if keeps else None,
+                limit(source.success_ttl) if keeps and source.success_ttl is not None else None,
+                denial_limit(source.denial_ttl) if keeps and source.denial_ttl is not None else None,
                 counts_down,
                 rotate,
                 first,

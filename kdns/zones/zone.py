@@ -65,6 +65,9 @@ class Zone:
 
     has_nsec: bool = False
     nsec3: Nsec3 | None = None
+    signed: bool = False
+    """Whether there are signatures; else the DO bit makes no difference to an answer."""
+
     common: dict[tuple[int, bool], tuple[Record, ...]] = field(default_factory=dict)
     """Records that most answers have, made once: the apex's NS, and the SOA of negative answers, with signatures or without."""
 
@@ -223,7 +226,7 @@ class ZoneBuilder:
         """Nodes with many records, by which index they are of and their key."""
 
         self._spelled: dict[tuple[bytes, int], bytes] = {}
-        self._has_cuts = self._has_nsec = False
+        self._has_cuts = self._has_nsec = self._signed = False
         self._count = 0
         self._soa: Record | None = None
         self._parameters: bytes | None = None
@@ -256,6 +259,8 @@ class ZoneBuilder:
             ttl = 0
         key = key_of(owner, self.origin)
         datum = Datum(rtype, ttl, rdata)
+        if rtype == RRSIG:
+            self._signed = True
         if rtype == SOA:
             if key:
                 self.foreign += 1
@@ -334,7 +339,7 @@ class ZoneBuilder:
         if zone.nsec3 is not None:
             yield from self._hashes.copy_from(zone.nsec3.index)
         self._spelled = dict(zone.spelled)
-        self._has_cuts, self._has_nsec = zone.has_cuts, zone.has_nsec
+        self._has_cuts, self._has_nsec, self._signed = zone.has_cuts, zone.has_nsec, zone.signed
         self._count = zone.records
         self._soa = zone.soa
         parameters = zone.rrset(APEX, NSEC3PARAM)
@@ -412,6 +417,7 @@ class ZoneBuilder:
             self._has_cuts,
             self._has_nsec,
             nsec3,
+            self._signed,
         )
 
     @property

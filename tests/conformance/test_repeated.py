@@ -440,7 +440,11 @@ class GoldenRepeatedTests(TestCase):
             if reply != replies[0]:
                 cold = tell(replies[0], servers[0].clients[source].port, message)
                 found = tell(reply, server.clients[source].port, message)
-                apart = both_ways(question, cold, found if server.tcp else over_tcp(found, cold, file))
+                found = found if server.tcp else over_tcp(found, cold, file)
+                if variant.startswith("spelling") and "rewrite" in file.corefile:
+                    # Clients that ask at a time share one query to the upstream, and the letters of whoever came first.
+                    cold, found = in_lower_case(cold), in_lower_case(found)
+                apart = both_ways(question, cold, found)
             if golden is not None and case.question["proto"] == ("tcp" if server.tcp else "udp"):
                 # Octets that were looked at once need not be read again.
                 if (case.id, server.clients[source].port, reply[2:]) not in self.golden:
@@ -470,6 +474,15 @@ def over_tcp(found: Told, cold: Told, file: CaseFile) -> Told:
                 expect[section] = cold.expect[section]
         expect["flags"] = [flag for flag in expect["flags"] if flag != "tc"]
     return Told(expect, found.serials, found.question, found.size)
+
+
+def in_lower_case(told: Told) -> Told:
+    """The same records, whatever their letters."""
+    expect = dict(told.expect)
+    for section in ("answer", "authority", "additional"):
+        if section in expect:
+            expect[section] = sorted(text.lower() for text in expect[section])
+    return Told(expect, told.serials, told.question, told.size)
 
 
 def both_ways(question: Mapping[str, Any], one: Told, other: Told) -> list[str]:

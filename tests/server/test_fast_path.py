@@ -79,7 +79,7 @@ class Answering(Link):
     def fast_sources(self) -> Mapping[bytes, SourceMaker | None]:
         """One source."""
 
-        def make(success_ttl: Limit, denial_ttl: Limit) -> Any:
+        def make(success_ttl: Limit, denial_ttl: Limit, keeps: bool) -> Any:
             return _Source(self, success_ttl(self.ttl))
 
         return {self.zone: make}

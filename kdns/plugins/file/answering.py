@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -13,6 +14,8 @@ from kdns.core.answer import NO_REPLY, Answer, Sections
 from kdns.core.chain import Link, Next, Reply, then
 from kdns.core.explaining import Note
 from kdns.core.failure import NoNextPlugin, RcodeOnly, Refused, ResolutionFailed
+from kdns.core.fast_path import NO_EFFECT, Effect, Limit, SourceMaker
+from kdns.core.record_source import FoundRecords, RecordSource
 from kdns.core.request import Request
 from kdns.core.stamps import Stamp, StampRef
 from kdns.core.validity import ALWAYS, NOTHING, Validity
@@ -108,6 +111,30 @@ class ZonesLink(Link, OffersTransfers):
         for served in self.zones.values():
             if watcher in served.changed:
                 served.changed.remove(watcher)
+
+    def fast_effect(self, server: str, zone: bytes) -> Effect | None:
+        """Nothing for names outside the zones. Where zones come and go, the link is asked."""
+        return NO_EFFECT if self._members is None else None
+
+    def fast_sources(self) -> dict[bytes, SourceMaker | None]:
+        """Each zone."""
+        return (
+            {} if self._members is not None else {origin: partial(self._fast_source, origin) for origin in self.zones}
+        )
+
+    def _fast_source(self, origin: bytes, success_ttl: Limit, denial_ttl: Limit, keeps: bool) -> RecordSource:
+        return RecordSource(partial(self._fast, self.zones[origin]), success_ttl, denial_ttl, keeps)
+
+    def _fast(self, served: ServedZone, qname: bytes, qtype: int) -> FoundRecords | None:
+        zone = served.zone
+        if zone is None or served.expired or zone.signed:
+            return None
+        found = look_up(zone, qname, qtype, False)
+        if found.outside is not None or not found.authoritative:
+            return None
+        if found.falls_through and self._falls_through(qname):
+            return None
+        return FoundRecords(found.rcode, found.answer, found.authority, found.additional, (served.stamp.ref(),))
 
     def explain(self, request: Request) -> list[Note]:
         """Which zone the name is in, and which of its data decide."""

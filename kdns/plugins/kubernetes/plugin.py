@@ -19,7 +19,7 @@ from kdns.cluster.invalidation import Serial
 from kdns.core.answer import Answer, Sections
 from kdns.core.chain import Link, Next, Reply, then
 from kdns.core.explaining import Note
-from kdns.core.fast_path import NO_EFFECT, Effect, SourceMaker
+from kdns.core.fast_path import NO_EFFECT, Effect, Limit, Source, SourceMaker
 from kdns.core.request import Request
 from kdns.core.stamps import StampRef
 from kdns.core.validity import ALWAYS, NOTHING, Validity
@@ -123,10 +123,15 @@ class ClusterZone(Link, ServesCluster, OffersTransfers, KnowsSearchPaths):
     def _fast_source(self, zone: bytes) -> SourceMaker | None:
         if zone in self.config.multicluster or any(is_subdomain(one, zone) for one in self._zones - {zone}):
             return None
-        if is_reverse(zone):
-            return partial(ReverseNames, self.config, self._lookup, self._known)
         denies = not any(is_subdomain(one, zone) or is_subdomain(zone, one) for one in self.config.fallthrough)
-        return partial(ServiceNames, self.cluster.index, self.config, zone, self._known, denies, self._lookup)
+        index, config, lookup, known = self.cluster.index, self.config, self._lookup, self._known
+
+        def make(success_ttl: Limit, denial_ttl: Limit, keeps: bool) -> Source:
+            if is_reverse(zone):
+                return ReverseNames(config, lookup, known, success_ttl, denial_ttl)
+            return ServiceNames(index, config, zone, known, denies, lookup, success_ttl, denial_ttl)
+
+        return make
 
     def _known(self) -> bool:
         """Whether the index is complete and up to date."""
