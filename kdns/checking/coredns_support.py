@@ -81,6 +81,7 @@ ROWS: dict[str, Row] = {
     "root": _same(),
     "metadata": _same(),
     "geoip": _differs(
+        "It needs `pip install 'kdns[geoip]'`.",
         "The database is read again when its file changes.",
         "A client subnet option with the prefix 0 says nothing of the client; one whose labels were read comes back with its scope.",
     ),

@@ -46,6 +46,12 @@ class SurpriseTests(SynchronousTestCase):
         """A Corefile without surprises has none."""
         self.assert_fine(FINE)
 
+    def test_labels_unread(self) -> None:
+        """geoip without metadata in its block, whether the database is here or not."""
+        self.assert_warned(".:53 {\n geoip city.mmdb\n whoami\n}\n", 2, "without metadata", "no effect")
+        found = warnings(".:53 {\n metadata\n geoip city.mmdb\n whoami\n}\n")
+        self.assertFalse([one for one in found if one.severity is Severity.WARNING and one.line == 3])
+
     def test_loop(self) -> None:
         """A forward to the address that the block itself answers at; another block that answers there is no loop."""
         self.assert_warned(".:53 {\n forward . 192.0.2.1 127.0.0.1\n}\n", 2, "127.0.0.1", "go round")

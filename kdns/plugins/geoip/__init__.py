@@ -157,8 +157,8 @@ class GeoipDirective:
         try:
             from kdns.plugins.geoip.database import Database, schema_of_file
         except ImportError as error:
-            text = "the Python package maxminddb is needed: install kdns[geoip]"
-            raise SetupError(text, plugin="geoip") from error
+            text = "the Python package maxminddb is not installed"
+            raise SetupError(text, plugin="geoip", hint="pip install 'kdns[geoip]'") from error
         try:
             schema = schema_of_file(config.path)
         except ValueError as error:

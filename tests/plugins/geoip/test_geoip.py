@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.core.request import Request, Transport
+from kdns.corefile.errors import SetupError
 from kdns.plugin.seam import ServerContext
 from kdns.plugins.geoip.database import LOOK_INTERVAL
 from kdns.server.assembly import assemble, read_text
@@ -153,6 +155,19 @@ class ServedTests(SynchronousTestCase):
         self.start(".:53 {\n geoip %s\n whoami\n}")
         self.assertEqual([link.name for link in self.builders[0].links], ["whoami"])
         self.assertIsNone(self.listener.prefixes) if self.listener.prefixes is None else None
+
+    def test_not_installed(self) -> None:
+        """Without the package that reads databases the start says what to install."""
+        loaded = {name: sys.modules[name] for name in ("maxminddb", "kdns.plugins.geoip.database")}
+        self.addCleanup(sys.modules.update, loaded)
+        del sys.modules["kdns.plugins.geoip.database"]
+        sys.modules["maxminddb"] = None  # type: ignore[assignment]  # as after a failed import
+        error = self.assertRaises(SetupError, assemble, read_text(VIEWS, {}), self.context)
+        self.assertEqual(
+            error.advice(),
+            "plugin/geoip: Corefile:4 - Error during parsing: the Python package maxminddb is not installed "
+            "(pip install 'kdns[geoip]')",
+        )
 
     def test_explained(self) -> None:
         """An explanation shows what is known of the client's address."""
