@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ReactorNotRunning
-from twisted.logger import ILogObserver, Logger
+from twisted.logger import ILogObserver, Logger, textFileLogObserver
 from twisted.python.components import Componentized
 from twisted.python.failure import Failure
+from twisted.python.logfile import LogFile
 
 import twisted
 from kdns import __version__
@@ -37,6 +38,7 @@ from kdns.server.output import LineWriter, unblocked
 from kdns.server.service import KdnsService
 from kdns.tap.clock import use_monotonic_clock
 from kdns.tap.garbage import GarbagePlan
+from kdns.tap.notify import ServiceManager
 from kdns.tap.signals import Signals
 
 if TYPE_CHECKING:
@@ -129,6 +131,7 @@ class Daemon(Service):
     :param quiet: leave out the lines that a start shows.
     :param log_format: ``text`` or ``json``.
     :param own_log: write the log to standard output as CoreDNS does; otherwise it goes where the application's log goes.
+    :param log_file: takes the log of an application that this joins, and is opened again after SIGUSR2.
     :param greeting: a text to show when queries are answered, even when *quiet*.
     :param admin: path of the admin socket; None for the default places, empty or ``off`` for no socket.
     :param take_over: share the ports of a running server, which is ended afterwards.
@@ -150,6 +153,7 @@ class Daemon(Service):
         quiet: bool = False,
         log_format: str = "text",
         own_log: bool = True,
+        log_file: LogFile | None = None,
         greeting: str = "",
         admin: str | None = OFF,
         take_over: bool = False,
@@ -173,6 +177,7 @@ class Daemon(Service):
         self._quiet = quiet
         self._greeting = greeting
         self._ended = ended
+        self._log_file = log_file
         self._writer: LineWriter | None = None
         self._explain = explain
         self._complain_to = complain or _to_stderr
@@ -192,6 +197,7 @@ class Daemon(Service):
         self.server.taken_over = self._taken_over
         self.admin = AdminSocket(reactor, commands_of(self.server), admin)
         self.signals = Signals(reactor, self)
+        self.manager = ServiceManager(reactor, self.context.environ)
         self.garbage = GarbagePlan(reactor)
         self._ending = False
         self._last = False
@@ -199,9 +205,12 @@ class Daemon(Service):
 
     def setServiceParent(self, parent: Any) -> None:
         """Join an application. Its log becomes the daemon's, unless it has one."""
-        takes_logs = self.observer is not None and isinstance(parent, Componentized)
-        if takes_logs and parent.getComponent(ILogObserver, None) is None:
-            parent.setComponent(ILogObserver, self.observer)
+        observer: Any = self.observer
+        if observer is None and self._log_file is not None:
+            file: Any = self._log_file  # it has what is used of a file
+            observer = textFileLogObserver(file)
+        if observer is not None and isinstance(parent, Componentized) and not parent.getComponent(ILogObserver, None):
+            parent.setComponent(ILogObserver, observer)
         super().setServiceParent(parent)
 
     def startService(self) -> None:
@@ -212,6 +221,7 @@ class Daemon(Service):
         self._reactor.callWhenRunning(self.signals.install)  # the reactor replaces some when it begins to run
         self._begin_workers()
         self.admin.start()
+        self.manager.start()
         self.server.startService()
         self.server.when_running().addCallbacks(self._serving, self._cannot_serve)
 
@@ -294,6 +304,7 @@ class Daemon(Service):
         if self._writer is not None:
             self._writer.batch(self._reactor)
         self.garbage.start()
+        self._tell_ready()
 
     def _cannot_serve(self, failure: Failure) -> None:
         if self._ending:
@@ -311,6 +322,7 @@ class Daemon(Service):
         """Shut down. The Deferred never fails; a failure is logged and sets the exit status."""
         super().stopService()
         self._ending = True
+        self.manager.stop()
         return self.server.stopService().addErrback(self._hook_failed).addCallback(self._stopped)
 
     def _hook_failed(self, failure: Failure) -> None:
@@ -354,7 +366,25 @@ class Daemon(Service):
 
     def reload(self) -> None:
         """Read the Corefile again and use it."""
-        self.server.reload()
+        self.manager.reloading()
+        self.server.reload().addCallback(lambda _: self._tell_ready())
+
+    def _tell_ready(self) -> None:
+        """Tell the service manager that the start or a reload is over, with what ``systemctl status`` shows."""
+        if self._ending:
+            return
+        last, configuration = self.server.reloads.last, self.server.configuration
+        if self.server.reloads.config_bad and last is not None:
+            self.manager.ready(f"The Corefile cannot be used, so the one before it stays: {last.error}")
+        elif configuration is not None:
+            self.manager.ready(f"Answers queries; Corefile {configuration.corefile.fingerprint[:12]}")
+
+    def reopen_log(self) -> bool:
+        """Open the log file again, since it may have been renamed; False when the log is no file of this process."""
+        if self._log_file is None:
+            return False
+        self._log_file.reopen()
+        return True
 
 
 def _to_stderr(line: str) -> None:
@@ -363,4 +393,5 @@ def _to_stderr(line: str) -> None:
 
 
 def _to_log(line: str) -> None:
-    log.info("{line}", line=line)
+    # The log adds the level itself.
+    log.info("{line}", line=line.removeprefix("[INFO] "))

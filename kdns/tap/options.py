@@ -6,9 +6,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from twisted.application.service import Application
 from twisted.python import usage
-from twisted.scripts._twistd_unix import UnixAppLogger  # the one that twistd itself will use; it has no public name
+from twisted.python.logfile import LogFile
 
 from kdns.core.text import names_of
 from kdns.server.logs import FORMATS
@@ -19,6 +18,9 @@ MOST_WORKERS = 256
 
 ELSEWHERE = ("logfile", "logger", "syslog")
 """Options of twistd that say where its log goes."""
+
+TWISTD_LOG = "twistd.log"
+"""The log of twistd in the background, where no option names another."""
 
 
 def port_number(text: str) -> int:
@@ -99,6 +101,7 @@ def makeService(options: Options) -> Daemon:
         admin=options["admin-socket"],
         log_format=options["log-format"],
         own_log=_in_foreground(options.parent),
+        log_file=_log_file(options.parent),
         take_over=bool(options["takeover"]),
         programs=bool(options["allow-programs"]),
         workers=options["workers"],
@@ -106,6 +109,9 @@ def makeService(options: Options) -> Daemon:
     )
     twistd = options.parent
     if twistd is not None and not twistd.get("nodaemon") and not daemon.check():
+        from twisted.application.service import Application
+        from twisted.scripts._twistd_unix import UnixAppLogger  # twistd's own; it has no public name
+
         # twistd opens its log after the service was made; what was logged until then is written when it is opened.
         logger = UnixAppLogger(twistd)
         logger.start(Application("kdns"))
@@ -119,3 +125,15 @@ def _in_foreground(twistd: Any) -> bool:
     if twistd is None:
         return True
     return bool(twistd.get("nodaemon")) and not any(twistd.get(option) for option in ELSEWHERE)
+
+
+def _log_file(twistd: Any) -> LogFile | None:
+    """
+    The file that twistd would log to: it is rotated when it is full, and can be opened again.
+
+    twistd's own handler for that is the one of SIGUSR1, which means a reload here.
+    """
+    if twistd is None or _in_foreground(twistd) or twistd.get("logger") or twistd.get("syslog"):
+        return None
+    path = twistd.get("logfile") or TWISTD_LOG
+    return None if path == "-" else LogFile.fromFullPath(path)

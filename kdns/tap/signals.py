@@ -31,6 +31,9 @@ class Signalled(Protocol):
     def reload(self) -> None:
         pass
 
+    def reopen_log(self) -> bool:
+        pass
+
 
 class Signals:
     """
@@ -101,5 +104,8 @@ class Signals:
         self._daemon.reload()
 
     def upgrade(self) -> None:
-        """SIGUSR2; CoreDNS replaces its own program then."""
+        """SIGUSR2: open a log file again. CoreDNS replaces its own program then."""
+        if self._daemon.reopen_log():
+            log.info("SIGUSR2: The log file is open again")
+            return
         log.warn("SIGUSR2: kdns does not replace its own program; start the new one with -takeover, then end this one")

@@ -30,12 +30,18 @@ class UnitTests(SynchronousTestCase):
     def test_command(self) -> None:
         """It starts kdns with flags that kdns has, and reloads with the signal that reloads."""
         program, *flags = shlex.split(self.words["ExecStart"])
-        self.assertEqual((Path(program).name, parse_flags(flags).conf), ("kdns", "/etc/coredns/Corefile"))
+        self.assertEqual((Path(program).name, parse_flags(flags).conf), ("kdns", "/etc/kdns/Corefile"))
         self.assertEqual(self.words["ExecReload"], "/bin/kill -USR1 $MAINPID")
+
+    def test_notified(self) -> None:
+        """systemd waits for kdns's messages, and has the process restarted when they end."""
+        self.assertEqual(
+            (self.words["Type"], self.words["WatchdogSec"], self.words["Restart"]), ("notify", "30", "on-failure")
+        )
 
     def test_confined(self) -> None:
         """A user of its own has the right to bind port 53 and cannot get another; the folder of the admin socket is that user's."""
-        self.assertEqual(self.words["User"], "coredns")
+        self.assertEqual(self.words["User"], "kdns")
         for name in ("AmbientCapabilities", "CapabilityBoundingSet"):
             self.assertEqual(self.words[name], "CAP_NET_BIND_SERVICE")
         self.assertEqual(
@@ -55,6 +61,10 @@ class UnitTests(SynchronousTestCase):
         folder.mkdir()
         (folder / UNIT.name).write_text(self.text.replace("/opt/kdns/bin/kdns", "/bin/true"))
         done = subprocess.run(
-            [ANALYZE, "verify", str(folder / UNIT.name)], capture_output=True, text=True, timeout=60, check=False
+            [ANALYZE, "verify", "--man=no", str(folder / UNIT.name)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
         self.assertEqual((done.returncode, done.stderr), (0, ""))

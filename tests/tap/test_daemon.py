@@ -9,6 +9,7 @@ import signal
 import sys
 
 from twisted.internet.defer import Deferred, fail
+from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.corefile.loader import Corefile
@@ -178,6 +179,16 @@ class DaemonTests(SynchronousTestCase):
         self.assertTrue(daemon.observer.debug)
         daemon.end()
         self.reactor.settle()
+
+    def test_one_level(self) -> None:
+        """Where the log is another's, a query's line has the level of that log, and no second one."""
+        context = ServerContext(self.reactor, clock=self.reactor.seconds, kernel_sockets=False)
+        Daemon(self.reactor, lambda: read_text(WHOAMI, {}), own_log=False, context=context)
+        with capturedLogs() as events:
+            context.output("[INFO] 10.0.0.1:4242 - 1")
+        self.assertEqual(
+            [(event["log_level"], event["line"]) for event in events], [(LogLevel.info, "10.0.0.1:4242 - 1")]
+        )
 
 
 class LoaderTests(SynchronousTestCase):

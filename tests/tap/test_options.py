@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 from twisted.application.service import Application, IServiceMaker
-from twisted.logger import ILogObserver
+from twisted.logger import ILogObserver, LogLevel
 from twisted.plugin import getPlugins
 from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
@@ -73,11 +76,42 @@ class OptionsTests(SynchronousTestCase):
         self.assertIsNotNone(daemon.observer)
 
     def test_log_elsewhere(self) -> None:
-        """In the background, or when twistd is told where its log goes, that stands."""
-        for twistd in ({"nodaemon": 0}, {"nodaemon": 1, "logfile": "x.log"}, {"nodaemon": 1, "syslog": 1}):
+        """When twistd is told that its log goes to standard output, syslog or a function, that stands."""
+        for twistd in ({"nodaemon": 1, "logfile": "-"}, {"nodaemon": 1, "syslog": 1}, {"nodaemon": 0, "logger": "a.b"}):
             application: Any = Application("kdns")
             makeService(self.options("--dns-port=0", twistd=twistd)).setServiceParent(application)
             self.assertIsNone(application.getComponent(ILogObserver), twistd)
+
+    def test_log_file(self) -> None:
+        """The log file of twistd can be opened again, in the background twistd's own: lines after it was renamed go to a new one."""
+        for number, logfile in enumerate(("", f"{self.mktemp()}.log")):
+            twistd = {"nodaemon": 1, "logfile": logfile} if logfile else {"nodaemon": 0}
+            path = Path(logfile or "twistd.log")
+            application: Any = Application("kdns")
+            daemon = makeService(self.options("--dns-port=0", twistd=twistd))
+            daemon.setServiceParent(application)
+            observer = application.getComponent(ILogObserver)
+            event = {"log_format": "said", "log_level": LogLevel.info, "log_namespace": "kdns", "log_time": 0.0}
+            observer(event)
+            renamed = path.rename(f"{path}.{number}")
+            observer(event)
+            self.assertTrue(daemon.reopen_log())
+            observer(event)
+            self.assertEqual(
+                [file.read_text(encoding="utf-8").count("[kdns#info] said") for file in (renamed, path)], [2, 1]
+            )
+            path.unlink()
+        self.assertFalse(makeService(self.options()).reopen_log())
+
+    def test_light(self) -> None:
+        """``kdns`` imports nothing that only twistd needs."""
+        program = (
+            "import sys, kdns.tap.daemon; wrong = [name for name in sys.modules"
+            " if name.startswith('twisted.scripts') or name in ('kdns.tap.options', 'twisted.application.app')];"
+            "sys.exit(str(wrong) if wrong else 0)"
+        )
+        ended = subprocess.run([sys.executable, "-c", program], check=False, timeout=30, capture_output=True, text=True)
+        self.assertEqual((ended.returncode, ended.stderr), (0, ""))
 
     def test_making_is_not_starting(self) -> None:
         """A service that was made and not started has touched no signal and no file."""

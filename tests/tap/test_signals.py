@@ -36,6 +36,7 @@ class FakeDaemon:
 
     def __init__(self) -> None:
         self.asked: list[object] = []
+        self.log_file = False
 
     def end(self) -> None:
         """Note it."""
@@ -48,6 +49,12 @@ class FakeDaemon:
     def reload(self) -> None:
         """Note it."""
         self.asked.append("reload")
+
+    def reopen_log(self) -> bool:
+        """Note it, where there is a file."""
+        if self.log_file:
+            self.asked.append("reopen")
+        return self.log_file
 
 
 class SignalTests(SynchronousTestCase):
@@ -100,11 +107,17 @@ class SignalTests(SynchronousTestCase):
         self.assertEqual((self.daemon.asked, self.said), (["reload"], ["SIGUSR1: Reloading"]))
 
     def test_ignored(self) -> None:
-        """SIGHUP does nothing, SIGUSR2 says why it does nothing."""
+        """SIGHUP does nothing; SIGUSR2 says why it does nothing where the log is no file."""
         self.send(signal.SIGHUP)
         self.assertEqual((self.daemon.asked, self.said), ([], []))
         self.send(signal.SIGUSR2)
         self.assertEqual((self.daemon.asked, len(self.said)), ([], 1))
+
+    def test_log_file(self) -> None:
+        """SIGUSR2 opens the log file again, where there is one."""
+        self.daemon.log_file = True
+        self.send(signal.SIGUSR2)
+        self.assertEqual((self.daemon.asked, self.said), (["reopen"], ["SIGUSR2: The log file is open again"]))
 
     def test_restored(self) -> None:
         """The handlers found are put back, also after a second installation."""
