@@ -169,6 +169,7 @@ class _Tuned:
                 self._opened.append(transport)
             return protocol if self._creator is None else protocol.wrappedProtocol
 
+        protocolFactory.noisy = False  # it would log two lines for each connection
         if self._creator is not None:
             protocolFactory = TLSMemoryBIOFactory(self._creator, True, protocolFactory, self._reactor)
         waiting: Deferred[Any] = self._inner.connect(protocolFactory)

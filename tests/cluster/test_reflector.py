@@ -1,5 +1,7 @@
 """Tests of the watch of a healthy server."""
 
+from twisted.logger import capturedLogs
+
 from kdns.cluster.resources import Needs
 from kdns.cluster.watch_states import State
 from tests.apiserver import FaultKind, ServerOptions, WatchListSupport
@@ -20,6 +22,14 @@ class StreamingTests(ApiWorld):
         self.assertEqual(self.address_of("web"), "10.96.1.1")
         self.assertEqual({request.verb for request in self.server.requests}, {"watch"})
         self.assertEqual(set(self.states().values()), {State.STREAMING})
+
+    def test_silence(self) -> None:
+        """Connections come and go without a line in the log."""
+        with capturedLogs() as events:
+            self.begin()
+            self.reactor.advance(1000.0)
+        self.assertEqual([event.get("log_format") for event in events if "factory" in str(event.get("log_format"))], [])
+        self.assertGreater(len(self.server.requests), 5)
 
     def test_changes(self) -> None:
         """Additions, changes and deletions are there as soon as the server has told them, in the same turn."""
