@@ -61,18 +61,65 @@ def ask(
     :return: the command's result.
     :raises AdminError: with what to tell the operator.
     """
-    question = json.dumps({"command": command, "arguments": dict(arguments or {})}).encode() + b"\n"
-    with closing(_find(patience) if path is None else _connect(path, patience, named=True)) as connection:
+    with closing(Session(path, patience=patience)) as session:
+        return session.ask(command, arguments)
+
+
+class Session:
+    """
+    A connection over which a server is asked again and again. It is opened for the first question, and again after it was lost.
+
+    :param path: as for :func:`ask`.
+    """
+
+    def __init__(self, path: str | None, *, patience: float = PATIENCE) -> None:
+        self._path = path
+        self._patience = patience
+        self._connection: socket | None = None
+
+    def ask(self, command: str, arguments: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """
+        Have the server carry out a command.
+
+        :raises AdminError: as for :func:`ask`. The next question opens another connection.
+        """
+        question = json.dumps({"command": command, "arguments": dict(arguments or {})}).encode() + b"\n"
+        if self._connection is None:
+            path, patience = self._path, self._patience
+            self._connection = _find(patience) if path is None else _connect(path, patience, named=True)
         try:
-            try:
-                connection.sendall(question)
-            except BrokenPipeError:
-                pass  # the server turned us away; the reason can be read
-            line = _line(connection)
-        except TimeoutError:
-            raise AdminError(f"kdns did not answer within {patience:g} s: it is overloaded or stuck") from None
-        except OSError as error:
-            raise AdminError(f"kdns closed the connection: {reason_of(error)}") from None
+            return _result(_exchange(self._connection, question, self._patience))
+        except SaidNo:
+            raise
+        except AdminError:
+            self.close()
+            raise
+
+    def fileno(self) -> int | None:
+        """The descriptor that becomes readable between two questions when the server is gone; None without a connection."""
+        return None if self._connection is None else self._connection.fileno()
+
+    def close(self) -> None:
+        """Hang up."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+
+def _exchange(connection: socket, question: bytes, patience: float) -> bytes:
+    try:
+        try:
+            connection.sendall(question)
+        except BrokenPipeError:
+            pass  # the server turned us away; the reason can be read
+        return _line(connection)
+    except TimeoutError:
+        raise AdminError(f"kdns did not answer within {patience:g} s: it is overloaded or stuck") from None
+    except OSError as error:
+        raise AdminError(f"kdns closed the connection: {reason_of(error)}") from None
+
+
+def _result(line: bytes) -> dict[str, Any]:
     if not line.endswith(b"\n"):
         raise AdminError("kdns hung up without an answer; is it ending?")
     try:

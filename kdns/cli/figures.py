@@ -84,6 +84,33 @@ def percentile(bounds: Sequence[float], counts: Sequence[float], share: float) -
     return inf
 
 
+_BLOCKS = "▁▂▃▄▅▆▇█"
+
+
+def sparkline(values: Sequence[float | None], width: int) -> str:
+    """
+    The last *width* values as a row of bars, the highest for the greatest; a blank where there is none.
+
+    Zero, and all values when there is nothing greater, are the lowest bar. Infinity is the highest.
+    """
+    shown = values[-width:] if width > 0 else ()
+    top = greatest(shown)
+    bars = []
+    for value in shown:
+        if value is None:
+            bars.append(" ")
+        elif value == inf:
+            bars.append(_BLOCKS[-1])
+        else:
+            bars.append(_BLOCKS[min(7, int(value / top * 7 + 0.5)) if top > 0 else 0])
+    return "".join(bars)
+
+
+def greatest(values: Sequence[float | None]) -> float:
+    """The greatest of the values that there are, infinity apart; 0 without any."""
+    return max((value for value in values if value is not None and value != inf), default=0.0)
+
+
 # How quantities are written.
 
 

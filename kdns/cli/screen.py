@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from textwrap import wrap
 from time import localtime, strftime
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from kdns.cli.figures import (
     between,
     bytes_text,
     count_text,
+    greatest,
     grew,
     passed,
     percentile,
@@ -25,13 +27,20 @@ from kdns.cli.figures import (
     seconds_text,
     share_text,
     shares,
+    sparkline,
 )
 
 PLAIN, BOLD, DIM, BAD, WARN, GOOD = "", "1", "2", "1;31", "33", "32"
 """Styles, as the numbers that terminals know them by."""
 
-LEAST_WIDTH, WIDE = 60, 116
-"""Columns that lines have at least, and from which three lists stand side by side."""
+LEAST_WIDTH, WIDE, WIDEST = 60, 116, 160
+"""Columns that lines have at least, from which three lists stand side by side, and from which the parts above them do so too."""
+
+HALF = 80
+"""Columns of the left part on the widest screens."""
+
+GAP = 2
+"""Columns between what stands side by side."""
 
 TITLE = 11
 """Columns of what stands in front of a line."""
@@ -47,10 +56,62 @@ COMFORTABLE = 12
 LATE = 1.0
 """Seconds behind its parent from which a worker is shown so."""
 
-MOST_UPSTREAMS = 6
-MOST_WRONG = 4
+LEAST_LISTS = 5
+"""Lines that lists need: a title, and a name and a client with what stands above them."""
+
 MOST_ROWS = 10
 """Lines of a list by default."""
+
+
+class Most(NamedTuple):
+    """How many things of a kind are shown."""
+
+    upstreams: int
+    wrong: int
+    workers: int
+    brief: bool = False
+    """Whether lines are left out that tell nothing of what is wrong."""
+
+
+ROOMY, TIGHT, TIGHTEST = Most(6, 4, 8), Most(2, 2, 2), Most(1, 1, 0, brief=True)
+
+
+class Order(Enum):
+    """The order of lists, as the last line names it."""
+
+    AMOUNT = "amount"
+    LATENCY = "latency"
+    NAME = "name"
+
+
+class Point(NamedTuple):
+    """What the history keeps of a look: figures since the one before it. None where nothing is known."""
+
+    queries: float | None
+    """A second."""
+
+    slow: float | None
+    """The 99th percentile of durations, in seconds."""
+
+    failed: float | None
+    """The share of SERVFAIL among the replies, 0 to 1."""
+
+    busy: float
+    """The share of a core in use, 0 to 1."""
+
+
+def point_of(now: Look, then: Look) -> Point:
+    """The figures between two looks."""
+    kinds = [f"queries.{name}" for name in now.get("queries") or {}] or ["talkers.total"]
+    rates = [found for kind in kinds if (found := rate(now, then, kind)) is not None]
+    durations = now.get("durations") or {}
+    counts = between(durations, then.get("durations"))
+    return Point(
+        sum(rates) if rates else None,
+        percentile(durations.get("bounds") or (), counts, 0.99) if counts else None,
+        shares(now, then, "rcodes").get("SERVFAIL", 0.0) if now.get("rcodes") else None,
+        at(now, "process.saturation"),
+    )
 
 
 class Span(NamedTuple):
@@ -79,6 +140,9 @@ class View:
     trouble: str = ""
     """Why the last look failed; empty when it did not."""
 
+    points: tuple[Point | None, ...] = ()
+    """The history, the newest last; None for a look that failed."""
+
 
 def painted(lines: Iterable[Line], width: int, *, colour: bool) -> list[str]:
     """Lines as a terminal takes them, none longer than *width* columns."""
@@ -104,7 +168,9 @@ def clipped(text: str, width: int) -> str:
     return text[: width - 1] + "…" if width > 0 else ""
 
 
-def lines_of(view: View, width: int = 80, height: int | None = None, rows: int = MOST_ROWS) -> list[Line]:
+def lines_of(
+    view: View, width: int = 80, height: int | None = None, rows: int = MOST_ROWS, order: Order = Order.AMOUNT
+) -> list[Line]:
     """
     The whole screen.
 
@@ -112,10 +178,32 @@ def lines_of(view: View, width: int = 80, height: int | None = None, rows: int =
     :param rows: lines of each list, if there is room.
     """
     width = max(LEAST_WIDTH, width)
-    upper = [*_head(view, width), (), *_traffic(view), *_facts(view, width), *_upstreams(view, width)]
+    upper = _upper(view, width, order, ROOMY)
     if height is not None and height - len(upper) < COMFORTABLE:
         upper = [line for line in upper if line]
-    return [*upper, *_lists(view, width, None if height is None else height - len(upper), rows)]
+    for most in (TIGHT, TIGHTEST):
+        if height is not None and height - len(upper) < LEAST_LISTS:
+            upper = [line for line in _upper(view, width, order, most) if line]
+    return [*upper, *_lists(view, width, None if height is None else height - len(upper), rows, order)]
+
+
+def _upper(view: View, width: int, order: Order, most: Most) -> list[Line]:
+    """Everything above the lists."""
+    head = [*_head(view, width, most), ()]
+    if width < WIDEST:
+        traffic = [*_traffic(view), *_trend(view, width), ()]
+        return [*head, *traffic, *_facts(view, width, most), *_upstreams(view, width, order, most)]
+    rest = width - HALF - GAP
+    left = [*_traffic(view), (), *_facts(view, HALF, most)]
+    right = [*_trends(view, rest), (), *_upstreams(view, rest, order, most)]
+    return [*head, *_side_by_side((left, right), (HALF, rest)), ()]
+
+
+def footer(order: Order, paused: bool, place: str) -> Line:
+    """The last line: what keys do. *place* says which lines are shown, empty when nothing is scrolled."""
+    keys = f"q quit   p {'go on' if paused else 'pause'}   s sort: {order.value}   arrows scroll"
+    paused_text = (Span("PAUSED", WARN), Span("   ")) if paused else ()
+    return (*paused_text, Span(keys, DIM), Span(f"   {place}" if place else "", DIM))
 
 
 def _title(text: str) -> Span:
@@ -125,7 +213,7 @@ def _title(text: str) -> Span:
 # What runs.
 
 
-def _head(view: View, width: int) -> Iterator[Line]:
+def _head(view: View, width: int, most: Most) -> Iterator[Line]:
     now = view.now
     clock = strftime("%H:%M:%S", localtime(at(now, "now")))
     name = f"kdns {now.get('version', '')}"
@@ -133,7 +221,7 @@ def _head(view: View, width: int) -> Iterator[Line]:
     gap = " " * max(1, width - len(name) - len(rest) - len(clock))
     yield Span(name, BOLD), Span(rest), Span(gap + clock, DIM)
     if view.trouble:
-        yield (Span(f"No newer figures: {view.trouble}", BAD),)
+        yield (Span(f"GONE, the figures below are from before: {view.trouble}", BAD),)
     corefile = now.get("corefile") or {}
     ago = age_text(at(now, "now") - at(corefile, "taken_over"))
     runs = f"{str(corefile.get('hash', ''))[:12] or 'none yet'}, in use for {ago}"
@@ -148,18 +236,18 @@ def _head(view: View, width: int) -> Iterator[Line]:
         if last and not last.get("taken_over"):
             text = f"a reload failed {age_text(at(now, 'now') - at(last, 'at'))} ago and is mended: {last.get('error', '')}"
             yield Span(" " * TITLE), Span(text, DIM)
-    yield from _wrong(now)
+    yield from _wrong(now, most.wrong)
 
 
-def _wrong(now: Look) -> Iterator[Line]:
+def _wrong(now: Look, most: int) -> Iterator[Line]:
     """What is degraded: for how long, what is wrong, and what to do."""
     states = now.get("degraded") or ()
-    for state in states[:MOST_WRONG]:
+    for state in states[:most]:
         age = age_text(at(now, "now") - at(state, "since"))
         yield _title("Wrong"), Span(f"{state['name']}: {state['text']}", BAD), Span(f", for {age}", DIM)
         yield Span(" " * TITLE), Span(str(state["do"]), DIM)
-    if len(states) > MOST_WRONG:
-        yield _title(""), Span(f"and {len(states) - MOST_WRONG} more; /ready/why and --json have all", WARN)
+    if len(states) > most:
+        yield _title(""), Span(f"and {len(states) - most} more; /ready/why and --json have all", WARN)
 
 
 # Rates and latencies.
@@ -193,7 +281,39 @@ def _traffic(view: View) -> Iterator[Line]:
             Span(f"{two[0]:<9}", style),
             Span(two[1], DIM if style else PLAIN),
         )
-    yield ()
+
+
+def _trends(view: View, width: int) -> Iterator[Line]:
+    """The history, a line for each figure."""
+    room = width - TITLE - 20
+    yield _title("HISTORY"), Span("a column for each look; behind it the greatest", DIM)
+    for title, values, text in _drawn(view.points):
+        yield _title(title), Span(sparkline(values, room)), Span(f"  {text(greatest(values[-room:]))}", DIM)
+
+
+def _trend(view: View, width: int) -> Iterator[Line]:
+    """The history of queries and of slow answers, in one line."""
+    if len(view.points) < 2:
+        return
+    each = (width - TITLE - 40) // 2
+    spans = [_title("History")]
+    for title, values, text in _drawn(view.points)[:2]:
+        spans += [Span(sparkline(values, each)), Span(f" {title} to {text(greatest(values[-each:]))}  ", DIM)]
+    yield tuple(spans)
+
+
+def _drawn(points: Sequence[Point | None]) -> list[tuple[str, list[float | None], Callable[[float], str]]]:
+    """What is drawn of the history: a title, the values, and how the greatest is written."""
+
+    def values(name: str) -> list[float | None]:
+        return [None if point is None else getattr(point, name) for point in points]
+
+    return [
+        ("queries/s", values("queries"), count_text),
+        ("p99", values("slow"), seconds_text),
+        ("SERVFAIL", values("failed"), share_text),
+        ("processor", values("busy"), share_text),
+    ]
 
 
 def _span_text(view: View) -> str:
@@ -221,7 +341,7 @@ def _percentile(view: View, then: Look | None, counted: Counted, path: str, shar
 # One line for each part of the server.
 
 
-def _facts(view: View, width: int) -> Iterator[Line]:
+def _facts(view: View, width: int, most: Most) -> Iterator[Line]:
     now = view.now
     if now.get("rcodes") is not None:
         yield _title("Replies"), *_shares(shares(now, view.earlier, "rcodes"), {"SERVFAIL": BAD, "REFUSED": WARN})
@@ -229,22 +349,21 @@ def _facts(view: View, width: int) -> Iterator[Line]:
         text = "not counted: no server block has prometheus; queries are estimated from samples"
         yield _title("Replies"), Span(text, DIM)
     yield _title("Answered"), *_answered(view)
-    table, then = now.get("table") or {}, view.earlier
-    yield (
-        _title("Table"),
-        Span(f"{count_text(at(table, 'entries'))} replies in {bytes_text(at(table, 'octets'))}"),
-        Span(f" of {bytes_text(at(table, 'room'))}"),
-        Span(f", {count_text(rate(now, then, 'table.outdated'))}/s outdated"),
-        Span(f", {count_text(rate(now, then, 'table.evicted'))}/s evicted"),
-    )
-    if now.get("cache"):
-        yield _title("Cache"), *_cache(view)
-    yield _title("Search"), *_search(view)
+    if not most.brief:
+        yield _title("Table"), *_table(view)
+        if now.get("cache"):
+            yield _title("Cache"), *_cache(view)
+        yield _title("Search"), *_search(view)
     yield _title("Processor"), *_process(view)
-    for worker in now.get("workers") or ():
+    workers = now.get("workers") or ()
+    for worker in workers[: most.workers]:
         yield from _worker(worker)
+    if len(workers) > most.workers:
+        silent = sum(not worker["pid"] for worker in workers[most.workers :])
+        text = f"and {len(workers) - most.workers} more workers, "
+        yield _title(""), Span(text, DIM), Span(f"{silent} silent" if silent else "all answer", BAD if silent else DIM)
     for cluster in now.get("clusters") or ():
-        yield from _cluster(cluster, width)
+        yield from _cluster(cluster, width, most.brief)
     yield _title("Waiting"), *_open(view)
     yield from _dropped(view)
     yield ()
@@ -272,6 +391,15 @@ def _answered(view: View) -> Iterator[Span]:
     for word, text in words.items():
         yield Span(share_text(parts[word] / total))
         yield Span(f" {text}   ", DIM)
+
+
+def _table(view: View) -> Iterator[Span]:
+    now, then = view.now, view.earlier
+    table = now.get("table") or {}
+    yield Span(f"{count_text(at(table, 'entries'))} replies in {bytes_text(at(table, 'octets'))}")
+    yield Span(f" of {bytes_text(at(table, 'room'))}")
+    yield Span(f", {count_text(rate(now, then, 'table.outdated'))}/s outdated")
+    yield Span(f", {count_text(rate(now, then, 'table.evicted'))}/s evicted")
 
 
 def _cache(view: View) -> Iterator[Span]:
@@ -353,7 +481,7 @@ def _bar(share: float, text: str, width: int = BAR) -> str:
     return f"[{bar[: width - len(text)]}{text}]"
 
 
-def _cluster(cluster: Mapping[str, Any], width: int) -> Iterator[Line]:
+def _cluster(cluster: Mapping[str, Any], width: int, brief: bool) -> Iterator[Line]:
     zones = " ".join(str(zone) for zone in cluster.get("zones", ()) if not str(zone).endswith("arpa."))
     if not cluster.get("synced"):
         state = Span("not synced", BAD)
@@ -362,6 +490,9 @@ def _cluster(cluster: Mapping[str, Any], width: int) -> Iterator[Line]:
     else:
         state = Span("synced", GOOD)
     spans = [_title("Cluster"), Span(f"{zones} "), state]
+    if brief:
+        yield tuple(spans)
+        return
     watches = cluster.get("watches", ())
     if watches:
         spans.append(Span("; the API was heard about", DIM))
@@ -399,7 +530,7 @@ def _dropped(view: View) -> Iterator[Line]:
 _STATES = {"healthy": GOOD, "suspect": WARN, "down": BAD, "withdrawn": BAD}
 
 
-def _upstreams(view: View, width: int) -> Iterator[Line]:
+def _upstreams(view: View, width: int, order: Order, most: Most) -> Iterator[Line]:
     upstreams = list(view.now.get("upstreams") or ())
     if not upstreams:
         return
@@ -408,8 +539,8 @@ def _upstreams(view: View, width: int) -> Iterator[Line]:
         Span(f"{'UPSTREAM':<{room}}", BOLD),
         Span(f" {'state':<9} {'fails':>5} {'open':>5} {'replies/s':>9} {'p50':>8} {'p99':>8}", DIM),
     )
-    upstreams.sort(key=lambda row: row["state"] == "healthy")
-    for row in upstreams[:MOST_UPSTREAMS]:
+    upstreams.sort(key=_upstream_order(view, order))
+    for row in upstreams[: most.upstreams]:
         then = _same_upstream(view.earlier, row)
         counted = row.get("durations") or {}
         bounds, counts = counted.get("bounds") or (), between(counted, then)
@@ -424,11 +555,28 @@ def _upstreams(view: View, width: int) -> Iterator[Line]:
         )
         if row.get("reason"):
             yield (Span(f"  {row['reason']}", BAD),)
-    if len(upstreams) > MOST_UPSTREAMS:
-        rest = upstreams[MOST_UPSTREAMS:]
+    if len(upstreams) > most.upstreams:
+        rest = upstreams[most.upstreams :]
         bad = sum(row["state"] != "healthy" for row in rest)
         yield (Span(f"and {len(rest)} more, {f'{bad} of them not healthy' if bad else 'all healthy'}", DIM),)
     yield ()
+
+
+def _upstream_order(view: View, order: Order) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
+    """Those that are not healthy first; then the slowest, the first by name, or as they stand in the Corefile."""
+
+    def key(row: Mapping[str, Any]) -> tuple[Any, ...]:
+        healthy = row["state"] == "healthy"
+        if order is Order.NAME:
+            return healthy, str(row["to"])
+        if order is Order.AMOUNT:
+            return (healthy,)
+        counted = row.get("durations") or {}
+        counts = between(counted, _same_upstream(view.earlier, row))
+        slow = percentile(counted.get("bounds") or (), counts, 0.99) if counts else None
+        return healthy, -(slow or 0.0)
+
+    return key
 
 
 def _same_upstream(look: Look | None, wanted: Mapping[str, Any]) -> Counted | None:
@@ -442,7 +590,7 @@ def _same_upstream(look: Look | None, wanted: Mapping[str, Any]) -> Counted | No
 # Most frequent names and clients.
 
 
-def _lists(view: View, width: int, height: int | None, most: int) -> Iterator[Line]:
+def _lists(view: View, width: int, height: int | None, most: int, order: Order) -> Iterator[Line]:
     talkers = view.now.get("talkers") or {}
     seconds = max(1.0, at(talkers, "seconds"))
     queries = at(talkers, "queries")
@@ -454,17 +602,17 @@ def _lists(view: View, width: int, height: int | None, most: int) -> Iterator[Li
     )
     left = None if height is None else height - 1
     names, denied = (
-        _column(((row, _short(str(row["name"]), domain)) for row in talkers.get(kind, ())), title, queries)
+        _column(((row, _short(str(row["name"]), domain)) for row in talkers.get(kind, ())), title, queries, order)
         for kind, title in (("names", "NAMES"), ("denied", "NXDOMAIN"))
     )
-    clients = _column(((row, str(row["client"])) for row in talkers.get("clients", ())), "CLIENTS", queries)
+    clients = _column(((row, str(row["client"])) for row in talkers.get("clients", ())), "CLIENTS", queries, order)
     if width >= WIDE:
         rows = most if left is None else max(1, min(most, left - 1))
-        yield from _beside((clients, names, denied), width, rows)
+        yield from _columns((clients, names, denied), width, rows)
         return
     rows = most if left is None else max(1, min(most, (left - 2) // 2))
-    yield from _beside((names, denied), width, rows)
-    yield from _beside((clients,), width, rows)
+    yield from _columns((names, denied), width, rows)
+    yield from _columns((clients,), width, rows)
 
 
 def _domain(look: Look) -> str:
@@ -483,9 +631,9 @@ def _short(name: str, domain: str) -> str:
     return name.removesuffix(".") or "."
 
 
-def _column(things: Iterable[tuple[Mapping[str, Any], str]], title: str, queries: float) -> list[Line]:
+def _column(things: Iterable[tuple[Mapping[str, Any], str]], title: str, queries: float, order: Order) -> list[Line]:
     lines: list[Line] = [(Span(f"{'share':>6}  ", DIM), Span(title, BOLD))]
-    for thing, text in things:
+    for thing, text in sorted(things, key=lambda thing: thing[1]) if order is Order.NAME else things:
         times = at(thing, "times")
         share = times / queries if queries else None
         who = str(thing.get("who") or "")
@@ -495,15 +643,19 @@ def _column(things: Iterable[tuple[Mapping[str, Any], str]], title: str, queries
     return lines
 
 
-def _beside(columns: Sequence[list[Line]], width: int, rows: int) -> Iterator[Line]:
-    gap = 2
-    each = (width - gap * (len(columns) - 1)) // len(columns)
-    for number in range(min(rows + 1, max(map(len, columns)))):
+def _columns(columns: Sequence[list[Line]], width: int, rows: int) -> Iterator[Line]:
+    """Lists side by side, of equal width, each with its title and *rows* lines."""
+    each = (width - GAP * (len(columns) - 1)) // len(columns)
+    return _side_by_side([column[: rows + 1] for column in columns], [each] * len(columns))
+
+
+def _side_by_side(columns: Sequence[Sequence[Line]], widths: Sequence[int]) -> Iterator[Line]:
+    for number in range(max(map(len, columns))):
         spans: list[Span] = []
-        for place, column in enumerate(columns):
-            spans += _fitted(column[number] if number < len(column) else (), each)
+        for place, (column, width) in enumerate(zip(columns, widths, strict=True)):
+            spans += _fitted(column[number] if number < len(column) else (), width)
             if place + 1 < len(columns):
-                spans.append(Span(" " * gap))
+                spans.append(Span(" " * GAP))
         yield tuple(spans)
 
 

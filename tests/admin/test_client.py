@@ -7,12 +7,13 @@ import os
 import socket
 import tempfile
 from pathlib import Path
+from select import select
 from threading import Thread
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.admin import client
-from kdns.admin.client import AdminError, NobodyAnswers, NotAllowed, SaidNo, ask
+from kdns.admin.client import AdminError, NobodyAnswers, NotAllowed, SaidNo, Session, ask
 
 
 class ClientTests(SynchronousTestCase):
@@ -60,6 +61,37 @@ class ClientTests(SynchronousTestCase):
         """What the server objects to is raised in its words."""
         self.serve(self.path, b'{"error":"not today"}\n')
         self.assertEqual(str(self.assertRaises(SaidNo, ask, self.path, "x")), "not today")
+
+    def test_session(self) -> None:
+        """One connection carries all questions. It tells when the server is gone, and the next question opens another one."""
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(self.path)
+        listener.listen(5)
+        self.addCleanup(listener.close)
+        replies = [b'{"result":{"a":1}}\n', b'{"error":"no"}\n']
+
+        def serve_one() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.settimeout(10)
+                for reply in replies:
+                    connection.recv(65536)
+                    connection.sendall(reply)
+
+        session = Session(self.path, patience=10)
+        self.addCleanup(session.close)
+        self.assertIsNone(session.fileno())
+        for _ in range(2):
+            thread = Thread(target=serve_one, daemon=True)
+            thread.start()
+            self.assertEqual(session.ask("x"), {"a": 1})
+            self.assertRaises(SaidNo, session.ask, "x")
+            thread.join(10)
+            descriptor = session.fileno()
+            assert descriptor is not None
+            self.assertEqual(select([descriptor], [], [], 10)[0], [descriptor])
+            self.assertRaises(AdminError, session.ask, "x")
+            self.assertIsNone(session.fileno())
 
     def test_nobody(self) -> None:
         """Nobody there, or a file that a dead server left: both say that no kdns answers at the path."""

@@ -15,6 +15,7 @@ from kdns.cli.figures import (
     between,
     bytes_text,
     count_text,
+    greatest,
     grew,
     percentile,
     rate,
@@ -22,6 +23,7 @@ from kdns.cli.figures import (
     seconds_text,
     share_text,
     shares,
+    sparkline,
 )
 
 THEN = {"seconds": 10.0, "queries": {"udp": 100}, "rcodes": {"NOERROR": 90, "NXDOMAIN": 10}}
@@ -129,3 +131,19 @@ class TextTests(SynchronousTestCase):
     def test_octets(self) -> None:
         """In MiB."""
         self.check(bytes_text, {0: "0.0 MiB", 1572864: "1.5 MiB", 178257920: "170 MiB", 34359738368: "32.0 GiB"})
+
+
+class SparklineTests(SynchronousTestCase):
+    """Bars."""
+
+    def test_bars(self) -> None:
+        """The greatest is the highest, zero the lowest; a gap where nothing is known, infinity at the top."""
+        self.assertEqual(sparkline([0, 1, 2, 4, 7], 9), "▁▂▃▅█")
+        self.assertEqual(sparkline([0.0, None, inf, 5.0], 9), "▁ ██")
+        self.assertEqual((sparkline([0, 0], 9), sparkline([], 9), sparkline([1], 0)), ("▁▁", "", ""))
+
+    def test_newest(self) -> None:
+        """Where there is no room for all, the last are shown, by their own greatest."""
+        self.assertEqual(sparkline([900, 1, 2], 2), "▅█")
+        self.assertEqual(greatest([None, 3.0, inf, 1.0]), 3.0)
+        self.assertEqual(greatest([None]), 0.0)

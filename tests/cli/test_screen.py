@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.cli.screen import BAD, View, lines_of, painted
+from kdns.cli.screen import BAD, Order, Point, View, footer, lines_of, painted, point_of
 
 BOUNDS = [0.001, 0.01]
 
@@ -190,7 +190,50 @@ class ScreenTests(SynchronousTestCase):
     def test_trouble(self) -> None:
         """That the server does not answer any more is said above the last figures."""
         lines = shown(View(a_look(), trouble="no kdns answers at /run/kdns"))
-        self.assertEqual(lines[1], "No newer figures: no kdns answers at /run/kdns")
+        self.assertEqual(lines[1], "GONE, the figures below are from before: no kdns answers at /run/kdns")
+
+    def test_point(self) -> None:
+        """What the history keeps of two looks."""
+        point = point_of(a_look(160.0), a_look(159.0))
+        self.assertEqual((point.queries, point.failed, point.busy), (100.0, 0.1, 0.52))
+        self.assertAlmostEqual(point.slow or 0.0, 0.0091)
+        uncounted = a_look(160.0, queries=None, rcodes=None, durations={})
+        self.assertEqual(
+            point_of(uncounted, a_look(159.0, queries=None, rcodes=None, durations={})), (100.0, None, None, 0.52)
+        )
+
+    def test_history(self) -> None:
+        """Bars in one line, the greatest behind them; on the widest screens a line for each figure. A look that failed is a gap."""
+        points = (Point(10.0, 0.001, 0.0, 0.1), None, Point(80.0, 0.004, 0.5, 0.2))
+        view = View(a_look(160.0), a_look(159.0), a_look(100.0), points=points)
+        self.assertEqual(self.line(view, "History"), "History ▂ █ queries/s to 80 ▃ █ p99 to 4.0 ms")
+        wide = [line[82:] for line in shown(view, 200)]
+        for title, bars, most in (
+            ("queries/s", "▂ █", "80"), ("p99", "▃ █", "4.0 ms"), ("SERVFAIL", "▁ █", "50.0%"), ("processor", "▅ █", "20.0%")
+        ):  # fmt: skip
+            self.assertIn(f"{title:<11}{bars}  {most}", wide)
+        self.assertFalse([line for line in shown(after_a_minute()) if line.startswith("History")])
+
+    def test_order(self) -> None:
+        """Lists and upstreams by amount, by latency, or by name; what is not healthy stays above."""
+        slow = upstream("10.0.0.12:53", durations={"bounds": BOUNDS, "counts": [0, 60, 0], "sum": 0.3})
+        upstreams = [upstream("10.0.0.13:53"), upstream("10.0.0.10:53"), slow, upstream("10.0.0.19:53", "down")]
+        look = a_look(160.0, upstreams=upstreams)
+        look["talkers"]["names"].reverse()
+        for order, wanted, first in (
+            (Order.AMOUNT, ["19", "13", "10", "12"], "n9"),
+            (Order.LATENCY, ["19", "12", "13", "10"], "n9"),
+            (Order.NAME, ["19", "10", "12", "13"], "n0"),
+        ):
+            lines = painted(lines_of(View(look), 80, None, 10, order), 80, colour=False)
+            self.assertEqual([line[7:9] for line in lines if line.startswith("10.0.0.")], wanted, order)
+            (head,) = (number for number, line in enumerate(lines) if "NXDOMAIN" in line and "NAMES" in line)
+            self.assertIn(f"{first}.shop", lines[head + 1])
+
+    def test_footer(self) -> None:
+        """The keys, what they have done, and where one is."""
+        texts = painted([footer(Order.NAME, True, "lines 3 to 9 of 20")], 200, colour=False)
+        self.assertEqual(texts, ["PAUSED   q quit   p go on   s sort: name   arrows scroll   lines 3 to 9 of 20"])
 
     def test_not_counted(self) -> None:
         """Without prometheus in the Corefile queries are estimated, and that is said."""
@@ -220,6 +263,31 @@ class FitTests(SynchronousTestCase):
         text = "\n".join(lines)
         for part in ("n0.shop.svc", "api.example.com", "10.244.1.17", "UPSTREAM", "Processor", "Corefile"):
             self.assertIn(part, text)
+
+    def test_small_in_trouble(self) -> None:
+        """Much that is wrong, and many upstreams and workers, leave room for the lists on 80 columns and 24 lines."""
+        wrong = [{"name": f"watch {number}", "since": 0.0, "text": "no route", "do": "Look."} for number in range(9)]
+        worker = {"pid": 9, "restarts": 0, "behind": 0.0, "queries": 7, "saturation": 0.5, "resident": 1 << 20}
+        workers = [{"number": number, **worker} for number in range(8)]
+        look = a_look(160.0, degraded=wrong, workers=workers, upstreams=[upstream(f"10.0.1.{n}:53") for n in range(20)])
+        lines = shown(View(look, a_look(159.0), a_look(100.0)), 80, 24)
+        self.assertLessEqual(len(lines), 24)
+        text = "\n".join(lines)
+        for part in (
+            "and 8 more; /ready/why",
+            "and 8 more workers, all answer",
+            "and 19 more, all healthy",
+            "10.244.1.17",
+            "n0.shop",
+        ):
+            self.assertIn(part, text)
+
+    def test_widest(self) -> None:
+        """From 160 columns upstreams stand beside the figures, and nothing is below the edge of 200 columns and 50 lines."""
+        lines = shown(after_a_minute(), 200, 50)
+        self.assertLessEqual(len(lines), 50)
+        beside = {line.split()[0] for line in lines if line[82:92].startswith(("UPSTREAM", "10.0.0.1"))}
+        self.assertEqual(beside, {"Answered", "Table", "Cache"})
 
     def test_high(self) -> None:
         """On a high screen lists have ten lines, and nothing is left out above."""

@@ -11,7 +11,8 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.cli.main import COMMANDS
-from kdns.cli.status import APART, History, as_json, as_text, frame, main, twice
+from kdns.cli.screen import Order, painted
+from kdns.cli.status import APART, History, Screen, actions, as_json, as_text, frame, main, twice
 from tests.cli.test_screen import a_look
 
 
@@ -52,10 +53,60 @@ class HistoryTests(SynchronousTestCase):
     def test_trouble(self) -> None:
         """What prevents a look is shown until the next one succeeds."""
         history = self.after(1)
-        history.trouble = "gone"
+        history.failed("gone")
         self.assertEqual(history.view().trouble, "gone")
         history.add(a_look(2))
         self.assertEqual(history.view().trouble, "")
+
+    def test_points(self) -> None:
+        """The history has a figure for each look after the first, and a gap for one that failed and for another process."""
+        history = self.after(10, 11, 12)
+        history.failed("gone")
+        history.add(a_look(13) | {"pid": 78})
+        history.add(a_look(15) | {"pid": 78})
+        points = history.view().points
+        self.assertEqual([None if point is None else point.queries for point in points], [100, 100, None, None, 100])
+
+
+class KeyTests(SynchronousTestCase):
+    """What keys do."""
+
+    def screen(self, *pressed: str, height: int = 20) -> tuple[Screen, list[str]]:
+        """The screen after keys, and its lines."""
+        history = History()
+        for second in (10, 11):
+            history.add(a_look(second))
+        screen, lines = Screen().shown(history.view(), 80, height, 10)
+        for action in pressed:
+            screen, lines = screen.after(action, height - 2).shown(history.view(), 80, height, 10)
+        self.assertEqual(len(lines), height)
+        return screen, painted(lines, 80, colour=False)
+
+    def test_read(self) -> None:
+        """Keys and the sequences that terminals send for them, several at a time; others mean nothing, and the end of input ends."""
+        self.assertEqual(actions("\x1b[A\x1b[Bx\x1b[6~ "), ["up", "down", "page down", "pause"])
+        self.assertEqual((actions(""), actions("\x1b[1;5C"), actions("\x03")), (["quit"], [], ["quit"]))
+
+    def test_scroll(self) -> None:
+        """Scrolled, everything there is can be reached, and no further; back at the top it is cut to fit again."""
+        _, top = self.screen()
+        screen, lines = self.screen("page down")
+        self.assertEqual(screen.offset, 18)
+        self.assertRegex(lines[-1], r"lines 19 to \d+ of \d+$")
+        end, last = self.screen("end")
+        place = last[-1].rpartition("lines ")[2].split()
+        self.assertEqual(place[2], place[4])
+        self.assertEqual(end.offset + 19, int(place[4]))
+        self.assertEqual(self.screen("end", "down")[0], end)
+        self.assertEqual(self.screen("end", "up")[0].offset, end.offset - 1)
+        self.assertEqual(self.screen("end", "top")[1], top)
+
+    def test_sort_and_pause(self) -> None:
+        """Each press takes the next order, and around; pause is on and off."""
+        orders = [self.screen(*["sort"] * times)[0].order for times in range(4)]
+        self.assertEqual(orders, [Order.AMOUNT, Order.LATENCY, Order.NAME, Order.AMOUNT])
+        self.assertTrue(self.screen("pause")[1][-1].startswith("PAUSED"))
+        self.assertFalse(self.screen("pause", "pause")[0].paused)
 
 
 class OnceTests(SynchronousTestCase):
