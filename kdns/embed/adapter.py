@@ -10,13 +10,23 @@ as its argument: a negative answer keeps its SOA.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace as replaced
 from io import BytesIO
 from ipaddress import ip_address
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from msgspec.structs import replace
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList, fail, gatherResults, maybeDeferred, succeed
+from twisted.internet.defer import (
+    CancelledError,
+    Deferred,
+    DeferredList,
+    FirstError,
+    fail,
+    gatherResults,
+    maybeDeferred,
+    succeed,
+)
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 from twisted.internet.error import DNSLookupError
 from twisted.names import dns
@@ -37,10 +47,11 @@ from twisted.python.failure import Failure
 from kdns.core.answer import Answer, Sections
 from kdns.core.chain import Link, Next, Reply
 from kdns.core.failure import ResolutionFailed
+from kdns.core.observe import Exchange, Observer
 from kdns.core.request import Request, Transport
 from kdns.core.validity import FROM_UPSTREAM, NOTHING
 from kdns.plugin.seam import Resource, ServerContext
-from kdns.server.blocks import Zones
+from kdns.server.blocks import ServedBlock, Zones
 from kdns.server.listener import Listener
 from kdns.wire.constants import (
     AA,
@@ -62,6 +73,16 @@ from kdns.wire.records import Record
 
 Lists: TypeAlias = tuple[list[dns.RRHeader], list[dns.RRHeader], list[dns.RRHeader]]
 """Answers, authority, additional."""
+
+Name: TypeAlias = str | bytes
+"""A domain name as callers of Twisted Names write it: dots between labels, with or without one at the end."""
+
+
+class Lookup(Protocol):
+    """One of the ``lookup...`` methods, for type checkers: Twisted's own have no annotations."""
+
+    def __call__(self, name: Name, timeout: Sequence[float] | None = None) -> Deferred[Lists]: ...
+
 
 PATIENCE = 10.0
 """Seconds until a look-up is given up whose caller set no time-out; kdns's own forwarder gives up after 5."""
@@ -125,9 +146,9 @@ def lists_of(answer: Answer) -> Lists:
     return first, second, third
 
 
-def error_of(answer: Answer, request: Request) -> Exception:
+def error_of(answer: Answer, request: Request, why: str = "") -> Exception:
     """
-    The exception that stands for an answer's response code; its argument is the message.
+    The exception that stands for an answer's response code; its arguments are the message and a text.
 
     That a name does not exist, said by the authority for it, is Twisted's ``AuthoritativeDomainError``, which keeps a
     ``ResolverChain`` from asking others.
@@ -137,9 +158,25 @@ def error_of(answer: Answer, request: Request) -> Exception:
     )
     message.addQuery(b".".join(labels_of(request.spelled)), request.qtype, request.qclass)
     message.answers, message.authority, message.additional = lists_of(answer)
+    if not why:
+        by = f" by {answer.source}" if answer.source else ""
+        why = "; ".join([rcode_text(answer.rcode) + by, *(text for _, text in answer.ede if text)])
+    why = f"{b'.'.join(labels_of(request.qname)).decode(errors='backslashreplace')}: {why}"
     if answer.rcode == NXDOMAIN and answer.flags & AA:
-        return AuthoritativeDomainError(message)
-    return ERRORS.get(answer.rcode, DNSUnknownError)(message)
+        return AuthoritativeDomainError(message, why)
+    return ERRORS.get(answer.rcode, DNSUnknownError)(message, why)
+
+
+class LastFailure(Observer):
+    """Keeps why the last query failed: answers have no room for it."""
+
+    repeats = True
+
+    def __init__(self) -> None:
+        self.failure: ResolutionFailed | None = None
+
+    def finished(self, exchange: Exchange) -> None:
+        self.failure = exchange.failure
 
 
 class KdnsResolver(ResolverBase, Service):
@@ -159,7 +196,8 @@ class KdnsResolver(ResolverBase, Service):
         ResolverBase.__init__(self)
         self._context = context
         self._resources = list(resources)
-        self._server = Listener(context, label, zones)
+        self._last = LastFailure()
+        self._server = Listener(context, label, _observed(zones, self._last))
         self._waiting: set[Deferred[Any]] = set()
         self._starting: Deferred[None] | None = None
         self._outcome: Failure | None = None
@@ -209,6 +247,34 @@ class KdnsResolver(ResolverBase, Service):
 
     # The resolver
 
+    if TYPE_CHECKING:
+        lookupAddress: Lookup
+        lookupIPV6Address: Lookup
+        lookupAddress6: Lookup
+        lookupMailExchange: Lookup
+        lookupNameservers: Lookup
+        lookupCanonicalName: Lookup
+        lookupMailBox: Lookup
+        lookupMailGroup: Lookup
+        lookupMailRename: Lookup
+        lookupPointer: Lookup
+        lookupAuthority: Lookup
+        lookupNull: Lookup
+        lookupWellKnownServices: Lookup
+        lookupService: Lookup
+        lookupHostInfo: Lookup
+        lookupMailboxInfo: Lookup
+        lookupText: Lookup
+        lookupSenderPolicy: Lookup
+        lookupResponsibility: Lookup
+        lookupAFSDatabase: Lookup
+        lookupZone: Lookup
+        lookupNamingAuthorityPointer: Lookup
+
+        def query(self, query: dns.Query, timeout: Sequence[float] | None = None) -> Deferred[Lists]: ...
+
+        def setServiceParent(self, parent: Any) -> None: ...
+
     def _lookup(self, name: bytes, cls: int, type: int, timeout: Sequence[float] | None) -> Deferred[Lists]:
         """The one method that every ``lookup...`` method of the interface calls."""
         try:
@@ -226,15 +292,29 @@ class KdnsResolver(ResolverBase, Service):
         return outcome
 
     async def _ask(self, request: Request) -> Lists:
+        if self._starting is not None:
+            await self._started_for(request)
         answer = await self._server.resolve(request)
+        failure = self._last.failure  # it came in this very turn: a failure resumes whoever waits for it
         if answer.flags & TC:
             # There is more than fits over UDP.
             answer = await self._server.resolve(replace(request, transport=Transport.TCP))
+            failure = self._last.failure
         if answer.silent:
             raise DNSQueryRefusedError("the server does not reply to this query")
         if answer.rcode != NOERROR:
-            raise error_of(answer, request)
+            raise error_of(answer, request, "" if failure is None or failure.rcode != answer.rcode else str(failure))
         return lists_of(answer)
+
+    async def _started_for(self, request: Request) -> None:
+        """Wait for the start, in which the cluster is read for the first time."""
+        try:
+            await self.when_ready()
+        except CancelledError:
+            raise
+        except Exception as error:
+            why = error.subFailure.value if isinstance(error, FirstError) else error
+            raise error_of(Answer(SERVFAIL), request, f"the resolver did not start: {why}") from error
 
     def _request(self, spelled: bytes, qclass: int, qtype: int) -> Request:
         size = 12 + len(spelled) + 4 + 11
@@ -246,7 +326,7 @@ class KdnsResolver(ResolverBase, Service):
             arrived, size, self._server,
         )  # fmt: skip
 
-    def lookupAllRecords(self, name: Any, timeout: Any = None) -> Deferred[Lists]:
+    def lookupAllRecords(self, name: Name, timeout: Sequence[float] | None = None) -> Deferred[Lists]:
         """
         The addresses of a name: Twisted asks for everything when it wants them, as ``ResolverChain.getHostByName`` does.
 
@@ -254,10 +334,10 @@ class KdnsResolver(ResolverBase, Service):
         """
         return Deferred.fromCoroutine(self._both(name, timeout))
 
-    async def _both(self, name: Any, timeout: Any) -> Lists:
+    async def _both(self, name: Name, timeout: Sequence[float] | None) -> Lists:
         families = [self.lookupAddress(name, timeout), self.lookupIPV6Address(name, timeout)]
-        outcomes = await DeferredList(families, consumeErrors=True)
-        found = [lists for success, lists in outcomes if success]
+        outcomes: list[tuple[bool, Any]] = await DeferredList(families, consumeErrors=True)
+        found: list[Lists] = [lists for success, lists in outcomes if success]
         if not found:
             outcomes[0][1].raiseException()
         joined: Lists = ([], [], [])
@@ -266,11 +346,11 @@ class KdnsResolver(ResolverBase, Service):
                 section += [header for header in headers if header not in section]
         return joined
 
-    def getHostByName(self, name: Any, timeout: Any = None, effort: int = 10) -> Deferred[str]:
+    def getHostByName(self, name: Name, timeout: Sequence[float] | None = None, effort: int = 10) -> Deferred[str]:
         """The first IPv4 address of a name, or else its first IPv6 address; *effort* is ignored, aliases come with the answer."""
         return Deferred.fromCoroutine(self._host(name, timeout))
 
-    async def _host(self, name: Any, timeout: Any) -> str:
+    async def _host(self, name: Name, timeout: Sequence[float] | None) -> str:
         for ask in (self.lookupAddress, self.lookupIPV6Address):
             try:
                 answers, _, _ = await ask(name, timeout)
@@ -290,7 +370,20 @@ def address_text(payload: dns.Record_A | dns.Record_AAAA) -> str:
 
 
 def _timed_out(outcome: Any, patience: float) -> Any:
-    raise DNSQueryTimeoutError(0)
+    error = DNSQueryTimeoutError(0)
+    error.args = (f"no answer within {patience:g} s",)
+    raise error
+
+
+def _observed(zones: Zones, observer: Observer) -> Zones:
+    """The same zones with blocks that tell *observer*; a block of several zones stays one."""
+    found: dict[int, ServedBlock] = {}
+    for blocks in zones.blocks.values():
+        for block in blocks:
+            found.setdefault(id(block), replaced(block, observers=(*block.observers, observer)))
+    return replaced(
+        zones, blocks={zone: [found[id(block)] for block in blocks] for zone, blocks in zones.blocks.items()}
+    )
 
 
 class ResolverLink(Link):

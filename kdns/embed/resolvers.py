@@ -19,10 +19,12 @@ from kdns.core.chain import Link, Next, chain
 from kdns.core.request import Request
 from kdns.core.validity import ALWAYS, NOTHING
 from kdns.corefile.keys import Zone, zones_of
+from kdns.corefile.loader import Corefile
 from kdns.embed.adapter import KdnsResolver, ResolverLink
 from kdns.plugin.seam import Block, BlockBuilder, ServerContext
 from kdns.server.assembly import assemble, read_text
 from kdns.server.blocks import ServedBlock, Zones
+from kdns.server.service import KdnsService
 from kdns.wire.constants import AAAA, RA, REFUSED, A
 from kdns.wire.names import ROOT, from_text, is_subdomain
 from kdns.wire.records import a_or_aaaa
@@ -38,6 +40,9 @@ LOCALHOST_TTL = 3600
 HOSTS = "/etc/hosts"
 
 REVERSE_ZONES = ("in-addr.arpa", "ip6.arpa")
+
+MOST_TTL = 3600
+"""Seconds, as in a Corefile."""
 
 
 @dataclass(slots=True)
@@ -98,16 +103,32 @@ def cluster_resolver(
 
     Addresses that the cluster does not know are refused, as are names outside *zones*.
 
+    Look-ups wait until the cluster has been read for the first time, for five seconds at most.
+
     :param manifests: files and folders to read the cluster from.
     :param index: an index that the program keeps up to date itself, in place of *manifests*.
     :param kubeconfig: the API to follow; without any of the three it is the one of the pod that the program runs in.
     :param pods: ``disabled``, ``insecure`` or ``verified``: whether pods have names.
     :param ttl: whole seconds.
     :param cache: keep answers for their TTL.
+    :raises TypeError: a text stands where a list of texts is wanted.
+    :raises ValueError: another value of *pods*, a TTL below 0 or above 3600, or several sources of the cluster.
+    :raises OSError: one of the files is not there.
+    :raises kdns.corefile.errors.CorefileError: there is no source, or its kubeconfig cannot be used.
     """
     from kdns.plugins import kubernetes
-    from kdns.plugins.kubernetes.config import PODS_VERIFIED, Config, Source
+    from kdns.plugins.kubernetes.config import PODS_DISABLED, PODS_INSECURE, PODS_VERIFIED, Config, Source
 
+    _listed("manifests", manifests)
+    _listed("zones", zones)
+    if pods not in (PODS_DISABLED, PODS_INSECURE, PODS_VERIFIED):
+        raise ValueError(f"pods is {PODS_DISABLED!r}, {PODS_INSECURE!r} or {PODS_VERIFIED!r}, found {pods!r}")
+    if not 0 <= ttl <= MOST_TTL:
+        raise ValueError(f"ttl is a number of seconds from 0 to {MOST_TTL}, found {ttl}")
+    if sum((bool(manifests), index is not None, bool(kubeconfig))) > 1:
+        raise ValueError("the cluster comes from one of manifests, index and kubeconfig, found several")
+    for path in (*manifests, *([kubeconfig] if kubeconfig else [])):
+        os.stat(path)
     found = _zones(zones)
     source = Source(manifests=tuple(manifests), kubeconfig=kubeconfig, pods=pods == PODS_VERIFIED)
     config = Config(found, source, pods=pods, ttl=ttl, fallthrough=frozenset(z.name for z in _zones(REVERSE_ZONES)))
@@ -135,7 +156,12 @@ def forwarding_resolver(
     :param upstreams: as in a Corefile: addresses, with a port or without, ``tls://`` or ``https://`` before them, or a resolv.conf.
     :param hosts: the path of the hosts file, which is read again when it changes; empty means none.
     :raises kdns.corefile.values.BadValue: one of the upstreams is none.
+    :raises TypeError: a text stands where a list of texts is wanted.
+    :raises ValueError: there is no upstream.
     """
+    _listed("upstreams", upstreams)
+    if not upstreams:
+        raise ValueError("upstreams names at least one server")
     from kdns.plugins import forward
     from kdns.plugins import hosts as hosts_plugin
     from kdns.plugins.hosts.config import HostsConfig
@@ -176,6 +202,40 @@ def corefile_resolver(
                 if block not in zones.blocks.get(zone, ()):
                     zones.add(zone, block)
     return KdnsResolver(context, zones, configuration.resources)
+
+
+def from_corefile(
+    reactor: Any,
+    text: str | Callable[[], str],
+    *,
+    environment: Mapping[str, str] | None = None,
+    context: ServerContext | None = None,
+) -> KdnsService:
+    """
+    Make a whole server, with sockets, from a Corefile. It is a service: start it, and ``when_running()`` fires when it answers.
+
+    :param text: the Corefile, or what returns it: that is called again for each reload, as ``service.reload()`` and *reload* ask for one.
+    :param environment: what references to the environment in the Corefile stand for; the process's own by default.
+    :raises kdns.corefile.errors.CorefileError: the text is no Corefile. Ports are opened, and faults of them found, at the start.
+    """
+    environment = os.environ if environment is None else environment
+    context = context or ServerContext(reactor, environ=environment)
+
+    def load() -> Corefile:
+        return read_text(text if isinstance(text, str) else text(), environment)
+
+    assemble(load(), context)
+    return KdnsService(context, load)
+
+
+def _listed(name: str, texts: object) -> None:
+    """
+    Refuse a text where a sequence of texts is wanted: it would be taken for one of letters.
+
+    :raises TypeError: it is a text.
+    """
+    if isinstance(texts, (str, bytes, os.PathLike)):
+        raise TypeError(f"{name} is a list of texts; write {name}=[{str(texts)!r}]")
 
 
 def _zones(texts: Iterable[str]) -> tuple[Zone, ...]:

@@ -94,8 +94,9 @@ class AdapterTests(SynchronousTestCase):
         header = answers[0]
         self.assertEqual((header.name.name, header.type, header.ttl, header.auth), (b"web.test", dns.A, 30, True))
         self.assertEqual(header.payload, dns.Record_A("10.0.0.1", ttl=30))
-        self.assertEqual((authority[0].payload.mname.name, authority[0].payload.minimum), (b"ns.test", 5))
-        self.assertEqual(additional[0].payload.data, [b"x"])
+        start: Any = authority[0].payload
+        text: Any = additional[0].payload
+        self.assertEqual((start.mname.name, start.minimum, text.data), (b"ns.test", 5, [b"x"]))
 
     def test_every_method(self) -> None:
         """Each method of the interface asks for the type that it is named for."""
@@ -267,6 +268,52 @@ class AdapterTests(SynchronousTestCase):
         self.failureResultOf(resolver.when_ready())
         self.failureResultOf(resolver.when_ready())
         self.successResultOf(resolver.stopService())
+
+    def test_asked_while_starting(self) -> None:
+        """A look-up waits for the start, in which a cluster is read for the first time, and says why that failed."""
+        begun: list[Deferred[None]] = []
+
+        class Slow(Resource):
+            """Takes its time."""
+
+            def start(self) -> Deferred[None]:
+                """Wait for the test."""
+                begun.append(Deferred())
+                return begun[-1]
+
+        resolver = self.resolver(lambda request: Answer(), Slow())
+        resolver.startService()
+        waiting = resolver.lookupAddress("web.test")
+        self.assertNoResult(waiting)
+        self.assertEqual(self.says.asked, [])
+        begun[-1].callback(None)
+        self.assertEqual(self.successResultOf(waiting), ([], [], []))
+        self.successResultOf(resolver.stopService())
+
+        resolver.startService()
+        waiting = resolver.lookupAddress("web.test")
+        begun[-1].errback(RuntimeError("no file"))
+        failure = self.failureResultOf(waiting, DNSServerError)
+        self.assertEqual(failure.value.args[1], "web.test: the resolver did not start: no file")
+        self.successResultOf(resolver.stopService())
+
+    def test_why(self) -> None:
+        """An exception has the text of the failure, else the response code with who said it and what clients are told."""
+
+        def failing(request: Request) -> Answer:
+            raise ResolutionFailed("plugin/x: broken")
+
+        answers: list[tuple[Any, str]] = [
+            (failing, "web.test: SERVFAIL: plugin/x: broken"),
+            (
+                lambda request: Answer(SERVFAIL, source="x", ede=((14, "not ready"),)),
+                "web.test: SERVFAIL by x; not ready",
+            ),
+            (lambda request: Answer(NXDOMAIN, AA, source="x"), "web.test: NXDOMAIN by x"),
+        ]
+        for ask, why in answers:
+            failure = self.failureResultOf(self.resolver(ask).lookupAddress("Web.test"))
+            self.assertEqual(failure.value.args[1], why)
 
 
 class Counting(ResolverBase):

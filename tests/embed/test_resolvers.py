@@ -23,6 +23,7 @@ from kdns.embed import (
     cluster_resolver,
     corefile_resolver,
     forwarding_resolver,
+    from_corefile,
 )
 from kdns.embed.adapter import address_text
 from kdns.plugin.seam import ServerContext
@@ -115,7 +116,67 @@ class ResolverTests(SynchronousTestCase):
         resolver = self.running(forwarding_resolver(self.reactor, ["192.0.2.53"], cache=False, context=self.context))
         waiting = resolver.lookupAddress("www.example.org")
         self.reactor.advance(9)
-        self.failureResultOf(waiting, DNSServerError)
+        failure = self.failureResultOf(waiting, DNSServerError)
+        message, why = failure.value.args
+        self.assertEqual(message.rCode, dns.ESERVER)
+        self.assertRegex(why, r"^www\.example\.org: SERVFAIL: read udp .*->192\.0\.2\.53:53: i/o timeout$")
+
+    def test_calls_refused(self) -> None:
+        """A mistake in a call is an exception of that call, and says what is wanted."""
+        reactor = self.reactor
+        kubeconfig = str(Path(CLUSTER) / "none")
+        for error, text, call in (
+            (TypeError, "write manifests=['/x']", lambda: cluster_resolver(reactor, manifests="/x")),
+            (TypeError, "write zones=['a.']", lambda: cluster_resolver(reactor, manifests=[CLUSTER], zones="a.")),
+            (TypeError, "write upstreams=['192.0.2.1']", lambda: forwarding_resolver(reactor, "192.0.2.1")),
+            (ValueError, "at least one server", lambda: forwarding_resolver(reactor, [])),
+            (ValueError, "found 'on'", lambda: cluster_resolver(reactor, manifests=[CLUSTER], pods="on")),
+            (ValueError, "found 3601", lambda: cluster_resolver(reactor, manifests=[CLUSTER], ttl=3601)),
+            (ValueError, "found several", lambda: cluster_resolver(reactor, manifests=["a"], kubeconfig="b")),
+            (FileNotFoundError, "/not/there", lambda: cluster_resolver(reactor, manifests=["/not/there"])),
+            (FileNotFoundError, kubeconfig, lambda: cluster_resolver(reactor, kubeconfig=kubeconfig)),
+            (CorefileError, "KUBERNETES_SERVICE_HOST", lambda: cluster_resolver(reactor, context=self.context)),
+            (CorefileError, "Unknown directive", lambda: from_corefile(reactor, "x {\n bogus\n}\n")),
+        ):
+            found = self.assertRaises(error, call)
+            self.assertIn(text, str(found))
+        self.assertEqual(reactor.leftovers(), [])
+
+    def test_server(self) -> None:
+        """A whole server out of a text answers on a socket, and takes over what the function says next."""
+        texts = [".:1053 {\n bind 127.0.0.1\n hosts {\n 192.0.2.1 a.test\n }\n}\n"]
+        service = from_corefile(self.reactor, lambda: texts[-1], environment={}, context=self.context)
+        service.startService()
+        self.reactor.settle()
+        self.successResultOf(service.when_running())
+        resolver = self.running(
+            forwarding_resolver(self.reactor, ["127.0.0.1:1053"], cache=False, hosts="", context=self.context)
+        )
+        self.assertEqual(self.addresses(resolver.lookupAddress("a.test")), ["192.0.2.1"])
+        texts.append(texts[0].replace("192.0.2.1", "192.0.2.2"))
+        reloaded = service.reload()
+        self.reactor.settle()
+        self.assertTrue(self.successResultOf(reloaded))
+        self.assertEqual(self.addresses(resolver.lookupAddress("a.test")), ["192.0.2.2"])
+        stopped = service.stopService()
+        self.reactor.advance(1)
+        self.successResultOf(stopped)
+
+    def test_typed(self) -> None:
+        """Strict type checkers accept every call."""
+        from mypy import api
+
+        root = Path(__file__).parents[2]
+        options = [
+            "--strict",
+            "--config-file",
+            str(root / "pyproject.toml"),
+            "--disallow-untyped-calls",
+            "--follow-imports=silent",
+        ]
+        caller = str(Path(__file__).parent / "strict_caller.py")
+        out, _, status = api.run([*options, f"--cache-dir={root / '.mypy_cache'}", caller])
+        self.assertEqual((status, out.strip()), (0, "Success: no issues found in 1 source file"))
 
     def test_localhost(self) -> None:
         """Names at and below localhost are loopback, and no upstream hears of them (RFC 6761 section 6.3)."""
@@ -137,8 +198,9 @@ class ResolverTests(SynchronousTestCase):
         resolver = self.asking_nobody(hosts=path)
         for name in ("printer", "printer.example.org"):
             self.assertEqual(self.addresses(resolver.lookupAddress(name)), ["198.51.100.7"])
-        answers = self.successResultOf(resolver.lookupPointer("7.100.51.198.in-addr.arpa"))[0]
-        self.assertEqual(str(answers[0].payload.name), "printer")
+        answers, _, _ = self.successResultOf(resolver.lookupPointer("7.100.51.198.in-addr.arpa"))
+        payload: Any = answers[0].payload
+        self.assertEqual(str(payload.name), "printer")
         self.assertEqual(self.seen, [])
         Path(path).write_text("198.51.100.77 printer\n", encoding="ascii")
         self.reactor.advance(6)
