@@ -29,7 +29,7 @@ from kdns.server.deadlines import PATIENCE
 from kdns.server.service import KdnsService
 from kdns.server.sockets import OpenEndpoint
 from kdns.server.table import Entry
-from kdns.server.table_keys import head_of
+from kdns.server.table_keys import IPV6, QUERY_HEAD, head_of
 from kdns.wire.constants import RD, SERVFAIL, rcode_text, type_number
 from kdns.wire.message import MalformedMessage, scan
 from kdns.wire.names import MalformedName, from_text, reverse_name, spelled_from_text
@@ -204,18 +204,22 @@ class _Asking:
             for count, (key, entry) in enumerate(table.entries(), 1):
                 start = head_of(key)
                 if key[start : start + len(wanted)].lower() == wanted:
-                    found.append(self._entry(key, entry, query[2:]))
+                    found.append(self._entry(key, entry, query))
                 if not count % STEP:
                     yield
         return found
 
     def _entry(self, key: bytes, entry: Entry, wire: bytes) -> Result:
         now = self._context.clock()
-        v6 = key[0] == 255
-        plain = key[1:] if v6 else key
+        start = head_of(key) - QUERY_HEAD
+        own, plain = self._opened.listener.table_key(wire, self.client), key[start:]
+        if start > len(IPV6):
+            clients = "clients of this group" if key[:start] == own[:start] else "another group of clients"
+        else:
+            clients = "IPv6" if start else "IPv4"
         reply: Result = {
-            "same": plain == wire and v6 == (":" in self.client),
-            "family": 6 if v6 else 4,
+            "same": key == own,
+            "clients": clients,
             "flags": flag_texts(plain[0] << 8 | plain[1]),
             "edns": bool(plain[8] << 8 | plain[9]),
             "rcode": rcode_text(entry.reply[1] & 15),

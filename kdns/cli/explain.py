@@ -190,9 +190,7 @@ def _server(result: dict[str, Any]) -> Iterator[str]:
 def _table(result: dict[str, Any]) -> Iterator[str]:
     head = "Table       "
     for entry in result["table"]:
-        how = (
-            f"IPv{entry['family']}, {'with' if entry['edns'] else 'no'} EDNS, {' '.join(entry['flags']) or 'no flags'}"
-        )
+        how = f"{entry['clients']}, {'with' if entry['edns'] else 'no'} EDNS, {' '.join(entry['flags']) or 'no flags'}"
         which = "this question" if entry["same"] else f"the same name asked otherwise ({how})"
         text = f"a finished {entry['rcode']} is held for {which}"
         if "age" in entry:

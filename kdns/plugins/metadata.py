@@ -26,7 +26,9 @@ class MetadataDirective:
     def parse(self, tokens: Dispenser, block: Block) -> MetadataConfig:
         """``metadata [ZONES...]``; without zones those of the block."""
         config = MetadataConfig(())
-        for _ in tokens.invocations(once=True):
+        for count in tokens.invocations():
+            if count:
+                raise tokens.arg_error()
             config = self._config(tokens, tokens.remaining_args(), block)
             for _ in tokens.block():
                 raise tokens.arg_error()

@@ -28,9 +28,7 @@ class RootDirective:
         path = ""
         for _ in tokens.invocations():
             path = tokens.expect_arg()
-            tokens.remaining_args()
-            for _ in tokens.block():
-                raise tokens.arg_error()
+            tokens.end_of_line()
         return path
 
     def build(self, config: str, builder: BlockBuilder) -> None:

@@ -26,9 +26,13 @@ OPT_HEAD = 11
 """Bytes of an OPT without options (RFC 6891 section 6.1.2)."""
 
 
+QUERY_HEAD = 10
+"""Bytes between what stands in front and the question: the header behind the identifier."""
+
+
 def head_of(key: bytes) -> int:
     """Bytes in front of the question."""
     first = key[0] if key else 0
     if first < 0xFE:
-        return 10
-    return 11 if first == 0xFF else 15
+        return QUERY_HEAD
+    return QUERY_HEAD + (1 if first == 0xFF else 5)

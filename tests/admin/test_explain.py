@@ -294,7 +294,7 @@ class NoTraceTests(DemoCase):
             plain,
             {
                 "same": True,
-                "family": 4,
+                "clients": "IPv4",
                 "flags": ["rd"],
                 "edns": False,
                 "rcode": "NXDOMAIN",
@@ -311,6 +311,22 @@ class NoTraceTests(DemoCase):
         self.world.reactor.advance(31.0)
         (gone,) = (entry for entry in self.world.explain(name)["table"] if entry["same"])
         self.assertEqual(gone["why_not"], "a TTL in it has run out; the next query asks the plugins")
+
+
+class GroupTests(SynchronousTestCase):
+    """A server that tells clients apart."""
+
+    def test_table(self) -> None:
+        """The flags of a held reply's query are its own, although the group stands in front of them."""
+        world = World(
+            ".:1053 {\n bind 127.0.0.1\n acl {\n block net 10.0.0.0/8\n }\n hosts {\n 192.0.2.1 a.test\n }\n}\n"
+        )
+        self.addCleanup(lambda: self.assertEqual(world.stop(), []))
+        world.ask("a.test")
+        (held,) = world.explain("a.test")["table"]
+        self.assertEqual((held["same"], held["flags"], held["clients"]), (True, ["rd"], "clients of this group"))
+        (held,) = world.explain("a.test", client="10.1.2.3")["table"]
+        self.assertEqual((held["same"], held["clients"]), (False, "another group of clients"))
 
 
 class UpstreamTests(SynchronousTestCase):

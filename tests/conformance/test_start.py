@@ -27,6 +27,7 @@ MORE = (
     "multisocket", "nsid", "rewrite", "secondary", "template", "timeouts", "transfer", "autopath",
     "errors", "loadbalance", "pprof", "prometheus", "proxyproto", "shed", "view",
     "https", "tls", "geoip", "dnstap", "trace", "https3", "quic", "grpc_server", "grpc", "etcd",
+    "metadata", "root",
 )  # fmt: skip
 """Plugins whose cases of ``corefile-errors-more.json`` are started: a case's name begins with the plugin's."""
 
