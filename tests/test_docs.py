@@ -9,19 +9,21 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from functools import partial
+from importlib import import_module
 from pathlib import Path
-from typing import Any
 
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.cluster.kubeconfig import find_credentials
+from kdns.plugin import Unavailable
 from kdns.plugin.registry import BUILT_IN
 from kdns.plugin.seam import ServerContext
 from kdns.plugins.kubernetes import cluster
 from kdns.server.assembly import Configuration, assemble, read_text
 from kdns.testing.certificates import Authority
 from kdns.testing.memory import MemoryReactor
-from kdns.testing.plugin import PluginBench
+from kdns.testing.plugin import PluginBench, a_request
 from tests.databases import DATABASES
 
 ROOT = Path(__file__).parents[1]
@@ -164,57 +166,151 @@ class EmbeddingTests(SynchronousTestCase):
     def test_programs(self) -> None:
         """Each program ends well and prints what stands under it."""
         found = list(fences(ROOT / "docs" / "embedding.md", "python", "text"))
-        self.assertEqual([language for _, language, _ in found], ["python", "text"] * 5)
+        self.assertEqual([language for _, language, _ in found], ["python", "text"] * (len(found) // 2))
+        self.assertGreater(len(found), 12)
         for (line, _, program), (_, _, wanted) in zip(found[::2], found[1::2], strict=True):
             ended = run(program)
             self.assertEqual((ended.stdout, ended.stderr, ended.returncode), (wanted, "", 0), f"program at line {line}")
 
 
 class PluginTests(SynchronousTestCase):
-    """The plugin of docs/writing-a-plugin.md, word for word."""
+    """The plugin of docs/writing-a-plugin.md, word for word, in each of its five steps."""
+
+    page = ROOT / "docs" / "writing-a-plugin.md"
 
     def setUp(self) -> None:
-        """Put the page's module where Python finds it, offered by a package as its page says."""
-        page = ROOT / "docs" / "writing-a-plugin.md"
-        self.texts = {language: text for _, language, text in reversed(list(fences(page, "python", "corefile", "ini")))}
+        """Put the page's modules where Python finds them, the first offered by a package as the page says."""
+        self.texts = {
+            language: text for _, language, text in reversed(list(fences(self.page, "python", "corefile", "ini")))
+        }
+        *self.steps, self.tests, self.refuse = (text for _, _, text in fences(self.page, "python"))
+        self.assertEqual(len(self.steps), 5)
         self.folder = Path(self.mktemp()).absolute()
         offered = self.folder / "sinkhole-1.0.dist-info"
         offered.mkdir(parents=True)
-        (self.folder / "sinkhole.py").write_text(self.texts["python"])
+        self.modules = ["sinkhole", *(f"sinkhole{number}" for number in range(2, 6)), "refuse"]
+        for module, text in zip(self.modules, [*self.steps, self.refuse], strict=True):
+            (self.folder / f"{module}.py").write_text(text)
+            self.addCleanup(sys.modules.pop, module, None)
         (offered / "METADATA").write_text("Metadata-Version: 2.1\nName: sinkhole\nVersion: 1.0\n")
         name, _, target = self.texts["ini"].partition("kdns.plugins =")[2].strip().partition(" = ")
         (offered / "entry_points.txt").write_text(f"[kdns.plugins]\n{name} = {target}\n")
         sys.path.insert(0, str(self.folder))
         self.addCleanup(sys.path.remove, str(self.folder))
-        self.addCleanup(sys.modules.pop, "sinkhole", None)
+
+    def bench(self, module: str, text: str) -> PluginBench:
+        """A module of the page in the test kit, in a folder with what its words name."""
+        directive = import_module(module).directive
+        bench = PluginBench(directive, text)
+        self.addCleanup(bench.stop)
+        return bench
+
+    def zones(self) -> Path:
+        """A file with one zone."""
+        path = self.folder / "zones.txt"
+        path.write_text("ads.example\n")
+        return path
 
     def test_twenty_lines(self) -> None:
-        """It is as short as the page says."""
-        lines = [line for line in self.texts["python"].splitlines() if line.strip()]
+        """The first step is as short as the page says."""
+        lines = [line for line in self.steps[0].splitlines() if line.strip()]
         self.assertLessEqual(len(lines), 20)
 
-    def test_other_examples(self) -> None:
-        """The access list and the tests of the page run as they stand there."""
-        page = ROOT / "docs" / "writing-a-plugin.md"
-        _, refuse, explain, tests = (text for _, _, text in fences(page, "python"))
-        modules: dict[str, Any] = {}
-        exec(refuse, modules)
-        bench = PluginBench(modules["directive"], "refuse 10.0.0.0/8")
+    def test_options(self) -> None:
+        """The second step has an address for names below its zones, or none; what is wrong is said with file and line."""
+        bench = self.bench("sinkhole2", "sinkhole ads.example {\n address 192.0.2.1\n ttl 30\n}")
+        (record,) = bench.ask("Www.ads.example").answer
+        self.assertEqual((record.owner, record.ttl, record.rdata), (b"\x03Www\x03ads\x07example\0", 30, b"\xc0\0\2\1"))
+        self.assertEqual((bench.ask("ads.example", "AAAA").rcode, bench.ask("ads.example", "AAAA").answer), (0, ()))
+        bench.check_repeats(["www.ads.example", "a.test"], qtypes=["A", "AAAA"])
+        self.assertEqual(self.bench("sinkhole2", "sinkhole ads.example").ask("ads.example").rcode, 3)
+        for words, wanted in (
+            ("adress 192.0.2.1", "Corefile:3 - Error during parsing: unknown property 'adress'"),
+            ("address ::1", "'::1'"),
+            ("ttl", "Corefile:3 - Error during parsing: Wrong argument count"),
+        ):
+            self.assertIn(wanted, bench.error(f"sinkhole a. {{\n {words}\n}}"))
+        corefile = list(fences(self.page, "corefile"))[1][2].replace("sinkhole ads", "sinkhole2.directive ads")
+        self.assertIn("address 192.0.2.1", corefile)
+        configuration = assemble(read_text(corefile, {}), ServerContext(MemoryReactor(), kernel_sockets=False))
+        self.assertEqual([link.name for link in configuration.builders[0].links], ["sinkhole", "whoami"])
+
+    def test_file(self) -> None:
+        """The third step reads its file at the start, and a file that is not there is a fault of the configuration."""
+        bench = self.bench("sinkhole3", f"sinkhole {self.zones()}")
+        self.assertEqual([bench.ask(name).rcode for name in ("x.ads.example", "a.test")], [3, 0])
+        bench.check_repeats(["x.ads.example", "a.test"])
+        error = self.assertRaises(Unavailable, self.bench, "sinkhole3", "sinkhole /not/there")
+        self.assertIn("sinkhole: /not/there: ", str(error))
+
+    def test_changes(self) -> None:
+        """The fourth step follows its file, for listed and for other names; a file that is gone changes nothing."""
+        path = self.zones()
+        bench = self.bench("sinkhole4", f"sinkhole {path}")
+
+        def change() -> None:
+            path.write_text("a.test\n")
+            bench.advance(5)
+
+        bench.check_repeats(["x.ads.example", "a.test"], change=change)
+        self.assertEqual([bench.ask(name).rcode for name in ("x.ads.example", "a.test")], [0, 3])
+        path.unlink()
+        with capturedLogs() as events:
+            bench.advance(5)
+        self.assertEqual({event["log_namespace"] for event in events}, {"plugin/sinkhole"})
+        self.assertEqual(bench.ask("a.test").rcode, 3)
+        bench.stop()
+        self.assertEqual(bench.clock.getDelayedCalls(), [])
+
+    def test_lies_are_found(self) -> None:
+        """The test kit finds the fourth step out when it says that nothing but the question matters."""
+        path = self.zones()
+        lying = self.steps[3].replace("self.varies = by_data(file.changed)", "self.varies = by_data()")
+        self.assertNotEqual(lying, self.steps[3])
+        (self.folder / "sinkhole4.py").write_text(lying)
+        bench = self.bench("sinkhole4", f"sinkhole {path}")
+
+        def change() -> None:
+            path.write_text("a.test\n")
+            bench.advance(5)
+
+        self.assertRaises(AssertionError, bench.check_repeats, ["x.ads.example", "a.test"], change=change)
+
+    def test_counted_and_explained(self) -> None:
+        """The fifth step counts repeated replies, too, and says which zone a name is below."""
+        bench = self.bench("sinkhole5", f"sinkhole {self.zones()}")
+        (link,) = bench.builder.links
+        request = a_request("x.ads.example")
+        self.assertEqual([note.missing for note in link.explain(request)], [True])
+        self.assertIn("below ads.example., which ", link.explain(request)[0].text)
+        self.assertEqual(link.explain(a_request("a.test")), [])
+        answer = bench.ask("x.ads.example")
+        for charge in answer.charges:
+            charge.charge(2)
+        families = {family.name: family for family in bench.context.registry.families()}
+        self.assertEqual(families["sinkhole_denied_total"].counter().value, 3)
+
+    def test_of_the_page(self) -> None:
+        """The tests of the page and its access list run as they stand there."""
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(self.folder)
+        exec(self.tests, {})
+        bench = self.bench("refuse", "refuse 10.0.0.0/8")
         self.assertEqual([bench.ask("a.test", client=client).rcode for client in ("10.0.0.1", "192.0.2.1")], [5, 0])
         bench.check_repeats(["a.test"], clients=["10.0.0.1", "192.0.2.1"])
-        self.assertIn("missing=True", explain)
-        exec(tests, {})
 
     def test_typed(self) -> None:
-        """It follows the seam: its directive is one, to the type checker too."""
+        """Every module follows the seam: its directive is one, to the type checker too."""
         from mypy import api
 
-        module = self.folder / "sinkhole.py"
-        check = "\nfrom kdns.plugin.seam import Directive\n\n_: Directive = directive\n"
-        module.write_text(self.texts["python"] + check)
+        files = []
+        for module in self.modules:
+            file = self.folder / f"{module}.py"
+            file.write_text(file.read_text() + "\nfrom kdns.plugin.seam import Directive\n\n_: Directive = directive\n")
+            files.append(str(file))
         cache = str(ROOT / ".mypy_cache")
-        out, _, status = api.run(["--config-file", str(ROOT / "pyproject.toml"), f"--cache-dir={cache}", str(module)])
-        self.assertEqual((status, out.strip()), (0, "Success: no issues found in 1 source file"))
+        out, _, status = api.run(["--config-file", str(ROOT / "pyproject.toml"), f"--cache-dir={cache}", *files])
+        self.assertEqual((status, out.strip()), (0, f"Success: no issues found in {len(files)} source files"))
 
     def test_by_entry_point_and_dotted_name(self) -> None:
         """The page's Corefile finds it by its short name, and the same with its dotted name does the same."""

@@ -19,7 +19,7 @@ ROLE = re.compile(r":(mod|class|func|meth|attr|data|exc):`[~!]?([^`<>]+)`")
 FILE = re.compile(r"(?<![\w*./-])((?:[\w-]+/)*[\w-]+\.py)\b(?!\.)")
 DOTTED = re.compile(r"(?<![\w./-])((?:kdns|tests)(?:\.[A-Za-z_]\w*)+)(?!\w*[/@])")
 
-ELSEWHERE = frozenset(("plugin.py", "json.py"))
+ELSEWHERE = frozenset(("plugin.py", "json.py", "sinkhole.py", "sinkhole4.py", "setup.py"))
 """Names of files in examples, and of no file here."""
 
 NO_MODULES = frozenset(("kdns.service", "kdns.tac", "kdns.sock", "kdns.plugins"))

@@ -13,7 +13,7 @@ how long an answer holds     :class:`Validity`, :data:`ONCE`, :data:`ALWAYS`, :d
 what a link varies by        :class:`Varies`, :data:`EVERY_QUERY`, :data:`NOTHING`, :func:`by_client`, :func:`by_data`
 failures                     :class:`ResolutionFailed`, :class:`RcodeOnly`, :class:`Refused`
 life                         :class:`Resource`, :class:`Unavailable`
-watching and explaining      :class:`Observer`, :class:`Exchange`, :class:`Repeat`, :class:`Note`
+watching and explaining      :class:`Observer`, :class:`Exchange`, :class:`Repeat`, :class:`Counter`, :class:`Note`
 ===========================  =====================================================================================================
 
 Names are bytes in wire form and lower case (:func:`from_text`, :func:`to_text`, :func:`longest_zone`); records are made by the functions of
@@ -24,6 +24,7 @@ from kdns.core.answer import NO_REPLY, Answer, Body, Kind, Sections, records
 from kdns.core.chain import Link, Next, Reply, then
 from kdns.core.explaining import Note
 from kdns.core.failure import RcodeOnly, Refused, ResolutionFailed
+from kdns.core.metrics import Counter
 from kdns.core.observe import Exchange, Observer, Repeat
 from kdns.core.request import Request, Transport
 from kdns.core.stamps import Stamp, StampBook
@@ -54,6 +55,7 @@ __all__ = [
     "Block",
     "BlockBuilder",
     "Body",
+    "Counter",
     "Directive",
     "Dispenser",
     "Exchange",
