@@ -1,14 +1,19 @@
-# Everything is made in .venv next to this file; nothing else on the machine is touched.
+# Everything is made in .venv next to this file; nothing else on the machine is touched, except by "make install".
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PORT ?= 1053
+# What "make run" needs, what tests and lints need on top, and what the site needs.
+RUNS := $(VENV)/.runs
 READY := $(VENV)/.ready
+DOCS := $(VENV)/.docs
+PREFIX ?= $(HOME)/.local
 RESULTS ?= bench-results.json
+PIP := $(BIN)/pip --disable-pip-version-check
 
-.PHONY: run test lint bench fuzz life wheel changelog clean
+.PHONY: run test lint bench fuzz life wheel dist docs man changelog install uninstall clean
 
-run: $(READY)
+run: $(RUNS)
 	@PORT=$(PORT) $(BIN)/python conf/demo/run.py
 
 test: $(READY)
@@ -17,7 +22,7 @@ test: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy kdns tests bench
+	$(BIN)/mypy kdns tests bench tools
 
 bench: $(READY)
 	$(BIN)/python -m bench $(if $(QUICK),--quick) --json $(RESULTS)
@@ -31,13 +36,50 @@ life: $(READY)
 wheel: $(READY)
 	$(BIN)/python -m build --wheel
 
-changelog: $(READY)
-	$(BIN)/towncrier build --draft --version "$$(sed -n 's/^version = //p' setup.cfg)"
+dist: $(READY)
+	$(BIN)/python -m build
 
-$(READY): setup.cfg pyproject.toml
+changelog: $(READY)
+	@mkdir -p build
+	@{ sed '/release notes start/q' CHANGELOG.md; \
+	   $(BIN)/towncrier build --draft --version "$$(sed -n 's/^version = //p' setup.cfg)" 2>/dev/null; \
+	   sed '1,/release notes start/d' CHANGELOG.md; } > build/CHANGELOG.md
+	@echo build/CHANGELOG.md
+
+man: $(READY)
+	$(BIN)/python -m tools.man build/man
+
+docs: $(DOCS) changelog
+	$(BIN)/mkdocs build --quiet
+	$(BIN)/pydoctor --quiet --project-name=kdns --docformat=restructuredtext --html-output=build/site/api kdns
+	@echo build/site/index.html
+
+# An environment of its own with kdns in it, and the command, its man pages and completions where a shell finds them.
+install:
+	$(PYTHON) -m venv $(PREFIX)/lib/kdns
+	$(PREFIX)/lib/kdns/bin/pip --disable-pip-version-check install .
+	@cd $(PREFIX)/lib/kdns && for file in bin/kdns $$(find share -type f -path '*kdns*' -o -type f -name 'Corefile.5'); do \
+	    mkdir -p $(PREFIX)/$$(dirname $$file) && ln -sf $(PREFIX)/lib/kdns/$$file $(PREFIX)/$$file; done
+	@echo "$(PREFIX)/bin/kdns: $$($(PREFIX)/bin/kdns -version | head -1)"
+
+uninstall:
+	@cd $(PREFIX)/lib/kdns && for file in bin/kdns $$(find share -type f -path '*kdns*' -o -type f -name 'Corefile.5'); do rm -f $(PREFIX)/$$file; done
+	rm -rf $(PREFIX)/lib/kdns
+
+$(RUNS): setup.cfg setup.py pyproject.toml
+	@echo "Installing what kdns needs into $(VENV), some 20 packages; it is done once."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --editable '.[dev]'
+	$(PIP) install --editable .
+	@touch $(RUNS)
+
+$(READY): $(RUNS)
+	@echo "Installing what tests and lints need."
+	$(PIP) install --editable '.[dev]'
 	@touch $(READY)
+
+$(DOCS): $(READY)
+	$(PIP) install --editable '.[docs]'
+	@touch $(DOCS)
 
 clean:
 	rm -rf .venv .venv-newest build dist *.egg-info _trial_temp* .mypy_cache .ruff_cache .hypothesis
