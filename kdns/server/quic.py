@@ -221,6 +221,7 @@ class QuicClient:
                     self.factory.by_id.pop(event.connection_id, None)
                 case HandshakeCompleted():
                     self.established = True
+                    self.connection.handshake_over()
                     self.factory.proven(self)
                     self.negotiated()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import dns.message
@@ -548,6 +550,24 @@ class ChangeTests(DoqCase):
         self.reactor.settle()
         self.assertTrue(self.factory.empty)
         self.assertEqual([self.count(code) for code in (INTERNAL_ERROR, PROTOCOL_ERROR)], [0, 0])
+
+    def test_no_garbage(self) -> None:
+        """Nothing of a connection that has ended waits for the collector of garbage."""
+        self.serve(a_block())
+        gc.collect()
+        gc.disable()
+        self.addCleanup(gc.enable)
+        for _ in range(2):
+            peer = self.connect()
+            self.ask(peer)
+            client = next(iter(self.factory._clients))
+            parts = [weakref.ref(part) for part in (client, client.connection, client.connection.tls)]
+            parts.append(weakref.ref(client.connection._loss))
+            del client
+            peer.connection.close(error_code=0)
+            peer.flush()
+            self.reactor.advance(0.1)
+            self.assertEqual([part() for part in parts], [None] * 4)
 
     def test_late_answer(self) -> None:
         """An answer for a client that has gone is dropped."""

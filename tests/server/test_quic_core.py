@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import ssl
+import tracemalloc
 from typing import Any
 
 from aioquic.quic.configuration import QuicConfiguration
@@ -174,6 +176,32 @@ class BoundsTests(SynchronousTestCase):
         (one,) = pair.server.datagrams_to_send(pair.now)
         pair.client.receive_datagram(one[0], SERVER, pair.now)
         self.assertTrue(pair.client._streams[0].sender.is_finished)
+
+    def test_small(self) -> None:
+        """A connection whose handshake is over takes little memory, and does all that it did before."""
+        connections = 10
+        pairs = []
+        gc.collect()
+        tracemalloc.start()
+        try:
+            before = tracemalloc.get_traced_memory()[0]
+            for _ in range(connections):
+                pairs.append(Pair())
+                pairs[-1].talk()
+                pairs[-1].server.handshake_over()
+                del pairs[-1].client
+            gc.collect()
+            each = (tracemalloc.get_traced_memory()[0] - before) / connections
+        finally:
+            tracemalloc.stop()
+        self.assertLess(each, 60_000)
+        pair = Pair()
+        pair.talk()
+        pair.server.handshake_over()
+        pair.client.request_key_update()
+        pair.client.send_stream_data(0, b"x", end_stream=True)
+        pair.talk()
+        self.assertIn(StreamDataReceived(data=b"x", end_stream=True, stream_id=0), pair.events)
 
     def test_free(self) -> None:
         """Nothing is left of a connection that has ended."""
