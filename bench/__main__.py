@@ -24,7 +24,7 @@ HERE = Path(__file__).parent
 USUAL = ("rows", "latency")
 """What runs when nothing is asked for."""
 
-NO_BENCHMARKS = ("__main__", "api_driver", "inside", "markdown", "peers")
+NO_BENCHMARKS = ("__main__", "api_driver", "inside", "markdown", "peers", "encrypted_load")
 """Modules that can be run but measure nothing of their own."""
 
 QUICK = {"cluster_memory": ("2000", "6000")}

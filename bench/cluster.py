@@ -17,7 +17,7 @@ from bench.load import query
 from bench.processes import BenchError, Program, answered, free_port, page, wait_for
 
 COREFILE = """\
-.:{port} {{
+.:{port}{keys} {{
     errors
     health 127.0.0.1:{health} {{
         lameduck 1s
@@ -95,6 +95,7 @@ class Kdns:
     :param upstream: the port to forward to.
     :param more: further directives.
     :param output: a file for what it prints.
+    :param schemes: of further server keys; :attr:`ports` has the port of each.
     """
 
     def __init__(
@@ -106,14 +107,17 @@ class Kdns:
         upstream: int = 0,
         more: Sequence[str] = (),
         output: IO[bytes] | None = None,
+        schemes: Sequence[str] = (),
     ) -> None:
         self.port = free_port()
+        self.ports = {scheme: free_port() for scheme in schemes}
         ports = {name: free_port() for name in ("health", "ready", "metrics", "upstream")}
         ports["upstream"] = upstream or ports["upstream"]
+        keys = "".join(f" {scheme}://.:{port}" for scheme, port in self.ports.items())
         lines = "".join(f"\n    {line}" for line in more)
         self.corefile = folder / f"Corefile-{self.port}"
         self.corefile.write_text(
-            COREFILE.format(port=self.port, kubeconfig=api.kubeconfig, pods=pods, more=lines, **ports)
+            COREFILE.format(port=self.port, keys=keys, kubeconfig=api.kubeconfig, pods=pods, more=lines, **ports)
         )
         self._ready = f"http://127.0.0.1:{ports['ready']}/ready"
         self.metrics = f"http://127.0.0.1:{ports['metrics']}/metrics"

@@ -7,11 +7,13 @@ server for a query is a figure all the same.
 
 from __future__ import annotations
 
+import json
 import re
 import select
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,11 +22,14 @@ from tempfile import TemporaryDirectory, TemporaryFile
 
 from bench.machine import CLIENT_CORE, on_core
 from bench.processes import BenchError
-from kdns.wire.constants import AAAA, IN, RD, SRV, A
+from kdns.wire.constants import AAAA, IN, RD, SRV, A, rcode_text
 from kdns.wire.names import from_text
 from kdns.wire.query import HEADER
 
 TYPES = {"A": A, "AAAA": AAAA, "SRV": SRV}
+MODES = {"": "tcp", "tls": "dot"}
+"""dnsperf's names of transports with connections, by the scheme of a server key."""
+
 OUTSTANDING = 100
 """Queries under way at a time, when no rate is asked for."""
 
@@ -91,6 +96,7 @@ def replay(
     once: bool = False,
     connections: int = 0,
     latencies: bool = False,
+    over: str = "",
 ) -> Run:
     """
     Have dnsperf send the packets of a file that :func:`bench.names.write` wrote, on the client's core.
@@ -100,9 +106,12 @@ def replay(
     :param once: end at the end of the file, even if there is time left.
     :param connections: over so many TCP connections; 0 means UDP.
     :param latencies: note how long each answer took.
+    :param over: ``tls``, ``https`` or ``quic``, the transport of the connections; TCP without. A client of kdns's own asks the last two.
     :raises Stuck: dnsperf did not come to its end.
     :raises BenchError: nothing was answered.
     """
+    if over in ("quic", "https"):
+        return _encrypted(over, port, packets, seconds, rate, once, connections)
     command = [
         dnsperf(),
         "-s",
@@ -124,7 +133,7 @@ def replay(
     if rate:
         command += ["-Q", str(rate)]
     if connections:
-        command += ["-m", "tcp", "-c", str(connections)]
+        command += ["-m", MODES[over], "-c", str(connections)]
     if latencies:
         command.append("-v")
     with TemporaryFile("w+") as output, on_core(CLIENT_CORE):
@@ -142,6 +151,29 @@ def replay(
     if not run.completed:
         raise BenchError("no query was answered")
     return run
+
+
+def _encrypted(over: str, port: int, packets: Path, seconds: float, rate: int, once: bool, connections: int) -> Run:
+    words = [over, str(port), str(packets), str(seconds), str(rate), str(int(once or not seconds)), str(connections)]
+    with on_core(CLIENT_CORE):
+        done = subprocess.run(
+            [sys.executable, "-m", "bench.encrypted_load", *words],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=seconds + GRACE,
+        )
+    if done.returncode:
+        raise BenchError(f"bench.encrypted_load: {done.stderr.strip()[-500:]}")
+    said = json.loads(done.stdout)
+    if not said["completed"]:
+        raise BenchError("no query was answered")
+    codes = ", ".join(f"{rcode_text(int(code))} {count} (" for code, count in said["codes"].items())
+    latencies = said["latencies"]
+    average = sum(latencies) / len(latencies)
+    return Run(
+        said["completed"], said["lost"], said["seconds"], codes, latencies, said["sent"], average, max(latencies)
+    )
 
 
 def query(name: str, qtype: int = A, ident: int = 1) -> bytes:

@@ -35,6 +35,7 @@ from bench.names import (
 )
 from bench.peers import start_nsd, start_unbound, start_upstream, start_yardstick
 from bench.processes import BenchError, Program, median, percentile, table
+from kdns.testing.certificates import Authority
 
 SIZE = Size()
 
@@ -43,6 +44,9 @@ FASTEST = 150_000
 
 STEADY = 5_000
 """Queries a second while latency is measured."""
+
+STEADY_ENCRYPTED = 200
+"""The same over HTTPS and QUIC, whose client is slower than the server."""
 
 RATES = (200, 1_000, 5_000, 20_000)
 """Queries a second of the rows that are asked less than they can answer: what a replica mostly sees."""
@@ -75,6 +79,12 @@ class Row:
     connections: int = 0
     """TCP connections to kdns; 0 means UDP."""
 
+    over: str = ""
+    """The scheme of the server key that is asked, on so many connections; plain DNS without."""
+
+    of_tcp: float = 0.0
+    """How much processor time a query may take, as a multiple of the row ``tcp``."""
+
     rate: int = 0
     """Queries a second that are sent; 0 means as many as are answered."""
 
@@ -97,9 +107,13 @@ WORDS = {
     "kdns+rewrite": (f"rewrite name suffix .{OLD_DOMAIN} .cluster.local answer auto",),
     "kdns+template": (f'template IN A {ZONE} {{\n        answer "{{{{ .Name }}}} 60 IN A 192.0.2.1"\n    }}',),
     "kdns+file": (f"file FOLDER/{FILE_ZONE}.zone {FILE_ZONE}",),
+    "kdns+tls": ("tls FOLDER/server.pem FOLDER/server.key",),
     "kdns+acl": ("acl {\n        allow net 127.0.0.0/8\n        block\n    }",),
 }
 """The servers, with what their Corefiles have besides what kubeadm writes."""
+
+SCHEMES = {"kdns+tls": ("tls", "https", "quic")}
+"""The servers with further server keys, and the schemes of these."""
 
 MANY = 22_000
 """Names of a zone that are asked once each."""
@@ -113,6 +127,13 @@ def cold(plugin: str, packets: Packets) -> Row:
     return Row(f"{plugin} cold", packets, 1.6 / 1.5, FOUND, fresh=True, cold=True, server=f"kdns+{plugin}")
 
 
+def encrypted(name: str, scheme: str, of_tcp: float) -> Row:
+    """The row of a transport: as many connections as the row ``tcp`` has, whose target is divided by what the transport may cost."""
+    return Row(
+        name, lambda _: hot(SIZE), 5.0 / of_tcp, HOT, connections=8, server="kdns+tls", over=scheme, of_tcp=of_tcp
+    )
+
+
 ROWS = (
     Row("hot", lambda _: hot(SIZE), 6.5, HOT, peer="nsd", peer_target=1.5),
     Row("wide", lambda _: wide(SIZE), 5.0, {"NOERROR": 1.0}),
@@ -120,6 +141,9 @@ ROWS = (
     Row("ext", lambda _: ext(), 5.5, {"NOERROR": 1.0}, peer="unbound", peer_target=1.5),
     Row("miss", new_outside, 1.3, {"NOERROR": 1.0}, fresh=True, peer="unbound", peer_target=1.5),
     Row("tcp", lambda _: hot(SIZE), 5.0, HOT, connections=8),
+    encrypted("dot", "tls", 1.6),
+    encrypted("doh2", "https", 4.0),
+    encrypted("doq", "quic", 8.0),
     Row("hot+log", lambda _: hot(SIZE), 4.0, HOT, server="kdns+log"),
     Row("hot+EDNS", lambda count: with_opt(hot(SIZE), count), 4.0, HOT, fresh=True),
     Row("cold", lambda _: wide(SIZE), 1.6, {"NOERROR": 1.0}, fresh=True, cold=True),
@@ -180,6 +204,8 @@ class Server:
     port: int
     program: Program
     log: IO[bytes] | None = None
+    ports: Mapping[str, int] = field(default_factory=dict)
+    """Ports of encrypted listeners, by scheme."""
 
 
 class Contest:
@@ -202,6 +228,9 @@ class Contest:
         self._upstream = upstream
         stack.enter_context(program)
         (folder / f"{FILE_ZONE}.zone").write_text(zone_file(FILE_ZONE, MANY), encoding="ascii")
+        identity = Authority().server("127.0.0.1")
+        (folder / "server.pem").write_bytes(identity.certificate_pem)
+        (folder / "server.key").write_bytes(identity.key_pem)
         for name in {row.server for row in rows}:
             self._servers[name] = self._kdns(stack, api, upstream, name)
         self._add(stack, "yardstick", start_yardstick())
@@ -215,10 +244,12 @@ class Contest:
         output = stack.enter_context((self._folder / f"{name}.out").open("ab"))
         more = [word.replace("FOLDER", str(self._folder)) for word in WORDS[name]]
         with on_core(SERVER_CORE):
-            kdns = stack.enter_context(Kdns(self._folder, api, upstream=upstream, more=more, output=output))
+            schemes = SCHEMES.get(name, ())
+            started = Kdns(self._folder, api, upstream=upstream, more=more, output=output, schemes=schemes)
+            kdns = stack.enter_context(started)
         kdns.wait_ready()
         check_answers(kdns, SIZE)
-        return Server(kdns.port, kdns.program, output)
+        return Server(kdns.port, kdns.program, output, kdns.ports)
 
     def _add(self, stack: ExitStack, name: str, started: tuple[int, Program] | None) -> None:
         if started is not None:
@@ -260,11 +291,17 @@ class Contest:
     def _connections(self, row: Row, name: str) -> int:
         return row.connections if name == row.server else 0
 
+    def _target(self, row: Row, name: str) -> tuple[int, str]:
+        """The port to ask, and over what; other servers are asked over UDP."""
+        server = self._servers[name]
+        return (server.ports[row.over], row.over) if row.over and name == row.server else (server.port, "")
+
     def _warm(self, row: Row, name: str) -> None:
         """Have everything asked that will be asked over and over, more than once."""
         packets = self._packets(row, STEADY)
+        port, over = self._target(row, name)
         for _ in range(1 if row.fresh else 2):
-            again(lambda: replay(self._servers[name].port, packets, connections=self._connections(row, name)))
+            again(lambda: replay(port, packets, connections=self._connections(row, name), over=over))
 
     def _run(self, row: Row, name: str, packets: Path) -> None:
         server, figures = self._servers[name], self.found[row.name, name]
@@ -272,8 +309,9 @@ class Contest:
         def measured() -> tuple[float, Run]:
             before = server.program.processor_seconds()
             connections = self._connections(row, name)
+            port, over = self._target(row, name)
             run = replay(
-                server.port, packets, self._pace.seconds, rate=row.rate, once=row.fresh, connections=connections
+                port, packets, self._pace.seconds, rate=row.rate, once=row.fresh, connections=connections, over=over
             )
             return max(server.program.processor_seconds() - before, 0.01), run
 
@@ -290,17 +328,20 @@ class Contest:
 
     def _steady(self, row: Row) -> None:
         """How long answers of kdns take when it is not asked as much as it can answer."""
-        server, figures = self._servers[row.server], self.found[row.name, row.server]
+        figures = self.found[row.name, row.server]
         packets = self._packets(row, self._pace.steady * STEADY)
+        port, over = self._target(row, row.server)
+        rate = row.rate or (STEADY_ENCRYPTED if over in ("https", "quic") else STEADY)
         run = again(
             lambda: replay(
-                server.port,
+                port,
                 packets,
                 self._pace.steady,
-                rate=row.rate or STEADY,
+                rate=rate,
                 once=row.fresh,
                 connections=row.connections,
                 latencies=True,
+                over=over,
             )
         )
         figures.average = run.average * 1e3
@@ -358,11 +399,20 @@ def line(contest: Contest, row: Row) -> list[str]:
     return [*cells, f"{median(ours.busy):.0%}", f"{ours.resident:.0f}"]
 
 
+def of_tcp(contest: Contest, row: Row) -> float:
+    """The processor time of a query as a multiple of the row ``tcp``; 0 where that was not measured."""
+    tcp = contest.found.get(("tcp", "kdns"))
+    return median(contest.found[row.name, row.server].each) / median(tcp.each) if tcp is not None else 0.0
+
+
 def report(contest: Contest) -> None:
     """Print the table."""
     print(described(describe()))
     print(f"servers on core {SERVER_CORE}, dnsperf and upstream on core {CLIENT_CORE}; latency at {STEADY:,} q/s\n")
     table(HEAD, [line(contest, row) for row in contest.rows])
+    for row in contest.rows:
+        if row.of_tcp and (times := of_tcp(contest, row)):
+            print(f"{row.name}: {times:.2f} of the processor time of tcp, target {row.of_tcp:.1f}")
     for (_, server), figures in contest.found.items():
         if figures.trouble:
             print(f"WRONG: {server}, {figures.trouble}")
