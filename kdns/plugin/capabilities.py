@@ -6,7 +6,7 @@ They stand here so that nothing imports a plugin that the Corefile does not name
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from typing import Any, Protocol, TypeAlias
 
 from kdns.core.request import Request
@@ -49,6 +49,11 @@ class Describes:
 
     described: tuple[str, ...] = ()
     """How the labels begin."""
+
+
+def declared_labels(links: Iterable[object]) -> tuple[str, ...]:
+    """How the labels begin whose links declare themselves what these depend on."""
+    return tuple(start for link in links if isinstance(link, Describes) for start in link.described)
 
 
 class KnowsSearchPaths:

@@ -35,14 +35,16 @@ class QuerySubject:
     """
     A query that expressions are evaluated about.
 
+    :param declared: how labels of metadata begin whose plugins declare what these depend on: the answer table knows, and a cache does not.
     :ivar seen: what they have looked at.
     """
 
-    __slots__ = ("request", "seen")
+    __slots__ = ("_declared", "request", "seen")
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, declared: tuple[str, ...] = ()) -> None:
         self.request = request
         self.seen = Seen.QUESTION
+        self._declared = declared
 
     def look(self, at: Seen) -> None:
         """Remember that something was looked at."""
@@ -51,7 +53,7 @@ class QuerySubject:
 
     def metadata(self, label: str) -> str:
         """The value of a label of metadata; empty without one."""
-        self.look(Seen.ELSE)
+        self.look(Seen.MESSAGE if label.startswith(self._declared) else Seen.ELSE)
         value = (self.request.metadata or {}).get(label, "")
         return value() if callable(value) else value
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from kdns.corefile.dispenser import Dispenser
+from kdns.plugin.capabilities import declared_labels
 from kdns.plugin.seam import Block, BlockBuilder
 from kdns.plugins.template.config import Config, parse
 from kdns.plugins.template.metrics import TemplateMetrics
@@ -22,7 +23,8 @@ class TemplateDirective:
     def build(self, config: Config, builder: BlockBuilder) -> None:
         """Add the link."""
         metrics = TemplateMetrics(builder.context.registry)
-        builder.link(TemplateLink(config, metrics, builder.view, builder.block.zones))
+        declared = declared_labels(builder.links)
+        builder.link(TemplateLink(config, metrics, builder.view, builder.block.zones, declared))
 
 
 directive = TemplateDirective()

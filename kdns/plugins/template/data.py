@@ -53,8 +53,8 @@ class TemplateSubject(QuerySubject):
 
     __slots__ = ("groups", "name", "names")
 
-    def __init__(self, request: Request) -> None:
-        super().__init__(request)
+    def __init__(self, request: Request, declared: tuple[str, ...] = ()) -> None:
+        super().__init__(request, declared)
         self.name = to_text(request.qname)
         self.groups: tuple[str, ...] = ()
         self.names: Mapping[str, int] = {}

@@ -38,10 +38,19 @@ class TemplateLink(Link):
     name = "template"
     varies = Varies()  # each answer says what was looked at for it
 
-    def __init__(self, config: Config, metrics: TemplateMetrics, view: str, block_zones: tuple[bytes, ...]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        metrics: TemplateMetrics,
+        view: str,
+        block_zones: tuple[bytes, ...],
+        declared: tuple[str, ...] = (),
+    ) -> None:
         """
         :param block_zones: the zones of the server block.
+        :param declared: see :class:`kdns.core.expression.environment.QuerySubject`.
         """
+        self._declared = declared
         self._config = config
         self._block_zones = block_zones
         self._metrics = metrics
@@ -54,7 +63,7 @@ class TemplateLink(Link):
         :raises RcodeOnly: a template takes the query, and nothing of it fits.
         :raises ResolutionFailed: a template fails.
         """
-        subject = TemplateSubject(request)
+        subject = TemplateSubject(request, self._declared)
         try:
             choice = choose(self._config, subject)
         except ConditionFailed as error:
@@ -131,7 +140,7 @@ class TemplateLink(Link):
 
     def explain(self, request: Request) -> list[Note]:
         """The template that answers, and with what; or why none does."""
-        subject = TemplateSubject(request)
+        subject = TemplateSubject(request, self._declared)
         try:
             choice = choose(self._config, subject)
         except ConditionFailed as error:

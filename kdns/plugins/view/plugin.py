@@ -10,7 +10,7 @@ from kdns.core.expression import Expression, ExpressionError, ExpressionSyntaxEr
 from kdns.core.expression.environment import QUERY_FUNCTIONS, QuerySubject
 from kdns.core.request import Request
 from kdns.corefile.dispenser import Dispenser
-from kdns.plugin.capabilities import Describes
+from kdns.plugin.capabilities import declared_labels
 from kdns.plugin.seam import Block, BlockBuilder
 from kdns.plugins.view.dependence import varies_of
 
@@ -82,8 +82,7 @@ class ViewDirective:
         """Name the block and filter its queries."""
         conditions = Conditions(config.expressions)
         builder.view = config.name
-        describing = [link for link in builder.links if isinstance(link, Describes)]
-        declared = tuple(start for link in describing for start in link.described)
+        declared = declared_labels(builder.links)
         builder.filter(conditions.hold, varies_of(config.expressions, bool(builder.binds), declared))
 
         def named(request: Request) -> None:

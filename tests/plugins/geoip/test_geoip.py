@@ -132,7 +132,7 @@ class ServedTests(SynchronousTestCase):
         self.assertFalse(reply.options)
 
     def test_templates(self) -> None:
-        """A template with labels makes each client its own answer, with a cache in front."""
+        """A template with labels makes an answer for each set of labels, with a cache in front; the table repeats it."""
         self.start(
             ".:53 {\n metadata\n geoip %s\n cache 30\n"
             ' template IN TXT . {\n answer "{{ .Name }} 60 IN TXT x{{ .Meta `geoip/country/code` }}"\n }\n}'
@@ -140,6 +140,7 @@ class ServedTests(SynchronousTestCase):
         for _ in range(3):
             texts = [scan(self.ask(a_query("a.test", "TXT"), client)).sections()[0][0].rdata for client in CLIENTS]
             self.assertEqual(texts, [b"\3xGB", b"\3xDE", b"\3xDE", b"\1x", b"\1x"])
+        self.assertEqual((self.table.asked, self.table.given), (4, 11))
 
     def test_log(self) -> None:
         """A line about a repeated reply has the labels of the client that got it."""
