@@ -31,6 +31,9 @@ MOST_AGE = 3600
 SHORT_AGE = 5
 """The same for failures, and for what has no records."""
 
+MOST_LOOKED_AT = 100
+"""Records that are looked at for the lowest TTL; a response with more is not kept by HTTP caches, since thousands take milliseconds."""
+
 _TEXT = re.compile(rb"[A-Za-z0-9_-]+")
 
 
@@ -108,6 +111,8 @@ def response_to(reply: bytes, refused: bool) -> Response:
 def max_age(reply: bytes) -> int:
     """Seconds that an HTTP cache may keep a reply that kdns made: no longer than any of its records (RFC 8484 section 5.1)."""
     _, flags, questions, answers, authorities, additionals = HEADER.unpack_from(reply)
+    if answers + authorities + additionals > MOST_LOOKED_AT:
+        return 0
     offset = 12
     for _ in range(questions):
         offset = skip_name(reply, offset) + 4

@@ -8,6 +8,7 @@ subclasses (:mod:`kdns.server.https`, :mod:`kdns.server.grpc`).
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,16 @@ MOST_HEADERS = 16_384
 """Bytes of the headers of a request."""
 
 MOST_UNSENT = 262_144
-"""Bytes of replies for which a client's windows have no room; with more, its requests are refused."""
+"""Bytes of responses that a client does not take, for want of room in its windows or of reading; with more, its streams are reset."""
+
+MOST_PENDING = 40_960
+"""Bytes of a frame, or of a header in several, before it is complete: more than a full frame of data, or twice :data:`MOST_HEADERS`."""
+
+MOST_TABLE = 4096
+"""Bytes of the table of response headers that a client may refer to (RFC 7541 section 4.2); its default."""
+
+MOST_REMEMBERED = 1000
+"""Closed streams whose end is remembered, for frames that were under way; h2 would remember 65,536 of a connection, in 10 MB."""
 
 MOST_RESETS = 100
 """Requests that a connection may cancel beyond those that were answered: each costs the server work and the client nothing."""
@@ -60,12 +70,21 @@ class Http2:
         self.unsent = 0
         """Bytes for which the client's windows have no room."""
 
+        self._events: deque[Any] = deque()
+        """What was received and waits for its turn."""
+
+        self._pending = 0
+        """Bytes of the frame or header that is not complete."""
+
+        self._widened = False
+        """Whether there may be room again for what is unsent."""
+
         self._answered = self._resets = self._noise = 0
         self._last = 0
         self._gone = False
         """Whether the client was told to send its further requests elsewhere."""
 
-        http = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False, header_encoding=None))
+        http = _Connection(h2.config.H2Configuration(client_side=False, header_encoding=None))
         codes = h2.settings.SettingCodes
         http.local_settings = h2.settings.Settings(
             client=False,
@@ -95,10 +114,12 @@ class Http2:
     @property
     def partial(self) -> bool:
         """Whether a request has come in part."""
-        return bool(self._requests)
+        return bool(self._requests or self._pending)
 
-    def resume(self) -> None:
-        """Nothing waits within the protocol."""
+    @property
+    def more(self) -> bool:
+        """Whether something that was received waits for a turn."""
+        return bool(self._events)
 
     def flush(self) -> None:
         """Send what the protocol has to say."""
@@ -119,13 +140,25 @@ class Http2:
     def received(self, data: bytes) -> None:
         """Receive some bytes."""
         try:
-            for event in self._http.receive_data(data):
-                self._happened(event)
+            events = self._http.receive_data(data)
         except (h2.exceptions.H2Error, ValueError):
             self.flush()  # the GOAWAY says what was wrong
             self._shell.part()
             return
-        if self._resets > MOST_RESETS + self._answered or self._noise > MOST_NOISE:
+        self._pending = 0 if events else self._pending + len(data)
+        self._events += events
+        self.resume()
+
+    def resume(self) -> None:
+        """Continue with what was received before."""
+        events, shell = self._events, self._shell
+        while events and shell.goes_on:
+            self._happened(events.popleft())
+        if self._widened and not shell.blocked:
+            self._widened = False
+            for number in list(self._unsent):
+                self._send(number)
+        if self._resets > MOST_RESETS + self._answered or self._noise > MOST_NOISE or self._pending > MOST_PENDING:
             self._throw_out(h2.errors.ErrorCodes.ENHANCE_YOUR_CALM)
 
     def _happened(self, event: Any) -> None:
@@ -145,10 +178,15 @@ class Http2:
             case h2.events.StreamReset():
                 self._resets += 1
                 self._forget(number)
-            case h2.events.WindowUpdated() | h2.events.RemoteSettingsChanged():
+            case h2.events.WindowUpdated():
                 self._noise += 1
-                for one in [number] if number else list(self._unsent):
-                    self._send(one)
+                self._widened = True
+            case h2.events.RemoteSettingsChanged():
+                self._noise += 1
+                self._widened = True
+                # Each header of a response is looked for in the whole table, which a client may want to be of any size.
+                encoder = self._http.encoder
+                encoder.header_table_size = min(encoder.header_table_size, MOST_TABLE)
             case h2.events.ConnectionTerminated():
                 self._shell.finish()
             case _:
@@ -201,13 +239,18 @@ class Http2:
         except h2.exceptions.ProtocolError:
             return
         self._answered += 1
-        if body or trailers is not None:
+        if body and self.unsent > MOST_UNSENT:
+            self.reset(number, h2.errors.ErrorCodes.ENHANCE_YOUR_CALM)
+        elif body or trailers is not None:
             self._unsent[number] = (body, trailers)
             self.unsent += len(body)
             self._send(number)
 
     def _send(self, number: int) -> None:
         if number not in self._unsent:
+            return
+        if self._shell.blocked:
+            self._widened = True
             return
         http = self._http
         body, trailers = self._unsent[number]
@@ -225,3 +268,10 @@ class Http2:
             self._unsent[number] = (body, trailers)
         else:
             del self._unsent[number]
+            self._shell.progressed()
+
+
+class _Connection(h2.connection.H2Connection):
+    """h2's connection, with less memory."""
+
+    MAX_CLOSED_STREAMS = MOST_REMEMBERED

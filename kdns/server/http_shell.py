@@ -21,7 +21,7 @@ from kdns.server.streams import LINGER, READ_SIZE, SLICE_SECONDS, ClientConnecti
 from kdns.wire.query import read_query
 
 PIECE = 512
-"""Bytes that a protocol is fed before the clock is looked at: a dozen requests of HTTP/2, which take about a millisecond."""
+"""Bytes that a protocol is fed at a time. The requests in them are answered one by one, as long as the turn has time."""
 
 
 class HttpProtocol(Protocol):
@@ -32,6 +32,10 @@ class HttpProtocol(Protocol):
 
     unsent: int
     """Bytes of responses for which the client has no room."""
+
+    @property
+    def more(self) -> bool:
+        """Whether something that was received waits for a turn."""
 
     @property
     def partial(self) -> bool:
@@ -66,6 +70,9 @@ class HttpShell(ClientConnection, TimeoutMixin):
         """Whether the client does not take what was sent."""
 
         self._queued = self._taking = False
+        self._until = 0.0
+        """When the turn ends that the connection has."""
+
         self._reading = True
         self.finishing = False
         """Whether the connection ends when what was asked is answered."""
@@ -110,20 +117,23 @@ class HttpShell(ClientConnection, TimeoutMixin):
         if self._ended or self._closing or self._http is None:
             return
         clock = self.factory.listener.context.clock
-        until = min(end, clock() + SLICE_SECONDS)
+        self._until = min(end, clock() + SLICE_SECONDS)
         self._taking = True
         try:
             self._http.resume()
-            while self._buffer and self._ready():
+            while self._buffer and self.goes_on:
                 piece, self._buffer = self._buffer[:PIECE], self._buffer[PIECE:]
                 self._http.received(piece)
-                if clock() >= until:
-                    break
         finally:
             self._taking = False
-        if self._buffer and self._ready():
+        if (self._buffer or (self._http is not None and self._http.more)) and self._ready():
             self.wait_for_turn()
         self._after()
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether more may be taken in this turn."""
+        return self._ready() and self.factory.listener.context.clock() < self._until
 
     def _ready(self) -> bool:
         """Whether the protocol takes more."""
@@ -175,8 +185,9 @@ class HttpShell(ClientConnection, TimeoutMixin):
         raise NotImplementedError
 
     def asked(self) -> None:
-        """A request is complete: the connection is in use, and the next request has its own time."""
-        self._stage = ""
+        """A request is complete: the connection is in use, and the next request has its own time. The time to take responses goes on."""
+        if self._stage != "write":
+            self._stage = ""
         self.factory.limit.asked(self)
         self.factory.own_limit.asked(self)
 
@@ -202,6 +213,15 @@ class HttpShell(ClientConnection, TimeoutMixin):
         self.answer(number, reply, refused)
         if not self._taking:
             self._after()
+
+    @property
+    def blocked(self) -> bool:
+        """Whether the client does not read."""
+        return self._blocked
+
+    def progressed(self) -> None:
+        """The client has taken a whole response: the time for the others begins again."""
+        self._stage = ""
 
     @property
     def full(self) -> bool:
@@ -284,8 +304,7 @@ class HttpShell(ClientConnection, TimeoutMixin):
     def resumeProducing(self) -> None:
         """The client reads again."""
         self._blocked = False
-        if self._buffer:
-            self.wait_for_turn()
+        self.wait_for_turn()
         if not self._taking:
             self._after()
 

@@ -69,6 +69,9 @@ class _Http1:
         self.waiting = False
         """Whether a request waits for its response."""
 
+        self.more = False
+        """Whether something that was received waits for a turn."""
+
     @property
     def partial(self) -> bool:
         """Whether a request has come in part."""
@@ -89,6 +92,9 @@ class _Http1:
         """Go on with what has come."""
         try:
             while not self.waiting:
+                self.more = not self._shell.goes_on
+                if self.more:
+                    return
                 event = self._http.next_event()
                 if event is h11.NEED_DATA or event is h11.PAUSED:
                     if self._http.they_are_waiting_for_100_continue:

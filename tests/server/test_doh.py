@@ -10,7 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.server.doh import BAD_REQUEST, MOST_BODY, NOT_FOUND, PATH, Response, date, max_age, message_of, response_of
+from kdns.server.doh import (
+    BAD_REQUEST,
+    MOST_BODY,
+    MOST_LOOKED_AT,
+    NOT_FOUND,
+    PATH,
+    Response,
+    date,
+    max_age,
+    message_of,
+    response_of,
+)
 
 
 def reply(rcode: str = "NOERROR", answer: str = "", authority: str = "", edns: int = -1) -> bytes:
@@ -56,7 +67,11 @@ class AgeTests(SynchronousTestCase):
     """How long an HTTP cache may keep a response."""
 
     def test_ages(self) -> None:
-        """The lowest TTL, an hour at most; five seconds for failures, referrals and what has no records."""
+        """
+        The lowest TTL, an hour at most; five seconds for failures, referrals and what has no records.
+
+        Hundreds of records are not looked through.
+        """
         www = "www.example.org."
         for wanted, made in (
             (7, reply(answer=f"{www} 300 A 10.0.0.1; {www} 7 TXT x")),
@@ -65,6 +80,7 @@ class AgeTests(SynchronousTestCase):
             (60, reply("NXDOMAIN", authority=SOA)),
             (60, reply(authority=SOA)),
             (5, reply()),
+            (0, reply(answer="; ".join(f"{www} 300 A 10.0.0.{number}" for number in range(MOST_LOOKED_AT + 1)))),
             (5, reply("SERVFAIL", answer=f"{www} 300 A 10.0.0.1")),
             (5, reply("NXDOMAIN")),
             (5, reply("NXDOMAIN", answer=f"{www} 300 CNAME x.", authority=SOA)),

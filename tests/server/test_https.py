@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import sys
 from typing import Any
 
 import dns.message
 import h2.errors
 import h2.settings
-from hyperframe.frame import PingFrame, RstStreamFrame
+from hyperframe.frame import ContinuationFrame, HeadersFrame, PingFrame, RstStreamFrame, WindowUpdateFrame
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from OpenSSL import SSL
@@ -20,7 +22,7 @@ from kdns.plugin.seam import ConnectionLimits, StreamTimeouts
 from kdns.plugin.turns import TURN_SECONDS, TurnQueue
 from kdns.server.blocks import ServedBlock
 from kdns.server.doh import MOST_BODY
-from kdns.server.http2 import MOST_RESETS, MOST_UNSENT
+from kdns.server.http2 import MOST_REMEMBERED, MOST_RESETS, MOST_UNSENT
 from kdns.server.http_shell import HttpShell
 from kdns.server.listener import Listener
 from kdns.server.sockets import OpenEndpoint, open_https
@@ -276,6 +278,90 @@ class BoundTests(HttpsCase):
         self.assertTrue(got.whole)
         self.assertEqual(len(dns.message.from_wire(got.body).answer[0]), 200)
 
+    def test_unread(self) -> None:
+        """A client with all the room in its windows that does not read costs no more memory than one without room."""
+        slow = Slow()
+        self.serve(a_block(slow))
+        client = self.connect()
+        client.http.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 2**31 - 1})
+        client.http.increment_flow_control_window(2**31 - 1 - 65_535)
+        client.flush()
+        for number in range(40):
+            client.begin("POST", "/dns-query", asking(0, f"a{number}.test.", "TXT"))
+        client.flush()
+        self.reactor.settle()
+        client.transport.pauseProducing()
+        for request, waiting in slow.waiting:
+            waiting.callback(big(request))
+        self.reactor.settle()
+        client.transport.resumeProducing()
+        self.reactor.advance(0.1)
+        whole = sum(got.whole for got in client.got.values())
+        self.assertEqual(len(client.resets), 40 - whole)
+        self.assertLessEqual(whole, MOST_UNSENT // 50_000 + 5)  # some fit into buffers on the way
+
+    def test_windows(self) -> None:
+        """Room for one byte after another is looked at once for all of them, however many replies wait for it."""
+        calls = []
+        for streams in (2, 200):
+            self.serve(a_block())
+            client = self.connect()
+            client.http.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0})
+            client.flush()
+            for number in range(streams):
+                client.begin("POST", "/dns-query", asking(0, f"a{number}.test."))
+            client.flush()
+            self.reactor.settle()
+            client.transport.write(WindowUpdateFrame(0, window_increment=1).serialize() * 39)
+            calls.append(0)
+
+            def count(frame: Any, event: str, argument: Any) -> None:
+                calls[-1] += event == "call" and frame.f_code.co_name == "local_flow_control_window"
+
+            sys.setprofile(count)
+            self.reactor.settle()
+            sys.setprofile(None)
+            if streams == 2:
+                self.tearDown()
+        self.assertLessEqual(calls[1] - calls[0], 2 * 200)
+
+    def test_headers(self) -> None:
+        """A request whose headers do not end is not kept."""
+        self.serve(a_block())
+        client = self.connect()
+        client.transport.write(HeadersFrame(1, b"x" * 16_000).serialize())
+        client.transport.write(ContinuationFrame(1, b"x" * 16_000).serialize() * 2)
+        self.reactor.advance(1.0)
+        self.assertEqual(client.goaway, int(h2.errors.ErrorCodes.ENHANCE_YOUR_CALM))
+        self.assertTrue(client.closed)
+
+    def test_header_table(self) -> None:
+        """The table of response headers has 4 KiB at most, whatever a client would take."""
+        self.serve(a_block(lambda request: Answer(body=Sections((txt(request.spelled, request.ident, b"x"),)))))
+        client = self.connect()
+        client.http.update_settings({h2.settings.SettingCodes.HEADER_TABLE_SIZE: 2**31 - 1})
+        client.flush()
+        for number in range(1, 200):
+            self.post(client, asking(number))
+        table = client.http.decoder.header_table.dynamic_entries
+        self.assertLessEqual(sum(len(name) + len(value) + 32 for name, value in table), 4096)
+
+    def test_closed_streams(self) -> None:
+        """A connection of thousands of requests takes no more memory for it."""
+        self.serve(a_block())
+        client = self.connect()
+        self.post(client)
+        (connection,) = self.opened.factory._connections  # what h2 keeps is not to be seen from outside
+        assert isinstance(connection, HttpShell)
+        protocol: Any = connection._http
+        for _ in range(5):
+            for _ in range(MOST_REMEMBERED // 4):
+                client.begin("POST", "/dns-query", asking())
+            client.flush()
+            self.reactor.settle()
+        self.assertTrue(all(got.whole for got in client.got.values()))
+        self.assertLessEqual(len(protocol._http._closed_streams), MOST_REMEMBERED)
+
     def test_bodies(self) -> None:
         """Bodies that are not complete take 128 KiB at most, whatever the number of requests."""
         self.serve(a_block())
@@ -330,6 +416,45 @@ class BoundTests(HttpsCase):
         self.assertTrue(all(got.whole for client in clients for got in client.got.values()))
         self.assertLess(longest, 4 * TURN_SECONDS)
 
+    def test_long_requests(self) -> None:
+        """A client's requests that come in a few bytes, and take long each, share a turn with nobody else's time."""
+        ticks = 0.0
+
+        def clock() -> float:
+            return ticks
+
+        def say(request: Request) -> Answer:
+            nonlocal ticks
+            ticks += 0.001
+            return Answer()
+
+        for kind in (Http2Client, Client):
+            self.serve(a_block(say))
+            client = self.connect(kind)
+            self.reactor.settle()
+            self.context.clock = clock
+            self.context.turns = TurnQueue(self.reactor, clock)
+            path = "/dns-query?dns=" + base64.urlsafe_b64encode(asking()).decode().rstrip("=")
+            if isinstance(client, Http2Client):
+                for _ in range(30):
+                    client.begin("GET", path)
+                client.flush()
+            else:
+                client.transport.write(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode() * 30)
+            longest = 0.0
+            while True:
+                before = ticks
+                if not self.reactor.turn():
+                    break
+                longest = max(longest, ticks - before)
+            if isinstance(client, Http2Client):
+                self.assertTrue(all(got.whole for got in client.got.values()))
+            else:
+                self.assertEqual(client.octets.count(b"HTTP/1.1 200"), 30)
+            self.assertLess(longest, 2 * TURN_SECONDS)
+            if kind is Http2Client:
+                self.tearDown()
+
 
 class TimeTests(HttpsCase):
     """Timeouts, and the end."""
@@ -373,6 +498,20 @@ class TimeTests(HttpsCase):
         self.reactor.advance(1.2)
         self.assertTrue(client.closed)
         self.assertEqual(client.goaway, 0)
+
+    def test_asking_on(self) -> None:
+        """A client that takes no responses gains no time by asking on."""
+        self.serve(a_block())
+        client = self.connect()
+        client.http.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0})
+        client.flush()
+        for _ in range(4):
+            self.post(client)
+            self.reactor.advance(1.2)
+            self.assertFalse(client.closed)
+        self.post(client)
+        self.reactor.advance(1.2)
+        self.assertTrue(client.closed)
 
     def test_configured(self) -> None:
         """The times are those of ``timeouts``."""
