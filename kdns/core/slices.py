@@ -9,7 +9,6 @@ clock is looked at after each of them.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
-from itertools import islice
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -83,9 +82,12 @@ def in_portions(clock: Clock, steps: Iterable[object], many: int = PORTION) -> N
     """
     Take the steps of an iterable, *many* in each turn of the reactor, the first ones before this returns.
 
-    It cannot be stopped: these are things that must be done, such as to tell each of a thousand clients that there is no answer.
+    A turn has fewer of them when they take long: the same reply for a thousand clients may have thousands of records. It cannot be stopped:
+    these are things that must be done, such as to tell each of a thousand clients that there is no answer.
     """
     left = iter(steps)
-    taken = sum(1 for _ in islice(left, many))
-    if taken == many:
-        clock.callLater(0, in_portions, clock, left, many)
+    end = clock.seconds() + SLICE_SECONDS
+    for count, _ in enumerate(left, 1):
+        if count >= many or clock.seconds() >= end:
+            clock.callLater(0, in_portions, clock, left, many)
+            return

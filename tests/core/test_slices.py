@@ -8,7 +8,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.core.slices import in_slices
+from kdns.core.slices import PORTION, in_portions, in_slices
 
 
 class Turns(Clock):
@@ -98,3 +98,33 @@ class SlicesTests(SynchronousTestCase):
         self.clock.turn()
         self.failureResultOf(self.done, CancelledError)
         self.assertEqual((self.steps, self.closed, self.clock.getDelayedCalls()), (7, True, []))
+
+
+class PortionsTests(SynchronousTestCase):
+    """Work that cannot be stopped."""
+
+    def turns(self, seconds: float) -> list[int]:
+        """How many steps of that length each turn has, when there are a hundred."""
+        clock = Turns()
+        done = [0]
+
+        def work() -> Generator[None, None, None]:
+            for _ in range(100):
+                clock.rightNow += seconds
+                done[-1] += 1
+                yield
+
+        in_portions(clock, work())
+        while clock.calls:
+            done.append(0)
+            clock.turn()
+        return done
+
+    def test_short(self) -> None:
+        """Short steps are taken a few dozen at a time."""
+        self.assertEqual(self.turns(0.0), [PORTION] * 3 + [100 - 3 * PORTION])
+
+    def test_long(self) -> None:
+        """Of long steps a turn has as many as its time allows, and one at least."""
+        self.assertEqual(self.turns(0.0015), [2] * 50 + [0])
+        self.assertEqual(self.turns(0.003), [1] * 100 + [0])

@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.wire.constants import CNAME, COOKIE, IN, NXDOMAIN, QR, RA, RD, SOA, A
-from kdns.wire.message import ADDITIONAL, ANSWER, AUTHORITY, MalformedMessage, Relayed, scan
+from kdns.wire.message import (
+    ADDITIONAL,
+    ANSWER,
+    AUTHORITY,
+    CHECKED_AT_ONCE,
+    MOST_TAKEN_APART,
+    MalformedMessage,
+    Relayed,
+    scan,
+)
 from kdns.wire.names import BadName, from_text, spelled_from_text
 from kdns.wire.query import HEADER
 from kdns.wire.records import Record, a_or_aaaa, cname, soa
@@ -95,6 +104,24 @@ class ScanTests(SynchronousTestCase):
         )
         plain = render(7, QR, QUESTION, parts, b"", 65535, 65535)
         self.assertEqual(found.uncompressed_size(), len(plain))
+
+    def test_size_of_many(self) -> None:
+        """Hundreds of records are not looked at for the size: it is that of the message, without its OPT."""
+        many = tuple(Record(QUESTION[:-4], A, IN, 60, bytes(4)) for _ in range(MOST_TAKEN_APART + 1))
+        message = render(7, QR, QUESTION, (many, (), ()), OPT, 65535, 0)
+        self.assertEqual(scan(message).uncompressed_size(), len(message) - len(OPT))
+
+    def test_check_in_steps(self) -> None:
+        """Each step looks at some of the records, and together they look at all."""
+        many = [Record(QUESTION[:-4], A, IN, 60, bytes(4)) for _ in range(2 * CHECKED_AT_ONCE + 1)]
+        self.assertEqual(len(list(scan(render(7, QR, QUESTION, (many, (), ()), b"", 65535, 0)).checking())), 3)
+        for place in (0, CHECKED_AT_ONCE, len(many) - 1):
+            bad = [*many]
+            bad[place] = Record(QUESTION[:-4], A, IN, 60, bytes(3))
+            steps = scan(render(7, QR, QUESTION, (bad, (), ()), b"", 65535, 0)).checking()
+            for _ in range(place // CHECKED_AT_ONCE):
+                next(steps)
+            self.assertRaises(MalformedMessage, next, steps)
 
 
 class PatchTests(SynchronousTestCase):

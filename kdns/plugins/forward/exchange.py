@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Coroutine, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kdns.core.answer import Answer
 from kdns.core.reply import HOP_BY_HOP
 from kdns.core.request import Request
-from kdns.core.slices import in_portions
+from kdns.core.slices import in_portions, in_slices
 from kdns.core.validity import FROM_UPSTREAM
 from kdns.plugins.forward.failures import ExchangeFailed, OtherQuestion, Suspected, Unreadable, each_failed, no_healthy
 from kdns.plugins.forward.policy import AttemptPlan
@@ -38,7 +38,7 @@ from kdns.wire.constants import (
     TC,
     Z,
 )
-from kdns.wire.message import MalformedMessage, scan
+from kdns.wire.message import CHECKED_AT_ONCE, MalformedMessage, Relayed, scan
 from kdns.wire.query import Edns, options_of, pack_options
 
 if TYPE_CHECKING:
@@ -295,24 +295,55 @@ class Exchange(Query):
 
     def take(self, message: bytes, udp: bool, now: float) -> None:
         """Look at a reply whose question is the one that was asked."""
-        upstream, request, forwarder = self.upstream, self.request, self._forwarder
-        assert upstream is not None, "an attempt has an upstream"
+        request = self.request
         try:
             relayed = scan(message, (request.spelled, request.qtype, request.qclass))
-            relayed.check()
-        except MalformedMessage as problem:
-            log.debug(
-                "unreadable reply from {upstream}, {problem}: {dump}",
-                upstream=upstream.text,
-                problem=str(problem),
-                dump=message[:MOST_DUMPED].hex(),
-            )
-            upstream.metrics.ignored(UNREADABLE)
-            if udp:
-                self._ask_stream()  # it was cut or damaged on its way, perhaps
+            if udp or len(relayed.slots) <= CHECKED_AT_ONCE:
+                relayed.check()
             else:
-                self.failed(Unreadable(f"read {upstream.text}: unreadable reply"))
-            return
+                self._check_in_turns(relayed, now)
+                return
+        except MalformedMessage as problem:
+            self._unreadable(message, udp, problem)
+        else:
+            self._readable(relayed, len(message) if udp else 0, now)
+
+    def _check_in_turns(self, relayed: Relayed, now: float) -> None:
+        """Thousands of records are looked at in several turns, before the plugins take theirs."""
+
+        def failed(failure: Failure) -> None:
+            error = failure.value
+            if isinstance(error, MalformedMessage):
+                self._unreadable(relayed.message, False, error)
+            elif not isinstance(error, CancelledError):
+                self.crash(error)
+
+        work: Deferred[None] = in_slices(self._forwarder.reactor, relayed.checking(), 0.0, at_once=False)
+        self._work = work
+        work.addCallbacks(lambda _: self._readable(relayed, 0, now), failed)
+
+    def _unreadable(self, message: bytes, udp: bool, problem: Exception) -> None:
+        upstream = self.upstream
+        assert upstream is not None, "an attempt has an upstream"
+        log.debug(
+            "unreadable reply from {upstream}, {problem}: {dump}",
+            upstream=upstream.text,
+            problem=str(problem),
+            dump=message[:MOST_DUMPED].hex(),
+        )
+        upstream.metrics.ignored(UNREADABLE)
+        if udp:
+            self._ask_stream()  # it was cut or damaged on its way, perhaps
+        else:
+            self.failed(Unreadable(f"read {upstream.text}: unreadable reply"))
+
+    def _readable(self, relayed: Relayed, datagram: int, now: float) -> None:
+        """
+        :param datagram: see :meth:`_land`.
+        """
+        upstream, request, forwarder = self.upstream, self.request, self._forwarder
+        assert upstream is not None, "an attempt has an upstream"
+        self._work = None
         rcode, flags = relayed.flags & RCODE_MASK, relayed.flags & RELAYED_FLAGS
         if relayed.opt is None:
             answer = Answer(rcode, flags, body=relayed, validity=FROM_UPSTREAM, source="forward")
@@ -324,14 +355,14 @@ class Exchange(Query):
         if rcode > RCODE_MASK and request.edns is None:
             # The upper bits would be lost without an OPT, and BADVERS read as "no such record".
             self._land(Answer(SERVFAIL, flags & RA, source="forward"))
-        elif flags & TC and udp and (forwarder.stanza.prefer_udp or request.limit > UDP_SIZE):
+        elif flags & TC and datagram and (forwarder.stanza.prefer_udp or request.limit > UDP_SIZE):
             self._truncated = answer
             self._ask_stream()
         elif rcode in forwarder.stanza.failover:
             self._fallback = answer
             self._try_next(replied=True)
         else:
-            self._land(answer, len(message) if udp else 0)
+            self._land(answer, datagram)
 
 
 def _answered(waiting: list[tuple[Deferred[Answer], int]], answer: Answer, datagram: int) -> Iterator[None]:

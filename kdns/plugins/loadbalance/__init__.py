@@ -19,6 +19,7 @@ from kdns.plugins.loadbalance.orders import balanced, in_order
 from kdns.plugins.loadbalance.service import WeightFile
 from kdns.plugins.loadbalance.weights import Weights, chosen_first, concerns
 from kdns.wire.constants import AAAA, AXFR, IXFR, NOERROR, SRV, A
+from kdns.wire.message import MOST_CHANGED
 from kdns.wire.names import MalformedName
 
 
@@ -55,7 +56,9 @@ class LoadbalanceLink(Link):
         return self._weighted(answer, self._weights.weights) if qtype in (A, AAAA, SRV) else answer
 
     def _weighted(self, answer: Answer, weights: Weights) -> Answer:
-        """Draw by weight, for each query. Names without weights are shuffled as ``round_robin`` does it."""
+        """Draw by weight, for each query. Names without weights, or with very many records, are shuffled as ``round_robin`` does it."""
+        if sum(answer.body.counts) > MOST_CHANGED:
+            return balanced(answer, self._random, self._prefer)
         try:
             answers, authority, additional = answer.body.sections()
         except MalformedName:

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from kdns.core.answer import Answer, Records, Sections
 from kdns.wire.constants import AAAA, CNAME, MX, A
-from kdns.wire.message import ANSWER, MOST_TAKEN_APART, Relayed
+from kdns.wire.message import ANSWER, MOST_CHANGED, MOST_TAKEN_APART, Relayed
 from kdns.wire.names import MalformedName
 from kdns.wire.records import Record
 from kdns.wire.rotation import Preferred, preference, rotation_of
@@ -39,7 +39,7 @@ def balanced(answer: Answer, random: Random, prefer: Preferred) -> Answer:
         return answer
     try:
         if isinstance(body, Relayed) and (len(body.slots) > MOST_TAKEN_APART or _only_addresses_move(body)):
-            if len(body.slots) > MOST_TAKEN_APART and not prefer:
+            if len(body.slots) > (MOST_CHANGED if prefer else MOST_TAKEN_APART):
                 return _turned(answer, body, random)
             sets = body.address_sets()
             if not sets:

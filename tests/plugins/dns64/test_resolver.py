@@ -15,9 +15,11 @@ from kdns.core.validity import FROM_UPSTREAM
 from kdns.plugins.dns64 import directive
 from kdns.testing.plugin import PluginBench, a_request
 from kdns.wire.constants import AA, AAAA, AD, CD, DO, NOERROR, NXDOMAIN, RA, RD, SERVFAIL, TC, A
+from kdns.wire.message import MOST_CHANGED
 from kdns.wire.names import from_text
 from kdns.wire.query import Edns
 from kdns.wire.records import Record, a_or_aaaa, cname, soa
+from tests.plugins.cache.upstream import relayed
 
 V4, V6 = bytes((192, 0, 2, 33)), bytes.fromhex("20010db8" + "00" * 11 + "21")
 MAPPED = bytes.fromhex("0064ff9b" + "00" * 8) + V4
@@ -90,6 +92,21 @@ class Dns64Tests(SynchronousTestCase):
     def test_truncated(self) -> None:
         """TC of the look-up is the reply's."""
         self.assertEqual(self.ask("cut.test").flags, TC)
+
+    def test_many(self) -> None:
+        """Of an upstream's reply with thousands of addresses the first hundreds are mapped."""
+
+        def many(request: Request) -> Answer:
+            if request.qtype != A:
+                return Answer()
+            rows = [a_or_aaaa(request.spelled, 30, number.to_bytes(4, "big")) for number in range(MOST_CHANGED + 1)]
+            return relayed(request, rows)
+
+        bench = PluginBench(directive, "dns64", many)
+        answer = bench.ask("many.test", "AAAA", client=CLIENTS[0])
+        self.assertEqual(
+            [record.rdata[-4:] for record in answer.answer], [n.to_bytes(4, "big") for n in range(MOST_CHANGED)]
+        )
 
     def test_own_reply(self) -> None:
         """Where there is nothing to map, the name's own reply stands: with its response code, its alias, its flags."""

@@ -41,7 +41,7 @@ from kdns.wire.constants import (
     TXT,
     A,
 )
-from kdns.wire.message import Relayed
+from kdns.wire.message import CHECKED_AT_ONCE, Relayed
 from kdns.wire.names import from_text
 from kdns.wire.query import Edns
 from tests.plugins.forward.support import TCP, ForwardCase, last_octet, parse_record, records
@@ -298,6 +298,29 @@ class OneUpstreamTests(ForwardCase):
             self.assertEqual((failure.rcode, failure.ede), (SERVFAIL, (0, "unreadable reply from upstream")), record)
             over = [[received.transport for received in fake.received] for fake in self.net.fakes[:2]]
             self.assertEqual(over, [["udp", "tcp"], ["udp", "tcp"]])
+
+    def test_thousands_of_records(self) -> None:
+        """They are looked at in several turns; one that cannot be read is found, and a client that gives up meanwhile ends that."""
+        question = from_text("www.example.com") + b"\x00\x01\x00\x01"
+        fixed = b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x3c\x00"
+        head = b"\x81\x80\x00\x01" + (CHECKED_AT_ONCE + 1).to_bytes(2, "big") + b"\x00\x00\x00\x00" + question
+        good = head + (fixed + b"\x04abcd") * (CHECKED_AT_ONCE + 1)
+        bad = head + (fixed + b"\x04abcd") * CHECKED_AT_ONCE + fixed + b"\x03abc"
+        request = a_request("www.example.com", transport=TCP)
+        forwarder = self.net.forwarder()
+        self.net.first.say("www.example.com", entry=Entry(raw=good))
+        self.assertEqual(len(records(self.ask(forwarder, request))), CHECKED_AT_ONCE + 1)
+        self.net.first.say("www.example.com", entry=Entry(raw=bad))
+        failure = self.failureResultOf(self.asked(forwarder, request), ResolutionFailed).value
+        self.assertEqual(failure.ede, (0, "unreadable reply from upstream"))
+        self.net.first.say("www.example.com", entry=Entry(raw=good))
+        given_up = forwarder.ask(request)
+        while not given_up.called and not any(call.func.__name__ == "run" for call in self.reactor.getDelayedCalls()):
+            self.reactor.turn()
+        given_up.cancel()
+        self.failureResultOf(given_up, CancelledError)
+        self.reactor.settle()
+        self.assertEqual(forwarder.waiting, 0)
 
     def wait_for(self, request: Request) -> Deferred[Answer]:
         """Ask the first upstream over UDP, which says nothing; :meth:`reply` speaks for it."""

@@ -20,6 +20,7 @@ from kdns.plugin.seam import BlockBuilder, Keeper
 from kdns.plugins.loadbalance import directive
 from kdns.plugins.loadbalance.service import WeightFile
 from kdns.wire.constants import AXFR, NXDOMAIN, TXT
+from kdns.wire.message import MOST_CHANGED
 from kdns.wire.names import from_text
 from kdns.wire.records import a_or_aaaa
 from tests.plugins.cache.upstream import relayed
@@ -120,6 +121,13 @@ class WeightedTests(LinkTests):
         self.assertFalse(stand(answer.validity.stamps))
         again = now(self.ask(builder, Answer(body=Sections(answer=ADDRESSES), validity=ALWAYS)))
         self.assertFalse(again.validity.repeat)
+
+    def test_many(self) -> None:
+        """An answer of very many records is turned round, and none is looked at for its weight."""
+        builder = self.weighted("www.example.com\n192.0.2.3 255\n")
+        many = tuple(a_or_aaaa(NAME, 30, number.to_bytes(4, "big")) for number in range(MOST_CHANGED + 1))
+        answer = now(self.ask(builder, relayed(REQUEST, many, validity=ALWAYS)))
+        self.assertEqual((answer.validity.repeat, answer.rotate), (True, ()))
 
     def test_other_types(self) -> None:
         """Only A, AAAA and SRV are weighted."""
