@@ -14,7 +14,7 @@ of names that are asked once drives out only itself.
 from __future__ import annotations
 
 import struct
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from kdns.core.deferred_free import DeferredFree
@@ -85,7 +85,7 @@ class Entry:
         self.aged = 0
         """Seconds by which the TTLs were counted down."""
 
-        self._places: tuple[int, ...] | None = None
+        self._places: Sequence[int] | None = None
         self.noted: tuple[StampRef, ...] = validity.stamps
         self.moves: int | None = None
         """:data:`~kdns.core.stamps.MOVES` when the stamps were last found to stand."""

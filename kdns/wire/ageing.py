@@ -8,6 +8,8 @@ change is a copy with some bytes overwritten.
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Sequence
 from struct import Struct
 from struct import error as _StructError
 
@@ -18,14 +20,14 @@ from kdns.wire.query import RECORD_HEAD
 _COUNTS = Struct("!HHHH")
 
 
-def ttl_places(reply: bytes) -> tuple[int, ...]:
+def ttl_places(reply: bytes) -> Sequence[int]:
     """
     The offsets of the TTLs in a message.
 
     :param reply: a message behind its identifier; it may be cut inside an OPT that comes last.
     :raises kdns.wire.names.MalformedName: it is not a message.
     """
-    places = []
+    places = array("H")  # a tuple of numbers would take more memory than the message
     head = RECORD_HEAD.unpack_from
     try:
         questions, *counts = _COUNTS.unpack_from(reply, 2)
@@ -40,10 +42,10 @@ def ttl_places(reply: bytes) -> tuple[int, ...]:
             offset += 10 + length
     except (_StructError, IndexError):
         raise MalformedName("the message ends within a record") from None
-    return tuple(places)
+    return places
 
 
-def aged(reply: bytes, places: tuple[int, ...], seconds: int) -> bytes:
+def aged(reply: bytes, places: Sequence[int], seconds: int) -> bytes:
     """A copy of a message in which every TTL is *seconds* less, but not below 0."""
     message = bytearray(reply)
     lowered: dict[bytes, bytes] = {}

@@ -24,6 +24,9 @@ Preferred: TypeAlias = tuple[IPv4Network | IPv6Network, ...]
 MOST_KEPT = 16
 """Orders of one reply that are kept; with more, each is made when its turn comes."""
 
+LARGE = 2048
+"""Bytes of a reply whose orders are not kept: making one takes microseconds, and keeping them many times the memory of the reply."""
+
 
 class Rotation:
     """All orders of one finished reply."""
@@ -57,7 +60,7 @@ class Rotation:
         self._turn = turn = (self._turn + 1) % self.turns
         if not turn:
             return reply
-        if self._kept is None:
+        if self._kept is None or len(reply) > LARGE:
             return self.order(reply, turn)
         kept = self._kept[turn]
         if kept is None:
