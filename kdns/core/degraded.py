@@ -98,6 +98,18 @@ class Fault(Enum):
         "The reader of dnstap is not there. Answers are right; messages wait, and are dropped when there are too many.",
         "Start the program that reads them, or correct the endpoint; kdns connects by itself.",
     )
+    ZONE_FILE = Explained(
+        "zone_file",
+        "The file of a zone cannot be used. What was read before is served; if nothing was, the zone is answered with SERVFAIL.",
+        "Correct or restore the file; kdns reads it again by itself.",
+        "file",
+    )
+    ZONE_TRANSFER = Explained(
+        "zone_transfer",
+        "No primary sends the zone. The version before is served until it expires; then, or without one, the zone is SERVFAIL.",
+        "Check the primaries, the network to them, and whether they allow transfers to this host.",
+        "secondary",
+    )
     RESOLV_CONF = Explained(
         "resolv_conf",
         "The file that names the upstreams cannot be used. The upstreams that it named before are asked.",
@@ -241,6 +253,12 @@ class Condition:
         if news and log is not None:
             log.warn("{name}: {text}", name=self.name, text=text)
         return news
+
+    @property
+    def text(self) -> str:
+        """What is wrong now; empty when nothing is."""
+        state = self._states.get(self)
+        return "" if state is None else state.text
 
     def end(self, now: float, log: Logger) -> None:
         """It works; logged if it did not before."""

@@ -45,6 +45,9 @@ class ZoneFolder(Resource):
         self._context = context
         self._pattern = Regexp(config.pattern)
         self._files: dict[bytes, ZoneFile] = {}
+        self._broken: dict[bytes, ZoneFile] = {}
+        """Files that have not been read yet, because something is wrong with them."""
+
         self._timer: Timer | None = None
         self._work: Deferred[None] | None = None
 
@@ -65,9 +68,10 @@ class ZoneFolder(Resource):
         if self._work is not None:
             self._work.cancel()
         self.members.bump()
-        for file in self._files.values():
+        for file in (*self._files.values(), *self._broken.values()):
             file.stop()
         self._files.clear()
+        self._broken.clear()
         self.zones.clear()
 
     def _wait(self) -> None:
@@ -114,6 +118,8 @@ class ZoneFolder(Resource):
             found[origin] = path
         for origin in [origin for origin in self._files if origin not in found]:
             self._drop(origin)
+        for origin in [origin for origin, file in self._broken.items() if file.path != found.get(origin)]:
+            self._broken.pop(origin).stop()
         for origin, path in found.items():
             file = self._files.get(origin)
             if file is not None and file.path != path:
@@ -125,16 +131,22 @@ class ZoneFolder(Resource):
                 yield from file.reload_steps()
 
     def _insert(self, origin: bytes, path: str) -> Generator[None, None, None]:
-        file = ZoneFile(ZoneFileConfig(origin, path, 0.0), self._context, "auto")
+        file = self._broken.get(origin)
+        if file is None:
+            file = self._broken[origin] = ZoneFile(ZoneFileConfig(origin, path, 0.0), self._context, "auto")
+        now = self._context.wall()
         try:
             yield from file.load_steps()
         except OSError as error:
-            log.warn("Opening {path} failed: {error}", path=path, error=f"open {path}: {reason_of(error)}")
+            if file.degraded.begin(f"cannot be read: {reason_of(error)}", now):
+                log.warn("Opening {path} failed: {error}", path=path, error=f"open {path}: {reason_of(error)}")
             return
         except BadZone as error:
-            log.warn("Parse zone `{zone}': {error}", zone=to_text(origin), error=file.error_text(error))
+            if file.degraded.begin(file.error_text(error), now):
+                log.warn("Parse zone `{zone}': {error}", zone=to_text(origin), error=file.error_text(error))
             return
-        self._files[origin] = file
+        file.degraded.end(now, log)
+        self._files[origin] = self._broken.pop(origin)
         self.zones[origin] = file.served
         self.members.bump()
         log.info("Inserting zone `{zone}' from: {path}", zone=to_text(origin), path=path)

@@ -14,6 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kdns.core.config_files import config_file_status, open_config_file
+from kdns.core.degraded import Fault
 from kdns.core.slices import in_slices
 from kdns.core.text import reason_of
 from kdns.core.timing import Timer, stop_timer
@@ -43,6 +44,7 @@ class ZoneFile(Resource):
         self._context = context
         self._plugin = plugin
         self._log = Logger(namespace=f"plugin/{plugin}")
+        self.degraded = context.degraded.condition(Fault.ZONE_FILE, f"zone {self.served.name} of {config.path}")
         self._seen: tuple[int, int, int] | None = None
         """Time, size and inode of the file that was looked into last."""
 
@@ -68,6 +70,7 @@ class ZoneFile(Resource):
             if not config.reload:
                 raise SetupError(text, plugin=self._plugin, located=False)
             self.served.why = f"the zone file cannot be read: {text}"
+            self.degraded.begin(f"cannot be read: {reason_of(error)}", self._context.wall())
             self._log.warn(
                 "Failed to open {error}: trying again in {pause}",
                 error=quote(text),
@@ -76,6 +79,7 @@ class ZoneFile(Resource):
         elif isinstance(error, NoSoa) and error.args[1:]:
             # CoreDNS starts with such a file and answers nonsense from it; refusing to start would take the other zones along.
             self.served.why = str(error.args[0])
+            self.degraded.begin(str(error.args[0]), self._context.wall())
             self._log.warn("{error}; the zone is answered with SERVFAIL", error=error.args[0])
         elif isinstance(error, (OSError, BadZone)):
             raise SetupError(self.error_text(error), plugin=self._plugin, located=False)
@@ -99,6 +103,7 @@ class ZoneFile(Resource):
         stop_timer(self._timer)
         if self._work is not None:
             self._work.cancel()
+        self.degraded.forget()
         self.served.stamp.bump()
         old, self.served.zone = self.served.zone, None
         self._free(old)
@@ -115,6 +120,10 @@ class ZoneFile(Resource):
     def _reload_failed(self, failure: Failure) -> None:
         zone, path, error = quote(self.served.name), quote(self._config.path), failure.value
         self.served.failed.value += 1
+        if isinstance(error, (OSError, BadZone)):
+            text = f"cannot be read: {reason_of(error)}" if isinstance(error, OSError) else self.error_text(error)
+            if not self.degraded.begin(text, self._context.wall()):
+                return  # it was logged before
         if isinstance(error, OSError):
             self._log.error(
                 "Failed to open zone {zone} in {path}: {error}", zone=zone, path=path, error=reason_of(error)
@@ -153,6 +162,10 @@ class ZoneFile(Resource):
         return status.st_mtime_ns, status.st_size, status.st_ino
 
     def _reload_steps(self) -> Generator[None, None, None]:
+        yield from self._read_if_changed()
+        self.degraded.end(self._context.wall(), self._log)
+
+    def _read_if_changed(self) -> Generator[None, None, None]:
         seen = self._status()
         served = self.served
         if seen == self._seen:

@@ -7,6 +7,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from kdns.core.degraded import Fault
 from kdns.core.timing import Timer, stop_timer
 from kdns.corefile.values import format_duration
 from kdns.plugin.seam import Resource, ServerContext
@@ -38,6 +39,7 @@ class SecondaryZone(Resource):
         """What was logged about each primary since the last success."""
 
         self._complained: tuple[float, str] | None = None
+        self._degraded = context.degraded.condition(Fault.ZONE_TRANSFER, f"zone {self.served.name}")
 
     # Life
 
@@ -52,6 +54,7 @@ class SecondaryZone(Resource):
         stop_timer(self._timer)
         if self._work is not None:
             self._work.cancel()
+        self._degraded.forget()
         self.served.stamp.bump()
         old, self.served.zone = self.served.zone, None
         if old is not None:
@@ -149,11 +152,13 @@ class SecondaryZone(Resource):
             )
         if self._refresh.state is State.EXPIRED and before is not State.EXPIRED:
             self._expired()
+        self._degraded.begin(f"it has expired; {error}" if served.expired else error, self._context.wall())
 
     def _well(self) -> None:
         """A primary had an answer: what fails from now on is logged again."""
         self._errors.clear()
         self._complained = None
+        self._degraded.end(self._context.wall(), log)
         self.served.confirm()
 
     async def _has_newer(self, peer: Peer) -> bool:

@@ -68,15 +68,27 @@ class FolderTests(ZoneTestCase):
         bench.check_repeats(["www.a.test", "nope.a.test", "www.b.test", "www.c.test"], change=change)
 
     def test_bad_file(self) -> None:
-        """A mistake in one file keeps no other from being served, and is tried again."""
+        """A mistake in one file keeps no other from being served, is listed and logged once, and the file is tried again."""
         self.write("db.a.test", zone_text(5))
         self.write("db.bad.test", "www A 10.0.0.1\n")
         bench = self.bench()
         self.assertEqual([self.source(bench, name) for name in ("ns.a.test", "ns.bad.test")], ["auto", "forward"])
+        bench.advance(1)
         self.assertEqual(self.logged("Parse zone `bad.test.': failed to parse file"), 1)
+        (state,) = bench.context.degraded
+        self.assertEqual(state.name, f"zone bad.test. of {self.folder}/db.bad.test")
         self.write("db.bad.test", zone_text(5))
         bench.advance(1)
         self.assertEqual(self.source(bench, "ns.bad.test"), "auto")
+        self.assertEqual(list(bench.context.degraded), [])
+        self.write("db.bad.test", "www A 10.0.0.1\n")
+        self.write("db.worse.test", "www A 10.0.0.1\n")
+        bench.advance(1)
+        self.assertEqual(len(list(bench.context.degraded)), 2)
+        for name in ("bad", "worse"):
+            os.unlink(self.folder / f"db.{name}.test")
+        bench.advance(1)
+        self.assertEqual(list(bench.context.degraded), [])
 
     def test_twice(self) -> None:
         """Of two files for a zone the first in lexical order counts."""

@@ -7,6 +7,7 @@ import os
 
 from twisted.internet.task import Clock
 
+from kdns.core.degraded import Fault
 from kdns.corefile.errors import SetupError
 from kdns.plugin.seam import ServerContext
 from kdns.plugins.file.config import ZoneFileConfig
@@ -80,25 +81,39 @@ class LoadingTests(ZoneTestCase):
         self.assertEqual(file.served.loaded.value, 2)
 
     def test_broken_later(self) -> None:
-        """A file that breaks or goes leaves the version that is there, with a line in the log each time it is seen."""
+        """
+        A file that breaks or goes leaves the version that is there, and is degraded until it can be read again.
+
+        The log has a line when that begins, when the reason is another one, and when it ends.
+        """
         path = self.write("db", zone_text(5))
         file = self.started()
         self.write("db", zone_text(6, "bad FROB x"))
-        self.clock.advance(60)
+        self.clock.pump((60, 60))
+        (state,) = self.context.degraded
+        self.assertEqual((state.kind, state.name), (Fault.ZONE_FILE, f"zone example.org. of {path}"))
+        self.assertIn("db: dns: not a TTL", state.text)
         os.unlink(path)
-        self.clock.advance(60)
-        self.assertEqual((self.serial(file), file.served.failed.value), (5, 2))
+        self.clock.pump((60, 60))
+        self.assertEqual([state.text for state in self.context.degraded], ["cannot be read: no such file or directory"])
+        self.assertEqual((self.serial(file), file.served.failed.value), (5, 4))
         self.assertEqual(self.logged('Parsing zone "example.org.": failed to parse file'), 1)
         self.assertEqual(self.logged('Failed to open zone "example.org." in'), 1)
+        self.write("db", zone_text(5))
+        self.clock.advance(60)
+        self.assertEqual(list(self.context.degraded), [])
+        self.assertEqual(self.logged(f"zone example.org. of {path}: in order again after"), 1)
 
     def test_missing_at_the_start(self) -> None:
         """A file that is not there yet is waited for."""
         file = self.started(reload=1.0)
         self.assertIsNone(file.served.zone)
         self.assertEqual(self.logged('no such file or directory": trying again in 1s'), 1)
+        self.assertEqual(len(list(self.context.degraded)), 1)
         self.write("db", zone_text(5))
         self.clock.advance(1)
         self.assertEqual(self.serial(file), 5)
+        self.assertEqual(list(self.context.degraded), [])
 
     def test_no_start(self) -> None:
         """Anything else that is wrong with a file fails the start, with the place of the mistake."""

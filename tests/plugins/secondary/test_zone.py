@@ -8,6 +8,7 @@ from typing import Any
 
 from twisted.internet.protocol import Factory, Protocol
 
+from kdns.core.degraded import Fault
 from kdns.plugins.file.answering import ZonesLink
 from kdns.wire.constants import NOTIFY, SOA
 from tests.conformance.world import MemoryWorld
@@ -103,10 +104,14 @@ class SecondaryTests(ZoneTestCase):
         for _ in range(10):
             world.reactor.advance(5)
         self.assertEqual(self.address(world), "SERVFAIL")
+        (state,) = (one for one in world.service.context.degraded if one.kind is Fault.ZONE_TRANSFER)
+        self.assertEqual(state.name, "zone example.org.")
+        self.assertTrue(state.text.startswith("it has expired; "))
         self.assertEqual(self.logged("Zone example.org. is expired"), 1)
         self.assertEqual(self.logged("All 'example.org.' masters failed to transfer, retrying in 5s"), 1)
         served.confirm()
         self.until(world, "10.0.0.1", 20)
+        self.assertEqual(world.service.context.degraded.count(Fault.ZONE_TRANSFER), 0)
 
     def test_no_primary(self) -> None:
         """Until somebody sends the zone it is SERVFAIL; attempts come after 250 ms, then twice as long each time."""
