@@ -14,6 +14,13 @@ def _remove(folder: str, owner: int) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+if "twisted.trial" in sys.modules:
+    from hypothesis import HealthCheck, settings
+
+    # Deadlines and the check for slowness measure the machine, which may be busy.
+    settings.register_profile("kdns", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("kdns")
+
 # A kdns that a test starts must not take the machine's own place for the admin socket, where an operator's commands look for it. Benchmarks
 # import parts of the tests in programs that are killed: those make no folder.
 if "twisted.trial" in sys.modules and not os.path.basename(os.environ.get("XDG_RUNTIME_DIR", "")).startswith(_PREFIX):

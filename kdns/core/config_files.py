@@ -2,8 +2,8 @@
 """
 Open the files that a configuration names: regular files only, and without waiting.
 
-Opening a named pipe waits for a writer, and reading a terminal or a device may wait for ever; either would stop the server. Every path that
-a Corefile, a kubeconfig or a file named in one of these can contain is opened here.
+Opening a named pipe waits for its other end, and reading a terminal or a device may wait for ever; either would stop the server. Every path
+that a Corefile, a kubeconfig or a file named in one of these can contain is opened here.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from io import FileIO
 from typing import BinaryIO
 
 MOST = 64 << 20
@@ -64,6 +65,25 @@ def read_config_file(path: str, most: int = MOST) -> bytes:
     if len(content) > most:
         raise OSError(errno.EFBIG, f"file is larger than {most} bytes", path)
     return content
+
+
+def append_to_file(path: str) -> FileIO:
+    """
+    Open a regular file, made if it is missing, to write at its end; only its owner may read it. Nothing is buffered.
+
+    :raises OSError: it cannot be opened, or it is no regular file; ``strerror`` says why.
+    """
+    if os.path.exists(path):
+        config_file_status(path)
+    descriptor = os.open(
+        path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC, 0o600
+    )
+    try:
+        _must_be_regular(os.fstat(descriptor), path)
+        return FileIO(descriptor, "ab")
+    except BaseException:
+        os.close(descriptor)
+        raise
 
 
 def _must_be_regular(status: os.stat_result, path: str) -> None:

@@ -31,7 +31,7 @@ EXTERNAL: dict[str, str] = {
     "ebpf": "use a NetworkPolicy",
     "ens": _KEEP,
     "fallback": _RETRY,
-    "fanout": "use forward, which asks one upstream after another, and takes the fastest one with `policy` and health checks",
+    "fanout": "use forward, which asks one upstream after another, and leaves out those that fail health checks",
     "finalize": "delete it where clients follow CNAME records, as all stub resolvers with a recursive server do",
     "flatten": "delete it where clients follow CNAME records, as all stub resolvers with a recursive server do",
     "gathersrv": _KEEP,

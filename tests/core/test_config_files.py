@@ -8,7 +8,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.core.config_files import config_file_status, open_config_file, read_config_file
+from kdns.core.config_files import append_to_file, config_file_status, open_config_file, read_config_file
 
 
 class ConfigFileTests(SynchronousTestCase):
@@ -41,7 +41,7 @@ class ConfigFileTests(SynchronousTestCase):
             self.assertEqual(config_file_status(self.path(name)).st_size, 4)
 
     def test_named_pipe(self) -> None:
-        """A named pipe is refused at once, whether or not somebody writes to it, directly and behind a link."""
+        """A named pipe is refused at once, whether or not another process has it open, directly and behind a link."""
         os.mkfifo(self.path("pipe"))
         os.symlink("pipe", self.path("link"))
         self.assertEqual(self.refused(self.path("pipe")), "is a named pipe, not a regular file")
@@ -62,6 +62,18 @@ class ConfigFileTests(SynchronousTestCase):
         self.assertEqual(self.refused("/dev/zero"), "is a device, not a regular file")
         self.assertEqual(self.refused(str(self.folder)), "Is a directory")
         self.assertEqual(self.refused(self.path("none")), "No such file or directory")
+
+    def test_append(self) -> None:
+        """A file to write to is made, and written to at its end; a pipe is refused at once."""
+        for line in (b"one\n", b"two\n"):
+            with append_to_file(self.path("log")) as file:
+                file.write(line)
+        self.assertEqual(Path(self.path("log")).read_bytes(), b"one\ntwo\n")
+        self.assertEqual(os.stat(self.path("log")).st_mode & 0o777, 0o600)
+        os.mkfifo(self.path("pipe"))
+        error = self.assertRaises(OSError, append_to_file, self.path("pipe"))
+        self.assertEqual(error.strerror, "is a named pipe, not a regular file")
+        self.assertRaises(IsADirectoryError, append_to_file, str(self.folder))
 
     def test_limit(self) -> None:
         """A file with more bytes than wanted is refused, and no more of it than that is read."""

@@ -65,7 +65,7 @@ class MmsgTests(TestCase):
         self.addCleanup(sock.close)
         return sock
 
-    async def replies(self, sock: socket.socket, count: int, patience: float = 2.0) -> list[bytes]:
+    async def replies(self, sock: socket.socket, count: int, patience: float = 10.0) -> list[bytes]:
         """So many replies, or those that came while there was patience."""
         found: list[bytes] = []
         reactor = here()

@@ -21,6 +21,7 @@ from kdns.core.degraded import Fault
 from kdns.core.metrics import Gauge, Registry
 from kdns.core.slices import in_slices
 from kdns.core.stamps import Stamp, StampBook, StampRef
+from kdns.core.text import reason_of
 from kdns.core.timing import Timer, stop_timer
 from kdns.plugin.seam import Resource, ServerContext
 from kdns.plugins.hosts.config import HostsConfig
@@ -91,7 +92,9 @@ class HostsFile(Resource):
                 self._begin_degraded(str(error.strerror)) and self._seen is not None
             ):  # a missing file was logged at the start
                 log.warn(
-                    "{path} cannot be read: {error}; its last content is used", path=self._config.path, error=error
+                    "{path} cannot be read: {error}; its last content is used",
+                    path=self._config.path,
+                    error=reason_of(error),
                 )
             self._seen = None
             return None
@@ -109,9 +112,10 @@ class HostsFile(Resource):
             return
         if outcome.check(CancelledError):
             return
-        self._begin_degraded(getattr(outcome.value, "strerror", None) or str(outcome.value))
-        if outcome.check(OSError):
-            log.warn("{path} cannot be read: {error}", path=self._config.path, error=str(outcome.value))
+        error = outcome.value
+        self._begin_degraded(getattr(error, "strerror", None) or str(error))
+        if isinstance(error, OSError):
+            log.warn("{path} cannot be read: {error}", path=self._config.path, error=reason_of(error))
         else:
             log.failure("reading {path} failed", outcome, path=self._config.path)
 

@@ -19,6 +19,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from kdns.core.config_files import config_file_status, read_config_file
+from kdns.core.text import reason_of
 
 log = Logger(namespace="plugin/prometheus")
 
@@ -93,7 +94,9 @@ def read_settings(path: Path) -> dict[str, str]:
     """
     try:
         document = yaml.safe_load(read_config_file(str(path)))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except OSError as error:
+        raise BadWebConfig(f"web configuration {path}: {reason_of(error)}") from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise BadWebConfig(f"web configuration {path}: {error}") from error
 
     def refuse(what: str) -> BadWebConfig:

@@ -20,10 +20,11 @@ from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from kdns.core.config_files import read_config_file
+from kdns.core.config_files import append_to_file, read_config_file
 from kdns.core.degraded import Fault
 from kdns.core.text import reason_of
 from kdns.core.timing import Timer, stop_timer
+from kdns.corefile.errors import SetupError
 from kdns.plugin import Resource, ServerContext
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ LOOK_INTERVAL = 1.0
 
 WATCH_INTERVAL = 30.0
 """Seconds between two looks when none comes, so that a bad file is noticed before a client meets it."""
+
+EXPIRED = "it has expired"
 
 MOST = 1 << 20
 """Bytes of a file."""
@@ -127,8 +130,11 @@ class ServerCertificate(Resource):
         """Watch the files."""
         config = self._config
         if config.key_log:
-            opened = os.open(config.key_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-            self._key_log = os.fdopen(opened, "ab", buffering=0)
+            try:
+                self._key_log = append_to_file(config.key_log)
+            except OSError as error:
+                text = f'unable to write TLS Key Log to "{config.key_log}": open {config.key_log}: {reason_of(error)}'
+                raise SetupError(text, plugin="tls", located=False) from error
             log.warn('Writing TLS Key Log to "{path}"', path=config.key_log)
         self._context.registry.gauge(
             "kdns_tls_certificate_expiry_seconds",
@@ -195,7 +201,9 @@ class ServerCertificate(Resource):
             log.info("Certificate {path} was read again", path=self._config.certificate)
             self._degraded.end(now, log)
         if now > self.expires:
-            self._degraded.begin("it has expired", now, log)
+            self._degraded.begin(EXPIRED, now, log)
+        elif self._degraded.text == EXPIRED:  # by a clock that was wrong
+            self._degraded.end(now, log)
 
     def _signature(self) -> tuple[object, ...]:
         """A value that changes when one of the files does."""

@@ -11,6 +11,7 @@ from OpenSSL import SSL
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from kdns.corefile.errors import SetupError
 from kdns.plugin import ServerContext
 from kdns.plugins.tls.certificates import LOOK_INTERVAL, WATCH_INTERVAL, BadCertificate, ServerCertificate
 from kdns.plugins.tls.config import ClientAuth, TlsConfig
@@ -182,6 +183,15 @@ class CertificateTests(SynchronousTestCase):
         self.clock.advance(WATCH_INTERVAL)
         self.assertEqual(self.names(), [])
 
+    def test_wrong_clock(self) -> None:
+        """A certificate has not expired any more when the clock that said so is put right."""
+        self.made()
+        right = self.context.wall
+        for wrong, names in ((400 * DAY, ["server.pem"]), (0 * DAY, [])):
+            self.context.wall = lambda wrong=wrong: right() + wrong.total_seconds()  # type: ignore[misc]  # a default for a closure
+            self.clock.advance(WATCH_INTERVAL)
+            self.assertEqual(self.names(), names)
+
     def test_key_log(self) -> None:
         """Session keys are appended to a file that nobody else can read."""
         path = self.folder / "keys.log"
@@ -189,6 +199,8 @@ class CertificateTests(SynchronousTestCase):
         self.shown(made)
         self.assertIn("CLIENT_TRAFFIC_SECRET_0", path.read_text())
         self.assertEqual(path.stat().st_mode & 0o777, 0o600)
+        os.mkfifo(self.folder / "pipe")
+        self.assertRaisesRegex(SetupError, "named pipe", self.made, key_log=str(self.folder / "pipe"))
 
     def test_unusable(self) -> None:
         """What cannot be used at the start is an error that names the file or says what is wrong."""
