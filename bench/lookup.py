@@ -126,7 +126,7 @@ def main() -> None:
     cluster = Filled(services)
     zone = ClusterZone(parsed(directive, COREFILE), cluster, monotonic, chance=Random(1))
     makers = {name: make for name, make in zone.fast_sources().items() if make is not None}
-    sources = [(name, make(_unlimited, _unlimited)) for name, make in makers.items()]
+    sources = [(name, make(_unlimited, _unlimited, False)) for name, make in makers.items()]
 
     def records(request: Request) -> object:
         return zone.answer(request, _nothing_next)

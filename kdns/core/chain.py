@@ -22,7 +22,7 @@ from kdns.core.answer import Answer
 from kdns.core.answer import Reply as Reply  # plugins find it here
 from kdns.core.explaining import Note
 from kdns.core.failure import NoNextPlugin
-from kdns.core.fast_path import Effect, SourceMaker, Upstreams
+from kdns.core.fast_path import Alias, Effect, SourceMaker, Upstreams
 from kdns.core.request import Request
 from kdns.core.stamps import Stamp
 from kdns.core.validity import EVERY_QUERY, Varies
@@ -71,6 +71,10 @@ class Link:
     def fast_sources(self) -> Mapping[bytes, SourceMaker | None]:
         """The zones that the link answers for (wire form, lower case) with what makes their records; None: the link must be asked."""
         return {}
+
+    def fast_alias(self, zone: bytes) -> Alias | None:
+        """The zone in which the links behind are asked for names of *zone*, where the link does no more to them."""
+        return None
 
     def fast_upstreams(self) -> Upstreams | None:
         """What asks upstreams for all names that reach the link; None where they must be asked for one by one."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from math import inf
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from msgspec import Struct
 
@@ -184,8 +184,19 @@ class SourceMaker(Protocol):
     def __call__(self, success_ttl: Limit, denial_ttl: Limit, keeps: bool) -> Source | None: ...
 
 
+class Alias(NamedTuple):
+    """Names of a zone that are asked for in another zone behind a link."""
+
+    zone: bytes
+    """The other zone, wire form, lower case."""
+
+    renamed: Callable[[Source], Source]
+    """A source for the names as clients ask for them, from the other zone's."""
+
+
 __all__ = [
     "NO_EFFECT",
+    "Alias",
     "Effect",
     "Keep",
     "Kept",

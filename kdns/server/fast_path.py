@@ -21,7 +21,7 @@ from random import random
 from typing import TYPE_CHECKING
 
 from kdns.core.answer import Answer
-from kdns.core.fast_path import Keep, Limit, Made, Upstreams
+from kdns.core.fast_path import Alias, Keep, Limit, Made, Upstreams
 from kdns.core.observe import Exchange, Observer
 from kdns.core.reply import PLAIN_LIMIT_IPV4, PLAIN_LIMIT_IPV6, reply_opt
 from kdns.core.request import Transport
@@ -379,7 +379,25 @@ def _route(zones: Zones, zone: bytes, server: str) -> Route | None:
     keep: Keep | None = None
     ask_flags = 0
     admits: tuple[Callable[[bytes, int, str], bool], ...] = ()
-    for link in block.links:
+    aliases: list[Alias] = []
+    asked = zone
+    for at, link in enumerate(block.links):
+        alias = link.fast_alias(asked)
+        if alias is not None:
+            behind = (name for other in block.links[at + 1 :] for name in other.fast_sources())
+            if (
+                link.varies.every_query
+                or link.varies.client is not None
+                or any(_is_inside(name, alias.zone) for name in behind)
+            ):
+                return None
+            effect = link.fast_effect(server, asked)
+            if effect is None:
+                return None
+            not_types |= effect.not_types
+            aliases.append(alias)
+            asked = alias.zone
+            continue
         upstreams = link.fast_upstreams()
         if upstreams is not None and zone == ROOT:
             alike = all(observer.alike(zone) for observer in block.observers)
@@ -406,14 +424,16 @@ def _route(zones: Zones, zone: bytes, server: str) -> Route | None:
                 admits,
             )
         sources = link.fast_sources()
-        if zone in sources:
-            make = sources[zone]
-            if make is None or zone == ROOT or link.varies.every_query or link.varies.client is not None:
+        if asked in sources:
+            make = sources[asked]
+            if make is None or asked == ROOT or link.varies.every_query or link.varies.client is not None:
                 return None
             limit, denial_limit = _composed(success_limits), _composed(denial_limits)
             source = make(limit, denial_limit, keeps)
             if source is None:
                 return None
+            for alias in reversed(aliases):
+                source = alias.renamed(source)
             return Route(
                 zone,
                 link.name,
@@ -434,12 +454,14 @@ def _route(zones: Zones, zone: bytes, server: str) -> Route | None:
                 not_types,
                 admits,
             )
-        if any(is_subdomain(zone, name) for name in sources):
+        if any(is_subdomain(asked, name) for name in sources):
             return None
-        effect = link.fast_effect(server, zone)
+        effect = link.fast_effect(server, asked)
         if effect is None or link.varies.every_query:
             return None
         if effect.admits is not None:
+            if aliases:
+                return None  # it would be given the client's name
             admits += (effect.admits,)
         elif link.varies.client is not None:
             return None
@@ -457,6 +479,10 @@ def _route(zones: Zones, zone: bytes, server: str) -> Route | None:
         rotate = effect.rotate if rotate is None else rotate
         not_types |= effect.not_types
     return None
+
+
+def _is_inside(name: bytes, zone: bytes) -> bool:
+    return name != zone and is_subdomain(name, zone)
 
 
 def _composed(limits: Sequence[Limit]) -> Limit:

@@ -18,11 +18,12 @@ from kdns.core.answer import Answer
 from kdns.core.chain import Link, Next, Reply, attempt
 from kdns.core.explaining import Note
 from kdns.core.failure import ResolutionFailed
-from kdns.core.fast_path import Effect
+from kdns.core.fast_path import Alias, Effect
 from kdns.core.reply import ECHOED_OPTIONS
 from kdns.core.request import Request
 from kdns.core.validity import EVERY_QUERY, Group, Validity, Varies
 from kdns.plugins.rewrite.config import Config
+from kdns.plugins.rewrite.fast import alias_of
 from kdns.plugins.rewrite.options import Option
 from kdns.plugins.rewrite.replies import CnameChange, RcodeChange, ReplyChange, TtlChange
 from kdns.plugins.rewrite.rules import InvalidName, OptionRule, Query, RuleList, SubnetRule, apply
@@ -89,6 +90,10 @@ class RewriteLink(Link):
         """The zones of names that rules are about."""
         reaches = [entry.rule.reach() for entry in self._rules.entries]
         return {zone: None for reach in reaches if reach is not None for zone in reach.zones}
+
+    def fast_alias(self, zone: bytes) -> Alias | None:
+        """See :func:`kdns.plugins.rewrite.fast.alias_of`."""
+        return None if self._options else alias_of(self._rules.entries, zone)
 
     def explain(self, request: Request) -> list[Note]:
         """The rules that fire, and what is asked then."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from kdns.core.request import Request
-from kdns.plugins.rewrite.names import MatchKind, NameChange, NameMatch, RegexChange, SuffixUndone, Undone
+from kdns.plugins.rewrite.names import MatchKind, NameMatch, RegexChange, SuffixUndone, Undone
 from kdns.plugins.rewrite.options import Action, Option, OptionData, SubnetPrefix, Undo, changed
 from kdns.plugins.rewrite.replies import (
     CnameChange,
@@ -115,10 +115,11 @@ class NameRule:
             made += "."
         original, query.name = query.name, made
         if self.auto:
-            back: NameChange = Undone(made, original)
             if self.match.kind is MatchKind.SUFFIX:
-                back = SuffixUndone(self.replacement, self.match.text)
-            query.changes += [OwnerChange(back), ValueChange(back)]
+                query.changes += auto_changes(self)
+            else:
+                back = Undone(made, original)
+                query.changes += [OwnerChange(back), ValueChange(back)]
         query.changes += [ValueChange(each.change) if each.value else OwnerChange(each.change) for each in self.answers]
         return True
 
@@ -126,6 +127,12 @@ class NameRule:
         """See :class:`Rule`."""
         zone = self.match.zone
         return None if zone is None else Reach((zone,))
+
+
+def auto_changes(rule: NameRule) -> list[OwnerChange | ValueChange]:
+    """What ``answer auto`` of a suffix rule does to every reply."""
+    back = SuffixUndone(rule.replacement, rule.match.text)
+    return [OwnerChange(back), ValueChange(back)]
 
 
 @dataclass(frozen=True, slots=True)

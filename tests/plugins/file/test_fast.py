@@ -5,11 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import dns.message
-from twisted.trial.unittest import SynchronousTestCase
-
-from tests.conformance.test_repeated import ColdBudget
-from tests.conformance.world import MemoryWorld
+from tests.conformance.two_ways import TwoWaysTestCase
 
 ZONE = """\
 $TTL 300
@@ -52,7 +48,7 @@ NAMES = (
 TYPES = ("A", "AAAA", "MX", "SRV")
 
 
-class FastTests(SynchronousTestCase):
+class FastTests(TwoWaysTestCase):
     """Two servers of the same zone; one asks its plugins each time."""
 
     def ask_both(self, options: str, extra: str = "") -> int:
@@ -66,28 +62,14 @@ class FastTests(SynchronousTestCase):
             path.write_text(ZONE.format(serial=serial) + hosts + extra)
 
         write(1, "2")
-        text = (
-            f". {{\n{options}\nloadbalance\nfile {path} example.org {{\nreload 1s\n}}\nforward . {{{{UPSTREAM}}}}\n}}"
-        )
-        worlds = [MemoryWorld(text.replace(". {", ".:{{PORT}} {", 1), (), folder) for _ in range(2)]
-        worlds[1].service.table_budget = ColdBudget(0)
-        for world in worlds:
-            world.start()
-            self.addCleanup(world.stop)
-        for changed in (False, True):
-            for time in range(2):
-                for name in ("example.org", *(f"{name}.example.org" for name in NAMES)):
-                    for qtype in TYPES:
-                        for do in (False, True) if time else (False,):
-                            query = dns.message.make_query(name, qtype, want_dnssec=do, id=7).to_wire()
-                            fast, general = (_shown(world.ask(query)[0]) for world in worlds)
-                            self.assertEqual(fast, general, (name, qtype, do, time, changed))
+        text = f"{options}\nloadbalance\nfile {path} example.org {{\nreload 1s\n}}\nforward . {{{{UPSTREAM}}}}"
+        self.start(f".:{{{{PORT}}}} {{\n{text}\n}}", (), folder)
+        for _ in range(2):
+            for do in (False, False, True):
+                self.compare(("example.org", *(f"{name}.example.org" for name in NAMES)), TYPES, do=do)
             write(2, "3")
-            for world in worlds:
-                world.reactor.advance(2.0)
-                world.reactor.settle()
-        tables = [table for opened in worlds[0].service.endpoints.values() for table in opened.tables]
-        return sum(table.fast.given for table in tables if table.fast is not None)
+            self.advance(2.0)
+        return self.fast_replies
 
     def test_equal(self) -> None:
         """Without a cache each record has its own TTL."""
@@ -101,13 +83,3 @@ class FastTests(SynchronousTestCase):
         """A zone with signatures is asked for each name: DO makes a difference."""
         signature = "h10 RRSIG A 13 3 300 20361231235959 20201231235959 1 example.org. AAAA\n"
         self.assertEqual(self.ask_both("", signature), 0)
-
-
-def _shown(reply: bytes | None) -> str:
-    """A reply without the order of records."""
-    assert reply is not None
-    message = dns.message.from_wire(reply)
-    lines = [" ".join(map(str, (message.rcode(), message.flags, message.ednsflags)))]
-    for section in (message.answer, message.authority, message.additional):
-        lines += sorted(f"{rrset.name} {rrset.ttl} {rrset.rdtype} {rdata}" for rrset in section for rdata in rrset)
-    return "\n".join(lines)
