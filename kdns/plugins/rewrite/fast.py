@@ -98,7 +98,7 @@ class RenamedNames:
 
     def _services(self, body: bytes) -> bytes:
         """SRV records and the addresses of their targets, as :meth:`_changed` has them."""
-        parts = []
+        parts: list[bytes] = []
         at = 0
         while at < len(body):
             start, at = at, skip_name(body, at) + 10
