@@ -75,6 +75,12 @@ class Authority:
         """A server identity with any alternative names, none, or bytes that are no names."""
         return self._sign(_distinguished(common_name), ExtendedKeyUsageOID.SERVER_AUTH, names)
 
+    def peer(self, *hosts: str) -> Identity:
+        """An identity of a server that is a client, too, as members of etcd are."""
+        names = x509.SubjectAlternativeName([_general_name(host) for host in hosts])
+        subject = _distinguished(hosts[0])
+        return self._sign(subject, ExtendedKeyUsageOID.SERVER_AUTH, names, ExtendedKeyUsageOID.CLIENT_AUTH)
+
     def client(self, common_name: str, organizations: Sequence[str] = ()) -> Identity:
         """An identity of a client; Kubernetes reads user and groups from these two."""
         return self._sign(_distinguished(common_name, organizations), ExtendedKeyUsageOID.CLIENT_AUTH, None)
@@ -83,13 +89,19 @@ class Authority:
         """The ``trustRoot`` for Twisted's ``optionsForClientTLS`` to trust this authority only."""
         return trustRootFromCertificates([Certificate.loadPEM(self.certificate_pem)])
 
-    def _sign(self, subject: x509.Name, usage: x509.ObjectIdentifier, names: x509.ExtensionType | None) -> Identity:
+    def _sign(
+        self,
+        subject: x509.Name,
+        usage: x509.ObjectIdentifier,
+        names: x509.ExtensionType | None,
+        *more: x509.ObjectIdentifier,
+    ) -> Identity:
         key = ec.generate_private_key(ec.SECP256R1())
         builder = (
             self._builder(subject, key.public_key())
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(signs_certificates=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage([usage, *more]), critical=False)
         )
         if names is not None:
             builder = builder.add_extension(names, critical=False)

@@ -19,9 +19,10 @@ from twisted.trial.unittest import TestCase
 from kdns.core.timing import pause
 from kdns.plugin.seam import ServerContext
 from kdns.plugins.etcd.config import Source
-from kdns.plugins.etcd.gateway import coded
-from kdns.plugins.etcd.store import EtcdStore
-from kdns.plugins.stores.rest import RestClient, StoreProblem
+from kdns.plugins.etcd.gateway import coded, range_end
+from kdns.plugins.etcd.store import EtcdStore, State
+from kdns.plugins.stores.rest import NO_FILES, RestClient, StoreProblem, TrustFiles
+from kdns.testing.certificates import Authority
 from tests.plugins.etcd.checks import check_lease, check_probe, check_range, check_watch
 
 
@@ -53,23 +54,47 @@ def free_ports(count: int) -> list[int]:
 class RealEtcd:
     """An etcd of its own, in a folder of its own."""
 
-    def __init__(self, reactor: Any, folder: Path) -> None:
+    def __init__(self, reactor: Any, folder: Path, authority: Authority | None = None) -> None:
+        """:param authority: of its certificate and of those of its clients; None for no TLS."""
         self._reactor = reactor
         self._folder = folder
         self._process: Any = None
         self._protocol = _Process()
-        self.client = RestClient(reactor)
+        self._tls: list[str] = []
+        self.files = NO_FILES
+        self.token = ""
+        if authority is not None:
+            self._use(authority)
+        self.client = RestClient(reactor, self.files)
+
+    def _use(self, authority: Authority) -> None:
+        paths = {name: str(self._folder / name) for name in ("ca", "cert", "key", "own", "own-key")}
+        server, own = authority.peer("127.0.0.1"), authority.client("kdns")
+        pems = (authority.certificate_pem, server.certificate_pem, server.key_pem, own.certificate_pem, own.key_pem)
+        for path, pem in zip(paths.values(), pems, strict=True):
+            Path(path).write_bytes(pem)
+        self._tls = [
+            "--cert-file",
+            paths["cert"],
+            "--key-file",
+            paths["key"],
+            "--trusted-ca-file",
+            paths["ca"],
+            "--client-cert-auth",
+        ]
+        self.files = TrustFiles(paths["own"], paths["own-key"], paths["ca"])
 
     async def start(self) -> None:
         """Start, at other ports when somebody was quicker, and wait until it answers."""
         for _ in range(5):
             ports = free_ports(2)
-            self.url = f"http://127.0.0.1:{ports[0]}"
+            self.url = f"{'https' if self._tls else 'http'}://127.0.0.1:{ports[0]}"
             peer = f"http://127.0.0.1:{ports[1]}"
             self.command = [
                 "etcd", "--name", "t", "--data-dir", str(self._folder / "data"), "--listen-client-urls", self.url,
                 "--advertise-client-urls", self.url, "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
                 "--initial-cluster", f"t={peer}", "--unsafe-no-fsync",
+                *self._tls,
             ]  # fmt: skip
             self.run()
             if await self._answers():
@@ -82,9 +107,7 @@ class RealEtcd:
         self._protocol = _Process()
         path = shutil.which("etcd")
         assert path is not None
-        self._process = self._reactor.spawnProcess(
-            self._protocol, path, self.command, env={**os.environ, "ETCD_UNSUPPORTED_ARCH": ""}
-        )
+        self._process = self._reactor.spawnProcess(self._protocol, path, self.command, env=os.environ)
 
     async def _answers(self) -> bool:
         for _ in range(100):
@@ -117,8 +140,9 @@ class RealEtcd:
 
     async def call(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """A request of the gateway."""
+        headers = {"Authorization": self.token} if self.token else {}
         found: dict[str, Any] = msgspec.json.decode(
-            (await self.client.ask("POST", self.url + path, {}, msgspec.json.encode(body))).body
+            (await self.client.ask("POST", self.url + path, headers, msgspec.json.encode(body))).body
         )
         return found
 
@@ -154,7 +178,8 @@ class RealEtcdTests(TestCase):
         self.reactor: Any = reactor
         folder = Path(self.mktemp()).absolute()
         folder.mkdir()
-        self.etcd = RealEtcd(reactor, folder)
+        authority = Authority() if "tls" in self.id() else None
+        self.etcd = RealEtcd(reactor, folder, authority)
         return Deferred.fromCoroutine(self.etcd.start())
 
     def tearDown(self) -> Deferred[None]:  # type: ignore[override]  # trial waits for it
@@ -209,5 +234,61 @@ class RealEtcdTests(TestCase):
                 self.assertEqual(list(context.degraded), [])
             finally:
                 await (store.stop() or succeed(None))
+
+        return Deferred.fromCoroutine(run())
+
+    async def followed(self, source: Source) -> EtcdStore:
+        """A store that is started, and stopped at the end."""
+        store = EtcdStore(source, ServerContext(self.reactor, kernel_sockets=False))
+        self.addCleanup(store.stop)
+        await (store.start() or succeed(None))
+        return store
+
+    def test_credentials(self) -> Deferred[None]:
+        """A user that may read the keys below the path and nothing else is enough, for leases and after a restart of etcd, too."""
+
+        async def run() -> None:
+            call, prefix = self.etcd.call, b"/skydns/"
+            await self.etcd.put("/skydns/test/s/www", '{"host": "10.0.0.1"}', await self.etcd.grant(600))
+            await call("/v3/auth/user/add", {"name": "root", "password": "root"})
+            await call("/v3/auth/role/add", {"name": "root"})
+            await call("/v3/auth/user/grant", {"user": "root", "role": "root"})
+            await call("/v3/auth/user/add", {"name": "kdns", "password": "secret"})
+            await call("/v3/auth/role/add", {"name": "names"})
+            permission = {"permType": "READ", "key": coded(prefix), "range_end": coded(range_end(prefix))}
+            await call("/v3/auth/role/grant", {"name": "names", "perm": permission})
+            await call("/v3/auth/user/grant", {"user": "kdns", "role": "names"})
+            await call("/v3/auth/enable", {})
+            refused = await self.followed(Source((self.etcd.url,)))
+            self.assertIn("user name is empty", refused.why)
+            wrong = await self.followed(Source((self.etcd.url,), user="kdns", password="wrong"))
+            self.assertIn("authentication failed", wrong.why)
+            store = await self.followed(Source((self.etcd.url,), user="kdns", password="secret"))
+            self.assertTrue(store.synced, store.why)
+            entry = store.index.entry((b"test", b"s", b"www"))
+            assert entry is not None and entry.lease is not None
+            self.assertEqual(entry.lease.granted, 600)
+            self.etcd.token = (await call("/v3/auth/authenticate", {"name": "root", "password": "root"}))["token"]
+            await self.etcd.put("/skydns/test/s/new", '{"host": "10.0.0.2"}')
+            await self.until(lambda: store.index.entry((b"test", b"s", b"new")) is not None)
+            await self.etcd.kill()  # tokens live in its memory
+            self.etcd.token = ""
+            self.etcd.run()
+            await self.until(lambda: store.state is State.AWAY)
+            await self.until(lambda: store.state is State.WATCHING)
+
+        return Deferred.fromCoroutine(run())
+
+    def test_tls(self) -> Deferred[None]:
+        """Over TLS, with an authority of its own and a certificate of the client."""
+
+        async def run() -> None:
+            await self.etcd.put("/skydns/test/s/www", '{"host": "10.0.0.1"}')
+            store = await self.followed(Source((self.etcd.url,), tls=self.etcd.files))
+            self.assertTrue(store.synced, store.why)
+            await self.etcd.put("/skydns/test/s/new", '{"host": "10.0.0.2"}')
+            await self.until(lambda: store.index.entry((b"test", b"s", b"new")) is not None)
+            stranger = await self.followed(Source((self.etcd.url,)))
+            self.assertIn("TLS", stranger.why)
 
         return Deferred.fromCoroutine(run())

@@ -33,9 +33,7 @@ from kdns.plugins.etcd.config import Source
 from kdns.plugins.etcd.records import BadRecord, Lease, Path, RecordIndex, parse
 from kdns.plugins.stores.metrics import StoreMetrics
 from kdns.plugins.stores.rest import Refusal, RestClient, RestStream, StoreProblem, short, where_of
-
-START_PATIENCE = 5.0
-"""Seconds that a start waits for the keys."""
+from kdns.plugins.stores.starting import StartWait
 
 PROBE = 15.0
 """Seconds between two questions whether the watch is behind."""
@@ -118,8 +116,7 @@ class EtcdStore(Resource):
         self._again = False
         """Whether all keys are to be read again though the watch could go on."""
 
-        self._waited: Deferred[None] | None = None
-        self._start_timer: Timer | None = None
+        self._waiting = StartWait(context.reactor)
         self._work: list[Deferred[None]] = []
         self._heard = 0.0
         self._fresh = Stamp()
@@ -157,13 +154,11 @@ class EtcdStore(Resource):
 
     def start(self) -> Deferred[None]:
         """
-        Fires when the keys are there, when etcd cannot be asked, or after :data:`START_PATIENCE`.
+        Fires when the keys are there, when etcd cannot be asked, or after some seconds.
 
         An etcd that is away must not keep the rest from starting.
         """
-        waiting: Deferred[None] = Deferred(self._stop_waiting)
-        self._waited = waiting
-        self._start_timer = self._context.reactor.callLater(START_PATIENCE, self._started)
+        waiting = self._waiting.begin()
         self._heard = self._context.clock()
         self._run(self._follow())
         self._run(self._follow_leases())
@@ -178,21 +173,11 @@ class EtcdStore(Resource):
         if failure.check(CancelledError) is None:
             log.failure("following {name}", failure, name=self._away.name)
 
-    def _stop_waiting(self, _: Deferred[None] | None) -> None:
-        stop_timer(self._start_timer)
-        self._waited = None
-
-    def _started(self) -> None:
-        waiting = self._waited
-        self._stop_waiting(None)
-        if waiting is not None:
-            waiting.callback(None)
-
     def stop(self) -> Deferred[Any]:
         """Follow no more."""
         for work in self._work:
             work.cancel()
-        self._started()
+        self._waiting.stop()
         stop_timer(self._stale_timer)
         self._away.forget()
         self._unreadable.forget()
@@ -274,12 +259,14 @@ class EtcdStore(Resource):
     async def _failed(self, text: str) -> None:
         self._endpoint += 1
         self.state = State.AWAY
+        if len(self.source.endpoints) == 1:
+            text = text.removeprefix(f"{self.source.endpoints[0]}: ")  # the name of what is away says it
         self.why = text
         self.metrics.failed.value += 1
         self._away.begin(text, self._context.wall(), log)
         self._plan_stale()
         if self._endpoint >= len(self.source.endpoints):
-            self._started()  # all members were asked
+            self._waiting.end()  # all members were asked
             await pause(self._context.reactor, self._backoff.delay(self._context.reactor.seconds()))
 
     def _heard_of(self) -> None:
@@ -338,10 +325,10 @@ class EtcdStore(Resource):
         self._show()
         self._heard_of()
         for _ in range(min(LEASES_AT_START, len(self._due))):
-            if self._waited is None:
+            if not self._waiting.waits:
                 break
             await self._ask_lease()
-        self._started()
+        self._waiting.end()
 
     def _take(
         self, pairs: list[gateway.KeyValue], known: dict[bytes, int], gone: dict[bytes, None]
@@ -522,7 +509,7 @@ class EtcdStore(Resource):
         """Ask how long leases last: each when it is first seen, and again when half of what was left has passed."""
         while True:
             await pause(self._context.reactor, LEASE_PAUSE if self._due else 1.0)
-            if not self._due or self._waited is not None or self.state is not State.WATCHING:
+            if not self._due or self._waiting.waits or self.state is not State.WATCHING:
                 continue
             if self._due[0][0] > self._context.clock():
                 await pause(self._context.reactor, min(1.0, self._due[0][0] - self._context.clock()))

@@ -20,21 +20,19 @@ from twisted.python.failure import Failure
 from kdns.cluster.pacing import Backoff
 from kdns.core.degraded import Fault
 from kdns.core.stamps import Stamp, StampRef
-from kdns.core.timing import Timer, pause, stop_timer
+from kdns.core.timing import pause
 from kdns.plugin.seam import Resource, ServerContext
 from kdns.plugins.nomad.answers import BadAnswer, Names, Registration, registrations, services
 from kdns.plugins.nomad.config import Source
 from kdns.plugins.stores.metrics import StoreMetrics
 from kdns.plugins.stores.rest import Refusal, RestClient, StoreProblem, short, url_of, where_of
+from kdns.plugins.stores.starting import StartWait
 
 WAIT = 60
 """Seconds that Nomad holds a blocking query; it adds up to a sixteenth."""
 
 ASK_PATIENCE = 4.0
 """Seconds for an answer about one service: a client waits five."""
-
-START_PATIENCE = 5.0
-"""Seconds that a start waits for the names of the services."""
 
 MOST_TRIES = 3
 """How often one query asks about a service that changes while it is asked about."""
@@ -98,8 +96,7 @@ class NomadStore(Resource):
         self._kept: dict[tuple[str, str], Instances] = {}
         self._backoff = Backoff(context.random)
         self._work: Deferred[None] | None = None
-        self._waited: Deferred[None] | None = None
-        self._start_timer: Timer | None = None
+        self._waiting = StartWait(context.reactor)
         self._asking: set[Deferred[None]] = set()
         name = f"nomad at {', '.join(map(where_of, source.addresses))}"
         self._away = context.degraded.condition(Fault.NOMAD, name)
@@ -115,10 +112,8 @@ class NomadStore(Resource):
     # Life
 
     def start(self) -> Deferred[None]:
-        """Fires when the services are known, when Nomad cannot be asked, or after :data:`START_PATIENCE`."""
-        waiting: Deferred[None] = Deferred(self._stop_waiting)
-        self._waited = waiting
-        self._start_timer = self._context.reactor.callLater(START_PATIENCE, self._started)
+        """Fires when the services are known, when Nomad cannot be asked, or after some seconds."""
+        waiting = self._waiting.begin()
         self._work = Deferred.fromCoroutine(self._follow()).addErrback(self._panicked)
         return waiting
 
@@ -126,23 +121,13 @@ class NomadStore(Resource):
         if failure.check(CancelledError) is None:
             log.failure("following Nomad", failure)
 
-    def _stop_waiting(self, _: Deferred[None] | None) -> None:
-        stop_timer(self._start_timer)
-        self._waited = None
-
-    def _started(self) -> None:
-        waiting = self._waited
-        self._stop_waiting(None)
-        if waiting is not None:
-            waiting.callback(None)
-
     def stop(self) -> Deferred[Any]:
         """Follow no more."""
         if self._work is not None:
             self._work.cancel()
         for asking in tuple(self._asking):
             asking.cancel()
-        self._started()
+        self._waiting.stop()
         self._away.forget()
         self._changed.bump()
         return self._client.stop()
@@ -261,7 +246,7 @@ class NomadStore(Resource):
                 tried += 1
                 self.metrics.restarts.value += 1
                 if tried >= len(self.source.addresses):
-                    self._started()
+                    self._waiting.end()
                     await pause(self._context.reactor, self._backoff.delay(self._context.reactor.seconds()))
 
     async def _look(self) -> None:
@@ -293,7 +278,7 @@ class NomadStore(Resource):
             self.serial = int(now)
             self.metrics.entries.set(len(names))
             self._changed.bump()
-        self._started()
+        self._waiting.end()
         if not index:
             await pause(self._context.reactor, 1.0)  # without an index a query does not block
 

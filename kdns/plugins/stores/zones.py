@@ -22,21 +22,19 @@ from kdns.core.chain import Next, Reply, then
 from kdns.core.degraded import Fault
 from kdns.core.request import Request
 from kdns.core.slices import in_slices
-from kdns.core.timing import Timer, pause, stop_timer
+from kdns.core.timing import pause
 from kdns.plugin.capabilities import TransferZone
 from kdns.plugin.seam import Resource, ServerContext
 from kdns.plugins.file.answering import ZonesLink
 from kdns.plugins.file.served import ServedZone
 from kdns.plugins.stores.metrics import StoreMetrics
 from kdns.plugins.stores.rest import RestClient, StoreProblem, short
+from kdns.plugins.stores.starting import StartWait
 from kdns.wire.constants import type_number
 from kdns.wire.names import BadName, longest_zone, spelled_from_text
 from kdns.zones.lookup import look_up
 from kdns.zones.rdata import BadRdata, parse_rdata
 from kdns.zones.zone import BadZone, Zone, ZoneBuilder
-
-START_PATIENCE = 5.0
-"""Seconds that a start waits for a zone."""
 
 FIRST_RETRY = 2.0
 """Seconds until the provider is asked again after a failure; doubled with each, up to the refresh interval."""
@@ -123,8 +121,7 @@ class HostedZone(Resource):
         self._log = Logger(namespace=f"plugin/{plugin}")
         self._digest: list[bytes] = []
         self._pause = FIRST_RETRY
-        self._waited: Deferred[None] | None = None
-        self._start_timer: Timer | None = None
+        self._waiting = StartWait(context.reactor)
         self._work: Deferred[None] | None = None
         name = f"{plugin} zone {self.served.name} ({provider.name})"
         self._away = context.degraded.condition(fault, name)
@@ -135,13 +132,11 @@ class HostedZone(Resource):
 
     def start(self) -> Deferred[None]:
         """
-        Fires when the zone is there, when it cannot be read, or after :data:`START_PATIENCE`.
+        Fires when the zone is there, when it cannot be read, or after some seconds.
 
         A provider that is away must not keep the rest from starting.
         """
-        waiting: Deferred[None] = Deferred(self._stop_waiting)
-        self._waited = waiting
-        self._start_timer = self._context.reactor.callLater(START_PATIENCE, self._started)
+        waiting = self._waiting.begin()
         self._work = Deferred.fromCoroutine(self._keep_reading()).addErrback(self._panicked)
         return waiting
 
@@ -149,21 +144,11 @@ class HostedZone(Resource):
         if failure.check(CancelledError) is None:
             self._log.failure("reading {zone}", failure, zone=self.served.name)
 
-    def _stop_waiting(self, _: Deferred[None] | None) -> None:
-        stop_timer(self._start_timer)
-        self._waited = None
-
-    def _started(self) -> None:
-        waiting = self._waited
-        self._stop_waiting(None)
-        if waiting is not None:
-            waiting.callback(None)
-
     def stop(self) -> Deferred[Any]:
         """Read no more; answers from the zone are not given any more."""
         if self._work is not None:
             self._work.cancel()
-        self._started()
+        self._waiting.stop()
         self._away.forget()
         self._unreadable.forget()
         self.served.stamp.bump()
@@ -183,12 +168,12 @@ class HostedZone(Resource):
                 await self._read()
             except (StoreProblem, BadZone) as problem:
                 self._failed(str(problem))
-                self._started()
+                self._waiting.end()
                 await pause(self._context.reactor, self._pause)
                 self._pause = min(2 * self._pause, self._refresh)
             else:
                 self._pause = min(FIRST_RETRY, self._refresh)
-                self._started()
+                self._waiting.end()
                 # Spread, so that not all zones and all replicas ask at once.
                 await pause(self._context.reactor, self._refresh * self._context.random.uniform(0.9, 1.1))
 

@@ -14,6 +14,7 @@ from kdns.plugins.etcd import gateway, store
 from kdns.plugins.etcd.config import Source
 from kdns.plugins.etcd.store import EtcdStore, State
 from kdns.plugins.stores.rest import TrustFiles
+from kdns.plugins.stores.starting import START_PATIENCE
 from kdns.testing.memory import MemoryReactor
 from tests.plugins.etcd.fake import FakeEtcd
 
@@ -227,11 +228,20 @@ class OutageTests(StoreCase):
         self.assertTrue(made.synced)
         self.assertEqual(self.wrong(), [])
 
+    def test_stopped_at_once(self) -> None:
+        """A server that stops as soon as the start is over leaves nothing behind."""
+        self.etcd.stop()
+        made = EtcdStore(HERE, self.begin()._context)
+        waiting = made.start()
+        waiting.addCallback(lambda _: made.stop())
+        self.advance(10)
+        self.successResultOf(waiting)
+
     def test_silent(self) -> None:
         """For one that takes connections and says nothing the start waits five seconds."""
         self.etcd.silent = True
         self.begin()
-        self.advance(store.START_PATIENCE - 0.5)
+        self.advance(START_PATIENCE - 0.5)
         self.assertEqual(self.started, [])
         self.advance(1)
         self.assertEqual(self.started, [None])
