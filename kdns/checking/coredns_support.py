@@ -187,7 +187,12 @@ ROWS: dict[str, Row] = {
         "A shuffled order is turned round, so that each address comes first equally often.",
         "In replies of upstreams only addresses of one name and type change places.",
     ),
-    "tsig": _not_yet("Delete it: kdns serves no transfers or updates that it would protect."),
+    "tsig": _differs(
+        "Key names are compared without letter case, and replies over all transports are signed.",
+        "A reply over UDP that does not fit with its signature is truncated; CoreDNS sends it whole.",
+        "Keys are those of the same server block; in CoreDNS all server blocks of a listener share them.",
+        "Errors at the start give their reason, and a secret that is not base64 is one.",
+    ),
     "rewrite": _differs(
         "The question of a reply is always the client's own; behind continue rules CoreDNS shows the rewritten one.",
         "A client without an OPT gets none for the sake of an option; options and payload size are the client's own.",

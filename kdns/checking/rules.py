@@ -231,6 +231,13 @@ def _metrics_inside(seen: Seen) -> str:
     return f"the page of metrics is at {config.address}, which cannot be reached from outside the pod"
 
 
+def _no_key(seen: Seen) -> str:
+    config = seen.config("tsig")
+    if config is None or config.keys:
+        return ""
+    return "there is no key: signed queries are NOTAUTH, and queries that must be signed are REFUSED"
+
+
 def _stale(seen: Seen) -> str:
     age = getattr(getattr(seen.config("cache"), "stale", None), "most_age", 0.0)
     return f"answers are served for {format_duration(age)} after their end" if age > 86400 else ""
@@ -284,6 +291,7 @@ RULES: tuple[Rule, ...] = (
     Rule("etcd", _password_in_clear, "use https:// endpoints, and tls", "credentials"),
     Rule("prometheus", _metrics_inside, "prometheus :9153"),
     Rule("geoip", _labels_unread, "add metadata"),
+    Rule("tsig", _no_key, "add secret or secrets"),
     Rule("cache", _stale, "serve_stale 1h", "serve_stale"),
     Rule("cache", _short_ttl),
     Rule(

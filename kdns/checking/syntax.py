@@ -107,6 +107,11 @@ SYNTAX: dict[str, Syntax] = {
     "local": Syntax("local", (), _options(("localhost_prefix on|off", "localhost_prefix on"))),
     "any": Syntax("any"),
     "chaos": Syntax("chaos [VERSION] [AUTHORS...]"),
+    "tsig": Syntax(
+        "tsig [ZONES...]",
+        (ZONES,),
+        _options("secret NAME SECRET", "secrets FILE", "require TYPE...|all|none", "require_opcode OPCODE...|all|none"),
+    ),
     "header": Syntax("header", (), _options("query|response set|clear FLAG...")),
     "minimal": Syntax("minimal"),
     "erratic": Syntax("erratic", (), _options("drop [N]", "truncate [N]", "delay [N [DURATION]]", "large")),

@@ -124,6 +124,16 @@ class Kind(Enum):
     """Everything else."""
 
 
+class Seal(Protocol):
+    """Signs a finished message (*tsig*)."""
+
+    size: int
+    """Bytes that the signature adds."""
+
+    def sign(self, message: bytes) -> bytes:
+        """The message with its signature."""
+
+
 class Answer(Struct, frozen=True):
     """What a plugin says to a request."""
 
@@ -161,6 +171,9 @@ class Answer(Struct, frozen=True):
 
     rd: bool | None = None
     """RD of the reply; None: the client's."""
+
+    seal: Seal | None = None
+    """Signs the reply to this one query after everything else is done to it. An answer with a seal is :data:`ONCE`."""
 
     def __await__(self) -> Generator[Any, Any, Answer]:
         """An answer that is there need not be waited for: ``await next(request)`` takes this and a Deferred."""
@@ -254,4 +267,4 @@ def records(
 NO_REPLY = Answer(silent=True)
 """Say nothing at all."""
 
-__all__ = ["NO_RECORDS", "NO_REPLY", "Answer", "Body", "Kind", "Records", "Reply", "Sections", "records"]
+__all__ = ["NO_RECORDS", "NO_REPLY", "Answer", "Body", "Kind", "Records", "Reply", "Seal", "Sections", "records"]

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from copy import copy
+from typing import TYPE_CHECKING, TypeVar
+
 from kdns.wire.constants import REFUSED, SERVFAIL, rcode_text
+
+if TYPE_CHECKING:
+    from kdns.core.answer import Seal
+
+FailureT = TypeVar("FailureT", bound="ResolutionFailed")
 
 
 class ResolutionFailed(Exception):
@@ -13,6 +21,7 @@ class ResolutionFailed(Exception):
     :ivar text: what went wrong, for the operator.
     :ivar ede: Extended DNS Error for the client, as (info code, extra text), or None (RFC 8914).
     :ivar options: EDNS options of the reply as (code, data), or None for those that are echoed.
+    :ivar seal: signs the reply; see :attr:`kdns.core.answer.Answer.seal`.
     """
 
     def __init__(self, text: str, rcode: int = SERVFAIL, ede: tuple[int, str] | None = None) -> None:
@@ -21,6 +30,13 @@ class ResolutionFailed(Exception):
         self.rcode = rcode
         self.ede = ede
         self.options: tuple[tuple[int, bytes], ...] | None = None
+        self.seal: Seal | None = None
+
+    def sealed(self: FailureT, seal: Seal) -> FailureT:
+        """A copy for one client: several may wait for what has failed."""
+        made = copy(self)
+        made.seal = seal
+        return made
 
     def __str__(self) -> str:
         return f"{rcode_text(self.rcode)}: {self.text}"

@@ -29,7 +29,7 @@ from kdns.wire.constants import (
 )
 from kdns.wire.message import ADDITIONAL, ANSWER, AUTHORITY, Relayed
 from kdns.wire.names import MalformedName
-from kdns.wire.query import HEADER, options_of, pack_options
+from kdns.wire.query import HEADER, Edns, options_of, pack_options
 from kdns.wire.render import render, render_compressed
 
 PLAIN_LIMIT_IPV4 = 1480
@@ -69,22 +69,29 @@ PADDED_SIZE = 468
 def render_reply(request: Request, answer: Answer) -> bytes:
     """The whole message for the client, identifier included."""
     opt = reply_opt(request, answer)
-    reply = _rendered(request, answer, opt)
-    if request.edns is None or request.transport not in PADDED:
-        return reply
-    # RFC 7830 section 4: only for clients that pad their queries.
-    padded = any(code == PADDING for code, _ in options_of(request.edns.options))
-    return _padded(reply, len(opt)) if padded else reply
+    seal = answer.seal
+    signature = 0 if seal is None else seal.size
+    reply = _rendered(request, answer, opt, signature)
+    if request.edns is not None and request.transport in PADDED and _pads(request.edns):
+        reply = _padded(reply, len(opt), signature)
+    return reply if seal is None else seal.sign(reply)
 
 
-def _padded(reply: bytes, opt_size: int) -> bytes:
+def _pads(edns: Edns) -> bool:
+    """Whether the client pads its queries: then its replies are padded, too (RFC 7830 section 4)."""
+    return any(code == PADDING for code, _ in options_of(edns.options))
+
+
+def _padded(reply: bytes, opt_size: int, signature: int) -> bytes:
     """
     A reply with padding in its OPT, which comes last.
 
     It is the first option, so that a client's cookie stays at the end, where the answer table looks for it.
+
+    :param signature: bytes that will follow the OPT.
     """
-    size = -(len(reply) + 4) % PADDED_SIZE
-    if len(reply) + 4 + size > 65535:
+    size = -(len(reply) + 4 + signature) % PADDED_SIZE
+    if len(reply) + 4 + size + signature > 65535:
         return reply
     length = len(reply) - opt_size + 9
     options = length + 2
@@ -92,14 +99,13 @@ def _padded(reply: bytes, opt_size: int) -> bytes:
     return b"".join((reply[:length], more.to_bytes(2, "big"), pack_options([(PADDING, bytes(size))]), reply[options:]))
 
 
-def _rendered(request: Request, answer: Answer, opt: bytes) -> bytes:
+def _rendered(request: Request, answer: Answer, opt: bytes, signature: int) -> bytes:
     flags = copied_flags(request.flags) | answer.flags | answer.rcode & RCODE_MASK
     if answer.rd is not None:
         flags = flags | RD if answer.rd else flags & ~RD
-    limit = request.limit
-    plain_limit = limit
+    limit = plain_limit = request.limit - signature
     if request.transport is Transport.UDP:
-        plain_limit = PLAIN_LIMIT_IPV6 if request.ipv6 else PLAIN_LIMIT_IPV4
+        plain_limit = (PLAIN_LIMIT_IPV6 if request.ipv6 else PLAIN_LIMIT_IPV4) - signature
     question = request.question
     body = answer.body
     if not isinstance(body, Relayed):

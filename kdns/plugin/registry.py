@@ -51,6 +51,7 @@ BUILT_IN = {
     "any": "kdns.plugins.any",
     "chaos": "kdns.plugins.chaos",
     "loadbalance": "kdns.plugins.loadbalance",
+    "tsig": "kdns.plugins.tsig",
     "rewrite": "kdns.plugins.rewrite",
     "autopath": "kdns.plugins.autopath",
     "acl": "kdns.plugins.acl",

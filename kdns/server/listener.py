@@ -402,7 +402,8 @@ class Listener:
                 error = ResolutionFailed(f"{type(failure.value).__name__}: {failure.getErrorMessage()}")
         else:
             error = failure
-        answer = Answer(error.rcode, options=error.options, ede=(error.ede,) if error.ede is not None else ())
+        ede = (error.ede,) if error.ede is not None else ()
+        answer = Answer(error.rcode, options=error.options, ede=ede, seal=error.seal)
         self._finish(opened, answer, error)
         return answer
 

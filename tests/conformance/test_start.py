@@ -28,6 +28,7 @@ MORE = (
     "errors", "loadbalance", "pprof", "prometheus", "proxyproto", "shed", "view",
     "https", "tls", "geoip", "dnstap", "trace", "https3", "quic", "grpc_server", "grpc", "etcd",
     "metadata", "root",
+    "tsig",
 )  # fmt: skip
 """Plugins whose cases of ``corefile-errors-more.json`` are started: a case's name begins with the plugin's."""
 
