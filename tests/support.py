@@ -10,6 +10,7 @@ from typing import Any
 
 from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.core.answer import Answer
 from kdns.core.chain import Reply
@@ -18,11 +19,25 @@ from kdns.core.slices import SLICE_SECONDS
 from kdns.corefile.dispenser import Dispenser
 from kdns.corefile.keys import server_keys
 from kdns.corefile.parser import Surroundings, parse
+from kdns.plugin.registry import BUILT_IN
 from kdns.plugin.seam import Block, BlockBuilder, Directive, Keeper, ServerContext
 from kdns.testing.memory import MemoryReactor
 from kdns.wire.constants import IN, RD, A
 from kdns.wire.names import spelled_from_text
 from kdns.wire.query import Edns
+
+
+def lack(case: SynchronousTestCase, *names: str) -> None:
+    """Let a test run on a kdns without some directives of CoreDNS."""
+    whole = dict(BUILT_IN)
+
+    def restore() -> None:
+        BUILT_IN.clear()
+        BUILT_IN.update(whole)
+
+    case.addCleanup(restore)
+    for name in names:
+        del BUILT_IN[name]
 
 
 class Datagrams(DatagramProtocol):

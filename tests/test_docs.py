@@ -25,6 +25,7 @@ from kdns.testing.certificates import Authority
 from kdns.testing.memory import MemoryReactor
 from kdns.testing.plugin import PluginBench, a_request
 from tests.databases import DATABASES
+from tests.signing_keys import write_key
 
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "plugins"
@@ -73,6 +74,7 @@ class CorefileTests(SynchronousTestCase):
         (account / "token").write_text("token")
         (account / "ca.crt").write_bytes(Authority().certificate_pem)
         (self.folder / "resolv.conf").write_text("nameserver 192.0.2.53\n")
+        write_key(self.folder, "Kexample.org.+013+45330")
         authority = Authority()
         server = authority.server("dns.example.org")
         pems = {"cert": server.certificate_pem, "key": server.key_pem, "ca": authority.certificate_pem}
@@ -87,7 +89,7 @@ class CorefileTests(SynchronousTestCase):
         text = corefile.read_text(encoding="utf-8") if isinstance(corefile, Path) else corefile
         text = text.replace("/etc/resolv.conf", str(self.folder / "resolv.conf"))
         text = re.sub(
-            r"\b(?:(?:cert|key|ca)\.pem|(?:city|asn)\.mmdb)\b",
+            r"\b(?:(?:cert|key|ca)\.pem|(?:city|asn)\.mmdb)\b|\bKexample\.org\.\S+",
             lambda found: str(self.folder.absolute() / found[0]),
             text,
         )

@@ -215,7 +215,12 @@ ROWS: dict[str, Row] = {
         },
     ),
     "header": _differs("Replies to queries that failed keep the client's RD."),
-    "dnssec": _not_yet(_KEEP),
+    "dnssec": _differs(
+        "An NSEC record lists every type that a name might have; one that denies DS has NS only at a delegation.",
+        "Referrals, and aliases to names without records, have a proof that validates.",
+        "A set of records is signed once, whatever its order, its TTL and the letter case of its name.",
+        "Without a key nothing is changed. A key must belong to its private key; keys are not read from AWS.",
+    ),
     "tls": _differs(
         "Renewed files are read without a reload; what cannot be used changes nothing.",
         "The server blocks of one listener must have the same tls, or none; in CoreDNS it is chance which one counts.",
@@ -307,7 +312,11 @@ ROWS: dict[str, Row] = {
         "Programs are started only if the command line says -allow-programs; a Corefile with it is refused otherwise.",
         "A reload starts those of startup again only if they changed. certrenew never happens.",
     ),
-    "sign": _not_yet("Sign zones where they are made; file serves signed zones."),
+    "sign": _differs(
+        "A change of the zone file is signed within a minute, and another key at the reload.",
+        "Files of more than 100 records are signed when it is time to; CoreDNS signs them every five hours.",
+        "A key must be given. Several zones in one line have keys of their own names.",
+    ),
     "view": _differs(
         "server_ip() is the address that the query was sent to, also where kdns listens on all addresses.",
         "metadata() sees the labels of its own server block alone.",

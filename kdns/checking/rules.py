@@ -37,6 +37,7 @@ from kdns.plugin.seam import Block, BlockBuilder
 from kdns.plugins.chaos import CHAOS_NAMES
 from kdns.server.assembly import Configuration
 from kdns.wire.names import is_subdomain, longest_zone, to_text
+from kdns.zones.signing import ds_rdata
 
 ANSWERS = frozenset(
     ("auto", "azure", "clouddns", "erratic", "etcd", "file", "forward", "grpc", "hosts", "k8s_external", "kubernetes")
@@ -113,7 +114,7 @@ def find_surprises(
     for one in seen:
         for rule in RULES:
             found += rule.findings(one)
-        for look in (_odd_names, _caches, _forwards, _repeated_zones):
+        for look in (_odd_names, _caches, _forwards, _repeated_zones, _delegation_signers):
             found += look(one)
         found += rewrites(one.directives.get("rewrite"), one.config("rewrite"))
         found += templates(one.directives.get("template"), one.config("template"), _answers_behind(one, "template"))
@@ -231,6 +232,11 @@ def _metrics_inside(seen: Seen) -> str:
     return f"the page of metrics is at {config.address}, which cannot be reached from outside the pod"
 
 
+def _signs_nothing(seen: Seen) -> str:
+    config = seen.config("dnssec")
+    return "there is no key: nothing is signed" if config is not None and not config.key_paths else ""
+
+
 def _no_key(seen: Seen) -> str:
     config = seen.config("tsig")
     if config is None or config.keys:
@@ -291,6 +297,7 @@ RULES: tuple[Rule, ...] = (
     Rule("etcd", _password_in_clear, "use https:// endpoints, and tls", "credentials"),
     Rule("prometheus", _metrics_inside, "prometheus :9153"),
     Rule("geoip", _labels_unread, "add metadata"),
+    Rule("dnssec", _signs_nothing, "add key file BASE"),
     Rule("tsig", _no_key, "add secret or secrets"),
     Rule("cache", _stale, "serve_stale 1h", "serve_stale"),
     Rule("cache", _short_ttl),
@@ -404,6 +411,35 @@ def _repeated_zones(seen: Seen) -> Iterator[Finding]:
         for word in dict.fromkeys(words):
             if words.count(word) > 1 and not word.isdigit():
                 yield warning(place, name, f"the zone {word} stands here more than once", word)
+
+
+def _delegation_signers(seen: Seen) -> Iterator[Finding]:
+    """The DS records that the zones above signed ones must have."""
+    signed: list[tuple[str, bytes, Any]] = []
+    dnssec, zones = seen.config("dnssec"), seen.config("sign") or ()
+    if dnssec is not None:
+        keys = _keys(dnssec.key_paths)
+        keys = [key for key in keys if key.sep] or keys
+        signed += [("dnssec", zone, key) for zone in dnssec.zones for key in keys]
+    signed += [("sign", one.origin, key) for one in zones for key in _keys(one.key_paths)]
+    for name, zone, key in signed:
+        rdata = ds_rdata(zone, key.rdata)
+        digest = rdata[4:].hex().upper()
+        text = f"the zone above needs: {to_text(zone)} IN DS {key.tag} {key.algorithm} {rdata[3]} {digest}"
+        yield note(seen.place(name), name, text)
+
+
+def _keys(paths: Sequence[str]) -> list[Any]:
+    """The keys that are on this machine and can be used."""
+    from kdns.plugins.dnssec.keys import BadKey, read_key
+
+    found = []
+    for path in paths:
+        try:
+            found.append(read_key(path))
+        except BadKey:
+            pass  # it is among the faults
+    return found
 
 
 def _short_lameduck(all_seen: list[Seen]) -> Iterator[Finding]:

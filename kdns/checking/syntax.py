@@ -107,6 +107,9 @@ SYNTAX: dict[str, Syntax] = {
     "local": Syntax("local", (), _options(("localhost_prefix on|off", "localhost_prefix on"))),
     "any": Syntax("any"),
     "chaos": Syntax("chaos [VERSION] [AUTHORS...]"),
+    "dnssec": Syntax(
+        "dnssec [ZONES...]", (ZONES,), _options("key file BASE...", ("cache_capacity NUMBER", "cache_capacity 10000"))
+    ),
     "tsig": Syntax(
         "tsig [ZONES...]",
         (ZONES,),
@@ -344,6 +347,11 @@ SYNTAX: dict[str, Syntax] = {
     ),
     "whoami": Syntax("whoami"),
     "on": Syntax("on EVENT COMMAND..."),
+    "sign": Syntax(
+        "sign DBFILE [ZONES...]",
+        (ZONES,),
+        _options("key file BASE...", ("directory DIRECTORY", "directory /var/lib/coredns")),
+    ),
     "nomad": Syntax(
         "nomad [ZONE]",
         ("service.nomad",),
@@ -360,7 +368,7 @@ INDENT = "    "
 DEFAULT = "# default"
 
 REPEATED = frozenset(
-    ("azure", "bind", "clouddns", "errors", "file", "hosts", "log", "route53", "secondary", "transfer")
+    ("azure", "bind", "clouddns", "errors", "file", "hosts", "log", "route53", "secondary", "sign", "transfer")
 )
 """Directives that add up, or whose options are lines of data: nothing is written into them but what stands there."""
 

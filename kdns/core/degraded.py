@@ -174,6 +174,12 @@ class Fault(Enum):
         "The certificate of encrypted listeners has expired, or its files cannot be used. The one read before stays in use.",
         "Renew the certificate, or correct its files; kdns reads them again by itself.",
     )
+    SIGNING = Explained(
+        "signing",
+        "A zone cannot be signed. The zone signed before is served until its signatures expire; then resolvers that validate refuse it.",
+        "Correct what the message names: the zone file, the keys, or the folder that the signed zone is written to.",
+        "file",
+    )
     LOG = Explained(
         "log",
         "Log lines are lost because the output takes them too slowly. Answers are not delayed.",

@@ -83,11 +83,14 @@ class _Wrong(Exception):
 class MasterReader:
     """Read a master file and those that it includes."""
 
-    def __init__(self, open_file: Open, path: str, origin: bytes, add: Add, shown: str = "") -> None:
+    def __init__(
+        self, open_file: Open, path: str, origin: bytes, add: Add, shown: str = "", ttl: int | None = None
+    ) -> None:
         """
         :param path: what is opened; files named by ``$INCLUDE`` are found relative to its folder.
         :param origin: the zone's name, in wire form.
         :param shown: what errors call the file; the path when it is not given.
+        :param ttl: of records in front of the first that has one; None where such a record is an error.
         """
         self._open = open_file
         self._path = path
@@ -100,7 +103,7 @@ class MasterReader:
         self._word = b""
         """What the owner was made of, with the origin of now."""
 
-        self._ttl: int | None = None
+        self._ttl = ttl
         self._by_directive = False
         self._minimum: int | None = None
         """The SOA's, once it was read."""
@@ -207,7 +210,7 @@ class MasterReader:
         with_class = False
         while True:
             if at >= len(words):
-                raise _Wrong("not a record", words[-1])
+                raise _Wrong("not a record" if at > 1 else "not a TTL", words[-1])
             word = words[at]
             at += 1
             rtype = _TYPES.get(word)

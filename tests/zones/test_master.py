@@ -121,7 +121,7 @@ class ErrorTests(SynchronousTestCase):
             ('www TXT (\n"a" "b\n)\n', 'db: dns: unbalanced quotes: "\\"" at line: 6:5'),
             ("www TXT ( a\n", 'db: dns: unbalanced brackets: "(" at line: 5:10'),
             ("www TXT a )\n", 'db: dns: extra closing brace: ")" at line: 5:11'),
-            ("www\n", 'db: dns: not a record: "www" at line: 5:3'),
+            ("www\n", 'db: dns: not a TTL: "www" at line: 5:3'),
             ("www IN\n", 'db: dns: not a record: "IN" at line: 5:6'),
             ("www AXFR x\n", 'db: dns: type that has no records: "AXFR" at line: 5:9'),
             ("a..b A 10.0.0.1\n", 'db: dns: bad owner name: "a..b" at line: 5:5'),
