@@ -143,8 +143,13 @@ def range_request(prefix: bytes, after: bytes = b"", revision: int = 0) -> bytes
     )
 
 
+def count_request(prefix: bytes) -> bytes:
+    """Ask how many keys there are, and for the revision of now: etcd need not read them."""
+    return msgspec.json.encode({"key": coded(prefix), "range_end": coded(range_end(prefix)), "count_only": True})
+
+
 def probe_request(prefix: bytes, revision: int) -> bytes:
-    """Ask whether a key has changed since a revision, and how many keys there are."""
+    """Ask whether a key has changed since a revision, and how many keys there are: etcd reads all of them."""
     return msgspec.json.encode(
         {
             "key": coded(prefix),

@@ -427,11 +427,20 @@ class EtcdStore(Resource):
             self._heard_of()
 
     async def _behind(self) -> bool:
-        """Whether a change was made that the watch has not told of."""
+        """Whether a change was made that the watch has not told of; if not, the index is as etcd is now."""
+        now = await self._ask("/v3/kv/range", gateway.count_request(self._prefix), gateway.Range)
+        # A lower revision is that of another etcd, or of one that was restored.
+        if now.count != len(self._keys) or now.header.revision < self.revision:
+            return True
+        if now.header.revision == self.revision:
+            return False
         seen = await self._ask("/v3/kv/range", gateway.probe_request(self._prefix, self.revision), gateway.Range)
-        # What the watch has told meanwhile does not count. A lower revision is that of another etcd, or of one that was restored.
-        missed = any(pair.mod_revision > self.revision for pair in seen.kvs)
-        return missed or seen.count != len(self._keys) or seen.header.revision < self.revision
+        # What the watch has told meanwhile does not count.
+        if seen.count != len(self._keys) or any(pair.mod_revision > self.revision for pair in seen.kvs):
+            return True
+        # Only other keys were changed. A watch that begins here need not fear compaction.
+        self.revision = max(self.revision, seen.header.revision)
+        return False
 
     # Applying
 

@@ -50,6 +50,8 @@ async def check_probe(client: RestClient, etcd: Etcd, prefix: bytes) -> None:
     """A probe tells of changes behind a revision, and how many keys there are."""
     await etcd.put(f"{prefix.decode()}a", "1")
     read = await ask(client, etcd, "/v3/kv/range", gateway.range_request(prefix), gateway.Range)
+    counted = await ask(client, etcd, "/v3/kv/range", gateway.count_request(prefix), gateway.Range)
+    assert (counted.kvs, counted.count, counted.header.revision) == ([], read.count, read.header.revision)
     probe = gateway.probe_request(prefix, read.header.revision)
     quiet = await ask(client, etcd, "/v3/kv/range", probe, gateway.Range)
     assert (quiet.kvs, quiet.count) == ([], read.count)

@@ -266,6 +266,8 @@ class FakeEtcd:
         chosen = [key for key in inside if pairs[key].modified >= least]
         limit = int(body.get("limit", 0)) or len(chosen)
         answer: dict[str, Any] = {"header": self._header()}
+        if body.get("count_only"):
+            chosen = []
         if chosen:
             answer["kvs"] = [self._pair(key, pairs[key], body.get("keys_only", False)) for key in chosen[:limit]]
         if len(chosen) > limit:

@@ -147,6 +147,22 @@ class FollowingTests(StoreCase):
         self.assertGreater(self.etcd.asked.count("/v3/kv/range"), 8)
         self.assertIsNone(made.staleness())
 
+    def test_other_keys(self) -> None:
+        """Changes of other keys do not make the watch fall behind what etcd has compacted."""
+        made = self.begun()
+        for number in range(5):
+            self.etcd.put(f"/other/{number}", "x")
+        self.advance(store.PROBE + 1)
+        self.assertEqual(made.revision, self.etcd.revision)
+        self.etcd.compact()
+        self.etcd.cut_watches()
+        self.etcd.put("/skydns/test/s/new", {"host": "10.0.0.2"})
+        self.advance(1)
+        self.assertEqual(self.host("test/s/new"), "10.0.0.2")
+        self.assertEqual(made.state, State.WATCHING)
+        # The keys were read once, counted once, and looked through for changes once.
+        self.assertEqual(self.etcd.asked.count("/v3/kv/range"), 3)
+
     def test_https(self) -> None:
         """Over TLS the certificate is verified by the authority of the configuration."""
         from kdns.testing.certificates import Authority
