@@ -34,6 +34,7 @@ DROPPED = {
     "kdns_log_dropped_lines_total": "log lines not taken by the output",
     "kdns_log_held_lines_total": "log lines held back by sample or budget",
     "kdns_malformed_queries_total": "malformed messages",
+    "kdns_over_share_total": "refused: the client had its share",
     "kdns_stream_evictions_total": "connections closed to make room",
     "kdns_udp_send_errors_total": "replies not taken by the kernel",
     "kdns_waiting_rejects_total": "refused: too many waiting",
@@ -121,6 +122,10 @@ class Status:
             "wasted": waste.wasted,
             "clients": [
                 {"client": client, "times": times, "who": who(client, indexes)} for client, times in clients.items
+            ],
+            "refused": [
+                {"client": client, "times": times, "who": who(client, indexes)}
+                for client, times in talkers.refused.top(most).items
             ],
             "names": [{"name": name_text(name), "times": times} for name, times in names.items],
             "denied": [{"name": name_text(name), "times": times} for name, times in denied.items],

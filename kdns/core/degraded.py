@@ -191,6 +191,11 @@ class Fault(Enum):
         "Find out what the client does; `kdns status` shows its names. A larger cache helps only for a while.",
         "cache",
     )
+    CLIENT = Explained(
+        "client",
+        "One client asks so much that some of its queries are refused, so that others get their answers.",
+        "Find out what the client does; `kdns status` shows its names. More servers give it a larger share.",
+    )
     NODE_CACHE = Explained(
         "node_cache",
         "The interface, the packet rules or the settings of the node's cache are not as wanted, so queries may bypass it or get no answer.",

@@ -129,6 +129,12 @@ def error_reply(ident: int, flags: int, rcode: int, question: bytes) -> bytes:
     return HEADER.pack(ident, copied_flags(flags) | rcode & RCODE_MASK, 1 if question else 0, 0, 0, 0) + question
 
 
+def ede_opt(code: int, text: str) -> bytes:
+    """An OPT with an Extended DNS Error (RFC 8914 section 2), for a reply that no plugin made."""
+    option = pack_options([(EDE, code.to_bytes(2, "big") + text.encode())])
+    return b"\x00\x00\x29\x04\xd0\x00\x00\x00\x00" + len(option).to_bytes(2, "big") + option
+
+
 def badvers_reply(ident: int, flags: int, question: bytes) -> bytes:
     """BADVERS: 0 is the highest EDNS version that kdns speaks (RFC 6891 section 6.1.3)."""
     opt = b"\x00\x00\x29\x00\x00\x01\x00\x00\x00\x00\x00"

@@ -160,6 +160,9 @@ class ServerContext:
     many queries it stands for.
     """
 
+    refused: Callable[[str], None] = lambda client: None
+    """Told of each query that was refused because its client has had its share."""
+
     def __post_init__(self) -> None:
         self.turns = TurnQueue(self.reactor, self.clock)
 

@@ -260,7 +260,7 @@ class FastPath:
             if position >= len(qname):
                 return False
         listener = self.listener
-        if position + 1 != len(qname) or listener.waiting.full:
+        if position + 1 != len(qname) or listener.waiting.tight:
             return False
         if route.keep is not None and route.keep.has(qname, shape.qtype, shape.header):
             return False

@@ -8,7 +8,7 @@ is told passes through here, so everything is counted, logged and entered into t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache, partial
 from typing import Any
 
@@ -22,13 +22,15 @@ from kdns.core.chain import Reply, attempt
 from kdns.core.failure import Refused, ResolutionFailed
 from kdns.core.metrics import Counter
 from kdns.core.observe import Exchange, Observer
-from kdns.core.reply import badvers_reply, error_reply, render_reply
+from kdns.core.reply import badvers_reply, ede_opt, error_reply, render_reply
 from kdns.core.request import Request, Transport, request_from
 from kdns.core.stamps import Stamp, StampRef
 from kdns.core.tally import Tally
+from kdns.plugin.capabilities import AsksUpstreams
 from kdns.plugin.seam import ServerContext
 from kdns.server.blocks import Choice, ServedBlock, Zones
 from kdns.server.deadlines import InFlight
+from kdns.server.fairness import bucket_of
 from kdns.server.fast_forward import Client, ForwardedQuery
 from kdns.server.fast_path import FastPath, routes_of
 from kdns.server.replay import Replay, observe
@@ -36,7 +38,7 @@ from kdns.server.table import AnswerTable, ClientPrefixes
 from kdns.server.table_keys import IPV6
 from kdns.wire.constants import EDE_NO_REACHABLE_AUTHORITY, EDE_OTHER, IN, REFUSED, SERVFAIL, TC
 from kdns.wire.names import to_text
-from kdns.wire.query import read_query
+from kdns.wire.query import Query, read_query
 
 log = Logger(namespace="kdns.server")
 
@@ -55,6 +57,11 @@ MOST_WAITING = 8192
 
 EXPIRED_AT_ONCE = 32
 """Queries that are answered in one turn because their time is over; each costs a reply, counters and perhaps a line in the log."""
+
+OVER_SHARE = (EDE_OTHER, "over its share")
+"""Told to a client that has more of the server than it may have while others ask, too (RFC 8914)."""
+
+OVER_SHARE_OPT = ede_opt(*OVER_SHARE)
 
 MOST_INSIDE = 10
 """Lookups that may lead to one another; aliases that point at each other across zones would have no end."""
@@ -119,6 +126,10 @@ class Listener:
         self._crowded = registry.counter(
             "kdns_waiting_rejects_total", "Queries answered SERVFAIL because too many were waiting already."
         ).counter()
+        self._refused = registry.counter(
+            "kdns_over_share_total",
+            "Queries answered SERVFAIL because their client had its share of the server already.",
+        ).counter()
         self.replay = Replay(context, self._observers_of, self._panicked)
         self._served = Stamp()
         self._fast_tables: set[AnswerTable] = set()
@@ -138,6 +149,7 @@ class Listener:
         self.zones = zones
         blocks = zones.all_blocks()
         self._any_class = any(block.any_class for block in blocks)
+        self.waiting.shared = min([self.waiting.most, *_upstream_limits(blocks)])
         observers: dict[int, Observer] = {}
         for block in blocks:
             for observer in block.observers:
@@ -230,7 +242,7 @@ class Listener:
         """Note a query in flight; the ticket is what :attr:`waiting` ends it by."""
         if self._timer is None:
             self._timer = self.context.reactor.callLater(self.waiting.patience, self._expire)
-        return self.waiting.add(query, now)
+        return self.waiting.add(query, now, bucket_of(query.client.address()[0]))
 
     def fast_current(self, fast: FastPath) -> bool:
         """Whether replies of a fast path may still be entered: the configuration is the one it was compiled from."""
@@ -281,6 +293,22 @@ class Listener:
         if chosen.zone != asked.zone:
             asked = replace(asked, zone=chosen.zone)
         return chosen if asked is chosen.request else chosen._replace(request=asked)
+
+    # Shares of clients.
+
+    def refuse(self, message: bytes, client: str) -> bytes:
+        """The reply to a query of a client that has had its share of processor time; the cheapest there is, and no plugin hears of it."""
+        query = read_query(message)
+        if not isinstance(query, Query):
+            return query or b""
+        self._over_share(client)
+        question = message[12 : 16 + len(query.qname)]
+        reply = error_reply(query.ident, query.flags, SERVFAIL, question)
+        return reply if query.edns is None else reply[:11] + b"\x01" + reply[12:] + OVER_SHARE_OPT
+
+    def _over_share(self, client: str) -> None:
+        self._refused.value += 1
+        self.context.refused(client)
 
     # What a plugin asks of the server.
 
@@ -333,7 +361,9 @@ class Listener:
             self.waiting.replace(held.ticket, opened)
             reply.addCallbacks(self._came, self._failed, callbackArgs=(opened,), errbackArgs=(opened,))
             return
-        if self.waiting.full and not reply.called:
+        bucket = bucket_of(opened.request.client)
+        over = self.waiting.over_share(bucket)
+        if (over or self.waiting.full) and not reply.called:
             # Only now is it known that it must wait: what is in memory is answered however many others do.
             shed = opened.block.shed
             if shed is not None and opened.request.transport is Transport.UDP:
@@ -341,12 +371,18 @@ class Listener:
                 self._finish(opened, NO_REPLY)
                 reply.addErrback(lambda failure: None).cancel()
                 return
-            self._crowded.value += 1
-            self._fail(opened, ResolutionFailed("too many queries wait already", SERVFAIL, (EDE_OTHER, "busy")))
+            if over:
+                self._over_share(opened.request.client)
+                self._fail(
+                    opened, ResolutionFailed("the client has its share of waiting queries", SERVFAIL, OVER_SHARE)
+                )
+            else:
+                self._crowded.value += 1
+                self._fail(opened, ResolutionFailed("too many queries wait already", SERVFAIL, (EDE_OTHER, "busy")))
             reply.addErrback(lambda failure: None).cancel()
             return
         opened.waiting = reply
-        opened.ticket = self.waiting.add(opened, now)
+        opened.ticket = self.waiting.add(opened, now, bucket)
         if self._timer is None:
             self._timer = self.context.reactor.callLater(self.waiting.patience, self._expire)
         reply.addCallbacks(self._came, self._failed, callbackArgs=(opened,), errbackArgs=(opened,))
@@ -479,6 +515,14 @@ class Listener:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _upstream_limits(blocks: Iterable[ServedBlock]) -> Iterator[int]:
+    """How many queries the forwarders of some blocks take at a time (``max_concurrent``)."""
+    for block in blocks:
+        for link in block.links:
+            if isinstance(link, AsksUpstreams):
+                yield from (one.stanza.max_concurrent for one in link.forwarders if one.stanza.max_concurrent)
 
 
 def _as_repeated(exchange: Exchange, reply: bytes, answer: Answer) -> Exchange:

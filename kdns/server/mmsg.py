@@ -30,6 +30,7 @@ from kdns.core.tally import Durations, Tally
 from kdns.plugin.proxied import Origin
 from kdns.server.addresses import unpack_sockaddr
 from kdns.server.datagrams import answer_datagram
+from kdns.server.fairness import MissShares
 from kdns.server.listener import Listener
 from kdns.server.replay import observe
 from kdns.server.table import AnswerTable
@@ -183,6 +184,7 @@ class MmsgPort:
         self._socket = sock
         self._listener = listener
         self._table = table
+        self._shares = MissShares()
         host = sock.getsockname()[0]
         self._wildcard = host in ("0.0.0.0", "::")
         self._local = "::" if self._wildcard else host
@@ -368,6 +370,8 @@ class MmsgPort:
         same = 0
         first, end = begin, count  # replies from *first* on are to be sent together
         clock, since = context.clock, self._received
+        shares = self._shares if self._count == BATCH else None  # more datagrams wait than were read
+        address, address_end = (8, 16) if self._v6 else (4, 8)
         for i, start, place in _PLACES[begin:count]:
             key = data[start + 2 : start + lengths[i]]
             if prefixes is not None:
@@ -390,14 +394,20 @@ class MmsgPort:
                         told.append((entry.each, i, reply))
                 tally = entry.tally  # type: ignore[assignment]  # prepare() made one
                 alive.append(reply)
-            elif (made := make(key, now)) is not None:
+            elif (
+                not (
+                    over := shares is not None
+                    and shares.over(bytes(names[i * NAME + address : i * NAME + address_end]), now)
+                )
+                and (made := make(key, now)) is not None
+            ):
                 reply, tally = made
                 young = table.young
                 alive.append(reply)
             else:
                 missed.append(i)
                 try:
-                    answered = self._miss(i, key)
+                    answered = self._refuse(i) if over else self._miss(i, key)
                 except Exception:
                     # One datagram is lost, not those that came with it.
                     log.failure("A query was dropped")
@@ -456,6 +466,11 @@ class MmsgPort:
             client, port = unpack_sockaddr(names, i * NAME)
             start = i * MAX_QUERY
             tell(each, client, port, data[start] << 8 | data[start + 1], seconds, reply)
+
+    def _refuse(self, i: int) -> bytes | None:
+        """The reply to a client that is over its share, behind its identifier."""
+        message, name, _ = self._slot(i)
+        return self._listener.refuse(message, unpack_sockaddr(name)[0])[2:] or None
 
     def _miss(self, i: int, key: bytes) -> bytes | None:
         """Ask the listener; the reply behind its identifier when it is there at once, else None."""

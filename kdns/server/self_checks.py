@@ -60,6 +60,7 @@ class SelfChecks:
         self._log = _Growing(
             degraded.condition(Fault.LOG, "log output"), context.registry, "kdns_log_dropped_lines_total"
         )
+        self._client = _Growing(degraded.condition(Fault.CLIENT, "client"), context.registry, "kdns_over_share_total")
         self._cache = _Growing(
             degraded.condition(Fault.CACHE, "cache"), context.registry, "coredns_cache_evictions_total"
         )
@@ -74,10 +75,12 @@ class SelfChecks:
         lost = self._log.growth(now)
         if lost:
             self._log.begin(f"lines are lost, {lost:.0f} in {INTERVAL:.0f} s when it was noticed", self._context.wall())
+        if self._client.growth(now):
+            self._name_refused()
         evicted = self._cache.growth(now)
         if evicted >= EVICTIONS:
             self._look_for_crowder()
-        for growing in (self._log, self._cache):
+        for growing in (self._log, self._cache, self._client):
             growing.calm(now, self._context.wall())
 
     def _look_at_memory(self) -> None:
@@ -89,6 +92,12 @@ class SelfChecks:
             self._memory.begin(f"over {HIGH:.0%} of the limit of {mebibytes} MiB is used", self._context.wall(), log)
         elif share < LOW:
             self._memory.end(self._context.wall(), log)
+
+    def _name_refused(self) -> None:
+        for client, _ in self._talkers.refused.top(1).items:
+            self._client.begin(
+                f"{client} asks more than its share, and some of its queries are refused", self._context.wall()
+            )
 
     def _look_for_crowder(self) -> None:
         top = self._talkers.clients.top(1)

@@ -99,6 +99,7 @@ class KdnsService(Service):
         self.reloads = Reloads(context)
         context.check_reload = self.check_reload
         context.sample = self.top_talkers.sample
+        context.refused = self.top_talkers.refuse
         gauges.declare(self)
         registry = context.registry
         registry.gauge("kdns_answer_table_entries", "Finished replies held to be given again.").gauge(

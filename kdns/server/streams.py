@@ -31,6 +31,7 @@ from kdns.plugin.descriptors import client_connections
 from kdns.plugin.proxied import ProxyRefused, StreamHeader
 from kdns.plugin.seam import StreamTimeouts
 from kdns.server.addresses import plain_address
+from kdns.server.fairness import BUCKETS, GUARANTEED, bucket_of
 from kdns.server.listener import Listener
 from kdns.server.replay import observe
 from kdns.server.table import AnswerTable
@@ -74,6 +75,11 @@ class ClientConnection(Protocol):
         proxy = self.factory.listener.zones.proxy
         self._header: StreamHeader | None = None if proxy is None else proxy.stream(self._client)
         """Takes what a proxy says of the client."""
+
+    @property
+    def client(self) -> str:
+        """The client's address; that of a proxy until it has named the client."""
+        return self._client
 
     def without_header(self, data: bytes) -> bytes:
         """The bytes after a proxy's header; nothing as long as the header is not complete. It comes before TLS."""
@@ -461,7 +467,8 @@ class ConnectionLimit:
     """
     The connections of all listeners of a process, in the order of their last queries.
 
-    When there are too many, the connection that has asked nothing for longest gives way to a new one.
+    When there are too many, one gives way to a new one: of the clients with the most connections, if they have an eighth of all, the one
+    that has asked nothing for longest; otherwise, of all. So a client that opens thousands closes its own.
 
     :ivar most: how many there may be.
     """
@@ -469,12 +476,16 @@ class ConnectionLimit:
     def __init__(self) -> None:
         self.most = client_connections()
         self._connections: dict[ClientConnection, None] = {}
+        self._buckets: dict[ClientConnection, int] = {}
+        self._held = [0] * BUCKETS
 
     def add(self, connection: ClientConnection) -> None:
         if len(self._connections) >= self.most:
-            oldest = next(iter(self._connections))
-            del self._connections[oldest]
+            oldest = self._least_needed()
+            self.remove(oldest)
             oldest.factory.evict(oldest)
+        bucket = self._buckets[connection] = bucket_of(connection.client)
+        self._held[bucket] += 1
         self._connections[connection] = None
 
     def asked(self, connection: ClientConnection) -> None:
@@ -483,7 +494,16 @@ class ConnectionLimit:
             self._connections[connection] = None
 
     def remove(self, connection: ClientConnection) -> None:
-        self._connections.pop(connection, None)
+        if connection in self._connections:
+            del self._connections[connection]
+            self._held[self._buckets.pop(connection)] -= 1
+
+    def _least_needed(self) -> ClientConnection:
+        most = max(self._held)
+        if most >= max(GUARANTEED, self.most // 8):
+            bucket = self._held.index(most)
+            return next(one for one in self._connections if self._buckets[one] == bucket)
+        return next(iter(self._connections))
 
 
 class StreamFactory(ServerFactory):

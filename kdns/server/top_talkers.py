@@ -127,6 +127,7 @@ class TopTalkers:
     :ivar clients: addresses as text.
     :ivar names: in wire form and lower case, as are *denied*.
     :ivar denied: names that do not exist.
+    :ivar refused: clients whose queries were refused because they had had their share; each query is counted.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -136,6 +137,7 @@ class TopTalkers:
         self.clients: Recent[str] = Recent()
         self.names: Recent[bytes] = Recent()
         self.denied: Recent[bytes] = Recent()
+        self.refused: Recent[str] = Recent()
         self.queries_ever = 0
         """Queries since the start, as extrapolated from samples."""
 
@@ -169,6 +171,10 @@ class TopTalkers:
                 self.wasted_ever += times
                 self._wasted[-1] += times
 
+    def refuse(self, client: str) -> None:
+        """Count a query that was refused because its client had had its share."""
+        self.refused.add(client)
+
     def advance(self) -> None:
         """Begin a new period if it is time, and drop the oldest."""
         now = self._clock()
@@ -176,7 +182,7 @@ class TopTalkers:
             return
         self._turns = now + PERIOD
         self._began = [*self._began, now][-PERIODS:]
-        for recent in (self.clients, self.names, self.denied):
+        for recent in (self.clients, self.names, self.denied, self.refused):
             recent.turn()
         self._wasted = [*self._wasted, 0][-PERIODS:]
 

@@ -16,6 +16,7 @@ from kdns.core.validity import ONCE
 from kdns.plugin.seam import ServerContext
 from kdns.server import mmsg
 from kdns.server.blocks import ServedBlock
+from kdns.server.fairness import BUCKETS
 from kdns.server.listener import Listener
 from kdns.server.sockets import OpenEndpoint, open_endpoint
 from kdns.server.table import TableBudget
@@ -101,6 +102,35 @@ class MmsgTests(TestCase):
                 (reply,) = await self.replies(sock, 1)
                 self.assertEqual(dns.message.from_wire(reply).id, 7)
                 self.assertEqual(seen[-1], (*sock.getsockname()[:2], local))
+
+        return self.run_with(test())
+
+    def test_flood(self) -> Deferred[None]:
+        """While more waits than is read at a time, a client that floods is refused what is not in the table, and no other."""
+        refused: list[str] = []
+
+        async def test() -> None:
+            opened = self.serve(a_block(lambda request: Answer(validity=ONCE)))
+            self.context.refused = refused.append
+            flood = self.client(opened, source="127.0.0.2")
+            taken = hash(socket.inet_aton("127.0.0.2")) % BUCKETS
+            hosts = [f"127.0.1.{host}" for host in range(1, 99)]
+            polite = [host for host in hosts if hash(socket.inet_aton(host)) % BUCKETS != taken][:40]
+            clients = [self.client(opened, source=host) for host in polite]
+            for number, client in enumerate(clients):
+                for ident in range(9):
+                    flood.send(asking(number * 9 + ident, f"n{number}-{ident}.example."))
+                client.send(asking(7))
+            for client in clients:
+                (reply,) = await self.replies(client, 1)
+                self.assertEqual(dns.message.from_wire(reply).rcode(), 0)
+            rcodes = [int(dns.message.from_wire(reply).rcode()) for reply in await self.replies(flood, 360)]
+            self.assertEqual((len(rcodes), set(rcodes)), (360, {0, 2}))
+            self.assertEqual(refused, ["127.0.0.2"] * rcodes.count(2))
+            # Nothing waits any more, so it may ask again.
+            flood.send(asking(1, "once.example."))
+            (reply,) = await self.replies(flood, 1)
+            self.assertEqual(dns.message.from_wire(reply).rcode(), 0)
 
         return self.run_with(test())
 

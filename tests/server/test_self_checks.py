@@ -67,6 +67,18 @@ class SelfCheckTests(SynchronousTestCase):
         self.assertEqual(self.after(20), [])
         self.assertIn("log output: in order again", self.logged[0] or "")
 
+    def test_client(self) -> None:
+        """A client whose queries are refused is named, until none was refused for a minute."""
+        refused = self.context.registry.counter("kdns_over_share_total", "x").counter()
+        self.after()
+        for client in ("10.0.0.1", "10.0.0.2", "10.0.0.2"):
+            self.talkers.refuse(client)
+            refused.inc()
+        self.assertEqual(
+            self.after(), [(Fault.CLIENT, "10.0.0.2 asks more than its share, and some of its queries are refused")]
+        )
+        self.assertEqual(self.after(70), [])
+
     def crowd(self, client: str, times: int) -> None:
         """A client asks, and answers make room."""
         self.context.registry.counter("coredns_cache_evictions_total", "x", ["type"]).counter("success").inc(500)
