@@ -24,7 +24,7 @@ from kdns.plugin import (
     Request,
     ResolutionFailed,
 )
-from kdns.wire.constants import NSID
+from kdns.wire.constants import COOKIE, NSID
 from kdns.wire.query import options_of
 
 Options = tuple[tuple[int, bytes], ...]
@@ -57,11 +57,16 @@ class NsidLink(Link):
             error.options = self._added_to(error.options)
             raise
         if isinstance(reply, Deferred):
-            return reply.addCallbacks(self._named, self._failed)
-        return self._named(reply)
+            return reply.addCallbacks(self._named, self._failed, callbackArgs=(request,))
+        return self._named(reply, request)
 
-    def _named(self, answer: Answer) -> Answer:
-        return answer if answer.silent else replace(answer, options=self._added_to(answer.options))
+    def _named(self, answer: Answer, request: Request) -> Answer:
+        if answer.silent:
+            return answer
+        if answer.options is None and (cookie := _cookie_of(request)):
+            # An answer with options of its own echoes none; and the next query has another cookie.
+            return replace(answer.once(), options=self._added_to(cookie))
+        return replace(answer, options=self._added_to(answer.options))
 
     def _failed(self, failure: Failure) -> Failure:
         if isinstance(failure.value, ResolutionFailed):
@@ -80,6 +85,11 @@ class NsidLink(Link):
         """The identifier."""
         shown = self._identifier.decode(errors="backslashreplace")
         return [Note(f"the client asks for the server's identifier: {shown!r}")] if asks_for_nsid(request) else []
+
+
+def _cookie_of(request: Request) -> Options:
+    assert request.edns is not None, "the client sent an option"
+    return tuple((code, data) for code, data in options_of(request.edns.options) if code == COOKIE)
 
 
 def asks_for_nsid(request: Request) -> bool:

@@ -114,7 +114,7 @@ def _worker(slot: Slot, status: Mapping[str, Any]) -> dict[str, Any]:
         "number": slot.number,
         "pid": slot.pid,
         "seconds": status["seconds"],
-        "queries": sum(status["queries"].values()),
+        "queries": status["talkers"]["total"] if status["queries"] is None else sum(status["queries"].values()),
         "saturation": status["process"]["saturation"],
         "resident": status["process"]["resident"],
         "behind": behind_of(slot),
@@ -132,6 +132,12 @@ def added(counts: Iterable[Mapping[str, float]]) -> dict[str, float]:
         for name, number in one.items():
             whole[name] = whole.get(name, 0) + number
     return whole
+
+
+def _counted(counts: Sequence[Mapping[str, float] | None]) -> dict[str, float] | None:
+    """Counters added up; None where nothing is counted, because no block has ``prometheus``."""
+    known = [one for one in counts if one is not None]
+    return added(known) if known else None
 
 
 def added_histograms(histograms: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -157,7 +163,8 @@ def merged(own: Mapping[str, Any], statuses: Sequence[Mapping[str, Any]], most: 
     caches = [status["cache"] for status in statuses if status["cache"] is not None]
     return {
         **own,
-        **{name: added(status[name] for status in statuses) for name in ("queries", "rcodes", "table", "dropped")},
+        **{name: added(status[name] for status in statuses) for name in ("table", "dropped")},
+        **{name: _counted([status[name] for status in statuses]) for name in ("queries", "rcodes")},
         **{name: sum(status[name] for status in statuses) for name in ("waiting", "connections")},
         "durations": added_histograms(status["durations"] for status in statuses),
         "cache": added(caches) if caches else None,

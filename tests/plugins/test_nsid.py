@@ -38,7 +38,7 @@ class NsidTests(SynchronousTestCase):
         return [(int(option.otype), option.to_wire() or b"") for option in self.reply.options]
 
     def test_answers(self) -> None:
-        """The identifier is added for clients that ask, in the place of an upstream's and of options that would be echoed."""
+        """The identifier is added for clients that ask, in the place of an upstream's; a cookie is echoed as in each reply."""
         named = (NSID, b"two words")
 
         def plain(request: Request) -> Answer:
@@ -49,7 +49,7 @@ class NsidTests(SynchronousTestCase):
 
         self.assertEqual(self.replied(plain, (NSID, b"")), [named])
         self.assertEqual(self.replied(plain, (NSID, b"any")), [named])
-        self.assertEqual(self.replied(plain, (COOKIE, b"12345678"), (NSID, b"")), [named])
+        self.assertEqual(self.replied(plain, (COOKIE, b"12345678"), (NSID, b"")), [(COOKIE, b"12345678"), named])
         self.assertEqual(self.replied(other, (NSID, b"")), [(65001, b"x"), named])
         self.assertEqual(self.replied(plain), [])
         self.assertEqual(self.replied(plain, edns=False), [])

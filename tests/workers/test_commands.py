@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from kdns.workers.commands import WorkerCommands, added_histograms
+from tests.workers.support import Office
 from tests.workers.test_supervisor import WEB, SupervisorCase
 
 
@@ -36,6 +37,17 @@ class CommandTests(SupervisorCase):
         self.office.die(1)
         status = self.ask("status")["result"]
         self.assertEqual([(row["number"], bool(row["pid"])) for row in status["workers"]], [(2, True), (1, False)])
+
+    def test_status_without_metrics(self) -> None:
+        """Without *prometheus* nothing is counted by protocol or response code; the rest is there."""
+        self.end()
+        self.office = Office(self.corefile("10.0.0.1").replace(" prometheus 127.0.0.1:9153\n", ""))
+        self.office.start()
+        self.office.say(WEB)
+        self.office.advance(1.5)
+        status = self.ask("status")["result"]
+        self.assertEqual((status["queries"], status["rcodes"], status["durations"]), (None, None, {}))
+        self.assertEqual([row["queries"] for row in status["workers"]], [1, 1])
 
     def test_explain(self) -> None:
         """One worker tells, and which it is."""
