@@ -2,12 +2,12 @@
 Look for what breaks: ``python -m tests.fuzz [--seconds N] [--seed S] [TARGET...]``.
 
 Targets, one after another: ``wire`` (queries, replies and what is patched of them), ``corefile`` (texts), ``projection`` (objects of
-the API), ``regexp``, ``template`` and ``expression`` (the languages inside a Corefile), ``zone`` and ``transfer``
-(zone data), ``tsig`` (signed messages), ``https``, ``grpc``, ``quic`` and ``quic_streams`` (connections of clients), ``dnstap`` (what its
-readers send), ``geoip`` (databases), ``etcd`` and ``listing`` (answers of stores), ``listener`` (a live server over loopback). Each input
-comes from a valid one with some bytes changed, cut, doubled or spliced, or from chance alone. A target fails when it raises an exception
-that is not one of its own. The input that broke it is written in hex, with the seed that leads there again. Where atheris is installed
-it drives all but the last, and finds its way by the branches that inputs take.
+the API), ``regexp``, ``template`` and ``expression`` (the languages inside a Corefile), ``zone`` and ``transfer`` (zone data), ``tsig``
+(signed messages), ``https``, ``grpc``, ``quic`` and ``quic_streams`` (connections of clients), ``grpc_upstream`` and ``quic_upstream`` (what
+upstreams send), ``dnstap`` (what its readers send), ``geoip`` (databases), ``etcd`` and ``listing`` (answers of stores), ``listener`` (a
+live server over loopback). Each input comes from a valid one with some bytes changed, cut, doubled or spliced, or from chance alone. A
+target fails when it raises an exception that is not one of its own. The input that broke it is written in hex, with the seed that leads
+there again. Where atheris is installed it drives all but the last, and finds its way by the branches that inputs take.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ from tests.fuzz_https import CALLS, CONNECTIONS, PACKETS, run_grpc, run_https
 from tests.fuzz_patterns import EXPRESSIONS, REGEXPS, TEMPLATES, run_expression, run_regexp, run_template
 from tests.fuzz_quic import DATAGRAMS, STREAMS, run_quic, run_quic_streams
 from tests.fuzz_stores import KEYS, LISTINGS, run_etcd, run_listing
+from tests.fuzz_upstreams import RESPONSES, run_grpc_upstream, run_quic_upstream
+from tests.fuzz_upstreams import STREAMS as REPLY_STREAMS
 from tests.fuzz_zones import FILES, MESSAGES, run_transfer, run_zone
 
 SECONDS = 60.0
@@ -205,6 +207,8 @@ TARGETS = (
     Target("grpc", CALLS + PACKETS, run_grpc),
     Target("quic", DATAGRAMS, run_quic),
     Target("quic_streams", STREAMS, run_quic_streams),
+    Target("grpc_upstream", RESPONSES, run_grpc_upstream),
+    Target("quic_upstream", REPLY_STREAMS, run_quic_upstream),
     Target("etcd", KEYS, run_etcd),
     Target("listing", LISTINGS, run_listing),
     Target("dnstap", READERS, run_dnstap),

@@ -299,6 +299,7 @@ ROWS: dict[str, Row] = {
         "Queries over UDP are spread at random over sockets that are replaced all the time, and identical ones in flight are asked once.",
         "The OPT that goes upstream is kdns's own, with the client's subnet; other options are not passed on.",
         "A resolv.conf is read again when it changes.",
+        "Upstreams are asked over QUIC, too (quic://).",
         options={"next": "Without a later forward that fits, the reply stands."},
     ),
     "grpc": _differs(

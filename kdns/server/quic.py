@@ -36,6 +36,7 @@ from twisted.logger import Logger
 from kdns.core.request import Transport
 from kdns.core.timing import stop_timer
 from kdns.plugin.proxied import Origin
+from kdns.plugin.quic import SOONEST, free
 from kdns.server.addresses import plain_address
 from kdns.server.listener import Listener
 from kdns.server.quic_core import BoundedConnection, RetryTokens
@@ -71,9 +72,6 @@ MOST_UNSENT = 262_144
 
 MOST_TICKETS = 1000
 """Sessions that can be resumed, about 1 KiB each."""
-
-SOONEST = 0.001
-"""Seconds to the next look at a connection at least: a time that has passed would keep the reactor busy."""
 
 CONNECTIONS = 10_000
 """Connections of a listener where the configuration has no limit; one takes about 50 KiB."""
@@ -318,7 +316,7 @@ class QuicClient:
         self._timer = None
         self._queue.clear()
         self.factory.left(self)
-        self.connection.free()
+        free(self.connection)
 
 
 class QuicFactory:

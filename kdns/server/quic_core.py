@@ -11,7 +11,6 @@ switch early data off. So this module, and no other, uses attributes that are ai
 from __future__ import annotations
 
 import hmac
-import logging
 from hashlib import blake2b
 from struct import Struct
 from typing import Any
@@ -22,9 +21,6 @@ from aioquic.quic.packet import QuicErrorCode
 
 WINDOW = 131_072
 """Bytes that a connection may send ahead of what was taken, over all its streams: one message of the greatest size, and more."""
-
-logging.getLogger("quic").setLevel(logging.CRITICAL + 1)  # it would print what any client gets wrong
-
 
 UNIDIRECTIONAL = 8
 """Streams of one direction that a client may have: HTTP/3 has three, and some clients more that mean nothing."""
@@ -128,14 +124,6 @@ class BoundedConnection(QuicConnection):
         """Send bytes on a stream."""
         self._unsent += len(data)
         super().send_stream_data(stream_id, data, end_stream)
-
-    def free(self) -> None:
-        """
-        Drop everything.
-
-        The connection refers to itself in many places; what is not needed any more would stay until the next collection of garbage.
-        """
-        self.__dict__.clear()
 
 
 TOKEN_SECONDS = 10.0

@@ -19,7 +19,7 @@ from typing import Any
 
 from OpenSSL.SSL import Error
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
-from twisted.internet.error import ConnectError, ConnectionRefusedError
+from twisted.internet.error import CannotListenError, ConnectError, ConnectionRefusedError
 from twisted.internet.error import TimeoutError as ConnectTimeout
 from twisted.internet.interfaces import IAddress, IHandshakeListener
 from twisted.internet.protocol import ClientFactory, Protocol, connectionDone
@@ -67,6 +67,8 @@ class Connection(Protocol):
 
     shared = False
     protocol = "tcp"
+    network = "tcp"
+    """What is dialled."""
 
     def __init__(self, upstream: str, clock: Clock, chance: Random, tls: bool) -> None:
         self._established: Deferred[None] | None = None
@@ -164,6 +166,20 @@ class Connection(Protocol):
         established = self._established = Deferred(self._stop_dialling)
         self._connector = connect()
         return established
+
+    def connect(self, reactor: Any, host: str, port: int, patience: float, source: str, tls: Any) -> Any:
+        """
+        Begin to connect, once.
+
+        :param source: the address to connect from; empty leaves it to the kernel.
+        :param tls: makes the TLS side; None is plain.
+        :return: Twisted's connector.
+        """
+        factory: Any = _OneConnection(self)
+        if tls is not None:
+            # Twisted's wrapClientTLS would use the clock of the global reactor.
+            factory = TLSMemoryBIOFactory(tls, True, factory, clock=reactor)
+        return reactor.connectTCP(host, port, factory, patience, (source, 0) if source else None)
 
     def _stop_dialling(self, established: Deferred[None]) -> None:
         self._established = None
@@ -479,21 +495,19 @@ class ConnectionPool:
         began = reactor.seconds()
         connection = self._make(target.text, reactor, self._chance, self._tls is not None)
         connection.unexpected = self._unexpected
-        factory: Any = _OneConnection(connection)
-        if self._tls is not None:
-            # Twisted's wrapClientTLS would use the clock of the global reactor.
-            factory = TLSMemoryBIOFactory(self._tls, True, factory, clock=reactor)
-        bind = (self._source, 0) if self._source else None
-        connect = partial(reactor.connectTCP, target.host, target.port, factory, patience, bind)
+        connect = partial(connection.connect, reactor, target.host, target.port, patience, self._source, self._tls)
         self._dialling.append(connection)
         try:
             await connection.dial(connect).addTimeout(patience, reactor)
         except (TimeoutError, ConnectTimeout):
             connection.abort()
-            raise dial_timeout("tcp", target.text) from None
+            raise dial_timeout(connection.network, target.text) from None
         except ConnectError as error:
             code = errno.ECONNREFUSED if isinstance(error, ConnectionRefusedError) else error.osError
-            raise dial_error("tcp", target.text, code if isinstance(code, int) else 0) from None
+            raise dial_error(connection.network, target.text, code if isinstance(code, int) else 0) from None
+        except CannotListenError as error:
+            code = getattr(error.socketError, "errno", None)
+            raise dial_error(connection.network, target.text, code if isinstance(code, int) else 0) from None
         finally:
             self._dialling.remove(connection)
             self.dial_time.took(reactor.seconds() - began)

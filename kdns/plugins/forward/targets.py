@@ -31,6 +31,9 @@ class Carrier(Enum):
     HTTPS = "https"
     """DNS over HTTPS (RFC 8484)."""
 
+    QUIC = "quic"
+    """DNS over QUIC (RFC 9250)."""
+
     GRPC = "grpc"
     """CoreDNS's service over gRPC, without encryption; the plugin *grpc* asks so."""
 
@@ -39,15 +42,15 @@ class Carrier(Enum):
 
     @property
     def port(self) -> int:
-        return {Carrier.DNS: 53, Carrier.TLS: 853}.get(self, 443)
+        return {Carrier.DNS: 53, Carrier.TLS: 853, Carrier.QUIC: 853}.get(self, 443)
 
     @property
     def secure(self) -> bool:
-        """Whether TLS is underneath."""
-        return self not in (Carrier.DNS, Carrier.GRPC)
+        """Whether TLS is underneath; that of QUIC is its own."""
+        return self not in (Carrier.DNS, Carrier.QUIC, Carrier.GRPC)
 
 
-_UNSUPPORTED = {"grpc": 443, "quic": 853, "https3": 443}
+_UNSUPPORTED = {"grpc": 443, "https3": 443}
 _UNKNOWN = ("grpcs",)
 """Carriers that are no scheme."""
 

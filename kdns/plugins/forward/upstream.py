@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ _PROTOCOLS = {
     Carrier.DNS: "tcp",
     Carrier.TLS: "tcp-tls",
     Carrier.HTTPS: "https",
+    Carrier.QUIC: "quic",
     Carrier.GRPC: "grpc",
     Carrier.GRPCS: "grpc-tls",
 }
@@ -94,6 +96,13 @@ class Upstream:
 
             protocols = PROTOCOLS
             options |= {"make": partial(HttpsConnection, stanza.doh_method), "one_by_one": True}
+        elif target.carrier is Carrier.QUIC:
+            if find_spec("aioquic") is None:
+                raise ValueError("quic:// needs aioquic, which is not installed: pip install 'kdns[quic]'")
+            from kdns.plugins.forward.quic import QuicConnection, configuration_for
+
+            name = target.server_name or stanza.tls_servername or target.host
+            options |= {"make": partial(QuicConnection, configuration_for(stanza.tls, name)), "one_by_one": True}
         elif target.carrier in (Carrier.GRPC, Carrier.GRPCS):
             from kdns.plugins.forward.grpc import GrpcConnection
 

@@ -30,6 +30,8 @@ class TargetTests(SynchronousTestCase):
             ("/etc/resolv.conf", NamedTarget("/etc/resolv.conf", 53)),
             ("resolv.conf", NamedTarget("resolv.conf", 53)),
             ("dns.example.com:5353", NamedTarget("dns.example.com", 5353)),
+            ("quic://10.0.0.1", Target("10.0.0.1", 853, Carrier.QUIC)),
+            ("quic://10.0.0.1%dns.test:99", Target("10.0.0.1", 99, Carrier.QUIC, "dns.test")),
             ("tls://dns.example.com", NamedTarget("dns.example.com", 853, Carrier.TLS)),
         ):
             self.assertEqual(parse_to(text), wanted, text)
@@ -38,7 +40,7 @@ class TargetTests(SynchronousTestCase):
         """What cannot be spoken to."""
         for text, wanted in (
             ("grpc://10.0.0.1", "'grpc' is not supported as a destination protocol in forward: grpc://10.0.0.1:443"),
-            ("quic://10.0.0.1:99", "'quic' is not supported as a destination protocol in forward: quic://10.0.0.1:99"),
+            ("grpcs://10.0.0.1", "unknown scheme in upstream: grpcs://10.0.0.1"),
             ("ftp://10.0.0.1", "unknown scheme in upstream: ftp://10.0.0.1"),
             ("10.0.0.1:99999", "bad address or port in upstream: 10.0.0.1:99999"),
             (
