@@ -3,11 +3,11 @@ Look for what breaks: ``python -m tests.fuzz [--seconds N] [--seed S] [TARGET...
 
 Targets, one after another: ``wire`` (queries, replies and what is patched of them), ``corefile`` (texts), ``projection`` (objects of
 the API), ``regexp``, ``template`` and ``expression`` (the languages inside a Corefile), ``zone`` and ``transfer`` (zone data), ``tsig``
-(signed messages), ``https``, ``grpc``, ``quic`` and ``quic_streams`` (connections of clients), ``grpc_upstream`` and ``quic_upstream`` (what
-upstreams send), ``dnstap`` (what its readers send), ``geoip`` (databases), ``etcd`` and ``listing`` (answers of stores), ``listener`` (a
-live server over loopback). Each input comes from a valid one with some bytes changed, cut, doubled or spliced, or from chance alone. A
-target fails when it raises an exception that is not one of its own. The input that broke it is written in hex, with the seed that leads
-there again. Where atheris is installed it drives all but the last, and finds its way by the branches that inputs take.
+(signed messages), ``https``, ``grpc``, ``quic`` and ``quic_streams`` (connections of clients), ``grpc_upstream`` and ``quic_upstream``
+(what upstreams send), ``dnstap`` (what its readers send), ``geoip`` (databases), ``etcd`` and ``listing`` (answers of stores),
+``listener`` (a live server over loopback). Each input comes from a valid one with some bytes changed, cut, doubled or spliced, or from
+chance alone. A target fails when it raises an exception that is not one of its own. The input that broke it is written in hex, with the
+seed that leads there again. Where atheris is installed it drives all but the last, and finds its way by the branches that inputs take.
 """
 
 from __future__ import annotations
