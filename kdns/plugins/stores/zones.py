@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 
 from kdns.core.chain import Next, Reply, then
 from kdns.core.degraded import Fault
+from kdns.core.fast_path import SourceMaker
 from kdns.core.request import Request
 from kdns.core.slices import in_slices
 from kdns.core.timing import pause
@@ -214,11 +215,13 @@ class HostedZone(Resource):
             except (BadValue, BadName) as problem:
                 bad.append(f"{short(one.owner)} {short(one.rtype)}: {short(str(problem))}")
             yield
+        shown = "; ".join(bad[:MOST_SHOWN])
+        text = f"{len(bad)} record set{'s are' if len(bad) > 1 else ' is'} left out: {shown}"
+        if not builder.has_soa:
+            raise BadZone(f"no SOA record; {text}" if bad else "no SOA record")
         yield from builder.finish()
         self.metrics.unreadable.set(len(bad))
         if bad:
-            shown = "; ".join(bad[:MOST_SHOWN])
-            text = f"{len(bad)} record set{'s are' if len(bad) > 1 else ' is'} left out: {shown}"
             self._unreadable.begin(text, self._context.wall(), self._log)
         else:
             self._unreadable.end(self._context.wall(), self._log)
@@ -253,6 +256,10 @@ class HostedZonesLink(ZonesLink):
         refs = tuple([served.stamp.ref() for served in self._several.get(origin or b"", ())])
         reply = super().answer(request, next)
         return then(reply, lambda answer: answer.with_validity(answer.validity.narrowed(stamps=refs)))
+
+    def fast_sources(self) -> dict[bytes, SourceMaker | None]:
+        """Where several hosted zones have one name, the link is asked which of them answers."""
+        return {origin: None if origin in self._several else maker for origin, maker in super().fast_sources().items()}
 
     def refuses(self, request: Request) -> bool:
         """A name outside the zones with no plugin behind is SERVFAIL, as for other plugins."""

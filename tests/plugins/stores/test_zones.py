@@ -140,7 +140,10 @@ class ZoneTests(HttpCase):
         provider = FakeProvider()
         provider.sets = [a("www.example.org.", "192.0.2.1")]
         zone = self.begun(provider)
-        self.assertIn("no SOA", zone.served.why)
+        self.assertIn("no SOA record", zone.served.why)
+        provider.sets = [SOA._replace(values=["nonsense"])]
+        self.advance(10)
+        self.assertIn("no SOA record; 1 record set is left out: example.org. SOA: ", zone.served.why)
 
     def test_rdata(self) -> None:
         """Values are read as in a master file, but names are absolute, and nothing else of a master file counts."""
