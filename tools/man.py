@@ -117,6 +117,7 @@ def _lines(tokens: Iterable[Token]) -> Iterator[str]:
     """Requests and text, a line each."""
     depth, fresh, head, before = 0, False, False, ""
     row: list[str] = []
+    titles: list[str] = []
     for token in tokens:
         match token.type:
             case "heading_open":
@@ -143,9 +144,11 @@ def _lines(tokens: Iterable[Token]) -> Iterator[str]:
             case "thead_open" | "thead_close":
                 head = token.type == "thead_open"
             case "tr_close" if head or not any(row):
-                row = []
+                titles, row = row, []
             case "tr_close":
                 # A table becomes a list: its first column is what the others tell of.
+                if titles[1:2] == ["Default"] and row[1]:
+                    row[1:] = [f"{row[2]} (default: {row[1]})"]
                 yield from (".TP", row[0] or r"\&", r" \(em ".join(cell for cell in row[1:] if cell) or r"\&")
                 row = []
             case "inline" if before in ("th_open", "td_open"):

@@ -438,7 +438,7 @@ def _process(view: View) -> Iterator[Span]:
     full = resident / limit if limit else 0.0
     style = BAD if full > 0.9 else WARN if full > 0.75 else PLAIN
     yield Span(bytes_text(resident), style)
-    yield Span(f" of {bytes_text(limit)}" if limit else ", without a limit", DIM)
+    yield Span(f" of {bytes_text(limit)}" if limit else ", no limit", DIM)
 
 
 def _worker(worker: Mapping[str, Any]) -> Iterator[Line]:
@@ -611,7 +611,7 @@ def _lists(view: View, width: int, height: int | None, most: int, order: Order) 
         yield from _columns((clients, names, denied), width, rows)
         return
     rows = most if left is None else max(1, min(most, (left - 2) // 2))
-    yield from _columns((names, denied), width, rows)
+    yield from _columns((names, denied), width, most if left is None else max(1, min(most, left - 2 - rows)))
     yield from _columns((clients,), width, rows)
 
 

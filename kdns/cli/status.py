@@ -154,7 +154,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = Parser("kdns status", DESCRIPTION, EPILOG)
     parser.add_argument("--once", action="store_true", help="show it once and end")
     parser.add_argument(
-        "--top", type=int, default=MOST_ROWS, metavar="N", help=f"how many clients and names (default {MOST_ROWS})"
+        "--top", type=int, metavar="N", help=f"how many clients and names (default {MOST_ROWS}; live, as many as fit)"
     )
     parser.add_argument(
         "--interval", type=float, default=INTERVAL, metavar="SECONDS", help=f"between two looks (default {INTERVAL:g})"
@@ -164,15 +164,17 @@ def main(arguments: Sequence[str]) -> int:
     except Asked as end:
         return end.status
 
-    top = max(0, min(MOST_TOP, parsed.top))
+    live_view = not (parsed.json or parsed.once) and sys.stdin.isatty() and sys.stdout.isatty()
+    wanted = (MOST_TOP if live_view else MOST_ROWS) if parsed.top is None else parsed.top
+    top = max(0, min(MOST_TOP, wanted))
 
     try:
         with closing(Session(parsed.socket)) as session:
-            if parsed.json or parsed.once or not (sys.stdin.isatty() and sys.stdout.isatty()):
+            if live_view:
+                live(session, max(0.2, parsed.interval), top)
+            else:
                 history = twice(lambda: session.ask("status", {"top": top}), time.sleep)
                 say([as_json(history.view()) if parsed.json else as_text(history.view(), sys.stdout, top)])
-            else:
-                live(session, max(0.2, parsed.interval), top)
     except AdminError as error:
         print(f"kdns status: {error}", file=sys.stderr)
         return NO_SERVER

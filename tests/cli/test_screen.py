@@ -113,7 +113,7 @@ class ScreenTests(SynchronousTestCase):
         )
         unlimited = a_look()
         unlimited["process"] |= {"limit": None, "cores": 0.5, "waited": 0.0}
-        self.assertIn("of 0.5 cores memory 81 MiB, without a limit", self.line(View(unlimited), "Processor"))
+        self.assertIn("of 0.5 cores memory 81 MiB, no limit", self.line(View(unlimited), "Processor"))
 
     def test_cluster(self) -> None:
         """The cluster, how long ago each watch heard something, and what is wrong with it."""
