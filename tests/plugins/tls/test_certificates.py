@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -105,6 +106,26 @@ class CertificateTests(SynchronousTestCase):
     def names(self) -> list[str]:
         """What is degraded."""
         return [state.name.rpartition("/")[2] for state in self.context.degraded]
+
+    def test_identity(self) -> None:
+        """For QUIC the files are given as they were read: the same as long as they do not change, and as long as new ones are broken."""
+        made = self.made(ClientAuth.REQUEST, key_log=str(self.folder / "keys"))
+        before = made.identity()
+        self.assertEqual(before.key.public_key(), before.certificate.public_key())
+        self.assertEqual(before.chain, ())
+        self.clock.advance(LOOK_INTERVAL)
+        self.assertIs(made.identity(), before)
+        (self.folder / "server.pem").write_text("nothing")
+        self.clock.advance(LOOK_INTERVAL)
+        self.assertIs(made.identity(), before)
+        renewed = self.authority.server("dns.test")
+        self.write(renewed)
+        self.clock.advance(LOOK_INTERVAL)
+        shown = made.identity().certificate.public_bytes(Encoding.PEM)
+        self.assertEqual(shown, renewed.certificate_pem)
+        self.assertEqual((made.asks_clients, made.logs_keys), (True, True))
+        made.log_key(b"a line\n")
+        self.assertEqual((self.folder / "keys").read_bytes(), b"a line\n")
 
     def test_protocol(self) -> None:
         """The listener's protocol is agreed on."""
