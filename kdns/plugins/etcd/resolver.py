@@ -12,7 +12,8 @@ from msgspec.structs import replace
 from kdns.core.answer import Answer, records
 from kdns.core.chain import Link, Next, Reply, then
 from kdns.core.explaining import Note
-from kdns.core.fast_path import NO_EFFECT, Effect, SourceMaker
+from kdns.core.fast_path import NO_EFFECT, Effect, Limit, SourceMaker
+from kdns.core.record_source import FoundRecords, RecordSource
 from kdns.core.request import Request
 from kdns.core.stamps import StampRef
 from kdns.core.validity import NOTHING, Validity
@@ -87,8 +88,23 @@ class EtcdLink(Link):
         return NO_EFFECT
 
     def fast_sources(self) -> Mapping[bytes, SourceMaker | None]:
-        """Names in the zones are asked about."""
-        return dict.fromkeys(self._zones)
+        """Each zone; what is not simply in the index is asked about."""
+        return {zone: partial(self._fast_source, zone) for zone in self._zones}
+
+    def _fast_source(self, zone: bytes, success_ttl: Limit, denial_ttl: Limit, keeps: bool) -> RecordSource:
+        return RecordSource(partial(self._fast, zone), success_ttl, denial_ttl, keeps)
+
+    def _fast(self, zone: bytes, qname: bytes, qtype: int) -> FoundRecords | None:
+        if not self._store.synced or self._store.staleness() is not None:
+            return None
+        made = self._lookup.find(qname, qname, qtype, zone, self._clock())
+        # Negative answers show the serial of now, and a TTL of a lease is that of now: both hold for seconds only.
+        if made.failed or made.leased or not made.answer:
+            return None
+        answer, additional = _without_outside(made.answer), _without_outside(made.additional)
+        if answer is None or additional is None:
+            return None
+        return FoundRecords(NOERROR, answer, (), additional, (*made.stamps, self._store.fresh()))
 
     def answer(self, request: Request, next: Next) -> Reply | Coroutine[Any, Any, Answer]:
         """Answer names in the zones; others are the next plugin's."""
@@ -216,6 +232,16 @@ class EtcdLink(Link):
         """Where the data are from."""
         stale = self._store.staleness()
         return [*self._store.freshness(), *((f"stale: {stale[0]}",) if stale is not None else ())]
+
+
+def _without_outside(items: Sequence[Item]) -> list[Record] | None:
+    """The records; None when something must be looked up."""
+    records: list[Record] = []
+    for item in items:
+        if isinstance(item, Outside):
+            return None
+        records.append(item)
+    return records
 
 
 def _while_nothing_there(stamps: tuple[StampRef, ...], came: Answer) -> Answer:
