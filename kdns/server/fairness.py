@@ -25,7 +25,7 @@ WINDOW = 1.0
 """Seconds after which counts of misses are halved."""
 
 OTHERS = 16
-"""Misses of all other buckets in a window below which nobody suffers from the first. A bucket may have as many, whatever the average."""
+"""Misses of all other buckets in a window below which they tell nothing. A bucket may have as many, whatever others have."""
 
 TIMES = 4
 """How much more than the average of others a client may ask; three clients that meet in a bucket by chance are not refused."""
@@ -45,7 +45,8 @@ class MissShares:
     """
     Who causes the misses of a socket that has more datagrams waiting than are read at a time.
 
-    A bucket is over its share when it has more than four times as many misses as the others have on average.
+    A bucket is over its share when it has more than four times as many misses as the others have on average. When others are hardly
+    there, they may be waiting outside: then it is over its share if the kernel drops datagrams.
     """
 
     def __init__(self) -> None:
@@ -54,11 +55,12 @@ class MissShares:
         self._active = 0
         self._ends = 0.0
 
-    def over(self, client: Hashable, now: float) -> bool:
+    def over(self, client: Hashable, now: float, dropping: bool = False) -> bool:
         """
         Count a miss.
 
         :param client: the client's address in any form, always the same.
+        :param dropping: whether the kernel drops what comes now.
         :return: whether the client has had its share.
         """
         if now >= self._ends:
@@ -71,7 +73,9 @@ class MissShares:
         self._counts[bucket] = count
         self._total += 1
         others = self._total - count
-        return count > OTHERS <= others and count * (self._active - 1) > TIMES * others
+        if count <= OTHERS:
+            return False
+        return dropping if others < OTHERS else count * (self._active - 1) > TIMES * others
 
     def _age(self, now: float) -> None:
         """Halve all counts for each window that has passed."""

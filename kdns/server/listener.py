@@ -128,7 +128,7 @@ class Listener:
         ).counter()
         self._refused = registry.counter(
             "kdns_over_share_total",
-            "Queries answered SERVFAIL because their client had its share of the server already.",
+            "Queries answered SERVFAIL, or dropped, because their client had its share of the server already.",
         ).counter()
         self.replay = Replay(context, self._observers_of, self._panicked)
         self._served = Stamp()
@@ -301,12 +301,13 @@ class Listener:
         query = read_query(message)
         if not isinstance(query, Query):
             return query or b""
-        self._over_share(client)
+        self.over_share(client)
         question = message[12 : 16 + len(query.qname)]
         reply = error_reply(query.ident, query.flags, SERVFAIL, question)
         return reply if query.edns is None else reply[:11] + b"\x01" + reply[12:] + OVER_SHARE_OPT
 
-    def _over_share(self, client: str) -> None:
+    def over_share(self, client: str) -> None:
+        """Count a query that is not answered as its client wants, because the client has had its share."""
         self._refused.value += 1
         self.context.refused(client)
 
@@ -372,7 +373,7 @@ class Listener:
                 reply.addErrback(lambda failure: None).cancel()
                 return
             if over:
-                self._over_share(opened.request.client)
+                self.over_share(opened.request.client)
                 self._fail(
                     opened, ResolutionFailed("the client has its share of waiting queries", SERVFAIL, OVER_SHARE)
                 )

@@ -32,6 +32,7 @@ from kdns.server.addresses import unpack_sockaddr
 from kdns.server.datagrams import answer_datagram
 from kdns.server.fairness import MissShares
 from kdns.server.listener import Listener
+from kdns.server.receive_drops import receive_drops
 from kdns.server.replay import observe
 from kdns.server.table import AnswerTable
 from kdns.server.table_keys import COOKIE
@@ -63,6 +64,9 @@ TURN_SECONDS = 0.002
 How long to go on answering when there is always more; the last query begins within it. The reactor calls what was put off to later before
 it looks at the sockets again, so there may be two of these in a turn.
 """
+
+LOOK_SECONDS = 0.01
+"""Between two looks at the kernel's count of dropped datagrams, while more wait than are read at a time."""
 
 ASIDE_SECONDS = 0.25
 """How long what the kernel holds for a socket may take that steps aside: its buffer is bounded, and so is this."""
@@ -185,6 +189,11 @@ class MmsgPort:
         self._listener = listener
         self._table = table
         self._shares = MissShares()
+        self._drops = receive_drops(sock)
+        self._dropping = False
+        """Whether the kernel dropped datagrams between the last two looks, the last of them at most :data:`LOOK_SECONDS` ago."""
+
+        self._look_at = 0.0
         host = sock.getsockname()[0]
         self._wildcard = host in ("0.0.0.0", "::")
         self._local = "::" if self._wildcard else host
@@ -288,6 +297,10 @@ class MmsgPort:
                 if self._count <= 0:
                     return
                 self._received = clock()
+                if self._count == BATCH and self._received >= self._look_at:
+                    self._look_at = self._received + LOOK_SECONDS
+                    before, self._drops = self._drops, receive_drops(self._socket)
+                    self._dropping = self._drops != before
                 self._listener.sample_every = self._count + 3 >> 2
             self._serve_rest(started + TURN_SECONDS)
             if self._next < self._count:
@@ -371,6 +384,7 @@ class MmsgPort:
         first, end = begin, count  # replies from *first* on are to be sent together
         clock, since = context.clock, self._received
         shares = self._shares if self._count == BATCH else None  # more datagrams wait than were read
+        dropping = self._dropping
         address, address_end = (8, 16) if self._v6 else (4, 8)
         for i, start, place in _PLACES[begin:count]:
             key = data[start + 2 : start + lengths[i]]
@@ -397,7 +411,7 @@ class MmsgPort:
             elif (
                 not (
                     over := shares is not None
-                    and shares.over(bytes(names[i * NAME + address : i * NAME + address_end]), now)
+                    and shares.over(bytes(names[i * NAME + address : i * NAME + address_end]), now, dropping)
                 )
                 and (made := make(key, now)) is not None
             ):
@@ -468,9 +482,17 @@ class MmsgPort:
             tell(each, client, port, data[start] << 8 | data[start + 1], seconds, reply)
 
     def _refuse(self, i: int) -> bytes | None:
-        """The reply to a client that is over its share, behind its identifier."""
-        message, name, _ = self._slot(i)
-        return self._listener.refuse(message, unpack_sockaddr(name)[0])[2:] or None
+        """
+        The reply to a client that is over its share, behind its identifier.
+
+        There is none while the kernel drops datagrams: it would have dropped this one, had there not been room by chance, and without
+        replies the queue is short again in no time.
+        """
+        client, _ = unpack_sockaddr(self._buffers.names, i * NAME)
+        if self._dropping:
+            self._listener.over_share(client)
+            return None
+        return self._listener.refuse(self._slot(i)[0], client)[2:] or None
 
     def _miss(self, i: int, key: bytes) -> bytes | None:
         """Ask the listener; the reply behind its identifier when it is there at once, else None."""

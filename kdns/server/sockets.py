@@ -13,8 +13,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from struct import Struct
-from struct import error as StructError
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
@@ -26,6 +24,7 @@ from kdns.plugin.seam import ServerContext
 from kdns.server import mmsg
 from kdns.server.datagrams import MAX_QUERY, DatagramShell
 from kdns.server.listener import Listener
+from kdns.server.receive_drops import receive_drops
 from kdns.server.streams import ACCEPTED_AT_ONCE, ConnectionLimit, PacedTransport, StreamFactory
 from kdns.server.table import TableBudget
 
@@ -42,20 +41,6 @@ MORE_ATTEMPTS = 20
 """How often another port is chosen where the first is not free for both TCP and UDP."""
 
 T = TypeVar("T")
-
-_SO_MEMINFO = 55
-"""Linux's socket option for the counters of a socket's buffers, from ``asm-generic/socket.h``; Python has no name for it."""
-
-_MEMINFO = Struct("9I")
-"""The ninth is the datagrams dropped because the receive buffer was full (``SK_MEMINFO_DROPS``)."""
-
-
-def receive_drops(sock: socket.socket) -> int:
-    """Datagrams that the kernel dropped because nobody read them in time; 0 where it does not tell, and for a closed socket."""
-    try:
-        return int(_MEMINFO.unpack(sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size))[-1])
-    except (OSError, StructError):
-        return 0
 
 
 @dataclass(slots=True)

@@ -130,6 +130,12 @@ class MissTests(SynchronousTestCase):
         self.assertEqual(self.refused({"10.2.0.1": 5000, "127.0.0.1": OTHERS // 4})["10.2.0.1"], 0)
         self.assertEqual(set(self.refused({f"10.2.0.{host}": 500 for host in range(4)}).values()), {0.0})
 
+    def test_unseen(self) -> None:
+        """Of a client alone nothing is refused but what comes while the kernel drops, a few aside: others may find no room."""
+        shares = MissShares()
+        self.assertEqual(sum(shares.over(b"flood", 0.5, True) for _ in range(100)), 100 - OTHERS)
+        self.assertEqual(sum(shares.over(b"flood", 0.6, False) for _ in range(100)), 0)
+
     def test_over_again(self) -> None:
         """A flood that ends is forgotten within some seconds."""
         shares = MissShares()

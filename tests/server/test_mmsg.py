@@ -134,6 +134,26 @@ class MmsgTests(TestCase):
 
         return self.run_with(test())
 
+    def test_overflow(self) -> Deferred[None]:
+        """A flood that leaves others no room in the kernel's buffer is dropped, but for a few, until there is room again."""
+        refused: list[str] = []
+
+        async def test() -> None:
+            opened = self.serve(a_block(lambda request: Answer(validity=ONCE)))
+            self.context.refused = refused.append
+            opened.receiving[0].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+            flood = self.client(opened, source="127.0.0.2")
+            for ident in range(1000):
+                flood.send(asking(ident, f"n{ident}.example."))
+            dropped = opened.drops()
+            self.assertGreater(dropped, 0)
+            answered = await self.replies(flood, 1000, 0.3)
+            self.assertEqual(set(refused), {"127.0.0.2"})
+            self.assertEqual(len(answered) + len(refused) + dropped, 1000)
+            self.assertLess(len(answered), 100)
+
+        return self.run_with(test())
+
     def test_long_batch(self) -> Deferred[None]:
         """A batch that takes longer than a turn is answered in several, without waiting for another query; the end leaves nothing of it."""
         now = [0.0]

@@ -11,7 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from kdns.plugin.listening import CannotListen
 from kdns.plugin.seam import ServerContext
 from kdns.server.listener import Listener
-from kdns.server.sockets import cannot_listen, open_endpoint, receive_drops
+from kdns.server.receive_drops import receive_drops
+from kdns.server.sockets import cannot_listen, open_endpoint
 from kdns.server.table import TableBudget
 from kdns.testing.memory import MemoryReactor
 from kdns.testing.memory.network import EPHEMERAL
