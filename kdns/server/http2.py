@@ -84,7 +84,7 @@ class Http2:
         self._gone = False
         """Whether the client was told to send its further requests elsewhere."""
 
-        http = _Connection(h2.config.H2Configuration(client_side=False, header_encoding=None))
+        http = _Connection(_CONFIGURATION)
         codes = h2.settings.SettingCodes
         http.local_settings = h2.settings.Settings(
             client=False,
@@ -269,6 +269,12 @@ class Http2:
         else:
             del self._unsent[number]
             self._shell.progressed()
+
+
+_CONFIGURATION = h2.config.H2Configuration(
+    client_side=False, header_encoding=None, validate_outbound_headers=False, normalize_outbound_headers=False
+)
+"""Headers of responses are kdns's own, in lower case and in order: h2 need not look at them again."""
 
 
 class _Connection(h2.connection.H2Connection):
