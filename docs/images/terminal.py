@@ -1,5 +1,5 @@
 """
-Draw what ``kdns status`` and ``kdns explain`` show: ``python docs/images/terminal.py`` writes ``status.svg`` and ``explain.svg`` next to it.
+Draw what ``kdns status`` and ``kdns explain`` show: ``python docs/images/terminal.py`` writes ``status.svg`` and ``explain.svg``.
 
 The demo runs in memory and is asked a few thousand questions; what the commands would print is drawn as text in the colours of a terminal.
 """

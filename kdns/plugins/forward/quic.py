@@ -120,7 +120,7 @@ class QuicConnection(Connection):
         return self
 
     def stopConnecting(self) -> None:
-        """See :class:`IConnector`: dialling is given up."""
+        """See ``IConnector``: dialling is given up."""
         self._end("closed here")
 
     def refused(self) -> None:
