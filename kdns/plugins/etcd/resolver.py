@@ -8,6 +8,8 @@ from functools import partial
 from typing import Any, Protocol
 
 from msgspec.structs import replace
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from kdns.core.answer import Answer, records
 from kdns.core.chain import Link, Next, Reply, then
@@ -40,6 +42,9 @@ from kdns.wire.records import Record, soa
 
 SOA_TTL = 30
 REFRESH, RETRY, EXPIRE = 7200, 1800, 86400
+
+MOST_OUTSIDE = 50
+"""Names outside the zone that one question leads to; further ones are left out."""
 
 STALE_TTL = 30
 """Seconds that a client may keep a record that may be out of date, at most (RFC 8767 section 5)."""
@@ -144,23 +149,31 @@ class EtcdLink(Link):
         return self._made(validity, made.answer, made.additional)
 
     async def _completed(self, request: Request, zone: bytes, made: Made, validity: Validity) -> Answer:
-        """Look up what leads out of the zone."""
-        sections: list[list[Record]] = []
+        """Look up what leads out of the zone, all at the same time."""
+        outside = [item for item in (*made.answer, *made.additional) if isinstance(item, Outside)][:MOST_OUTSIDE]
+        asked = {item: request.server.resolve(request.about(item.target, item.qtype)) for item in outside}
         flags, failed = 0, False
-        for items in (made.answer, made.additional):
-            found: list[Record] = []
-            for item in items:
-                if not isinstance(item, Outside):
-                    found.append(item)
-                    continue
-                if item.alias is not None:
-                    found.append(item.alias)
-                inner = await request.server.resolve(request.about(item.target, item.qtype))
-                validity = validity.joined(inner.validity)
-                flags |= inner.flags & TC
-                failed = failed or (item.alias is not None and inner.rcode == SERVFAIL)
-                found += _answer_of(inner)
-            sections.append(found)
+        sections: list[list[Record]] = []
+        try:
+            for items in (made.answer, made.additional):
+                found: list[Record] = []
+                for item in items:
+                    if not isinstance(item, Outside):
+                        found.append(item)
+                    elif item in asked:
+                        inner = await asked[item]
+                        validity = validity.joined(inner.validity)
+                        flags |= inner.flags & TC
+                        if item.alias is not None:
+                            found.append(item.alias)
+                            failed = failed or inner.rcode == SERVFAIL
+                        found += _answer_of(inner)
+                sections.append(found)
+        finally:
+            for reply in asked.values():
+                if isinstance(reply, Deferred) and not reply.called:  # the client waits no more
+                    reply.addErrback(_ignore)
+                    reply.cancel()
         answer, additional = sections
         if failed and not any(record.rtype == request.qtype for record in answer):
             # The alias is known and what it leads to is not: without an address that is no answer.
@@ -223,7 +236,9 @@ class EtcdLink(Link):
             ends = "; the next plugin is asked (fallthrough)" if passes else ""
             return [Note(f"{key}: there is no key at or below it{ends}", missing=not passes)]
         outside = [to_text(item.target) for item in made.answer if isinstance(item, Outside)]
-        notes = [Note(f"{key}: {made.found} records, {len(made.answer)} of them answer", missing=not made.answer)]
+        records = "1 record" if made.found == 1 else f"{made.found} records"
+        text = f"{key}: {records}, of which {len(made.answer)} answer{'s' if len(made.answer) == 1 else ''}"
+        notes = [Note(text, missing=not made.answer)]
         if outside:
             notes.append(Note(f"looked up through the server: {', '.join(outside)}"))
         return notes
@@ -247,6 +262,10 @@ def _without_outside(items: Sequence[Item]) -> list[Record] | None:
 def _while_nothing_there(stamps: tuple[StampRef, ...], came: Answer) -> Answer:
     """What the next plugin says holds as long as etcd has nothing to say."""
     return came.with_validity(came.validity.narrowed(stamps=stamps))
+
+
+def _ignore(failure: Failure) -> None:
+    """What becomes of a look-up that nobody waits for."""
 
 
 def _answer_of(inner: Answer) -> Sequence[Record]:

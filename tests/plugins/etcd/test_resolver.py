@@ -18,7 +18,7 @@ from kdns.plugin.seam import Block, BlockBuilder
 from kdns.plugins.etcd.config import EtcdConfig, parse
 from kdns.plugins.etcd.records import Lease, RecordIndex
 from kdns.plugins.etcd.records import parse as parse_record
-from kdns.plugins.etcd.resolver import EtcdLink
+from kdns.plugins.etcd.resolver import MOST_OUTSIDE, EtcdLink
 from kdns.testing.plugin import PluginBench, a_request
 from kdns.wire.constants import AA, EDE_STALE_ANSWER, EDE_STALE_NXDOMAIN, NXDOMAIN, REFUSED, SERVFAIL, A
 from kdns.wire.names import from_text, to_text
@@ -196,6 +196,31 @@ class LinkTests(SynchronousTestCase):
         waiting[0].callback(Answer(NXDOMAIN, validity=FROM_UPSTREAM))
         self.assertEqual([one.rtype for one in self.successResultOf(reply).answer], [5])
 
+    def test_many_outside(self) -> None:
+        """Names outside are looked up at the same time, a bounded number of them; when the client waits no more, none is left."""
+        for number in range(200):
+            self.store.put(f"test/s/many/{number:03}", host=f"h{number}.example.com", port=1)
+        waiting: list[Deferred[Answer]] = []
+        cancelled: list[object] = []
+
+        def slow(request: Request) -> Reply:
+            waiting.append(Deferred(cancelled.append))
+            return waiting[-1]
+
+        bench = PluginBench(Directive(self.store), "etcd s.test", slow)
+        self.addCleanup(bench.stop)
+        reply = bench._ask(a_request("many.s.test", "SRV", server=bench._listener))
+        assert isinstance(reply, Deferred)
+        self.assertEqual(len(waiting), MOST_OUTSIDE)
+        reply.addErrback(lambda failure: None)
+        reply.cancel()
+        self.assertEqual(len(cancelled), MOST_OUTSIDE)
+        second = bench._ask(a_request("many.s.test", "SRV", server=bench._listener))
+        assert isinstance(second, Deferred)
+        for one in waiting[MOST_OUTSIDE:]:
+            one.callback(Answer(NXDOMAIN, validity=FROM_UPSTREAM))
+        self.assertEqual(len(self.successResultOf(second).answer), 200)
+
     def test_fallthrough(self) -> None:
         """A name without a key goes on where that is wished, and comes back with its first key."""
         self.assertEqual(self.bench.ask("www.fall.s.test").flags & AA, 0)
@@ -215,7 +240,7 @@ class LinkTests(SynchronousTestCase):
         """The key, and what is there or missing."""
         (note,) = self.explain("www.s.test")
         self.assertEqual(
-            (note.text, note.missing), ("zone s.test., key /skydns/test/s/www: 1 records, 1 of them answer", False)
+            (note.text, note.missing), ("zone s.test., key /skydns/test/s/www: 1 record, of which 1 answers", False)
         )
         (note,) = self.explain("nope.s.test")
         self.assertEqual(
