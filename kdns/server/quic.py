@@ -200,6 +200,9 @@ class QuicClient:
         if not self.connection.begun:
             self.gone()  # noise, in the form of a first datagram
             return
+        if self.connection.fragmented:
+            self.fail(self.factory.excessive_load)
+            return
         self._look_at_events()
 
     def _look_at_events(self) -> None:
@@ -433,7 +436,7 @@ class QuicFactory:
         original, retried = header.destination_cid, None
         if header.token:
             proof = self._tokens.read(addr, header.token, now)
-            if proof is not None:
+            if proof is not None and proof[1] == header.destination_cid:
                 original, retried = proof
         if retried is None and len(self._unproven) >= MOST_UNPROVEN:
             source = urandom(ID_SIZE)

@@ -16,7 +16,7 @@ from struct import Struct
 from typing import Any
 
 from aioquic._buffer import Buffer
-from aioquic.quic.connection import Limit, QuicConnection, QuicConnectionState
+from aioquic.quic.connection import Limit, QuicConnection, QuicConnectionError, QuicConnectionState
 from aioquic.quic.packet import QuicErrorCode
 
 WINDOW = 131_072
@@ -24,6 +24,13 @@ WINDOW = 131_072
 
 UNIDIRECTIONAL = 8
 """Streams of one direction that a client may have: HTTP/3 has three, and some clients more that mean nothing."""
+
+
+MOST_CRYPTO = 16_384
+"""Bytes of a handshake that a client may send ahead of what was taken; aioquic would hold half a megabyte in each of three places."""
+
+MOST_FRAGMENTS = 64
+"""Pieces of one stream between which others are missing: for each further piece all are walked through."""
 
 
 class Window(Limit):
@@ -80,6 +87,21 @@ class BoundedConnection(QuicConnection):
     def _initialize(self, peer_cid: bytes) -> None:
         super()._initialize(peer_cid)
         self.tls._max_early_data = None  # early data could be replayed (RFC 9250 section 5.2)
+
+    def _handle_crypto_frame(self, context: Any, frame_type: int, buf: Buffer) -> None:
+        """Refuse what would leave a large hole."""
+        place = buf.tell()
+        end = buf.pull_uint_var() + buf.pull_uint_var()
+        buf.seek(place)
+        if end - self._crypto_streams[context.epoch].receiver.starting_offset() > MOST_CRYPTO:
+            raise QuicConnectionError(QuicErrorCode.CRYPTO_BUFFER_EXCEEDED, frame_type, "too much of a handshake")
+        super()._handle_crypto_frame(context, frame_type, buf)
+
+    @property
+    def fragmented(self) -> bool:
+        """Whether a stream has come in more pieces than one that is sent in earnest."""
+        streams = (*self._streams.values(), *self._crypto_streams.values())
+        return any(len(stream.receiver._ranges) > MOST_FRAGMENTS for stream in streams)
 
     def _write_connection_limits(self, builder: Any, space: Any) -> None:
         """Let the client send as much more as was taken."""

@@ -10,6 +10,7 @@ from typing import Any
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
 from aioquic.quic.events import StreamDataReceived
+from aioquic.tls import Epoch
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from hypothesis import given
@@ -18,6 +19,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.plugin.quic import free
 from kdns.server.quic_core import (
+    MOST_CRYPTO,
+    MOST_FRAGMENTS,
     TOKEN_SECONDS,
     WINDOW,
     BoundedConnection,
@@ -119,6 +122,33 @@ class BoundsTests(SynchronousTestCase):
         held = sum(len(stream.receiver._buffer) for stream in pair.server._streams.values())
         self.assertLessEqual(held, WINDOW)
         self.assertGreater(held, 39_000)
+
+    def test_crypto(self) -> None:
+        """The same holds for the handshake."""
+        pair = Pair()
+        pair.talk()
+        stream = pair.client._crypto_streams[Epoch.ONE_RTT]
+        for size in (MOST_CRYPTO, 1):
+            stream.sender.write(bytes(size))
+        stream.sender._pending.subtract(0, MOST_CRYPTO)
+        pair.talk(1)
+        self.assertEqual(pair.server.ending, True)
+        self.assertEqual(len(pair.server._crypto_streams[Epoch.ONE_RTT].receiver._buffer), 0)
+
+    def test_fragments(self) -> None:
+        """A stream that comes in very many pieces is noticed: each piece costs more than the one before."""
+        pair = Pair()
+        pair.talk()
+        pair.client.send_stream_data(0, bytes(1000), end_stream=False)
+        sender = pair.client._streams[0].sender
+        for place in range(0, 1000, 2):
+            sender._pending.subtract(place, place + 1)
+        rounds = 0
+        while not pair.server.fragmented:
+            pair.talk(1)
+            rounds += 1
+            self.assertLess(rounds, 200)
+        self.assertLess(len(pair.server._streams[0].receiver._ranges), 2 * MOST_FRAGMENTS)
 
     def test_window_moves(self) -> None:
         """What was taken makes room for more, without end."""
