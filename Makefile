@@ -53,7 +53,7 @@ man: $(READY)
 
 docs: $(DOCS) changelog
 	$(BIN)/mkdocs build --quiet
-	$(BIN)/pydoctor --quiet --project-name=kdns --docformat=restructuredtext --html-output=build/site/api kdns
+	$(BIN)/pydoctor --quiet --quiet --project-name=kdns --docformat=restructuredtext --html-output=build/site/api kdns
 	@echo build/site/index.html
 
 # An environment of its own with kdns in it, and the command, its man pages and completions where a shell finds them.
