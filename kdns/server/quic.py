@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from os import urandom
-from typing import Any
+from typing import Any, NamedTuple
 
 from aioquic._buffer import Buffer
 from aioquic.quic.configuration import QuicConfiguration
@@ -37,6 +37,7 @@ from kdns.core.request import Transport
 from kdns.core.timing import stop_timer
 from kdns.plugin.proxied import Origin
 from kdns.plugin.quic import SOONEST, free
+from kdns.server.addressed_port import Asked
 from kdns.server.addresses import plain_address
 from kdns.server.listener import Listener
 from kdns.server.quic_core import BoundedConnection, RetryTokens
@@ -94,30 +95,54 @@ class QuicSocket(DatagramProtocol):
 
     def datagramReceived(self, data: bytes, addr: Any) -> None:
         """Give a datagram to its connection."""
-        self._factory.received(data, addr, self)
+        self.asked(data, addr, None)
+
+    def asked(self, data: bytes, addr: Any, asked: Asked | None) -> None:
+        """See :class:`AddressedPort`."""
+        self._factory.received(data, addr, Way(self, asked))
+
+    def send(self, data: bytes, addr: Any, asked: Asked | None) -> None:
+        """Send a datagram; what cannot be sent is lost, as it may be on its way."""
+        if self.transport is None:
+            return
+        try:
+            if asked is None:
+                self.transport.write(data, addr)
+            else:
+                self.transport.send_from(asked, data, addr)
+        except OSError:
+            pass
+
+
+class Way(NamedTuple):
+    """How a datagram came, and how the answer goes."""
+
+    socket: QuicSocket
+    asked: Asked | None
+
+    @property
+    def local(self) -> str:
+        """The server's address, as far as it is known."""
+        return plain_address(self.asked.host) if self.asked is not None else self.socket.local
 
     def send(self, data: bytes, addr: Any) -> None:
-        """Send a datagram; what cannot be sent is lost, as it may be on its way."""
-        if self.transport is not None:
-            try:
-                self.transport.write(data, addr)
-            except OSError:
-                pass
+        """Send a datagram."""
+        self.socket.send(data, addr, self.asked)
 
 
 class QuicClient:
     """One connection; subclasses say what is spoken on it."""
 
-    def __init__(self, factory: QuicFactory, connection: BoundedConnection, socket: QuicSocket, origin: Origin) -> None:
+    def __init__(self, factory: QuicFactory, connection: BoundedConnection, way: Way, origin: Origin) -> None:
         self.factory = factory
         self.connection = connection
-        self.client, self.port, self.local = plain_address(origin.client), origin.port, origin.local or socket.local
+        self.client, self.port, self.local = plain_address(origin.client), origin.port, origin.local or way.local
         self.ids = {connection.host_cid, connection.original_destination_connection_id}
         self.in_flight = 0
         self.ended = False
         self.finishing = False
         self.established = False
-        self._socket = socket
+        self._way = way
         self._queue: deque[tuple[bytes, Any]] = deque()
         self._queued = self._taking = False
         self._timer: Any = None
@@ -161,8 +186,9 @@ class QuicClient:
 
     # Turns
 
-    def received(self, data: bytes, addr: Any) -> None:
+    def received(self, data: bytes, addr: Any, way: Way) -> None:
         """A datagram waits for its turn."""
+        self._way = way
         if len(self._queue) < MOST_QUEUED:
             self._queue.append((data, addr))
             self.wait_for_turn()
@@ -308,7 +334,7 @@ class QuicClient:
 
     def _send(self, now: float) -> None:
         for data, addr in self.connection.datagrams_to_send(now):
-            self._socket.send(data, addr)
+            self._way.send(data, addr)
 
     def gone(self) -> None:
         """The connection has ended; answers that come from now on are dropped."""
@@ -345,7 +371,7 @@ class QuicFactory:
         """In the order of their last queries."""
 
         self._unproven: set[QuicClient] = set()
-        self._new: deque[tuple[bytes, Any, QuicSocket, Origin]] = deque()
+        self._new: deque[tuple[bytes, Any, Way, Origin]] = deque()
         self._waiting = False
         self._leaving = False
         self._tokens = RetryTokens(urandom(32))
@@ -376,7 +402,7 @@ class QuicFactory:
 
     # Datagrams
 
-    def received(self, data: bytes, addr: Any, socket: QuicSocket) -> None:
+    def received(self, data: bytes, addr: Any, way: Way) -> None:
         """A datagram has come."""
         origin = Origin(addr[0], addr[1], "")
         proxy = self.listener.zones.proxy
@@ -391,9 +417,9 @@ class QuicFactory:
         number = data[6 : 6 + data[5]] if long else data[1 : 1 + ID_SIZE]
         client = self.by_id.get(number)
         if client is not None:
-            client.received(data, addr)
+            client.received(data, addr, way)
         elif long and len(data) >= LEAST_INITIAL and not self._leaving and len(self._new) < MOST_NEW:
-            self._new.append((data, addr, socket, origin))
+            self._new.append((data, addr, way, origin))
             self._wait_for_turn()
 
     def _wait_for_turn(self) -> None:
@@ -408,7 +434,7 @@ class QuicFactory:
         if self._new:
             self._wait_for_turn()
 
-    def _begin(self, data: bytes, addr: Any, socket: QuicSocket, origin: Origin) -> None:
+    def _begin(self, data: bytes, addr: Any, way: Way, origin: Origin) -> None:
         """Take the first datagram of a connection."""
         configuration = self._configured()
         try:
@@ -417,11 +443,11 @@ class QuicFactory:
             return
         client = self.by_id.get(header.destination_cid)
         if client is not None:  # the first datagram of this connection was waiting, too
-            client.received(data, addr)
+            client.received(data, addr, way)
             return
         if header.version not in configuration.supported_versions:
             if header.version:
-                socket.send(
+                way.send(
                     encode_quic_version_negotiation(
                         source_cid=header.destination_cid,
                         destination_cid=header.source_cid,
@@ -440,7 +466,7 @@ class QuicFactory:
                 original, retried = proof
         if retried is None and len(self._unproven) >= MOST_UNPROVEN:
             source = urandom(ID_SIZE)
-            socket.send(
+            way.send(
                 encode_quic_retry(
                     version=header.version,
                     source_cid=source,
@@ -459,12 +485,12 @@ class QuicFactory:
             session_ticket_fetcher=self._ticket,
             session_ticket_handler=self._keep_ticket,
         )
-        client = self.kind(self, connection, socket, origin)
+        client = self.kind(self, connection, way, origin)
         client.ids.add(header.destination_cid)
         if retried is None:
             self._unproven.add(client)
         self._joined(client)
-        client.received(data, addr)
+        client.received(data, addr, way)
 
     # The certificate, and sessions that are resumed
 

@@ -170,6 +170,7 @@ def open_https3(
 
 def _open_datagrams(reactor: Any, address: str, port: int, budget: TableBudget, factory: QuicFactory) -> OpenEndpoint:
     """Open the sockets of connections above UDP."""
+    from kdns.server.addressed_port import AddressedPort
     from kdns.server.quic import MOST_DATAGRAM, QuicSocket
 
     context = factory.listener.context
@@ -187,7 +188,10 @@ def _open_datagrams(reactor: Any, address: str, port: int, budget: TableBudget, 
                     bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
                     opened.port = bound.getsockname()[1]
                     shell = QuicSocket(factory)
-                    made = reactor.adoptDatagramPort(bound.fileno(), bound.family, shell, MOST_DATAGRAM)
+                    if address:
+                        made = reactor.adoptDatagramPort(bound.fileno(), bound.family, shell, MOST_DATAGRAM)
+                    else:
+                        made = AddressedPort.adopt(reactor, bound, shell, MOST_DATAGRAM)
                 opened.datagrams.append(made)
                 opened.receiving.append(made.socket)
         else:
