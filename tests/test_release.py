@@ -101,20 +101,28 @@ REQUEST = re.compile(r"""\.(TH|SH|SS|PP|IP "" 3|IP \\\(bu 3|RS 4|RE|TP|nf|fi)\b|
 class CompletionTests(SynchronousTestCase):
     """What shells complete: it is asked of kdns itself, so that it is never behind."""
 
-    def words(self, *typed: str) -> set[str]:
-        """What bash offers after these words."""
-        folder = Path(self.mktemp()).absolute()
-        folder.mkdir()
-        program = folder / "kdns"
+    def program(self) -> Path:
+        """The command, in a folder of its own."""
+        program = Path(self.mktemp()).absolute() / "kdns"
+        program.parent.mkdir()
         program.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m kdns "$@"\n')
         program.chmod(0o755)
-        line = (
-            f"cd {folder}; source {COMPLETION / 'kdns'}; COMP_WORDS=({program} {' '.join(map(shlex.quote, typed))});"
-            f"COMP_CWORD={len(typed)}; _kdns {program}; echo ${{COMPREPLY[@]}}"
-        )
-        ended = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=30, check=False)
+        return program
+
+    def printed(self, *command: str) -> set[str]:
+        """The words that a shell prints."""
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
         self.assertEqual((ended.returncode, ended.stderr), (0, ""))
         return set(ended.stdout.split())
+
+    def words(self, *typed: str) -> set[str]:
+        """What bash offers after these words."""
+        program = self.program()
+        line = (
+            f"cd {program.parent}; source {COMPLETION / 'kdns'}; COMP_WORDS=({program} {' '.join(map(shlex.quote, typed))});"
+            f"COMP_CWORD={len(typed)}; _kdns {program}; echo ${{COMPREPLY[@]}}"
+        )
+        return self.printed("bash", "-c", line)
 
     def test_first(self) -> None:
         """The first word is a command or a flag of the server."""
@@ -130,13 +138,21 @@ class CompletionTests(SynchronousTestCase):
         self.assertEqual(self.words("-quiet", "-log"), {"-log.format"})
 
     def test_zsh(self) -> None:
-        """zsh reads its file without a complaint."""
+        """zsh offers the same."""
         if shutil.which("zsh") is None:
             raise SkipTest("zsh is not on PATH")
-        ended = subprocess.run(
-            ["zsh", "-n", str(COMPLETION / "_kdns")], capture_output=True, text=True, timeout=30, check=False
-        )
-        self.assertEqual((ended.returncode, ended.stderr), (0, ""))
+        for typed, wanted in (
+            (("",), {*COMMANDS, "-log.format"}),
+            (("cache", "get", ""), {"--socket"}),
+            (("-conf", ""), {"FILES"}),
+        ):
+            # What zsh itself provides to completion functions is given here in its place.
+            line = (
+                "compadd() { shift; print -l -- $@ }; _files() { print FILES };"
+                f"words=({self.program()} {' '.join(map(shlex.quote, typed))}); CURRENT=$#words;"
+                f"run() {{ source {COMPLETION / '_kdns'} }}; run"
+            )
+            self.assertEqual(wanted - self.printed("zsh", "-f", "-c", line), set(), typed)
 
 
 class ReadmeTests(SynchronousTestCase):
