@@ -16,7 +16,7 @@ and files: clients that take all they can must not turn answers into SERVFAIL or
 """
 
 CLIENTS_MOST = 2000
-"""Connections of DNS clients at a time, whatever the descriptors allow; each may hold some 20 KiB."""
+"""Connections of DNS clients at a time, whatever the descriptors allow; each whose client reads holds some 20 KiB at most."""
 
 PAGE_SHARE = 0.05
 """Share of the file descriptors for the connections of each HTTP listener."""

@@ -9,7 +9,7 @@ nobody else is answered.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import TypeAlias
 
@@ -32,6 +32,7 @@ class Lane(Enum):
     PROBES = "pages for clients on this host"
     PAGES = "pages for other clients"
     CLIENTS = "DNS"
+    UPSTREAMS = "long replies of upstreams"
 
 
 class TurnQueue:
@@ -52,6 +53,11 @@ class TurnQueue:
         self._planned = False
         self._io_end: float | None = None
 
+    @property
+    def waiting(self) -> bool:
+        """Whether a step waits for its turn."""
+        return any(self._order)
+
     def io_allowed(self) -> bool:
         """
         Whether there is time to read or write another socket in this turn; the time begins with the first call of a turn.
@@ -69,6 +75,16 @@ class TurnQueue:
         """Call *step* in the next turn, or in a later one when those before it take long."""
         self._lanes[lane].append(step)
         self._plan()
+
+    def run(self, steps: Iterator[object], lane: Lane = Lane.UPSTREAMS) -> None:
+        """Take all steps of an iterator, one after the other, each when it is its turn. That cannot be stopped."""
+
+        def step(end: float) -> None:
+            for _ in steps:
+                self.add(step, lane)
+                break
+
+        self.add(step, lane)
 
     def _plan(self) -> None:
         if not self._planned:

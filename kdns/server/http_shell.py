@@ -276,6 +276,7 @@ class HttpShell(ClientConnection, TimeoutMixin):
         """Time runs from the beginning of a stage: bytes that trickle in do not begin it again."""
         if stage != self._stage:
             self._stage = stage
+            self.factory.limit.reads(self, stage != "write")
             times = self.factory.timeouts
             seconds = {"request": times.read, "write": times.write, "answer": None, "idle": times.idle}[stage]
             self.setTimeout(seconds)  # an answer has a deadline of its own

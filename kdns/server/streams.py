@@ -32,6 +32,7 @@ from kdns.plugin.proxied import ProxyRefused, StreamHeader
 from kdns.plugin.seam import StreamTimeouts
 from kdns.server.addresses import plain_address
 from kdns.server.fairness import BUCKETS, GUARANTEED, bucket_of
+from kdns.server.limits import table_bytes
 from kdns.server.listener import Listener
 from kdns.server.replay import observe
 from kdns.server.table import AnswerTable
@@ -52,6 +53,15 @@ LENGTHS = tuple(size.to_bytes(2, "big") for size in range(1024))
 
 MOST_AT_ONCE = 65_536
 """Bytes of replies that are sent in one piece, before it is seen whether the client takes them."""
+
+UNREAD_BYTES = 524_288
+"""
+Bytes that may wait for a client that does not read; a tenth of the memory is for all of them.
+
+Over TCP it is cut off with more. It is not read from any more, so that takes eight of the largest replies, to queries it had asked before.
+"""
+
+LEAST_UNREAD = 32
 
 MOST_IN_FLIGHT = 64
 """Queries of one connection that may wait for their answers."""
@@ -119,6 +129,9 @@ class StreamShell(ClientConnection, TimeoutMixin):
         self._in_flight = 0
         self._blocked = False
         """Whether the client does not take what was sent."""
+
+        self._unread = 0
+        """Bytes that were sent since then."""
 
         self._queued = False
         """Whether queries wait for a turn."""
@@ -406,9 +419,14 @@ class StreamShell(ClientConnection, TimeoutMixin):
             self._flush()
 
     def _flush(self) -> None:
-        replies, self._replies, self._reply_bytes = self._replies, [], 0
+        replies, self._replies = self._replies, []
+        size, self._reply_bytes = self._reply_bytes, 0
         if replies and not self._ended:
             self.transport.write(b"".join(replies))
+            if self._blocked:
+                self._unread += size
+                if self._unread > UNREAD_BYTES:
+                    self.factory.evict(self)
 
     # The connection as a producer of replies: the transport says when the client does not take them.
 
@@ -416,11 +434,14 @@ class StreamShell(ClientConnection, TimeoutMixin):
         """The client does not read: stop reading too, and wait for it as long as ``timeouts`` allows."""
         self._blocked = True
         self.setTimeout(self.factory.timeouts.write)
+        self.factory.limit.reads(self, False)
         self._read_or_pause()
 
     def resumeProducing(self) -> None:
         """The client reads again."""
         self._blocked = False
+        self._unread = 0
+        self.factory.limit.reads(self, True)
         self.setTimeout(self.factory.timeouts.idle)
         if self._buffer:
             self._wait_for_turn()
@@ -469,15 +490,19 @@ class ConnectionLimit:
 
     When there are too many, one gives way to a new one: of the clients with the most connections, if they have an eighth of all, the one
     that has asked nothing for longest; otherwise, of all. So a client that opens thousands closes its own.
+    When too many clients do not read, the one that has not for longest is cut off: what they were sent waits in memory.
 
     :ivar most: how many there may be.
+    :ivar most_unread: how many of them may have replies that wait to be read.
     """
 
     def __init__(self) -> None:
         self.most = client_connections()
+        self.most_unread = max(LEAST_UNREAD, table_bytes() // UNREAD_BYTES)
         self._connections: dict[ClientConnection, None] = {}
         self._buckets: dict[ClientConnection, int] = {}
         self._held = [0] * BUCKETS
+        self._unread: dict[ClientConnection, None] = {}
 
     def add(self, connection: ClientConnection) -> None:
         if len(self._connections) >= self.most:
@@ -497,6 +522,7 @@ class ConnectionLimit:
         if connection in self._connections:
             del self._connections[connection]
             self._held[self._buckets.pop(connection)] -= 1
+        self._unread.pop(connection, None)
 
     def _least_needed(self) -> ClientConnection:
         most = max(self._held)
@@ -504,6 +530,17 @@ class ConnectionLimit:
             bucket = self._held.index(most)
             return next(one for one in self._connections if self._buckets[one] == bucket)
         return next(iter(self._connections))
+
+    def reads(self, connection: ClientConnection, reading: bool) -> None:
+        """The client of a connection reads again, or does not."""
+        if reading:
+            self._unread.pop(connection, None)
+        elif connection in self._connections:
+            self._unread.setdefault(connection)
+            if len(self._unread) > self.most_unread:
+                oldest = next(iter(self._unread))
+                self.remove(oldest)
+                oldest.factory.evict(oldest)
 
 
 class StreamFactory(ServerFactory):

@@ -32,7 +32,7 @@ MOST_CHANGED = 500
 
 
 CHECKED_AT_ONCE = 1000
-"""Records that :meth:`Relayed.checking` looks at in a step: a millisecond."""
+"""Records that :meth:`Relayed.checking` looks at in a step, which takes a millisecond."""
 
 
 class MalformedMessage(ValueError):

@@ -267,6 +267,17 @@ class BoundTests(HttpsCase):
         self.reactor.advance(1.5)
         self.assertTrue(client.closed)
 
+    def test_many_windows(self) -> None:
+        """Of too many clients without room for their replies, the one that has none for longest is cut off."""
+        self.serve(a_block())
+        self.opened.factory.limit.most_unread = 1
+        clients = [self.connect(), self.connect()]
+        for client in clients:
+            client.http.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0})
+            client.flush()
+            self.post(client)
+        self.assertEqual([client.closed for client in clients], [True, False])
+
     def test_window_opens(self) -> None:
         """A reply that did not fit is sent when there is room."""
         self.serve(a_block(big))

@@ -23,7 +23,7 @@ from kdns.server.streams import LINGER, ConnectionLimit
 from kdns.server.table import TableBudget
 from kdns.testing.memory import MemoryReactor
 from kdns.wire.constants import REFUSED, SERVFAIL, TXT
-from kdns.wire.records import Record
+from kdns.wire.records import Record, txt
 from tests.server.support import Counting, Slow, a_block, a_house, address, zones_of
 
 PORT = 1053
@@ -468,6 +468,43 @@ class BoundTests(StreamCase):
         client.transport.resumeProducing()
         self.reactor.advance(0.5)
         self.assertEqual(client.idents, list(range(count)))
+
+    def test_large_unread(self) -> None:
+        """A client that does not read is cut off when too many bytes wait for it: replies to what it asked before."""
+        slow = Slow()
+        self.serve(a_block(slow))
+        self.reactor.window = 2000
+        client = self.connect()
+        self.send(client, framed(*(asking(number, f"n{number}.prod.") for number in range(40))))
+        client.transport.pauseProducing()
+        records = tuple(txt(b"\0", 30, bytes(250)) for _ in range(200))
+        given = 0
+        while not self.opened.factory.empty:
+            slow.give(answer=Answer(body=Sections(records)))
+            self.reactor.settle()
+            given += 1
+        self.assertTrue(9 <= given <= 14, given)
+        self.assertEqual(self.metric("kdns_stream_evictions_total"), 1)
+
+    def test_many_never_read(self) -> None:
+        """Of too many clients that do not read, the one that has not for longest is cut off; one that reads again is none of them."""
+        self.serve(a_block())
+        self.reactor.window = 2000
+        self.opened.factory.limit.most_unread = 2
+        clients = [self.connect() for _ in range(4)]
+        for number, client in enumerate(clients):
+            client.transport.pauseProducing()
+            self.send(client, framed(*(asking(number) for number in range(6000))))
+            if number == 1:
+                clients[0].transport.resumeProducing()
+                self.reactor.settle()
+        self.assertEqual(self.metric("kdns_stream_connections"), 3)
+        self.assertEqual(self.metric("kdns_stream_evictions_total"), 1)
+        self.assertEqual(clients[0].idents, list(range(6000)))
+        for client in clients[2:]:
+            client.transport.resumeProducing()
+            self.reactor.settle()
+            self.assertEqual(client.idents, list(range(6000)))
 
     def test_never_reads(self) -> None:
         """A client that takes nothing for 5 seconds is cut off."""

@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Coroutine, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kdns.core.answer import Answer
 from kdns.core.reply import HOP_BY_HOP
 from kdns.core.request import Request
-from kdns.core.slices import in_portions, in_slices
+from kdns.core.slices import in_portions
 from kdns.core.validity import FROM_UPSTREAM
 from kdns.plugins.forward.failures import ExchangeFailed, OtherQuestion, Suspected, Unreadable, each_failed, no_healthy
 from kdns.plugins.forward.policy import AttemptPlan
@@ -38,7 +38,7 @@ from kdns.wire.constants import (
     TC,
     Z,
 )
-from kdns.wire.message import CHECKED_AT_ONCE, MalformedMessage, Relayed, scan
+from kdns.wire.message import MalformedMessage, Relayed, scan
 from kdns.wire.query import Edns, options_of, pack_options
 
 if TYPE_CHECKING:
@@ -49,6 +49,9 @@ log = Logger(namespace="plugin/forward")
 
 UDP_SIZE = 1232
 """Bytes of a datagram that upstreams may send: what crosses today's networks in one piece (DNS flag day 2020)."""
+
+LARGE = 8192
+"""Bytes of a reply above which it takes turns with others: what is done to thousands of records takes milliseconds."""
 
 MOST_DUMPED = 512
 """Bytes of an unreadable reply that are logged with ``debug``."""
@@ -190,7 +193,11 @@ class Exchange(Query):
 
         :param datagram: the bytes of the datagram that the reply came in, if it came in one.
         """
-        in_portions(self._forwarder.reactor, _answered(self._end(), answer, datagram))
+        steps = _answered(self._end(), answer, datagram)
+        if isinstance(answer.body, Relayed) and len(answer.body.message) > LARGE:
+            self._forwarder.turns.run(steps)
+        else:
+            in_portions(self._forwarder.reactor, steps)
 
     def crash(self, error: BaseException | None) -> None:
         """There is no answer."""
@@ -295,32 +302,31 @@ class Exchange(Query):
 
     def take(self, message: bytes, udp: bool, now: float) -> None:
         """Look at a reply whose question is the one that was asked."""
+        if not udp and len(message) > LARGE:
+            self._forwarder.turns.run(self._taking(message, now))
+            return
         request = self.request
         try:
             relayed = scan(message, (request.spelled, request.qtype, request.qclass))
-            if udp or len(relayed.slots) <= CHECKED_AT_ONCE:
-                relayed.check()
-            else:
-                self._check_in_turns(relayed, now)
-                return
+            relayed.check()
         except MalformedMessage as problem:
             self._unreadable(message, udp, problem)
         else:
             self._readable(relayed, len(message) if udp else 0, now)
 
-    def _check_in_turns(self, relayed: Relayed, now: float) -> None:
-        """Thousands of records are looked at in several turns, before the plugins take theirs."""
-
-        def failed(failure: Failure) -> None:
-            error = failure.value
-            if isinstance(error, MalformedMessage):
-                self._unreadable(relayed.message, False, error)
-            elif not isinstance(error, CancelledError):
-                self.crash(error)
-
-        work: Deferred[None] = in_slices(self._forwarder.reactor, relayed.checking(), 0.0, at_once=False)
-        self._work = work
-        work.addCallbacks(lambda _: self._readable(relayed, 0, now), failed)
+    def _taking(self, message: bytes, now: float) -> Iterator[None]:
+        """As :meth:`take`; thousands of records take a turn to find, some to look at, and one for each client."""
+        request = self.request
+        try:
+            relayed = scan(message, (request.spelled, request.qtype, request.qclass))
+            yield
+            yield from relayed.checking()
+        except MalformedMessage as problem:
+            if self.waiting:
+                self._unreadable(message, False, problem)
+        else:
+            if self.waiting:
+                self._readable(relayed, 0, now)
 
     def _unreadable(self, message: bytes, udp: bool, problem: Exception) -> None:
         upstream = self.upstream
@@ -343,7 +349,6 @@ class Exchange(Query):
         """
         upstream, request, forwarder = self.upstream, self.request, self._forwarder
         assert upstream is not None, "an attempt has an upstream"
-        self._work = None
         rcode, flags = relayed.flags & RCODE_MASK, relayed.flags & RELAYED_FLAGS
         if relayed.opt is None:
             answer = Answer(rcode, flags, body=relayed, validity=FROM_UPSTREAM, source="forward")

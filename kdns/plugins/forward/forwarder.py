@@ -27,6 +27,7 @@ from kdns.core.request import Metadata, Request, Transport
 from kdns.corefile.errors import SetupError
 from kdns.corefile.values import BadValue
 from kdns.plugin.seam import Resource
+from kdns.plugin.turns import TurnQueue
 from kdns.plugins.forward.config import Stanza
 from kdns.plugins.forward.exchange import ASKED_FLAGS, Exchange, opt_for_upstream
 from kdns.plugins.forward.failures import ExchangeFailed
@@ -58,6 +59,7 @@ class Forwarder(Resource):
     :param metrics: what to count with, in place of those of *forward* in *registry*.
     :param degraded: where upstreams that are down and files that cannot be used are listed.
     :param wall: seconds since 1970.
+    :param turns: where long replies wait for their turn.
     :raises ValueError: there is no upstream, or a file holds no certificate.
     :raises OSError: a certificate cannot be read.
     :ivar changed: called with the forwarder when a resolv.conf names other servers than before.
@@ -73,11 +75,13 @@ class Forwarder(Resource):
         metrics: ForwardMetrics | None = None,
         degraded: DegradedStates | None = None,
         wall: Callable[[], float] = lambda: 0.0,
+        turns: TurnQueue | None = None,
     ) -> None:
         self.stanza = stanza
         self.upstreams: list[Upstream] = []
         self.changed: list[Callable[[Forwarder], None]] = []
         self.reactor = reactor
+        self.turns = TurnQueue(reactor, reactor.seconds) if turns is None else turns
         self.seconds: Callable[[], float] = reactor.seconds
         self.chance = chance if chance is not None else SystemRandom()
         self.metrics = metrics or ForwardMetrics(registry if registry is not None else Registry())

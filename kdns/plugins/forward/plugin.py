@@ -166,6 +166,7 @@ def kept_forwarder(
             metrics=metrics,
             degraded=context.degraded,
             wall=context.wall,
+            turns=context.turns,
         )
 
     if any(isinstance(to, NamedTarget) for to in stanza.to) and Sources(stanza.to, stanza.root).hosts:
