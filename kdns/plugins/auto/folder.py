@@ -10,6 +10,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from kdns.core.degraded import Fault
 from kdns.core.regexp import Regexp
 from kdns.core.slices import in_slices
 from kdns.core.stamps import Stamp
@@ -44,6 +45,7 @@ class ZoneFolder(Resource):
         self._config = config
         self._context = context
         self._pattern = Regexp(config.pattern)
+        self._degraded = context.degraded.condition(Fault.ZONE_FILE, f"folder {config.directory}")
         self._files: dict[bytes, ZoneFile] = {}
         self._broken: dict[bytes, ZoneFile] = {}
         """Files that have not been read yet, because something is wrong with them."""
@@ -67,6 +69,7 @@ class ZoneFolder(Resource):
         stop_timer(self._timer)
         if self._work is not None:
             self._work.cancel()
+        self._degraded.forget()
         self.members.bump()
         for file in (*self._files.values(), *self._broken.values()):
             file.stop()
@@ -100,7 +103,8 @@ class ZoneFolder(Resource):
 
     def _steps(self) -> Generator[None, None, None]:
         found: dict[bytes, str] = {}
-        for path in _files_in(self._config.directory):
+        errors: dict[str, str] = {}
+        for path in _files_in(self._config.directory, errors):
             yield
             if path is None:
                 continue
@@ -116,6 +120,12 @@ class ZoneFolder(Resource):
                 )
                 continue
             found[origin] = path
+        now = self._context.wall()
+        if not errors:
+            self._degraded.end(now, log)
+        elif self._degraded.begin("; ".join(errors.values()), now):
+            for folder, error in errors.items():
+                log.warn("error reading {directory}: {error}", directory=folder, error=error)
         for origin in [origin for origin in self._files if origin not in found]:
             self._drop(origin)
         for origin in [origin for origin, file in self._broken.items() if file.path != found.get(origin)]:
@@ -166,9 +176,11 @@ class ZoneFolder(Resource):
             watcher(zone)
 
 
-def _files_in(directory: str) -> Iterator[str | None]:
+def _files_in(directory: str, errors: dict[str, str]) -> Iterator[str | None]:
     """
     All files below a folder in lexical order; None between them, where nothing was found.
+
+    :param errors: gets the folders that cannot be read, and why.
 
     Names that begin with ``..`` are left out: in a mounted ConfigMap these are the folders that its names point into.
     """
@@ -186,9 +198,7 @@ def _files_in(directory: str) -> Iterator[str | None]:
                         yield None
         except OSError as error:
             call = "lstat" if isinstance(error, FileNotFoundError) else "open"
-            log.warn(
-                "error reading {directory}: {error}", directory=folder, error=f"{call} {folder}: {reason_of(error)}"
-            )
+            errors[folder] = f"{call} {folder}: {reason_of(error)}"
             continue
         if count > MOST_FILES:
             log.error(

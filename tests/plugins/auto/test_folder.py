@@ -129,8 +129,12 @@ class FolderTests(ZoneTestCase):
         """A folder that is not there yet is looked for again."""
         bench = PluginBench(directive, f"auto {{\n directory {self.folder}/none\n reload 1s\n}}")
         self.addCleanup(bench.stop)
+        bench.advance(1)
         self.assertEqual(self.logged("Directory does not exist"), 1)
+        self.assertEqual(self.logged("error reading"), 1)
+        self.assertEqual([state.name for state in bench.context.degraded], [f"folder {self.folder}/none"])
         self.write("none/db.a.test", zone_text(5))
         bench.advance(1)
         self.assertEqual(self.source(bench, "ns.a.test"), "auto")
+        self.assertEqual(list(bench.context.degraded), [])
         self.assertEqual(list(bench.builder.links[0].zones), [from_text("a.test")])  # type: ignore[attr-defined]
