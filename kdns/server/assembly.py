@@ -24,6 +24,7 @@ from kdns.corefile.fingerprint import fingerprint
 from kdns.corefile.keys import Scheme, ServerKey, server_keys, syntax_warning
 from kdns.corefile.loader import Corefile, load_file, load_text, without
 from kdns.corefile.order import CONFIGURATION_ONLY, DIRECTIVE_ORDER, NO_SAY
+from kdns.corefile.guesses import nearest_hint
 from kdns.corefile.overlap import Claim, check_overlaps
 from kdns.corefile.parser import Forgive, Surroundings, forgive_none
 from kdns.corefile.tree import ServerBlock
@@ -233,7 +234,7 @@ class _Assembly:
 
     def _leave_out(self, number: int, name: str) -> None:
         """Go on without a directive of a block."""
-        if name == "bind":
+        if name in ("bind", "view"):
             self._unsure.add(number)
 
     def _build(self) -> None:
@@ -258,15 +259,16 @@ class _Assembly:
         """All directives that the Corefile uses, in the order of plugins."""
         found: dict[str, Directive] = {}
         refused: set[str] = set()
-        for tree in self._corefile.blocks:
+        for number, tree in enumerate(self._corefile.blocks):
             for name, use in tree.directives.items():
-                if name in found or name in refused:
-                    continue
-                try:
-                    found[name] = registry.find(name, use.place)
-                except CorefileError as error:
-                    self._complain(error)
-                    refused.add(name)
+                if name not in found and name not in refused:
+                    try:
+                        found[name] = registry.find(name, use.place)
+                    except CorefileError as error:
+                        self._complain(error)
+                        refused.add(name)
+                if name in refused and nearest_hint(name, ("bind", "view")):
+                    self._unsure.add(number)
         return sorted(found.items(), key=lambda item: registry.order_of(*item))
 
     def _check_claims(self) -> None:

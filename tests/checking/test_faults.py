@@ -203,6 +203,8 @@ class FaultTests(SynchronousTestCase):
         corefile = "a.test {\n view x {\n  expr true\n }\n whoami\n}\na.test {\n whoami\n}\n"
         self.assertEqual(faults(corefile), [])
         self.assertIn("already defined", faults(corefile.replace("view x", "cache"))[-1].text)
+        for wrong in ("vew x", "view"):  # another fault of the block, whose mending tells
+            self.assertEqual(len(faults(corefile.replace("view x", wrong))), 1, wrong)
 
     def test_unset(self) -> None:
         """A fault in a line with a variable that is not set says so."""
