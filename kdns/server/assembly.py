@@ -21,10 +21,10 @@ from kdns.core.request import Request
 from kdns.corefile.dispenser import Dispenser
 from kdns.corefile.errors import CorefileError, Overlap, Place, SetupError
 from kdns.corefile.fingerprint import fingerprint
+from kdns.corefile.guesses import nearest_hint
 from kdns.corefile.keys import Scheme, ServerKey, server_keys, syntax_warning
 from kdns.corefile.loader import Corefile, load_file, load_text, without
 from kdns.corefile.order import CONFIGURATION_ONLY, DIRECTIVE_ORDER, NO_SAY
-from kdns.corefile.guesses import nearest_hint
 from kdns.corefile.overlap import Claim, check_overlaps
 from kdns.corefile.parser import Forgive, Surroundings, forgive_none
 from kdns.corefile.tree import ServerBlock
