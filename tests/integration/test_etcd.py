@@ -99,6 +99,8 @@ class RealEtcd:
             self.run()
             if await self._answers():
                 return
+            if not self._protocol.ended.called:
+                await self.kill()
             shutil.rmtree(self._folder / "data", ignore_errors=True)
         raise AssertionError(self._protocol.output.decode("utf-8", "replace")[-2000:])
 
@@ -110,7 +112,7 @@ class RealEtcd:
         self._process = self._reactor.spawnProcess(self._protocol, path, self.command, env=os.environ)
 
     async def _answers(self) -> bool:
-        for _ in range(100):
+        for _ in range(200):
             if self._protocol.ended.called:
                 return False
             try:
