@@ -17,6 +17,7 @@ from typing import TypeAlias
 import msgspec
 
 from kdns.core.stamps import StampBook, StampRef
+from kdns.plugins.etcd.leases import Lease
 from kdns.wire.names import BadName, from_labels, spelled_from_text
 
 DEFAULT_TTL = 300
@@ -54,23 +55,6 @@ class _Value(msgspec.Struct):
 
 
 _DECODER = msgspec.json.Decoder(_Value)
-
-
-class Lease:
-    """A lease of etcd; its keys go when it ends."""
-
-    __slots__ = ("ends", "granted", "number", "records")
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.records = 0
-        """How many records are bound to it."""
-
-        self.granted = 0
-        """Seconds that it was granted for; 0 until it is known."""
-
-        self.ends = 0.0
-        """When it ends unless it is renewed, in seconds of the server's clock, as far as is known."""
 
 
 @dataclass(slots=True, eq=False)

@@ -14,8 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from enum import Enum
-from heapq import heappop, heappush
-from typing import Any, TypeVar
+from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
@@ -30,9 +29,11 @@ from kdns.core.timing import Timer, pause, stop_timer
 from kdns.plugin.seam import Resource, ServerContext
 from kdns.plugins.etcd import gateway
 from kdns.plugins.etcd.config import Source
-from kdns.plugins.etcd.records import BadRecord, Lease, Path, RecordIndex, parse
+from kdns.plugins.etcd.leases import Leases
+from kdns.plugins.etcd.members import Members
+from kdns.plugins.etcd.records import BadRecord, Path, RecordIndex, parse
 from kdns.plugins.stores.metrics import StoreMetrics
-from kdns.plugins.stores.rest import Refusal, RestClient, RestStream, StoreProblem, short, where_of
+from kdns.plugins.stores.rest import RestStream, StoreProblem, short, where_of
 from kdns.plugins.stores.starting import StartWait
 
 PROBE = 15.0
@@ -63,7 +64,6 @@ MOST_SHOWN = 3
 """Keys that an error names."""
 
 log = Logger(namespace="plugin/etcd")
-T = TypeVar("T")
 
 
 class State(Enum):
@@ -98,7 +98,7 @@ class EtcdStore(Resource):
         """Unix seconds of the last change; 0 until all keys were read."""
 
         self._context = context
-        self._client = RestClient(context.reactor, source.tls)
+        self._members = Members(source, context.reactor)
         self._prefix = source.prefix.encode()
         self._keys: dict[bytes, int] = {}
         """All keys with the revision of their last change, whether their values can be read or not."""
@@ -106,12 +106,7 @@ class EtcdStore(Resource):
         self._broken: dict[bytes, str] = {}
         """Keys whose values cannot be read, and why."""
 
-        self._leases: dict[int, Lease] = {}
-        self._due: list[tuple[float, int]] = []
-        """When to ask for which lease: a heap."""
-
-        self._endpoint = 0
-        self._token = ""
+        self._leases = Leases()
         self._backoff = Backoff(context.random)
         self._again = False
         """Whether all keys are to be read again though the watch could go on."""
@@ -182,59 +177,7 @@ class EtcdStore(Resource):
         self._away.forget()
         self._unreadable.forget()
         self._fresh.bump()
-        return self._client.stop()
-
-    # Asking
-
-    @property
-    def _url(self) -> str:
-        return self.source.endpoints[self._endpoint % len(self.source.endpoints)]
-
-    async def _ask(self, path: str, body: bytes, kind: type[T]) -> T:
-        """
-        Ask the member of now.
-
-        :raises StoreProblem: there is no answer that can be read.
-        """
-        try:
-            reply = await self._client.ask("POST", f"{self._url}{path}", await self._headers(), body)
-        except Refusal as refusal:
-            if self._token_refused(refusal):
-                reply = await self._client.ask("POST", f"{self._url}{path}", await self._headers(), body)
-            else:
-                raise
-        try:
-            return gateway.decode(kind, reply.body)
-        except gateway.BadAnswer as error:
-            raise StoreProblem(f"{self._url}: {short(str(error))}") from None
-
-    async def _headers(self) -> dict[str, str]:
-        if not self.source.user:
-            return {}
-        if not self._token:
-            body = gateway.login_request(self.source.user, self.source.password)
-            try:
-                reply = await self._client.ask("POST", f"{self._url}/v3/auth/authenticate", {}, body)
-                self._token = gateway.decode(gateway.Token, reply.body).token
-            except Refusal as refusal:
-                raise StoreProblem(f"{self._url}: log-in: {self._reason(refusal)}") from None
-            except gateway.BadAnswer as error:
-                raise StoreProblem(f"{self._url}: log-in: {short(str(error))}") from None
-            if not self._token.isascii() or not self._token.isprintable():
-                self._token = ""
-                raise StoreProblem(f"{self._url}: log-in: an unusable token")
-        return {"Authorization": self._token}
-
-    def _token_refused(self, refusal: Refusal) -> bool:
-        """Whether another token may help: it has ended, or users were changed since."""
-        text = gateway.failure_text(refusal.body)
-        known = bool(self._token) and (refusal.status == 401 or "auth token" in text or "auth store" in text)
-        if known:
-            self._token = ""
-        return known
-
-    def _reason(self, refusal: Refusal) -> str:
-        return short(gateway.failure_text(refusal.body)) or f"status {refusal.status}"
+        return self._members.stop()
 
     # Following
 
@@ -246,33 +189,26 @@ class EtcdStore(Resource):
                     await self._read()
                 await self._watch()
             except _Compacted:
-                log.info("{url}: the watch fell behind what etcd keeps; all keys are read again", url=self._url)
+                log.info("{url}: the watch fell behind what etcd keeps; all keys are read again", url=self._members.url)
                 self._again = True
             except StoreProblem as problem:
-                text = str(problem)
-                if isinstance(problem, Refusal):
-                    self._token_refused(problem)
-                    text = f"{self._url}: {self._reason(problem)}"
-                await self._failed(text)
+                await self._failed(str(problem))
             self.metrics.restarts.value += 1
 
     async def _failed(self, text: str) -> None:
-        self._endpoint += 1
         self.state = State.AWAY
-        if len(self.source.endpoints) == 1:
-            text = text.removeprefix(f"{self.source.endpoints[0]}: ")  # the name of what is away says it
         self.why = text
         self.metrics.failed.value += 1
         self._away.begin(text, self._context.wall(), log)
         self._plan_stale()
-        if self._endpoint >= len(self.source.endpoints):
-            self._waiting.end()  # all members were asked
+        if self._members.failed():
+            self._waiting.end()
             await pause(self._context.reactor, self._backoff.delay(self._context.reactor.seconds()))
 
     def _heard_of(self) -> None:
         """etcd has answered, and the watch is not behind."""
         self._heard = self._context.clock()
-        self._endpoint %= len(self.source.endpoints)
+        self._members.answered()
         self.metrics.succeeded(self._context.wall())
         self._away.end(self._context.wall(), log)
         stop_timer(self._stale_timer)
@@ -303,12 +239,12 @@ class EtcdStore(Resource):
         known = self._keys
         while True:
             try:
-                page = await self._ask(
+                page = await self._members.ask(
                     "/v3/kv/range", gateway.range_request(self._prefix, after, revision), gateway.Range
                 )
-            except Refusal as refusal:
-                if "compacted" in gateway.failure_text(refusal.body):
-                    raise StoreProblem(f"{self._url}: etcd was compacted while its keys were read") from None
+            except StoreProblem as problem:
+                if "compacted" in str(problem):
+                    raise self._members.problem("etcd was compacted while its keys were read") from None
                 raise
             revision = revision or page.header.revision
             if revision < self.revision:
@@ -324,10 +260,9 @@ class EtcdStore(Resource):
         self.serial = int(self._context.wall())
         self._show()
         self._heard_of()
-        for _ in range(min(LEASES_AT_START, len(self._due))):
-            if not self._waiting.waits:
+        for _ in range(LEASES_AT_START):
+            if not self._waiting.waits or not await self._ask_lease():
                 break
-            await self._ask_lease()
         self._waiting.end()
 
     def _take(
@@ -351,13 +286,7 @@ class EtcdStore(Resource):
         :raises StoreProblem: etcd does not let us, or the watch is frozen.
         :raises _Compacted: changes are lost.
         """
-        try:
-            stream = await self._client.stream(
-                f"{self._url}/v3/watch", gateway.watch_request(self._prefix, self.revision), await self._headers()
-            )
-        except Refusal as refusal:
-            self._token_refused(refusal)
-            raise
+        stream = await self._members.watch(gateway.watch_request(self._prefix, self.revision))
         ended: Deferred[None] = Deferred()
 
         def end(result: Failure | None) -> None:
@@ -377,25 +306,25 @@ class EtcdStore(Resource):
             probing.cancel()
             stream.close()
         if self.state is not State.WATCHING or self._context.clock() - began < SHORT_WATCH:
-            raise StoreProblem(f"{self._url}: {why}")
+            raise self._members.problem(why)
 
     def _line(self, line: bytes | Overlong, stream: RestStream) -> None:
         if isinstance(line, Overlong):
             self._again = True
-            raise StoreProblem(f"{self._url}: a change of {line.size} bytes")
+            raise self._members.problem(f"a change of {line.size} bytes")
         try:
             message = gateway.decode(gateway.Line, line)
         except gateway.BadAnswer as error:
             self._again = True
-            raise StoreProblem(f"{self._url}: {short(str(error))}") from None
+            raise self._members.problem(str(error)) from None
         result = message.result
         if result is None:
             failed = message.error or gateway.Failed()
-            raise StoreProblem(f"{self._url}: {short(failed.message or failed.error) or 'the watch failed'}")
+            raise self._members.problem(failed.message or failed.error or "the watch failed")
         if result.compact_revision:
             raise _Compacted
         if result.canceled:
-            raise StoreProblem(f"{self._url}: {short(result.cancel_reason) or 'the watch was canceled'}")
+            raise self._members.problem(result.cancel_reason or "the watch was canceled")
         if result.created:
             self.state = State.WATCHING
             stream.expect(WATCH_PATIENCE)
@@ -423,18 +352,20 @@ class EtcdStore(Resource):
                 await pause(self._context.reactor, GRACE)
                 if await self._behind():
                     self._again = True  # to be sure: the number of keys may differ for a reason that is not known
-                    raise StoreProblem(f"{self._url}: the watch is frozen: it has not told of a change")
+                    raise self._members.problem("the watch is frozen: it has not told of a change")
             self._heard_of()
 
     async def _behind(self) -> bool:
         """Whether a change was made that the watch has not told of; if not, the index is as etcd is now."""
-        now = await self._ask("/v3/kv/range", gateway.count_request(self._prefix), gateway.Range)
+        now = await self._members.ask("/v3/kv/range", gateway.count_request(self._prefix), gateway.Range)
         # A lower revision is that of another etcd, or of one that was restored.
         if now.count != len(self._keys) or now.header.revision < self.revision:
             return True
         if now.header.revision == self.revision:
             return False
-        seen = await self._ask("/v3/kv/range", gateway.probe_request(self._prefix, self.revision), gateway.Range)
+        seen = await self._members.ask(
+            "/v3/kv/range", gateway.probe_request(self._prefix, self.revision), gateway.Range
+        )
         # What the watch has told meanwhile does not count.
         if seen.count != len(self._keys) or any(pair.mod_revision > self.revision for pair in seen.kvs):
             return True
@@ -467,8 +398,7 @@ class EtcdStore(Resource):
             return
         self._broken.pop(key, None)
         if pair.lease:
-            entry.lease = self._lease(pair.lease)
-            entry.lease.records += 1
+            entry.lease = self._leases.bind(pair.lease, self._context.clock())
         self._release(path)
         self.index.put(entry)
 
@@ -499,47 +429,43 @@ class EtcdStore(Resource):
 
     # Leases
 
-    def _lease(self, number: int) -> Lease:
-        lease = self._leases.get(number)
-        if lease is None:
-            lease = self._leases[number] = Lease(number)
-            heappush(self._due, (self._context.clock(), number))
-        return lease
-
     def _release(self, path: Path) -> None:
-        """The record of a name goes, and a lease that has no other."""
+        """The record of a name goes, and with it a lease that has no other."""
         before = self.index.entry(path)
-        if before is not None and (lease := before.lease) is not None:
-            lease.records -= 1
-            if lease.records <= 0:
-                self._leases.pop(lease.number, None)
+        if before is not None and before.lease is not None:
+            self._leases.release(before.lease)
 
     async def _follow_leases(self) -> None:
-        """Ask how long leases last: each when it is first seen, and again when half of what was left has passed."""
         while True:
-            await pause(self._context.reactor, LEASE_PAUSE if self._due else 1.0)
-            if not self._due or self._waiting.waits or self.state is not State.WATCHING:
-                continue
-            if self._due[0][0] > self._context.clock():
-                await pause(self._context.reactor, min(1.0, self._due[0][0] - self._context.clock()))
+            deadline = self._leases.next_deadline()
+            now = self._context.clock()
+            if deadline is None or deadline > now or self._waiting.waits or self.state is not State.WATCHING:
+                await pause(self._context.reactor, 1.0)
                 continue
             try:
                 await self._ask_lease()
             except StoreProblem as problem:
                 log.debug("{problem}", problem=str(problem))
                 await pause(self._context.reactor, 1.0)
+            await pause(self._context.reactor, LEASE_PAUSE)
 
-    async def _ask_lease(self) -> None:
-        _, number = heappop(self._due)
-        lease = self._leases.get(number)
-        if lease is None:
-            return
+    async def _ask_lease(self) -> bool:
+        """
+        Ask about the lease that is due.
+
+        :return: whether there was one.
+        :raises StoreProblem: there is no answer.
+        """
         asked = self._context.clock()
+        lease = self._leases.take_due(asked)
+        if lease is None:
+            return False
         try:
-            left = await self._ask("/v3/lease/timetolive", gateway.lease_request(number), gateway.LeaseLeft)
+            left = await self._members.ask(
+                "/v3/lease/timetolive", gateway.lease_request(lease.number), gateway.LeaseLeft
+            )
         except BaseException:
-            heappush(self._due, (self._context.clock() + 5.0, number))
+            self._leases.failed(lease, self._context.clock())
             raise
-        lease.granted = left.grantedTTL
-        lease.ends = asked + max(0, left.TTL)
-        heappush(self._due, (asked + max(5.0, left.TTL / 2), number))
+        self._leases.told(lease, left.grantedTTL, left.TTL, asked)
+        return True

@@ -16,7 +16,8 @@ from kdns.core.validity import FROM_UPSTREAM
 from kdns.corefile.dispenser import Dispenser
 from kdns.plugin.seam import Block, BlockBuilder
 from kdns.plugins.etcd.config import EtcdConfig, parse
-from kdns.plugins.etcd.records import Lease, RecordIndex
+from kdns.plugins.etcd.leases import Lease
+from kdns.plugins.etcd.records import RecordIndex
 from kdns.plugins.etcd.records import parse as parse_record
 from kdns.plugins.etcd.resolver import MOST_OUTSIDE, EtcdLink
 from kdns.testing.plugin import PluginBench, a_request

@@ -410,4 +410,4 @@ class LeaseTests(StoreCase):
         self.advance(100)
         self.assertEqual(self.etcd.asked.count("/v3/lease/timetolive"), asked)
         assert self.store is not None
-        self.assertEqual(self.store._leases, {})
+        self.assertEqual(len(self.store._leases), 0)
