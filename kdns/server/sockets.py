@@ -310,8 +310,9 @@ def reserve_endpoint(
     """
     Bind the sockets of an endpoint before worker processes share it.
 
-    As long as they are open no other server gets the port, while workers, which bind with ``SO_REUSEPORT``, do. They take no connections,
-    but datagrams that come meanwhile are lost: close them once the workers have opened their own.
+    As long as they are open no other server gets the port, while workers, which bind with ``SO_REUSEPORT``, do. They take no connections.
+    Datagrams that come to them are lost, so there are none for UDP where somebody else answers on the port already: a server that this one
+    takes over from, or workers of this one.
 
     :param again: workers of this server may have the port already.
     :return: the sockets, and the port, which the system chose for 0.
@@ -328,6 +329,8 @@ def _reserve_once(
     try:
         for host in _hosts(address):
             for kind in SOCKETS[scheme]:
+                if share and port and kind == socket.SOCK_DGRAM:
+                    continue
                 try:
                     reserved.append(_bound(kind, host, address, port, share, quiet=again, backlog=0))
                 except _NoFamily:

@@ -3,7 +3,7 @@
 The life of a kdns under load: good reloads and bad ones, a restart that hands the port over, and the end.
 
 ``python -m tests.integration.life`` goes through a hundred good reloads and ten bad ones at several thousand queries a second, and prints
-what it found. The test goes through a few.
+what it found. The test goes through a few. ``--workers 2 --kills 20`` does the same with worker processes, and kills some.
 
 The Corefile lies in a folder as Kubernetes mounts a ConfigMap: the files are links to ``..data``, and that is a link to a folder, which is
 exchanged in one step. It imports another file, which lies there, too.
@@ -71,6 +71,9 @@ NAMES = (
     "*.example.com. A",
 )
 """What is asked: out of the cluster and not there, from upstream and out of the cache."""
+
+MOST_LOST = 40
+"""Queries that may lie in the sockets of a worker that is killed: what comes in 10 ms."""
 
 SLOW = "slow"
 """The upstream takes a second for names that begin so."""
@@ -339,6 +342,21 @@ class Life:
             ("page's port taken", corefile.replace(str(self.health), str(held)), more, health),
         ]
 
+    def workers(self) -> list[int]:
+        """The worker processes: children of the one that the program starts them with."""
+        return [pid for fork in children(self.program.process.pid) for pid in children(fork)]
+
+    def kill_worker(self) -> None:
+        """Kill a worker, and wait until another has taken its place."""
+        before = self.workers()
+        os.kill(before[0], signal.SIGKILL)
+        end = monotonic() + PATIENCE
+        while len(set(self.workers()) - {before[0]}) < len(before) or not self.shows(
+            "kdns_workers", lambda n: n == len(before)
+        ):
+            self.report.check(monotonic() < end, "no worker in the place of one that was killed")
+            sleep(0.1)
+
     def set_cluster_ip(self, address: str) -> None:
         """Change the Service ``web`` in the API server."""
         patch = json.dumps({"spec": {"clusterIP": address, "clusterIPs": [address]}}).encode()
@@ -419,6 +437,11 @@ class ApiProgram:
         self._program.__exit__(None, None, None)
 
 
+def children(pid: int) -> list[int]:
+    """The processes that a process started."""
+    return [int(child) for file in Path(f"/proc/{pid}/task").glob("*/children") for child in file.read_text().split()]
+
+
 def connections(pid: int, url: str) -> set[int]:
     """Local ports of the connections that a process has to a server on 127.0.0.1."""
     wanted = f"0100007F:{urlsplit(url).port:04X}"
@@ -461,6 +484,7 @@ def live(
     tcp: float,
     lameduck: str = "1s",
     pause: float = 0.0,
+    kills: int = 0,
     command: Sequence[str] = ("-m", "kdns"),
     say: Callable[[str], None] = lambda text: None,
 ) -> Report:
@@ -469,6 +493,7 @@ def live(
 
     :param reloads: how many good ones; each tenth is found by looking at the files, which takes two seconds.
     :param pause: seconds between two.
+    :param kills: worker processes that are killed on the way. What lay in their sockets is lost.
     """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="kdns-life-")))
@@ -488,6 +513,8 @@ def live(
                 after = life.metric("coredns_cache_hits_total")
                 report.check(after >= hits, f"counters begin anew: {hits} hits, then {after}")
                 report.check(life.metric("coredns_cache_entries") > 0, "the cache is empty")
+            if kills and number * kills // reloads > (number - 1) * kills // reloads:
+                life.kill_worker()
             say(
                 f"reload {number}: {report.reloads[-1].way}, {report.reloads[-1].ended - report.reloads[-1].begun:.2f} s"
             )
@@ -505,11 +532,13 @@ def live(
         report.durations = dict(phases(report, load.durations(), quiet, life.restarted))
         say("end")
         life.lame()
-        for what in ("lost", "lost_tcp", "twice", "refused"):
+        report.figures |= {"workers killed": kills, "lost with them": [found.lost, found.lost_tcp]}
+        for what in ("twice",) if kills else ("lost", "lost_tcp", "twice", "refused", "refused_tcp"):
             report.check(getattr(found, what) == 0, f"{what}: {getattr(found, what)} {found.missing[:5]}")
         report.check(not set(found.rcodes) - {"NOERROR", "NXDOMAIN"}, f"answers: {found.rcodes}")
         # Connections stay until the restart, and are made anew once then.
-        report.check(found.connections <= 2 * wanted.connections, f"{found.connections} connections")
+        report.check(kills > 0 or found.connections <= 2 * wanted.connections, f"{found.connections} connections")
+        report.check(found.lost + found.lost_tcp <= MOST_LOST * kills, f"{found.lost} and {found.lost_tcp} lost")
         return report
 
 
@@ -522,6 +551,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--tcp", type=float, default=500, help="queries a second over TCP (500)")
     parser.add_argument("--lameduck", default="2s", help="as in the Corefile (2s)")
     parser.add_argument("--pause", type=float, default=0.2, help="seconds between two reloads (0.2)")
+    parser.add_argument("--workers", type=int, default=0, help="worker processes (none)")
+    parser.add_argument("--kills", type=int, default=0, help="workers to kill on the way (none)")
     wanted = parser.parse_args(arguments)
     report = live(
         wanted.reloads,
@@ -530,6 +561,8 @@ def main(arguments: Sequence[str]) -> int:
         tcp=wanted.tcp,
         lameduck=wanted.lameduck,
         pause=wanted.pause,
+        kills=wanted.kills,
+        command=("-m", "kdns", *(["-workers", str(wanted.workers)] if wanted.workers else [])),
         say=lambda text: print(text, flush=True),
     )
     print(report.load)

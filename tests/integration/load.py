@@ -21,8 +21,9 @@ import sys
 from array import array
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import count
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 import dns.message
@@ -33,6 +34,9 @@ PATIENCE = 6.0
 
 SOME = 20
 """Examples of what went wrong."""
+
+MOST_REFUSED = 50
+"""How often a client tries again to connect."""
 
 MOST = 100
 """Queries of one client under way: who asks more of a server that has no time measures queues."""
@@ -85,6 +89,9 @@ class Found:
     refused: int = 0
     """Queries over UDP that no process took."""
 
+    refused_tcp: int = 0
+    """Connections that no process took, and that were tried again."""
+
     rcodes: dict[str, int] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
     """Some questions that were answered with a failure, and when they were asked."""
@@ -114,11 +121,19 @@ class Stream:
         self.next = random.randrange(65536)
         self.connect()
 
-    def connect(self) -> None:
-        """Connect anew."""
+    def connect(self) -> int:
+        """Connect anew; returns how often that was refused before."""
         self.buffer = bytearray()
-        self.socket = socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
+        for refused in count():
+            try:
+                self.socket = socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
+                break
+            except ConnectionError:
+                if refused == MOST_REFUSED:
+                    raise
+                sleep(TICK)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return refused
 
 
 class Load:
@@ -242,7 +257,7 @@ class Load:
             self.poll.unregister(fd)
             del self.by_fd[fd]
             client.socket.close()
-            client.connect()
+            self.found.refused_tcp += client.connect()
             self._join(client)
             self.found.connections += 1
             self.found.asked_again += len(client.asked)

@@ -12,7 +12,7 @@ from kdns.plugin.listening import CannotListen
 from kdns.plugin.seam import ServerContext
 from kdns.server.listener import Listener
 from kdns.server.receive_drops import receive_drops
-from kdns.server.sockets import cannot_listen, open_endpoint
+from kdns.server.sockets import cannot_listen, open_endpoint, reserve_endpoint
 from kdns.server.table import TableBudget
 from kdns.testing.memory import MemoryReactor
 from kdns.testing.memory.network import EPHEMERAL
@@ -138,6 +138,32 @@ class KernelTests(TestCase):
         self.assertEqual(
             str(raised.exception), f"ListenPacket: listen udp 127.0.0.1:{port}: bind: address already in use"
         )
+
+
+class ReservedTests(TestCase):
+    """Ports that are held for worker processes."""
+
+    def reserved(self, port: int, *, takes_over: bool = False, again: bool = False) -> list[socket.SocketKind]:
+        """What is opened."""
+        from twisted.internet import reactor
+
+        context = ServerContext(reactor, share_ports=takes_over)
+        found, chosen = reserve_endpoint(context, "dns", "127.0.0.1", port, again=again)
+        for one in found:
+            self.addCleanup(one.close)
+        self.assertEqual({one.getsockname()[1] for one in found}, {chosen})
+        self.port = chosen
+        return [one.type for one in found]
+
+    def test_new(self) -> None:
+        """A port that nobody has is held for both transports."""
+        self.assertEqual(self.reserved(0), [socket.SOCK_STREAM, socket.SOCK_DGRAM])
+
+    def test_answered_already(self) -> None:
+        """Where somebody answers on the port, no socket takes datagrams from him."""
+        self.reserved(0)
+        self.assertEqual(self.reserved(self.port, takes_over=True), [socket.SOCK_STREAM])
+        self.assertEqual(self.reserved(self.port, again=True), [socket.SOCK_STREAM])
 
 
 class DropsTests(SynchronousTestCase):
