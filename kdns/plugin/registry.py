@@ -57,7 +57,7 @@ BUILT_IN = {
     "acl": "kdns.plugins.acl",
     "cache": "kdns.plugins.cache",
     "header": "kdns.plugins.header",
-    "dnssec": "kdns.plugins.dnssec",
+    "dnssec": "kdns.plugins.dnssec.config",
     "tls": "kdns.plugins.tls",
     "minimal": "kdns.plugins.minimal",
     "template": "kdns.plugins.template",
@@ -78,7 +78,7 @@ BUILT_IN = {
     "erratic": "kdns.plugins.erratic",
     "whoami": "kdns.plugins.whoami",
     "on": "kdns.plugins.on",
-    "sign": "kdns.plugins.sign",
+    "sign": "kdns.plugins.sign.config",
     "view": "kdns.plugins.view",
     "nomad": "kdns.plugins.nomad",
 }

@@ -1,5 +1,5 @@
-"""``dnssec``: sign answers while they are given."""
+"""
+``dnssec``: sign answers while they are given.
 
-from kdns.plugins.dnssec.config import directive
-
-__all__ = ["directive"]
+Its directive is in ``config``, and not here, so that the program that signs loads nothing that it does not need.
+"""

@@ -86,7 +86,9 @@ class DnssecDirective:
             keys = zone_keys(config)
         except BadKey as error:
             raise SetupError(str(error), plugin=self.name, located=False) from error
-        signer = builder.keep(("dnssec", config), (config, keys), lambda: Signer(builder.context, config.capacity))
+        signer = builder.keep(
+            ("dnssec", config), (config, keys), lambda: Signer(builder.context, keys, config.capacity)
+        )
         builder.link(DnssecLink(config.zones, keys, builder.context, signer))
 
 

@@ -7,8 +7,7 @@ Only clients that set the DO bit get signatures. What a denial becomes is decide
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from functools import partial
+from collections.abc import Generator, Iterable, Sequence
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -16,6 +15,7 @@ from msgspec.structs import replace
 from kdns.core.answer import Records
 from kdns.core.explaining import Note
 from kdns.core.fast_path import NO_EFFECT, Effect
+from kdns.core.slices import in_slices
 from kdns.plugin import (
     ALWAYS,
     NOTHING,
@@ -42,7 +42,10 @@ from kdns.zones.signing import SigningKey, canonical_rrset
 from kdns.zones.zone import timers_of
 
 MANY = 300
-"""Records above which an answer is put into canonical form in a thread: it would take a millisecond of the reactor's turn."""
+"""Records above which an answer is put into canonical form in slices: it would take a millisecond of the reactor's turn."""
+
+STEP = 64
+"""Records between two places where other work may be done."""
 
 
 class Signed(NamedTuple):
@@ -176,23 +179,32 @@ class DnssecLink(Link):
 
         :param only: the types to sign; None means all.
         """
-        work = partial(self._found, sections, only)
-        if sum(map(len, sections)) <= MANY:
-            return self._with_signatures(work(), answer, sections, request)
-        return self._signer.run(work).addCallback(self._with_signatures, answer, sections, request)
+        work = self._finding(sections, only)
+        if sum(map(len, sections)) > MANY:
+            found = in_slices(self._context.reactor, work)
+            return found.addCallback(self._with_signatures, answer, sections, request)
+        try:
+            while True:
+                next(work)
+        except StopIteration as end:
+            return self._with_signatures(end.value, answer, sections, request)
 
-    def _found(self, sections: Sequence[Records], only: frozenset[int] | None) -> list[Signed]:
-        """The RRsets to sign. It may run in a thread."""
+    def _finding(self, sections: Sequence[Records], only: frozenset[int] | None) -> Generator[None, None, list[Signed]]:
+        """Find the RRsets to sign, in short steps."""
         found = []
         for number, section in enumerate(sections):
             rrsets: dict[tuple[bytes, int], list[Record]] = {}
             present: set[tuple[bytes, bytes]] = set()
-            for record in section:
+            for count, record in enumerate(section, 1):
+                if not count % STEP:
+                    yield
                 if record.rtype == RRSIG:
                     present.add((record.owner.lower(), _signed_by(record.rdata)))
                 elif record.rclass == IN and record.rtype != OPT and (only is None or record.rtype in only):
                     rrsets.setdefault((record.owner.lower(), record.rtype), []).append(record)
             for (owner, rtype), records in rrsets.items():
+                if len(records) > STEP:
+                    yield
                 zone = longest_zone(owner, self._zones)
                 if zone is None:
                     continue

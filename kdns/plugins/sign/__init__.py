@@ -1,5 +1,1 @@
-"""``sign``: sign zone files from time to time, for *file* or *auto* to serve."""
-
-from kdns.plugins.sign.config import directive
-
-__all__ = ["directive"]
+"""``sign``: sign zone files from time to time, for *file* or *auto* to serve. Its directive is in ``config``, as that of *dnssec* is."""

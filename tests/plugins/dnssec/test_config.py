@@ -5,8 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.corefile.errors import SetupError
-from kdns.plugins.dnssec import directive
-from kdns.plugins.dnssec.config import CAPACITY, LEAST_CAPACITY, DnssecConfig, zone_keys
+from kdns.plugins.dnssec.config import CAPACITY, LEAST_CAPACITY, DnssecConfig, directive, zone_keys
 from kdns.testing.plugin import PluginBench
 from kdns.wire.names import from_text
 from tests.conformance.cases import CASES

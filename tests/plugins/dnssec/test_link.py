@@ -18,7 +18,7 @@ from kdns.core.answer import Answer, Sections
 from kdns.core.fast_path import NO_EFFECT
 from kdns.core.request import Transport
 from kdns.core.validity import ALWAYS
-from kdns.plugins.dnssec import directive
+from kdns.plugins.dnssec.config import directive
 from kdns.plugins.dnssec.link import MANY
 from kdns.plugins.dnssec.store import REFRESH
 from kdns.server.table import TableBudget

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from kdns.plugins.sign import directive
-from kdns.plugins.sign.config import DIRECTORY, SignConfig
+from kdns.plugins.sign.config import DIRECTORY, SignConfig, directive
 from kdns.testing.plugin import PluginBench
 from kdns.wire.names import from_text
 from tests.conformance.cases import CASES
