@@ -93,7 +93,7 @@ ROWS: dict[str, Row] = {
     ),
     "quic": _differs(
         "It needs `pip install 'kdns[quic]'`.",
-        "Replies are not cut to the client's UDP size, early data is refused, and clients cannot be asked for certificates.",
+        "Replies are not cut to the client's UDP size, and early data is refused.",
         "With too many connections the one that asked least lately is closed; CoreDNS closes new ones.",
         "A query without a reply has its stream reset; CoreDNS leaves it open.",
         options={"max_connections": "The number of connections, 200 by default; CoreDNS has no option for it."},
@@ -109,7 +109,7 @@ ROWS: dict[str, Row] = {
     ),
     "https3": _differs(
         "It needs `pip install 'kdns[quic]'`.",
-        "Replies are not cut to the client's UDP size, early data is refused, and clients cannot be asked for certificates.",
+        "Replies are not cut to the client's UDP size, and early data is refused.",
         "With too many connections the one that asked least lately is closed; CoreDNS closes new ones.",
     ),
     "timeouts": _same(),

@@ -289,18 +289,10 @@ class _Assembly:
         for builder in sure:
             self._check_shared(builder)
             for key in builder.block.keys:
-                if key.scheme in QUIC:
-                    self._check_quic(builder, key)
-
-    def _check_quic(self, builder: BlockBuilder, key: ServerKey) -> None:
-        if find_spec("aioquic") is None:
-            text = f"{key.scheme.value}:// needs aioquic, which is not installed"
-            self._complain(SetupError(text, plugin="server", place=key.place, hint="pip install 'kdns[quic]'"))
-        if builder.tls is not None and builder.tls.asks_clients:
-            # aioquic verifies no certificates of clients; serving them unasked would let everybody in.
-            text = f"client_auth is not possible for {key.scheme.value}://"
-            hint = "serve it from a server block of its own, with tls without client_auth, or over tls://"
-            self._complain(SetupError(text, plugin="tls", place=key.place, hint=hint))
+                if key.scheme in QUIC and find_spec("aioquic") is None:
+                    text = f"{key.scheme.value}:// needs aioquic, which is not installed"
+                    hint = "pip install 'kdns[quic]'"
+                    self._complain(SetupError(text, plugin="server", place=key.place, hint=hint))
 
     def _check_shared(self, builder: BlockBuilder) -> None:
         """Blocks that share a listener must not set it up in two ways."""

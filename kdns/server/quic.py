@@ -24,6 +24,8 @@ from aioquic.quic.events import (
     StreamReset,
 )
 from aioquic.quic.packet import (
+    QuicErrorCode,
+    QuicFrameType,
     QuicPacketType,
     encode_quic_retry,
     encode_quic_version_negotiation,
@@ -76,6 +78,9 @@ MOST_TICKETS = 1000
 
 CONNECTIONS = 10_000
 """Connections of a listener where the configuration has no limit; one takes about 50 KiB."""
+
+BAD_CERTIFICATE = QuicErrorCode.CRYPTO_ERROR + 42
+"""The alert bad_certificate (RFC 8446 section 6.2, RFC 9001 section 4.8)."""
 
 NO_ERROR = 0x0
 
@@ -148,6 +153,8 @@ class QuicClient:
         self._timer: Any = None
         self._due = self._timer_at = 0.0
         self.began = factory.listener.context.clock()
+        self._tls: Any = factory.listener.zones.tls
+        """What the certificate is of; a reload may bring another one to later connections."""
 
     # What subclasses have.
 
@@ -247,6 +254,10 @@ class QuicClient:
                     self.ids.discard(event.connection_id)
                     self.factory.by_id.pop(event.connection_id, None)
                 case HandshakeCompleted():
+                    if self.connection.asks and (why := self._tls.client_fault(*self.connection.shown)):
+                        self.factory.failures.failed(self.client, why)
+                        self._turn_away(why)
+                        return
                     self.established = True
                     self.connection.handshake_over()
                     self.factory.proven(self)
@@ -320,6 +331,12 @@ class QuicClient:
         """End the connection for something that the client did."""
         self.factory.count(code)
         self.close(code)
+
+    def _turn_away(self, why: str) -> None:
+        """End a handshake that is complete for aioquic, and not for kdns."""
+        self.connection.close(BAD_CERTIFICATE, QuicFrameType.CRYPTO, why)
+        self._send(self.factory.listener.context.clock())
+        self.gone()
 
     def close(self, code: int) -> None:
         """Tell the client that the connection ends."""
@@ -477,13 +494,16 @@ class QuicFactory:
                 addr,
             )
             return
+        asks = self.listener.zones.tls.asks_clients
         connection = BoundedConnection(
             streams=self.streams,
+            asks=asks,
             configuration=configuration,
             original_destination_connection_id=original,
             retry_source_connection_id=retried,
-            session_ticket_fetcher=self._ticket,
-            session_ticket_handler=self._keep_ticket,
+            # A client that resumes a session shows no certificate.
+            session_ticket_fetcher=None if asks else self._ticket,
+            session_ticket_handler=None if asks else self._keep_ticket,
         )
         client = self.kind(self, connection, way, origin)
         client.ids.add(header.destination_cid)

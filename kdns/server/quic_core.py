@@ -11,6 +11,7 @@ switch early data off. So this module, and no other, uses attributes that are ai
 from __future__ import annotations
 
 import hmac
+from collections.abc import Sequence
 from hashlib import blake2b
 from struct import Struct
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 from aioquic._buffer import Buffer
 from aioquic.quic.connection import Limit, QuicConnection, QuicConnectionError, QuicConnectionState
 from aioquic.quic.packet import QuicErrorCode
+from cryptography import x509
 
 WINDOW = 131_072
 """Bytes that a connection may send ahead of what was taken, over all its streams: one message of the greatest size, and more."""
@@ -65,10 +67,13 @@ class BoundedConnection(QuicConnection):
     The server's side of a connection.
 
     :param streams: streams that the client may have open, in each direction.
+    :param asks: whether the client is asked for a certificate; aioquic sees to it that a client that shows one has its key, and to nothing
+        else.
     """
 
-    def __init__(self, *, streams: int, **options: Any) -> None:
+    def __init__(self, *, streams: int, asks: bool = False, **options: Any) -> None:
         super().__init__(**options)
+        self.asks = asks
         self._local_max_data: Window = Window(self._local_max_data, WINDOW)
         for limit, most in ((self._local_max_streams_bidi, streams), (self._local_max_streams_uni, UNIDIRECTIONAL)):
             limit.value = limit.sent = most  # aioquic adds one for each stream that has ended
@@ -86,6 +91,7 @@ class BoundedConnection(QuicConnection):
 
     def _initialize(self, peer_cid: bytes) -> None:
         super()._initialize(peer_cid)
+        self.tls._request_client_certificate = self.asks
         self.tls._max_early_data = None  # early data could be replayed (RFC 9250 section 5.2)
 
     def _handle_crypto_frame(self, context: Any, frame_type: int, buf: Buffer) -> None:
@@ -121,6 +127,11 @@ class BoundedConnection(QuicConnection):
     def ending(self) -> bool:
         """Whether the client has closed the connection, or something it sent has."""
         return self._close_event is not None
+
+    @property
+    def shown(self) -> tuple[x509.Certificate | None, Sequence[x509.Certificate]]:
+        """The client's certificate, and those of intermediate authorities."""
+        return self.tls._peer_certificate, self.tls._peer_certificate_chain
 
     @property
     def handshake_failure(self) -> str:

@@ -19,7 +19,7 @@ from kdns.plugins.tls.certificates import ServerIdentity
 from kdns.server.blocks import ServedBlock
 from kdns.server.doq import EXCESSIVE_LOAD, INTERNAL_ERROR, NO_ERROR, PROTOCOL_ERROR
 from kdns.server.listener import Listener
-from kdns.server.quic import LEAST_INITIAL, MOST_UNPROVEN, MOST_UNSENT
+from kdns.server.quic import BAD_CERTIFICATE, LEAST_INITIAL, MOST_UNPROVEN, MOST_UNSENT
 from kdns.server.sockets import OpenEndpoint, open_quic
 from kdns.server.table import TableBudget
 from kdns.testing.certificates import Authority, Identity
@@ -40,6 +40,9 @@ class Certificate:
     def __init__(self, identity: Identity = NAMED) -> None:
         self.lines: list[bytes] = []
         self.logs_keys = True
+        self.asks_clients = False
+        self.fault = ""
+        self.shown: list[Any] = []
         self.renew(identity)
 
     def renew(self, identity: Identity) -> None:
@@ -53,6 +56,11 @@ class Certificate:
     def identity(self) -> ServerIdentity:
         """The certificate for a new connection."""
         return self._identity
+
+    def client_fault(self, certificate: Any, chain: Any) -> str:
+        """What is wrong with what a client shows."""
+        self.shown.append(certificate)
+        return self.fault
 
     def log_key(self, line: bytes) -> None:
         """Take a line of the key log."""
@@ -489,6 +497,31 @@ class ChangeTests(DoqCase):
     def shown(self, peer: QuicPeer) -> Any:
         """The certificate that a client saw."""
         return peer.connection.tls._peer_certificate
+
+    def test_client_certificate(self) -> None:
+        """Clients are asked for certificates; one that is turned away is told so, counted, and never asked the chain."""
+        slow = Slow()
+        self.serve(a_block(slow))
+        self.certificate.asks_clients = True
+        own = AUTHORITY.client("reader")
+        certificate = x509.load_pem_x509_certificate(own.certificate_pem)
+        key = load_pem_private_key(own.key_pem, None)
+        peer = self.connect(certificate=certificate, private_key=key)
+        self.ask(peer)
+        slow.give()
+        self.assertEqual(peer.tickets, [])
+        self.connect()
+        self.assertEqual(self.certificate.shown, [certificate, None])
+        self.certificate.fault = "not wanted"
+        peer = self.peer()
+        peer.connect()
+        peer.ask(asking())
+        self.assertEqual(self.closed(peer), BAD_CERTIFICATE)
+        assert peer.closed is not None
+        self.assertEqual(peer.closed.reason_phrase, "not wanted")
+        self.assertEqual(slow.waiting, [])
+        families = {family.name: family for family in self.context.registry.families()}
+        self.assertEqual(families["kdns_tls_handshake_failures_total"].counter("quic://:8853").value, 1)
 
     def test_renewed(self) -> None:
         """A renewed certificate is shown to the next connection; those that are open go on."""

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from OpenSSL import SSL
-from OpenSSL.crypto import X509, PKey, X509Store
+from OpenSSL.crypto import X509, PKey, X509Store, X509StoreContext, X509StoreContextError
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.logger import Logger
 from zope.interface import implementer
@@ -84,6 +86,19 @@ def _authorities(path: str) -> list[x509.Certificate]:
     if not found:
         raise BadCertificate(f"could not read root certs: no certificate in {path}")
     return found
+
+
+def _is_for_clients(certificate: x509.Certificate) -> bool:
+    """
+    Whether a certificate may be a client's (RFC 5280 section 4.2.1.12).
+
+    :raises ValueError: it cannot be read.
+    """
+    try:
+        usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        return True
+    return ExtendedKeyUsageOID.CLIENT_AUTH in usage or ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE in usage
 
 
 def _verify(connection: SSL.Connection, certificate: X509, number: int, depth: int, ok: int) -> bool:
@@ -170,6 +185,29 @@ class ServerCertificate(Resource):
     def asks_clients(self) -> bool:
         """Whether clients are asked for certificates."""
         return self._config.client_auth.asks
+
+    def client_fault(self, certificate: x509.Certificate | None, chain: Iterable[x509.Certificate]) -> str:
+        """
+        Why a client over QUIC is turned away, empty if it is not; over TLS OpenSSL decides the same.
+
+        :param certificate: what the client has shown, and proven to be its own.
+        :param chain: certificates of intermediate authorities.
+        """
+        auth = self._config.client_auth
+        if certificate is None:
+            return "the client has no certificate" if auth.requires else ""
+        if not auth.verifies:
+            return ""
+        store = self._tls.get_cert_store()
+        assert isinstance(store, X509Store), "a context has one"
+        try:
+            if not _is_for_clients(certificate):
+                return "the client's certificate is not for clients"
+            own, *others = (X509.from_cryptography(one) for one in (certificate, *chain))
+            X509StoreContext(store, own, others).verify_certificate()
+        except (X509StoreContextError, ValueError, TypeError) as error:
+            return f"the client's certificate: {error}"
+        return ""
 
     @property
     def logs_keys(self) -> bool:

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 from twisted.internet.task import Clock
@@ -126,6 +127,29 @@ class CertificateTests(SynchronousTestCase):
         self.assertEqual((made.asks_clients, made.logs_keys), (True, True))
         made.log_key(b"a line\n")
         self.assertEqual((self.folder / "keys").read_bytes(), b"a line\n")
+
+    def test_client_fault(self) -> None:
+        """Over QUIC each mode takes the clients that it takes over TLS."""
+        other = Authority()
+        own = x509.load_pem_x509_certificate(self.authority.client("reader").certificate_pem)
+        servers = x509.load_pem_x509_certificate(self.authority.server("dns.test").certificate_pem)
+        foreign = x509.load_pem_x509_certificate(other.client("reader").certificate_pem)
+        expired = Authority(age=3 * DAY, life=DAY)
+        (self.folder / "old.pem").write_bytes(expired.certificate_pem)
+        old = x509.load_pem_x509_certificate(expired.client("reader").certificate_pem)
+        for auth, wanted in (
+            (ClientAuth.REQUEST, (True, True, True, True)),
+            (ClientAuth.REQUIRE, (False, True, True, True)),
+            (ClientAuth.VERIFY_IF_GIVEN, (True, True, False, False)),
+            (ClientAuth.REQUIRE_AND_VERIFY, (False, True, False, False)),
+        ):
+            made = self.made(auth)
+            taken = [not made.client_fault(shown, ()) for shown in (None, own, foreign, servers)]
+            self.assertEqual(tuple(taken), wanted, auth)
+        made = self.made(ClientAuth.REQUIRE_AND_VERIFY, "old.pem")
+        self.assertIn("expired", made.client_fault(old, ()))
+        made = self.made(ClientAuth.REQUIRE_AND_VERIFY, "")
+        self.assertIn("certificate", made.client_fault(own, ()))  # the system does not know this authority
 
     def test_protocol(self) -> None:
         """The listener's protocol is agreed on."""
