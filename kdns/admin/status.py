@@ -120,6 +120,10 @@ class Status:
             "queries": waste.queries,
             "denials": denied.total,
             "wasted": waste.wasted,
+            "wasteful": [
+                {"namespace": namespace.decode("ascii", "backslashreplace"), "times": times}
+                for namespace, times in talkers.wasteful.top(most).items
+            ],
             "clients": [
                 {"client": client, "times": times, "who": who(client, indexes)} for client, times in clients.items
             ],

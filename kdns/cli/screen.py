@@ -420,6 +420,8 @@ def _search(view: View) -> Iterator[Span]:
     style = WARN if share is not None and share > 0.5 else PLAIN
     yield Span(share_text(share), style)
     yield Span(" of the queries came from search paths and found nothing", DIM)
+    for row in (talkers.get("wasteful") or ())[:1]:
+        yield Span(f", most of {row['namespace']}", DIM)
 
 
 def _process(view: View) -> Iterator[Span]:

@@ -116,6 +116,16 @@ def declare(service: KdnsService) -> None:
         "Queries for names that a search path made and that do not exist, estimated from samples.",
         lambda: float(talkers.wasted_ever),
     )
+    by_namespace = registry.counter(
+        "kdns_search_waste_namespace_queries_total",
+        "Queries that the first step of the search path of a namespace wasted, estimated from samples.",
+        ["namespace"],
+    )
+
+    def namespace_wasted(namespace: bytes) -> None:
+        by_namespace.read_from(namespace.decode("ascii", "replace"), read=lambda: float(talkers.wasted_by[namespace]))
+
+    talkers.namespace_seen = namespace_wasted
     degraded = registry.gauge(
         "kdns_degraded",
         "How many things are degraded at present, by kind; 0: none of that kind.",

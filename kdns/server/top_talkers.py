@@ -66,6 +66,19 @@ class SearchPaths:
                 return made_below(labels, known, zone)
         return False
 
+    def namespace(self, name: bytes) -> bytes:
+        """
+        The namespace whose search path produced *name*; empty when the name does not tell.
+
+        Only the first step of a path has the namespace in it.
+        """
+        for zone, known in self._zones:
+            if name.endswith(zone) and len(name) > len(zone):
+                labels = labels_of(name[: len(name) - len(zone)] + b"\x00")
+                if len(labels) > 2 and labels[-1] == b"svc" and known.has_namespace(labels[-2]):
+                    return labels[-2]
+        return b""
+
 
 def made_below(labels: Sequence[bytes], known: ClusterNames, zone: bytes) -> bool:
     """
@@ -107,6 +120,10 @@ PERIOD = 60.0
 """Seconds of a period; figures cover two to three minutes."""
 
 
+MOST_NAMESPACES = 200
+"""Namespaces that have a figure of their own: each is a series of a metric."""
+
+
 class Waste(NamedTuple):
     """The number of queries, and how many of them were for nonexistent names made by a search path."""
 
@@ -144,6 +161,15 @@ class TopTalkers:
         self.wasted_ever = 0
         """Those of them for names that a search path made and that do not exist."""
 
+        self.wasteful: Recent[bytes] = Recent()
+        """Namespaces, by the queries that the first step of their search path wasted."""
+
+        self.wasted_by: dict[bytes, int] = {}
+        """The same since the start, for at most :data:`MOST_NAMESPACES` of them."""
+
+        self.namespace_seen: Callable[[bytes], None] = lambda namespace: None
+        """Told of each namespace that comes to have a figure of its own."""
+
         self._wasted = [0]
         self._paths = SearchPaths(())
 
@@ -170,6 +196,18 @@ class TopTalkers:
             if self._paths.made(name):
                 self.wasted_ever += times
                 self._wasted[-1] += times
+                namespace = self._paths.namespace(name)
+                if namespace:
+                    self.wasteful.add(namespace, times)
+                    self._count_waste(namespace, times)
+
+    def _count_waste(self, namespace: bytes, times: int) -> None:
+        if namespace not in self.wasted_by:
+            if len(self.wasted_by) == MOST_NAMESPACES:
+                return
+            self.wasted_by[namespace] = 0
+            self.namespace_seen(namespace)
+        self.wasted_by[namespace] += times
 
     def refuse(self, client: str) -> None:
         """Count a query that was refused because its client had had its share."""
@@ -182,7 +220,7 @@ class TopTalkers:
             return
         self._turns = now + PERIOD
         self._began = [*self._began, now][-PERIODS:]
-        for recent in (self.clients, self.names, self.denied, self.refused):
+        for recent in (self.clients, self.names, self.denied, self.refused, self.wasteful):
             recent.turn()
         self._wasted = [*self._wasted, 0][-PERIODS:]
 

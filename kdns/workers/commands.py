@@ -177,7 +177,8 @@ def merged(own: Mapping[str, Any], statuses: Sequence[Mapping[str, Any]], most: 
 def _talkers(talkers: Sequence[Mapping[str, Any]], most: int) -> dict[str, Any]:
     whole: dict[str, Any] = {"seconds": max(one["seconds"] for one in talkers)}
     whole |= added({name: one[name] for name in ("total", "queries", "denials", "wasted")} for one in talkers)
-    for kind, key in (("clients", "client"), ("refused", "client"), ("names", "name"), ("denied", "name")):
+    keys = {"clients": "client", "refused": "client", "names": "name", "denied": "name", "wasteful": "namespace"}
+    for kind, key in keys.items():
         times: Counter[str] = Counter()
         about: dict[str, dict[str, Any]] = {}
         for one in talkers:

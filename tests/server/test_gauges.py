@@ -76,6 +76,7 @@ class GaugeTests(SynchronousTestCase):
         sample(query("api.example.com"), reply(0), "10.0.0.1", 1)
         self.assertEqual(self.shown()["kdns_search_waste_ratio"], "0.75")
         self.assertEqual(self.shown()["kdns_search_waste_queries_total"], "3")
+        self.assertEqual(self.shown()['kdns_search_waste_namespace_queries_total{namespace="shop"}'], "3")
 
     def test_table(self) -> None:
         """Each query is a hit or a miss, over UDP and TCP; a reply that the fast path makes is a hit of a kind of its own."""

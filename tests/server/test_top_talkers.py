@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.cluster.index import ClusterIndex
 from kdns.cluster.objects import ClusterObject, EndpointSlice, Namespace, Pod, Upsert
-from kdns.server.top_talkers import SearchPaths, TopTalkers, Waste, name_text, who
+from kdns.server.top_talkers import MOST_NAMESPACES, SearchPaths, TopTalkers, Waste, name_text, who
 from kdns.wire.constants import NOERROR, NXDOMAIN
 from kdns.wire.names import from_text, spelled_from_text
 
@@ -161,6 +161,31 @@ class AskersTests(SynchronousTestCase):
         self.assertEqual(self.talkers.waste(), Waste(10, 4))
         self.assertEqual(self.talkers.waste().share, 0.4)
         self.assertEqual(self.talkers.wasted_ever, 4)
+
+    def test_namespaces(self) -> None:
+        """Waste is counted for the namespace that the first step of a search path names, and told of at its first time."""
+        seen: list[bytes] = []
+        self.talkers.namespace_seen = seen.append
+        for name, times in (
+            ("example.com.shop.svc.cluster.local", 4),
+            ("api.example.com.shop.svc.cluster.local", 2),
+            ("example.com.svc.cluster.local", 8),
+            ("example.com.cluster.local", 8),
+            ("nope.shop.svc.cluster.local", 8),
+            ("example.com.none.svc.cluster.local", 8),
+        ):
+            self.talkers.sample(query(name), reply(NXDOMAIN), "10.0.0.1", times)
+        self.assertEqual(self.talkers.wasteful.top(9).items, [(b"shop", 6)])
+        self.assertEqual((self.talkers.wasted_by, seen), ({b"shop": 6}, [b"shop"]))
+
+    def test_namespaces_are_bounded(self) -> None:
+        """However many namespaces there are, so many have a figure of their own."""
+        spaces = [b"n%d" % number for number in range(MOST_NAMESPACES + 9)]
+        self.talkers.set_search_paths(SearchPaths([(DOMAIN, index_of(*map(Namespace, spaces)))]))
+        for namespace in spaces:
+            name = f"example.com.{namespace.decode()}.svc.cluster.local"
+            self.talkers.sample(query(name), reply(NXDOMAIN), "10.0.0.1", 1)
+        self.assertEqual(sorted(self.talkers.wasted_by), sorted(spaces[:MOST_NAMESPACES]))
 
     def test_family_mark(self) -> None:
         """The mark that clients over IPv6 have in a shared table is no part of the name."""
