@@ -144,6 +144,8 @@ SYNTAX: dict[str, Syntax] = {
         (),
         _options("allow NETWORKS...", "default use|ignore|reject|skip", "udp_session_tracking DURATION [SESSIONS]"),
     ),
+    "family": Syntax("family ipv4|ipv6"),
+    "leakguard": Syntax("leakguard [ZONES...]", (), _options("allow ZONES...")),
     "web": Syntax("web [ADDRESS]", ("localhost:9154",)),
     "pprof": Syntax("pprof [ADDRESS]", ("localhost:6053",), _options("block [RATE]")),
     "prometheus": Syntax("prometheus [ADDRESS]", ("localhost:9153",), _options("runtime_metrics", "tls FILE")),

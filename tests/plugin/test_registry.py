@@ -35,7 +35,8 @@ class BuiltInTests(SynchronousTestCase):
         for name in registry.BUILT_IN:
             directive = registry.find(name, PLACE)
             self.assertEqual(directive.name, name)
-            self.assertIn(getattr(directive, "after", "") if name in OWN else name, DIRECTIVE_ORDER)
+            place = getattr(directive, "after", getattr(directive, "before", "")) if name in OWN else name
+            self.assertIn(place, DIRECTIVE_ORDER)
 
     def test_lacking(self) -> None:
         """A directive of CoreDNS's that kdns lacks is refused with words of its own."""
