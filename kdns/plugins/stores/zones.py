@@ -121,6 +121,9 @@ class HostedZone(Resource):
         self._client = RestClient(context.reactor)
         self._log = Logger(namespace=f"plugin/{plugin}")
         self._digest: list[bytes] = []
+        self._read_at = 0.0
+        """When it was read last, whether it had changed or not."""
+
         self._pause = FIRST_RETRY
         self._waiting = StartWait(context.reactor)
         self._work: Deferred[None] | None = None
@@ -128,6 +131,14 @@ class HostedZone(Resource):
         self._away = context.degraded.condition(fault, name)
         self._unreadable = context.degraded.condition(fault, f"{name}, records")
         self.metrics = StoreMetrics(context.registry, plugin, provider.name)
+
+    def freshness(self) -> str:
+        """What was read, and when, in words."""
+        name, zone = f"zone {self.served.name} ({self._provider.name})", self.served.zone
+        if zone is None:
+            return f"{name}: {self.served.why}"
+        age = max(0.0, self._context.clock() - self._read_at)
+        return f"{name}: serial {zone.serial}, {zone.records} records, read {age:.0f} s ago"
 
     # Life
 
@@ -199,6 +210,7 @@ class HostedZone(Resource):
             self._free(self.served.put(builder.zone, (None,)))
             self._digest = digest
             self.metrics.entries.set(builder.zone.records)
+        self._read_at = self._context.clock()
         self.metrics.succeeded(self._context.wall())
         self._away.end(self._context.wall(), self._log)
 
@@ -246,6 +258,7 @@ class HostedZonesLink(ZonesLink):
 
     def __init__(self, name: str, zones: Mapping[bytes, Sequence[HostedZone]], fallthrough: Sequence[bytes]) -> None:
         super().__init__(name, {origin: hosted[0].served for origin, hosted in zones.items()}, fallthrough)
+        self._hosted = [one for hosted in zones.values() for one in hosted]
         self._several = {origin: [one.served for one in hosted] for origin, hosted in zones.items() if len(hosted) > 1}
 
     def answer(self, request: Request, next: Next) -> Reply:
@@ -260,6 +273,10 @@ class HostedZonesLink(ZonesLink):
     def fast_sources(self) -> dict[bytes, SourceMaker | None]:
         """Where several hosted zones have one name, the link is asked which of them answers."""
         return {origin: None if origin in self._several else maker for origin, maker in super().fast_sources().items()}
+
+    def freshness(self) -> list[str]:
+        """What each hosted zone is at."""
+        return [one.freshness() for one in self._hosted]
 
     def refuses(self, request: Request) -> bool:
         """A name outside the zones with no plugin behind is SERVFAIL, as for other plugins."""

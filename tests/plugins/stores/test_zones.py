@@ -217,6 +217,9 @@ class LinkTests(HttpCase):
         self.assertEqual((bench.ask("t.example.org", "TXT").rcode, bench.ask("nope.example.org").rcode), (0, NXDOMAIN))
         self.assertEqual(bench.ask("www.example.net").source, "forward")
         self.assertEqual(bench.ask("nope.example.org", "AXFR").rcode, 5)
+        bench.advance(7)
+        text = "zone example.org. (group:zone): serial 1, {} records, read 7 s ago"
+        self.assertEqual(bench.builder.links[0].freshness(), [text.format(3), text.format(3)])
 
     def test_fallthrough(self) -> None:
         """A name that no zone has goes on."""
@@ -231,3 +234,4 @@ class LinkTests(HttpCase):
         bench = self.bench("route53", one, FakeProvider(a("two.example.org.", "192.0.2.2")))
         self.assertEqual(bench.ask("two.example.org").rcode, 0)
         self.assertEqual(bench.ask("nope.example.org").rcode, SERVFAIL)
+        self.assertIn("has not been read yet: away", bench.builder.links[0].freshness()[0])
