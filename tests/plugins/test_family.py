@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from msgspec.structs import replace
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -90,7 +92,7 @@ class FamilyTests(SynchronousTestCase):
 
     def test_fast_path(self) -> None:
         """The other types keep the fast path."""
-        (link,) = PluginBench(directive, "family ipv4").builder.links
+        link: Any = PluginBench(directive, "family ipv4").builder.links[0]
         effect = link.fast_effect("", b"\0")
         self.assertEqual(effect and effect.not_types, frozenset((28,)))
         self.assertTrue(link.alike_below(b"\0"))
