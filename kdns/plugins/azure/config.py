@@ -106,6 +106,8 @@ def parse(tokens: Dispenser, block: Block) -> AzureConfig:
         zones.update(dict.fromkeys(own, private))
     if not zones:
         raise tokens.arg_error()
+    if not words.get("subscription"):
+        raise tokens.plain_error("subscription is missing: without it no zone can be found")
     access = Access(cloud=cloud, **words)
     found = [
         HostedZoneConfig(origin_of(zone), group, zone, private, access) for (group, zone), private in zones.items()

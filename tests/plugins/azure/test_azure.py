@@ -239,3 +239,4 @@ class ConfigTests(SynchronousTestCase):
             ("azure g:a.test {\n frob\n}", 3, 'unknown property: "frob"'),
         ):
             self.assertEqual(self.bench.error(text).partition("\n")[0], begin.format(line) + error)
+        self.assertIn("subscription is missing", self.bench.error("azure g:a.test {\n tenant t\n}"))
