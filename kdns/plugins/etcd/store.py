@@ -2,12 +2,13 @@
 """
 Keep the index equal to etcd's keys: read them page by page, then watch.
 
-    READING ──all pages──> WATCHING ──compacted──> READING
-       ^                      │
-       └── nothing read yet ──┴──no answer, frozen, refused──> AWAY ──> WATCHING from the last revision
+    READING ──all keys read──> WATCHING ──no answer, refused, frozen──> AWAY
+       ^                         │   ^                                   │
+       ├──────compacted──────────┘   └──────from the last revision───────┤
+       └───────────────────nothing read yet, or frozen───────────────────┘
 
-In every state what was read last is served. A watch says nothing while nothing changes. So every :data:`PROBE` seconds a cheap query asks
-whether a key has changed that the watch has not told of; a watch that is behind is frozen, and is replaced.
+In every state the keys that were read last are served. A watch says nothing while nothing changes. So every :data:`PROBE` seconds a cheap
+query asks whether a key has changed that the watch has not reported. A watch that is behind is frozen, and is replaced.
 """
 
 from __future__ import annotations
@@ -86,10 +87,10 @@ class EtcdStore(Resource):
         self.index = RecordIndex()
         self.state = State.READING
         self.synced = False
-        """Whether all keys were read once."""
+        """Whether all keys have been read once."""
 
         self.why = "etcd has not been read yet"
-        """Why they were not, or why changes do not arrive."""
+        """Why the keys have not been read, or why changes do not arrive; for the operator."""
 
         self.revision = 0
         """Of etcd, up to which all changes are in the index."""
@@ -205,8 +206,8 @@ class EtcdStore(Resource):
             self._waiting.end()
             await pause(self._context.reactor, self._backoff.delay(self._context.reactor.seconds()))
 
-    def _heard_of(self) -> None:
-        """etcd has answered, and the watch is not behind."""
+    def _answered(self) -> None:
+        """etcd has answered, and the watch is not behind: the data are up to date."""
         self._heard = self._context.clock()
         self._members.answered()
         self.metrics.succeeded(self._context.wall())
@@ -229,9 +230,9 @@ class EtcdStore(Resource):
 
     async def _read(self) -> None:
         """
-        Read all keys, of one revision; what the index has stays until it is replaced or found to be gone.
+        Read all keys of one revision. A key of the index stays until it is replaced, or known to be gone.
 
-        :raises StoreProblem: that is not possible.
+        :raises StoreProblem: a page cannot be read.
         """
         self.state = State.READING
         gone = dict.fromkeys(self._keys)
@@ -259,7 +260,7 @@ class EtcdStore(Resource):
         self.synced = True
         self.serial = int(self._context.wall())
         self._show()
-        self._heard_of()
+        self._answered()
         for _ in range(LEASES_AT_START):
             if not self._waiting.waits or not await self._ask_lease():
                 break
@@ -328,7 +329,7 @@ class EtcdStore(Resource):
         if result.created:
             self.state = State.WATCHING
             stream.expect(WATCH_PATIENCE)
-            self._heard_of()
+            self._answered()
         for event in result.events:
             if event.type == "DELETE":
                 self._remove(event.kv.key)
@@ -340,10 +341,10 @@ class EtcdStore(Resource):
             if not result.fragment:
                 # Only the last part of a message says that all changes of its revision are here.
                 self.revision = max(self.revision, result.events[-1].kv.mod_revision)
-            self._heard_of()
+            self._answered()
         elif not result.created:
             self.revision = max(self.revision, result.header.revision)
-            self._heard_of()
+            self._answered()
 
     async def _probe_on(self) -> None:
         while True:
@@ -353,7 +354,7 @@ class EtcdStore(Resource):
                 if await self._behind():
                     self._again = True  # to be sure: the number of keys may differ for a reason that is not known
                     raise self._members.problem("the watch is frozen: it has not told of a change")
-            self._heard_of()
+            self._answered()
 
     async def _behind(self) -> bool:
         """Whether a change was made that the watch has not told of; if not, the index is as etcd is now."""
