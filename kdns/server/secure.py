@@ -72,8 +72,17 @@ class SecureTransport(TLSMemoryBIOProtocol):
         """Take bytes, behind the header of a proxy if there is one."""
         shell: Any = self.wrappedProtocol
         data = shell.without_header(data)
-        if data:
+        if not data:
+            return
+        # Each record is given to the shell by itself, and a client may send one for each query: joined they cost less.
+        records: list[bytes] = []
+        shell.dataReceived = records.append
+        try:
             super().dataReceived(data)
+        finally:
+            del shell.dataReceived
+        if records:
+            shell.dataReceived(records[0] if len(records) == 1 else b"".join(records))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Count and tell of a handshake that failed."""
