@@ -54,6 +54,9 @@ class Effect(Struct, frozen=True):
     not_types: frozenset[int] = frozenset()
     """Types of question that the link itself answers, or does something else to: they go the general way."""
 
+    plain_only: bool = False
+    """Whether queries with the DO bit go the general way."""
+
     admits: Callable[[bytes, int, str], bool] | None = None
     """
     Whether a query for a name and type passes, by a client of this address; others go the general way. A link that varies by client must

@@ -87,6 +87,9 @@ class Route:
     again_denial: tuple[Charge, ...]
     not_types: frozenset[int]
     admits: tuple[Callable[[bytes, int, str], bool], ...]
+    plain_only: bool
+    """Whether nothing is learned of queries with DO, so that they go the general way."""
+
     tallies: dict[tuple[Shape, int, int, int], Tallies | None] = field(default_factory=dict)
     """By shape, response code, and where name and reply end; None where an observer must be told of each query."""
 
@@ -311,7 +314,7 @@ class FastPath:
             authentic = bool(request.flags & AD) or request.do
             shape = Shape(request.qtype, request.flags, flags, upstream_opt, authentic, opt, limit - 2, request.client)
             self._shapes[tail] = shape
-        if answer.flags != AA or route.answer is None:
+        if answer.flags != AA or route.answer is None or (route.plain_only and request.do):
             return
         where = (shape, answer.rcode, end, len(reply) - 2 - (len(key) - stop))
         if where not in route.tallies:
@@ -373,7 +376,7 @@ def _route(zones: Zones, zone: bytes, server: str) -> Route | None:
     denial: tuple[Charge, ...] = ()
     success_limits: list[Limit] = []
     denial_limits: list[Limit] = []
-    keeps = counts_down = False
+    keeps = counts_down = plain_only = False
     rotate: Preferred | None = None
     not_types = GENERAL_TYPES
     keep: Keep | None = None
@@ -422,6 +425,7 @@ def _route(zones: Zones, zone: bytes, server: str) -> Route | None:
                 denial,
                 not_types,
                 admits,
+                plain_only,
             )
         sources = link.fast_sources()
         if asked in sources:
@@ -453,6 +457,7 @@ def _route(zones: Zones, zone: bytes, server: str) -> Route | None:
                 denial,
                 not_types,
                 admits,
+                plain_only,
             )
         if any(is_subdomain(asked, name) for name in sources):
             return None
@@ -476,6 +481,7 @@ def _route(zones: Zones, zone: bytes, server: str) -> Route | None:
         keep = effect.keep if keep is None else keep
         ask_flags |= effect.ask_flags
         counts_down = counts_down or effect.counts_down
+        plain_only = plain_only or effect.plain_only
         rotate = effect.rotate if rotate is None else rotate
         not_types |= effect.not_types
     return None

@@ -213,6 +213,16 @@ class FastPathTests(SynchronousTestCase):
                 for field in ("flags", "ednsflags", "payload", "options"):
                     self.assertEqual(getattr(reply, field), getattr(first, field), settings)
 
+    def test_plain_only(self) -> None:
+        """A link that does more to queries with DO is asked for each of them, and not for others."""
+        for do, asked in ((False, 1), (True, 3)):
+            for effect in (Effect(), Effect(plain_only=True)):
+                answering = Answering()
+                world = World([Passing(effect), answering])
+                for name in ("a.zone.", "b.zone.", "c.zone."):
+                    world.ask(name, want_dnssec=do)
+                self.assertEqual(answering.asked, asked if effect.plain_only else 1, (do, effect.plain_only))
+
     def test_cookies_differ(self) -> None:
         """Each client gets its own cookie back."""
         world = World([self.link])

@@ -47,6 +47,8 @@ MANY = 300
 STEP = 64
 """Records between two places where other work may be done."""
 
+SIGNS = Effect(not_types=frozenset((DNSKEY,)), plain_only=True)
+
 
 class Signed(NamedTuple):
     """An RRset of an answer, and what signs it."""
@@ -98,9 +100,9 @@ class DnssecLink(Link):
         return then(next(request), self._complete, request, next)
 
     def fast_effect(self, server: str, zone: bytes) -> Effect | None:
-        """Names of other zones are passed on."""
+        """Only queries with DO, and for the keys, are more than passed on."""
         if any(is_subdomain(zone, one) or is_subdomain(one, zone) for one in self._zones):
-            return None
+            return SIGNS
         return NO_EFFECT
 
     # What is signed

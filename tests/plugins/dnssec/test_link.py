@@ -19,7 +19,7 @@ from kdns.core.fast_path import NO_EFFECT
 from kdns.core.request import Transport
 from kdns.core.validity import ALWAYS
 from kdns.plugins.dnssec.config import directive
-from kdns.plugins.dnssec.link import MANY
+from kdns.plugins.dnssec.link import MANY, SIGNS
 from kdns.plugins.dnssec.store import REFRESH
 from kdns.server.table import TableBudget
 from kdns.testing.plugin import PluginBench, a_request
@@ -197,7 +197,12 @@ class LinkTests(SynchronousTestCase):
         self.assertEqual(self.ask(bench, "www.example.com").body.types(0), [A])
         self.assertEqual(self.ask(bench, "www.example.org").body.types(0), [A, RRSIG])
         (link,) = bench.builder.links
-        for name, wanted in (("example.com", NO_EFFECT), ("a.example.org", None), ("org", None), ("example.org", None)):
+        for name, wanted in (
+            ("example.com", NO_EFFECT),
+            ("a.example.org", SIGNS),
+            ("org", SIGNS),
+            ("example.org", SIGNS),
+        ):
             self.assertIs(link.fast_effect("dns://:53", from_text(name)), wanted)
 
     def test_large(self) -> None:
