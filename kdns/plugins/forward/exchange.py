@@ -42,6 +42,7 @@ from kdns.wire.message import MalformedMessage, Relayed, scan
 from kdns.wire.query import Edns, options_of, pack_options
 
 if TYPE_CHECKING:
+    from kdns.plugins.forward.fast import FastQuery
     from kdns.plugins.forward.forwarder import Forwarder
     from kdns.plugins.forward.upstream import Upstream
 
@@ -104,6 +105,7 @@ class Exchange(Query):
 
     __slots__ = (
         "_began",
+        "_counted",
         "_failures",
         "_fallback",
         "_forwarder",
@@ -137,6 +139,9 @@ class Exchange(Query):
         self._order: Sequence[Upstream] = ()
         self._plan: AttemptPlan[Upstream] | None = None
         self._began = 0.0
+        self._counted = False
+        """Whether the reply that is looked at has been counted."""
+
         self._work: Deferred[Any] | None = None
         self._pause: Any = None
         self._failures = 0
@@ -213,6 +218,14 @@ class Exchange(Query):
             self._ask(order[0])
         else:
             self._try_next()
+
+    def take_over(self, query: FastQuery) -> None:
+        """The reply is that to a query of the fast path, which has counted it."""
+        self._order = self._forwarder.order()
+        self._began = self.sent_at = query.sent_at
+        self.upstream = query.upstream
+        self._counted = True
+        self.take(query.reply, True, self._forwarder.seconds())
 
     def _ask(self, upstream: Upstream) -> None:
         self.upstream = upstream
@@ -337,7 +350,9 @@ class Exchange(Query):
             problem=str(problem),
             dump=message[:MOST_DUMPED].hex(),
         )
-        upstream.metrics.ignored(UNREADABLE)
+        if not self._counted:
+            upstream.metrics.ignored(UNREADABLE)
+        self._counted = False
         if udp:
             self._ask_stream()  # it was cut or damaged on its way, perhaps
         else:
@@ -356,7 +371,9 @@ class Exchange(Query):
             rcode = relayed.rcode
             options = tuple(option for option in relayed.options or () if option[0] not in HOP_BY_HOP)
             answer = Answer(rcode, flags, body=relayed, options=options, validity=FROM_UPSTREAM, source="forward")
-        upstream.metrics.replied(rcode, now - self.sent_at)
+        if not self._counted:
+            upstream.metrics.replied(rcode, now - self.sent_at)
+        self._counted = False
         if rcode > RCODE_MASK and request.edns is None:
             # The upper bits would be lost without an OPT, and BADVERS read as "no such record".
             self._land(Answer(SERVFAIL, flags & RA, source="forward"))

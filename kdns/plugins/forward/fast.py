@@ -102,7 +102,7 @@ class FastUpstreams:
     # See kdns.plugins.forward.queries.Sink.
 
     def replied(self, queries: list[FastQuery], now: float) -> None:
-        """Hand the replies on; what is no plain reply goes the general way."""
+        """Hand the replies on; what is no plain reply goes the general way, which takes it from there."""
         forwarder, failover = self._forwarder, self._forwarder.stanza.failover
         for query in queries:
             del self.in_flight[query.question]
@@ -126,10 +126,12 @@ class FastUpstreams:
                     and (body.opt is None or all(code in HOP_BY_HOP for code, _ in body.options or ()))
                 )
                 reply = UpstreamReply(body, rcode & RCODE_MASK, body.flags & RELAYED_FLAGS) if plain else None
+            forwarder.handed = query
             if len(waiters) == 1:
                 _tell(waiters[0], reply)
             else:
                 in_portions(forwarder.reactor, map(_tell, waiters, repeat(reply)))
+            forwarder.handed = None
 
     def failed(self, query: FastQuery, failure: ExchangeFailed) -> None:
         """No reply came: go the general way, which asks the next upstream or fails."""

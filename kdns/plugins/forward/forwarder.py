@@ -31,7 +31,7 @@ from kdns.plugin.turns import TurnQueue
 from kdns.plugins.forward.config import Stanza
 from kdns.plugins.forward.exchange import ASKED_FLAGS, Exchange, opt_for_upstream
 from kdns.plugins.forward.failures import ExchangeFailed
-from kdns.plugins.forward.fast import FastUpstreams
+from kdns.plugins.forward.fast import FastQuery, FastUpstreams
 from kdns.plugins.forward.metrics import ForwardMetrics
 from kdns.plugins.forward.policy import Health, Order
 from kdns.plugins.forward.sources import Sources
@@ -87,6 +87,12 @@ class Forwarder(Resource):
         self.metrics = metrics or ForwardMetrics(registry if registry is not None else Registry())
         self.waiting = 0
         """Clients that wait for replies."""
+
+        self.handed: FastQuery | None = None
+        """
+        A query of the fast path while its clients are told of the reply. One that needs more is asked here, in the same moment: its reply
+        is there already.
+        """
 
         self.fast = FastUpstreams(self)
         """What plain queries go through; see :mod:`kdns.core.fast_path`."""
@@ -199,7 +205,7 @@ class Forwarder(Resource):
         flights = self._flights.get(key)
         if flights is None:
             flights = self._flights[key] = []
-        new = None
+        new, stream = None, False
         for exchange in flights:
             if exchange.variant == variant:
                 self.metrics.coalesced.inc()
@@ -217,7 +223,11 @@ class Forwarder(Resource):
         if request.metadata is not None:
             waiting.addCallback(_note_upstream, exchange, request.metadata)
         if new is not None:
-            new.begin()
+            handed = self.handed
+            if handed is not None and handed.message == new.message and not stream:
+                new.take_over(handed)
+            else:
+                new.begin()
         return waiting
 
     def exchanges_of(self, question: bytes) -> bool:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from kdns.core.failure import ResolutionFailed
 from kdns.core.fast_path import UpstreamReply
 from kdns.plugins.forward.fast import FastUpstreams
 from kdns.plugins.forward.policy import Health
-from kdns.testing.upstream import Entry
-from kdns.wire.constants import NXDOMAIN, RD, SERVFAIL, TC, A
+from kdns.testing.upstream import Entry, Truncate
+from kdns.wire.constants import NOERROR, NXDOMAIN, RA, RD, SERVFAIL, TC, A, rcode_text
 from kdns.wire.names import from_text
 from kdns.wire.query import Edns
-from tests.plugins.forward.support import ForwardCase
+from tests.plugins.forward.support import ForwardCase, parse_record
 from tests.support import a_request
 
 QUESTION = from_text("www.example.com") + A.to_bytes(2, "big") + b"\x00\x01"
@@ -79,6 +82,36 @@ class FastTests(ForwardCase):
         forwarder = self.net.forwarder()
         self.assertEqual(self.ask_fast(forwarder.fast, seconds=3.0).told, [None])
         self.assertIsNot(forwarder.upstreams[0].health.state, Health.HEALTHY)
+
+    def test_not_asked_twice(self) -> None:
+        """What goes the general way because of its reply is not asked for again; a reply that was cut is asked for over TCP."""
+        record = parse_record("www.example.com. 300 IN A 192.0.2.1")
+        unreadable = b"\x81\x80\0\1\0\1\0\0\0\0" + QUESTION + b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\3abc"
+        for entry, rcode, flags, over_tcp in (
+            (Entry(rcode=SERVFAIL), SERVFAIL, RA, 0),
+            (Entry((record,), truncate=Truncate.NOTHING), NOERROR, TC | RA, 0),
+            (Entry(raw=unreadable), SERVFAIL, 0, 1),
+        ):
+            self.net.first.say("www.example.com", entry=entry)
+            before = [self.net.first.asked(transport=transport) for transport in ("udp", "tcp")]
+            forwarder = self.net.forwarder()
+            found: list[Any] = []
+            waiting = Waiting()
+            waiting.failed = lambda forwarder=forwarder, found=found: found.append(  # type: ignore[method-assign, misc]
+                forwarder.ask(a_request("www.example.com", flags=RD))
+            )  # a default for a closure, and a waiter of this test
+            self.assertTrue(forwarder.fast.ask(QUESTION, RD, b"", waiting))
+            self.reactor.advance(0.1)
+            asked = [self.net.first.asked(transport=transport) for transport in ("udp", "tcp")]
+            self.assertEqual([now - then for now, then in zip(asked, before, strict=True)], [1, over_tcp])
+            if over_tcp:
+                self.failureResultOf(found[0], ResolutionFailed)
+            else:
+                answer = self.successResultOf(found[0])
+                self.assertEqual((answer.rcode, answer.flags), (rcode, flags))
+                name = "coredns_proxy_request_duration_seconds"
+                self.assertEqual(self.net.count(name, "forward", "10.0.0.1:53", rcode_text(rcode)), 1)
+            self.assertEqual((forwarder.waiting, forwarder.handed), (0, None))
 
     def test_nxdomain(self) -> None:
         """A name that does not exist is a plain reply."""
