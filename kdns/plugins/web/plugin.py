@@ -182,6 +182,9 @@ class Recorder(Resource):
         self._asking = None
         if failure.check(CancelledError):
             return
+        if _is_refusal(failure):
+            self._wait(LIVE)  # no worker process answers yet, or not at this moment
+            return
         log.failure("The web page learns nothing about the server", failure=failure)
         self._wait(INTERVAL)
 
@@ -265,8 +268,13 @@ def _json(data: Any, status: int = 200) -> Response:
     return _response(msgspec.json.encode(data), JSON, status)
 
 
+def _is_refusal(failure: Failure) -> bool:
+    """Whether a command could not be carried out, and says why."""
+    return type(failure.value).__name__ == "CommandError"
+
+
 def _refused(failure: Failure) -> Response:
     """The error of a command; what nobody foresaw goes on to the log."""
-    if type(failure.value).__name__ != "CommandError":
+    if not _is_refusal(failure):
         failure.raiseException()
     return _json({"error": failure.getErrorMessage()}, 400)

@@ -7,8 +7,10 @@ import re
 from html.parser import HTMLParser
 from typing import Any
 
+from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 
+from kdns.admin.commands import CommandError
 from kdns.admin.corefile import FRESH
 from kdns.corefile.errors import SetupError
 from kdns.corefile.values import ListenAddress
@@ -181,6 +183,24 @@ class PageTests(SynchronousTestCase):
         self.world.text = ". {\n nonsense\n}\n"
         self.world.reactor.advance(FRESH)
         self.assertIn("nonsense", self.json("/web/corefile")[1]["error"])
+
+    def test_refused_looks(self) -> None:
+        """While no worker process answers, the page looks again soon, and logs nothing."""
+        ask, asked = self.world.context.ask, []
+
+        def refuse(command: str, arguments: Any) -> Deferred[Any]:
+            asked.append(command)
+            return fail(CommandError("no worker process of this kdns answers queries"))
+
+        self.world.context.ask = refuse
+        self.world.reactor.advance(INTERVAL + LIVE)
+        self.world.reactor.advance(LIVE)
+        self.assertGreaterEqual(len(asked), 2)
+        self.world.context.ask = ask
+        rows = len(self.recorder().history.rows)
+        self.world.reactor.advance(LIVE)
+        self.assertEqual(len(self.recorder().history.rows), rows + 1)
+        self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_events(self) -> None:
         """A viewer gets the hour so far, then a look every two seconds and a row every ten."""
