@@ -13,11 +13,17 @@ from kdns.plugin.seam import Block, BlockBuilder, ServerContext
 from kdns.plugins.route53.config import Access, HostedZoneConfig, Route53Config, parse
 from kdns.plugins.route53.credentials import CredentialChain
 from kdns.plugins.route53.listing import BadXml, error_text, parse_listing
-from kdns.plugins.route53.signing import Credentials, query_string, signed_headers
+from kdns.plugins.route53.signing import REGION, Credentials, query_string, signed_headers
 from kdns.plugins.stores.rest import Refusal, RestClient, StoreProblem, short, where_of
 from kdns.plugins.stores.zones import HostedZone, HostedZonesLink, Page
 
-ENDPOINT = "https://route53.amazonaws.com"
+ENDPOINTS = {
+    "cn-": ("https://route53.amazonaws.com.cn", "cn-northwest-1"),
+    "us-gov-": ("https://route53.us-gov.amazonaws.com", "us-gov-west-1"),
+    "": ("https://route53.amazonaws.com", REGION),
+}
+"""Endpoint and region of signatures, by how the names of a partition's regions begin."""
+
 MOST_SETS = 300
 """Record sets of a page; Route 53 allows no more."""
 
@@ -32,6 +38,10 @@ class Route53Zone:
         self.name = identifier
         self._access = access
         self._context = context
+        environment = context.environ
+        region = environment.get("AWS_REGION", "") or environment.get("AWS_DEFAULT_REGION", "")
+        endpoint, self._region = next(found for begin, found in ENDPOINTS.items() if region.startswith(begin))
+        self._base = access.endpoint or environment.get("AWS_ENDPOINT_URL_ROUTE_53", "") or endpoint
         static = Credentials(access.key_id, access.secret) if access.key_id else None
         self._credentials = CredentialChain(context.environ, context.wall, static, access.profile, access.file)
 
@@ -50,14 +60,10 @@ class Route53Zone:
             options = {"maxitems": str(MOST_SETS), **found.following}
             await pause(self._context.reactor, PAGE_PAUSE)
 
-    @property
-    def _base(self) -> str:
-        return self._access.endpoint or self._context.environ.get("AWS_ENDPOINT_URL_ROUTE_53", "") or ENDPOINT
-
     async def _ask(self, client: RestClient, options: dict[str, str]) -> bytes:
         url = f"{self._base.rstrip('/')}/2013-04-01/hostedzone/{self.name}/rrset?{query_string(options)}"
         credentials = await self._credentials.current(client)
-        headers = signed_headers("GET", url, credentials, self._context.wall())
+        headers = signed_headers("GET", url, credentials, self._context.wall(), region=self._region)
         try:
             return (await client.ask("GET", url, headers)).body
         except Refusal as refusal:

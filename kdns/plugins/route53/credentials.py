@@ -140,7 +140,7 @@ class CredentialChain:
         except (CredentialsError, UnicodeDecodeError) as error:
             raise StoreProblem(f"credentials of AWS: web identity: {error}") from None
         region = get("AWS_REGION", "") or get("AWS_DEFAULT_REGION", "")
-        endpoint = get("AWS_ENDPOINT_URL_STS", "") or f"https://sts.{region + '.' if region else ''}amazonaws.com"
+        endpoint = get("AWS_ENDPOINT_URL_STS", "") or sts_endpoint(region)
         form = {
             "Action": "AssumeRoleWithWebIdentity",
             "Version": "2011-06-15",
@@ -196,6 +196,13 @@ class CredentialChain:
                 f" {problem}"
             ) from None
         return _credentials(_issued(reply.body, base), base)
+
+
+def sts_endpoint(region: str) -> str:
+    """The URL of the Security Token Service of a region; the global one where there is none."""
+    if not region:
+        return "https://sts.amazonaws.com"
+    return f"https://sts.{region}.amazonaws.com{'.cn' if region.startswith('cn-') else ''}"
 
 
 async def _asked(client: RestClient, method: str, url: str, headers: Mapping[str, str], patience: float) -> bytes:

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from kdns.core.degraded import Fault
 from kdns.plugins.route53 import Route53Zone, directive
 from kdns.plugins.route53.config import Access, HostedZoneConfig, Route53Config
-from kdns.plugins.route53.credentials import CredentialChain
+from kdns.plugins.route53.credentials import CredentialChain, sts_endpoint
 from kdns.plugins.route53.listing import BadXml, decimal_escapes, parse_listing
 from kdns.plugins.route53.signing import Credentials
 from kdns.plugins.stores.rest import StoreProblem
@@ -99,6 +99,28 @@ class ZoneTests(Route53Case):
         self.advance(70)
         self.assertIs(zone.served.zone, version)
         self.assertIn("Throttling: Rate exceeded", self.wrong()[0])
+
+    def test_partitions(self) -> None:
+        """China and GovCloud have endpoints and regions of their own."""
+        for region, endpoint, signed, sts in (
+            ("", "https://route53.amazonaws.com", "us-east-1", "https://sts.amazonaws.com"),
+            ("eu-west-1", "https://route53.amazonaws.com", "us-east-1", "https://sts.eu-west-1.amazonaws.com"),
+            (
+                "cn-north-1",
+                "https://route53.amazonaws.com.cn",
+                "cn-northwest-1",
+                "https://sts.cn-north-1.amazonaws.com.cn",
+            ),
+            (
+                "us-gov-east-1",
+                "https://route53.us-gov.amazonaws.com",
+                "us-gov-west-1",
+                "https://sts.us-gov-east-1.amazonaws.com",
+            ),
+        ):
+            self.environment["AWS_REGION"] = region
+            found = Route53Zone("Z1", Access(), self.context)
+            self.assertEqual((found._base, found._region, sts_endpoint(region)), (endpoint, signed, sts))
 
     def test_no_such_zone(self) -> None:
         """A hosted zone that is not there."""
