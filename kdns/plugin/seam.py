@@ -36,6 +36,7 @@ from kdns.plugin.turns import TurnQueue
 
 if TYPE_CHECKING:
     from kdns.corefile.dispenser import Dispenser
+    from kdns.corefile.errors import Place
     from kdns.corefile.keys import ServerKey
 
 
@@ -70,6 +71,9 @@ class Unavailable(Exception):
     """
     The machine cannot provide what a configuration needs, mostly a port. The text is for the operator; a traceback would not help.
     """
+
+    place: Place | None = None
+    """Where the Corefile asks for it."""
 
 
 def _machine_addresses() -> Sequence[str]:

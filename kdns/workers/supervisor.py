@@ -29,6 +29,7 @@ from kdns.core.metrics import Registry
 from kdns.core.slices import in_slices
 from kdns.core.timing import Timer, stop_timer
 from kdns.plugin.capabilities import FeedsWorkers
+from kdns.plugin.listening import CannotListen
 from kdns.plugin.seam import Resource, Unavailable
 from kdns.server.assembly import Check, Configuration, Endpoint
 from kdns.server.roles import Role
@@ -268,7 +269,11 @@ class Supervisor(Role):
                 port = endpoint.port
                 if self.context.kernel_sockets:
                     again = endpoint in self._used
-                    reserved, port = reserve_endpoint(self.context, *endpoint, again=again)
+                    try:
+                        reserved, port = reserve_endpoint(self.context, *endpoint, again=again)
+                    except CannotListen as error:
+                        error.place = configuration.claims[endpoint]
+                        raise
                     held += reserved
             ports[endpoint] = port
         return ports

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -177,6 +178,12 @@ class WorkersTests(SynchronousTestCase):
             self.program.send(signal.SIGUSR1)
             self.until(lambda: "Restart failed" in self.program.said, "a failed reload")
             self.assertEqual(self.addresses("www.example.org", other), {"192.0.2.2"})
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            self.program.said = ""
+            self.write("192.0.2.3", port=taken.getsockname()[1])
+            self.program.send(signal.SIGUSR1)
+            self.until(lambda: "Restart failed" in self.program.said, "a failed reload")
+            self.assertRegex(self.program.said, "Restart failed: .*Corefile:1 - Listen: listen tcp 127.0.0.1:")
         self.program.said = ""
         self.write("192.0.2.4", port=other)
         self.program.send(signal.SIGUSR1)

@@ -26,12 +26,15 @@ function number(value, digits = 3) {
   return Math.abs(value) >= 100 || Number.isInteger(value) ? Math.round(value).toString() : value.toPrecision(2);
 }
 function bytes(value) { return value === null || value === undefined ? "-" : (value / 1048576).toFixed(value < 104857600 ? 1 : 0) + " MiB"; }
-function percent(value) { return value === null || value === undefined ? "-" : (100 * value).toFixed(value < 0.0995 ? 1 : 0) + " %"; }
+function percent(value) {
+  if (value > 0 && value < 0.0005) return "< 0.1 %";
+  return value === null || value === undefined ? "-" : (100 * value).toFixed(value < 0.0995 ? 1 : 0) + " %";
+}
 function duration(value) {
   if (value === null || value === undefined) return "-";
   if (value < 0.001) return Math.round(value * 1e6) + " µs";
-  if (value < 1) return (value * 1e3).toPrecision(2) + " ms";
-  return value.toPrecision(2) + " s";
+  if (value < 1) return number(value * 1e3) + " ms";
+  return number(value) + " s";
 }
 function age(seconds) {
   if (seconds < 120) return Math.max(0, Math.round(seconds)) + " s";
