@@ -176,9 +176,8 @@ class Fault(Enum):
     )
     SIGNING = Explained(
         "signing",
-        "A zone cannot be signed. The zone signed before is served until its signatures expire; then resolvers that validate refuse it.",
-        "Correct what the message names: the zone file, the keys, or the folder that the signed zone is written to.",
-        "file",
+        "A zone is not signed again: the old one is served until its signatures expire. Or new answers are not: they are SERVFAIL.",
+        "Correct what the message names: the zone file, the keys or the folder. A process that signs answers is started again.",
     )
     LOG = Explained(
         "log",

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import dns.dnssec
+import dns.name
+import dns.rdata
+import dns.rdataclass
+import dns.rdatatype
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.checking.coredns_support import ROWS
@@ -14,6 +19,7 @@ from kdns.corefile.order import DIRECTIVE_ORDER
 from kdns.plugin.registry import BUILT_IN
 from kdns.server.assembly import read_text
 from tests.checking.support import IN_A_CLUSTER, warnings
+from tests.signing_keys import write_key
 
 FINE = """\
 .:53 {
@@ -70,6 +76,23 @@ class SurpriseTests(SynchronousTestCase):
         folder.mkdir()
         (folder / "resolv.conf").write_text("nameserver 127.0.0.53\n")
         self.assert_warned(f".:53 {{\n forward . {folder}/resolv.conf\n}}\n", 2, "127.0.0.53", "go round")
+
+    def test_signing(self) -> None:
+        """Signing without keys is warned of; with them the check says what the zone above needs."""
+        self.assert_warned("a.test {\n tsig {\n  require AXFR\n }\n whoami\n}\n", 2, "no key", "REFUSED")
+        self.assert_fine("a.test {\n tsig {\n  secret a.test abcd\n }\n whoami\n}\n")
+        self.assert_warned("a.test {\n dnssec\n whoami\n}\n", 2, "nothing is signed")
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir()
+        key = str(write_key(folder, "key", "a.test."))
+        signed = f"a.test {{\n dnssec {{\n  key file {key}\n }}\n sign db {{\n  key file {key}\n }}\n whoami\n}}\n"
+        _, rest = Path(f"{key}.key").read_text().split(" IN DNSKEY ")
+        dnskey = dns.rdata.from_text(dns.rdataclass.IN, dns.rdatatype.DNSKEY, rest.strip())
+        wanted = dns.dnssec.make_ds(dns.name.from_text("a.test."), dnskey, "SHA256").to_text()
+        found = [one for one in warnings(signed) if "zone above" in one.text]
+        self.assertEqual([(one.line, one.directive) for one in found], [(2, "dnssec"), (5, "sign")])
+        for one in found:
+            self.assertEqual(one.text.lower(), f"the zone above needs: a.test. in ds {wanted}")
 
     def test_nothing_answers(self) -> None:
         """A block without a plugin that answers, and none of those that do."""

@@ -22,6 +22,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from kdns.core.degraded import Fault
 from kdns.core.timing import Timer, stop_timer
 from kdns.plugin import ResolutionFailed, Resource, ServerContext, Unavailable
 from kdns.plugins.dnssec.program import LENGTH, Task, Work, do, frame, key_of
@@ -111,9 +112,9 @@ class Signer(Resource):
         self._tasks: list[_UnderWay] = []
         """Those that the program has, the oldest first."""
 
+        self._condition = context.degraded.condition(Fault.SIGNING, "program of dnssec")
         self._timer: Timer | None = None
         self._program: _Program | None = None
-        self._stopped = False
 
     def start(self) -> Deferred[None] | None:
         """Start the program; queries are answered when it is ready."""
@@ -123,7 +124,7 @@ class Signer(Resource):
 
     def stop(self) -> Deferred[None] | None:
         """End the program; the replies that wait fail."""
-        self._stopped = True
+        self._condition.forget()
         stop_timer(self._timer)
         self._fail("the server stops signing", "shutting down")
         program, self._program = self._program, None
@@ -212,14 +213,15 @@ class Signer(Resource):
         return program
 
     def _start_again(self) -> None:
-        self._start_program().ready.addErrback(lambda failure: None)  # ended() says so
+        ready = self._start_program().ready
+        ready.addCallbacks(lambda _: self._condition.end(self._context.wall(), log), lambda failure: None)
 
     def ended(self, program: _Program, reason: str) -> None:
         """The program ended, whatever for."""
         if self._program is not program:
             return
         self._program = None
-        log.error("the program that signs ended: {reason}; it is started again", reason=reason)
+        self._condition.begin(f"it ended: {reason}", self._context.wall(), log)
         stop_timer(self._timer)
         self._timer = self._context.reactor.callLater(PAUSE, self._start_again)
         self._fail("the program that signs ended", "not ready")

@@ -146,7 +146,8 @@ class ProgramTests(TestCase):
         from twisted.internet import reactor
 
         self.reactor: Any = reactor  # to mypy it is a module
-        self.signer = Signer(ServerContext(reactor), [KEY], 100)
+        self.context = ServerContext(reactor)
+        self.signer = Signer(self.context, [KEY], 100)
 
     async def test_program(self) -> None:
         """It signs, is started again when it was killed, and ends with its signer."""
@@ -164,11 +165,12 @@ class ProgramTests(TestCase):
             made = {}  # it was killed first
         await program.ended
         self.assertLessEqual(len(made), 1)
+        self.assertEqual([state.name for state in self.context.degraded], ["program of dnssec"])
         while self.signer._program is None:
             await pause(self.reactor, 0.0)
         await self.signer._program.ready
         self.assertEqual(len(await self.signer.sign([job(40)])), 1)
-        self.assertEqual(len(self.flushLoggedErrors()), 0)
+        self.assertEqual(list(self.context.degraded), [])
         await (self.signer.stop() or succeed(None))
 
     async def test_not_started(self) -> None:

@@ -19,7 +19,7 @@ from kdns.core.fast_path import NO_EFFECT
 from kdns.core.request import Transport
 from kdns.plugins.tsig import directive
 from kdns.plugins.tsig.link import TsigLink
-from kdns.testing.plugin import PluginBench
+from kdns.testing.plugin import PluginBench, a_request
 from kdns.wire.constants import AXFR
 from kdns.wire.names import ROOT, from_text
 from tests.conformance.world import MemoryWorld, placed
@@ -159,6 +159,16 @@ class LinkTests(SynchronousTestCase):
         bench = PluginBench(directive, "tsig {\nrequire all\n}")
         for transport in Transport:
             self.assertEqual(bench.ask("x.test", transport=transport).rcode, 5)
+
+    def test_explained(self) -> None:
+        """Whether a signature is needed."""
+        (link,) = PluginBench(directive, "tsig a.test {\nrequire TXT\n}").builder.links
+        for qname, qtype, wanted in (
+            ("x.a.test", "TXT", ["below a.test. this query must be signed: without a signature it is refused"]),
+            ("x.a.test", "A", ["an unsigned query passes; the reply to a signed one is signed"]),
+            ("b.test", "TXT", []),
+        ):
+            self.assertEqual([note.text for note in link.explain(a_request(qname, qtype))], wanted)
 
     def test_fast_path(self) -> None:
         """Names keep the fast path where nothing about them must be signed."""
