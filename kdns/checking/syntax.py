@@ -145,6 +145,7 @@ SYNTAX: dict[str, Syntax] = {
         _options("allow NETWORKS...", "default use|ignore|reject|skip", "udp_session_tracking DURATION [SESSIONS]"),
     ),
     "family": Syntax("family ipv4|ipv6"),
+    "lastgood": Syntax("lastgood ZONES..."),
     "leakguard": Syntax("leakguard [ZONES...]", (), _options("allow ZONES...")),
     "web": Syntax("web [ADDRESS]", ("localhost:9154",)),
     "pprof": Syntax("pprof [ADDRESS]", ("localhost:6053",), _options("block [RATE]")),

@@ -72,7 +72,7 @@ DIRECTIVE_ORDER: tuple[str, ...] = (
 )
 """All directive names; the first is outermost in the chain, and set-up and start-up go in this order too."""
 
-OWN: frozenset[str] = frozenset(("family", "leakguard", "web"))
+OWN: frozenset[str] = frozenset(("family", "lastgood", "leakguard", "web"))
 """Directives that CoreDNS does not have; like plugins from outside, they name their place themselves."""
 
 CONFIGURATION_ONLY: frozenset[str] = frozenset(

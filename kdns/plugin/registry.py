@@ -73,6 +73,7 @@ BUILT_IN = {
     "auto": "kdns.plugins.auto",
     "secondary": "kdns.plugins.secondary",
     "etcd": "kdns.plugins.etcd",
+    "lastgood": "kdns.plugins.lastgood",
     "leakguard": "kdns.plugins.leakguard",
     "loop": "kdns.plugins.loop",
     "forward": "kdns.plugins.forward",

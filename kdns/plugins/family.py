@@ -88,10 +88,6 @@ class FamilyLink(Link):
             return next(request)
         return then(next(request), without, self._other)
 
-    def alike_below(self, zone: bytes) -> bool:
-        """NXDOMAIN passes as it is, whatever the name."""
-        return True
-
     def fast_effect(self, server: str, zone: bytes) -> Effect:
         """Only the type of the other family is looked at."""
         return Effect(not_types=frozenset((self._other,)))
