@@ -206,7 +206,7 @@ class DoqFactory(QuicFactory):
         self._queries: deque[tuple[DoqClient, int, bytes, bytes]] = deque()
         """Those that wait until others are answered."""
 
-        self._asking = False
+        self._planned = False
 
     def count(self, code: int) -> None:
         """See :class:`QuicFactory`."""
@@ -220,7 +220,7 @@ class DoqFactory(QuicFactory):
         """Ask the listener, or wait until fewer queries are in flight."""
         if len(self._queries) >= self._most:
             client.refuse(number)
-        elif self.in_flight >= self._most:
+        elif self._queries or self.in_flight >= self._most:
             self._queries.append((client, number, message, key))
         else:
             self.in_flight += 1
@@ -229,12 +229,21 @@ class DoqFactory(QuicFactory):
     def ended_one(self) -> None:
         """A query was answered; one that waits goes on."""
         self.in_flight -= 1
-        if self._asking:
-            return  # the loop below goes on
-        self._asking = True
+        self._let_them_in()
+
+    def _let_them_in(self) -> None:
+        if self._queries and self.in_flight < self._most and not self._planned:
+            self._planned = True
+            self.listener.context.turns.add(self._take_those_that_wait)
+
+    def _take_those_that_wait(self, end: float) -> None:
+        self._planned = False
+        clock = self.listener.context.clock
         while self._queries and self.in_flight < self._most:
             client, number, message, key = self._queries.popleft()
             if not client.ended:
                 self.in_flight += 1
                 client.ask(number, message, key)
-        self._asking = False
+                if clock() >= end:
+                    break
+        self._let_them_in()

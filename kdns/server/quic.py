@@ -149,7 +149,10 @@ class QuicClient:
         self.established = False
         self._way = way
         self._queue: deque[tuple[bytes, Any]] = deque()
-        self._queued = self._taking = False
+        self._queued = False
+        self._more = False
+        """Whether a datagram brought more than one turn could take."""
+
         self._timer: Any = None
         self._due = self._timer_at = 0.0
         self.began = factory.listener.context.clock()
@@ -188,7 +191,7 @@ class QuicClient:
 
     def end_if_done(self) -> None:
         """Close a connection that is to end, if it waits for no reply."""
-        if self.finishing and not self.in_flight and not self._queue:
+        if self.finishing and not self.in_flight and not self._queue and not self._more:
             self.close(self.factory.no_error)
 
     # Turns
@@ -213,16 +216,19 @@ class QuicClient:
         clock = self.factory.listener.context.clock
         now = clock()
         until = min(end, now + SLICE_SECONDS)
-        while self._queue and not self.ended:
-            self._take(*self._queue.popleft(), now)
+        if self._more:
+            self._look_at_events(until)
+            now = clock()
+        while self._queue and not self._more and not self.ended:
+            self._take(*self._queue.popleft(), now, until)
             now = clock()
             if now >= until:
                 break
-        if self._queue:
+        if self._queue or self._more:
             self.wait_for_turn()
         self.flush(now)
 
-    def _take(self, data: bytes, addr: Any, now: float) -> None:
+    def _take(self, data: bytes, addr: Any, now: float, until: float) -> None:
         try:
             self.connection.receive_datagram(data, addr, now)
         except Exception as error:
@@ -236,13 +242,20 @@ class QuicClient:
         if self.connection.fragmented:
             self.fail(self.factory.excessive_load)
             return
-        self._look_at_events()
+        self._look_at_events(until)
 
-    def _look_at_events(self) -> None:
+    def _look_at_events(self, until: float) -> None:
+        clock = self.factory.listener.context.clock
+        self._more = False
         while not self.ended and (event := self.connection.next_event()) is not None:
             match event:
                 case StreamDataReceived():
+                    # One datagram has room for some twenty queries.
                     self.stream_data(event.stream_id, event.data, event.end_stream)
+                    if clock() >= until:
+                        self._more = True
+                        self.wait_for_turn()
+                        return
                 case StreamReset():
                     self.stream_reset(event.stream_id)
                 case StopSendingReceived():
@@ -277,7 +290,8 @@ class QuicClient:
                 self.factory.failures.failed(self.client, why)
             self.gone()
             return
-        self._look_at_events()  # connection IDs that were issued
+        if not self._more:
+            self._look_at_events(now)  # connection IDs that were issued
         self.end_if_done()
         if self.ended:
             return
@@ -322,7 +336,8 @@ class QuicClient:
             if connection.ending:
                 self.gone()  # it was idle too long
                 return
-            self._look_at_events()
+            if not self._more:
+                self._look_at_events(now)
         self.flush(now)
 
     # The end

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import dns.message
@@ -15,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from kdns.core.answer import NO_REPLY, Answer
 from kdns.core.request import Request, Transport
 from kdns.plugin.seam import ConnectionLimits, StreamTimeouts
+from kdns.plugin.turns import TURN_SECONDS, TurnQueue
 from kdns.plugins.tls.certificates import ServerIdentity
 from kdns.server.blocks import ServedBlock
 from kdns.server.doq import EXCESSIVE_LOAD, INTERNAL_ERROR, NO_ERROR, PROTOCOL_ERROR
@@ -365,9 +367,66 @@ class BoundTests(DoqCase):
         self.assertEqual(peer.resets, {numbers[4]: EXCESSIVE_LOAD})
         for _ in range(4):
             slow.give()
-        self.reactor.advance(0.02)
+            self.reactor.advance(0.02)
         self.assertEqual([peer.reply(number) is None for number in numbers], [False] * 4 + [True])
         self.assertEqual(self.factory.in_flight, 0)
+
+    def slow_chain(self) -> tuple[Any, Callable[[Request], Answer]]:
+        """A clock of the context, and an answer that takes a millisecond of it."""
+        ticks = [0.0]
+
+        def say(request: Request) -> Answer:
+            ticks[0] += 0.001
+            return address(request).once()
+
+        return ticks, say
+
+    def longest(self, ticks: Any) -> float:
+        """The longest turn until nothing is left to do, in seconds of that clock."""
+        longest = 0.0
+        while True:
+            before = ticks[0]
+            if not self.reactor.turn():
+                return longest
+            longest = max(longest, ticks[0] - before)
+
+    def test_turns(self) -> None:
+        """Many queries in one datagram share a turn with nobody else's time; so do those that waited for others."""
+        ticks, say = self.slow_chain()
+        slow = Slow()
+        answers: list[Any] = [say]
+
+        def chosen(request: Request) -> Any:
+            return answers[-1](request)
+
+        for limits in (ConnectionLimits(), ConnectionLimits(workers=40)):
+            self.serve(a_block(chosen), limits)
+            peers = [self.connect() for _ in range(3)]
+            if limits.workers == 40:
+                answers.append(slow)
+                for number in range(40):
+                    peers[0].ask(asking(0, f"slow{number}.test."))
+                self.reactor.advance(0.1)
+                answers.pop()
+            self.context.clock = lambda: ticks[0] + self.reactor.seconds()
+            self.context.turns = TurnQueue(self.reactor, self.context.clock)
+            for peer in peers[1:]:
+                for number in range(18):
+                    data = asking(0, f"a{number}.test.")
+                    peer.connection.send_stream_data(4 * number, len(data).to_bytes(2, "big") + data, True)
+                peer.flush()
+            longest = self.longest(ticks)
+            if limits.workers == 40:
+                self.assertEqual(len(self.factory._queries), 36)
+                for _ in range(40):
+                    slow.give()
+                longest = self.longest(ticks)
+            self.reactor.advance(0.1)
+            self.assertEqual([len(peer.whole) for peer in peers[1:]], [18, 18])
+            self.assertGreater(longest, 0)
+            self.assertLess(longest, 2 * TURN_SECONDS)
+            if limits.workers != 40:
+                self.tearDown()
 
     def test_many_that_wait(self) -> None:
         """A long queue of queries that are answered at once is worked off."""
