@@ -188,12 +188,17 @@ def _write_pid(path: str) -> bool:
     if not path:
         return False
     try:
-        with open(path, "w", encoding="ascii") as file:
+        with open(path, "w", encoding="ascii", opener=_without_waiting) as file:
             file.write(f"{os.getpid()}\n")
     except OSError as error:
         print(f"[ERROR] Could not write pidfile: open {path}: {reason_of(error)}", file=sys.stderr)
         return False
     return True
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a file to write, and fail where that is a pipe that nobody reads: to wait for a reader would be for ever."""
+    return os.open(path, flags | os.O_NONBLOCK, 0o666)
 
 
 def _remove(path: str) -> None:

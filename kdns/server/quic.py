@@ -103,7 +103,7 @@ class QuicSocket(DatagramProtocol):
         self.asked(data, addr, None)
 
     def asked(self, data: bytes, addr: Any, asked: Asked | None) -> None:
-        """See :class:`AddressedPort`."""
+        """See :class:`kdns.server.addressed_port.AddressedPort`."""
         self._factory.received(data, addr, Way(self, asked))
 
     def send(self, data: bytes, addr: Any, asked: Asked | None) -> None:

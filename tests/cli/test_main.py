@@ -86,6 +86,18 @@ class CommandTests(SynchronousTestCase):
         self.assertEqual((status, out), (2, ""))
         self.assertTrue(error.startswith("flag provided but not defined: -server\nUsage of kdns:\n"), error)
 
+    def test_pid_file(self) -> None:
+        """A pid file that is a pipe without a reader is a line on standard error; the server starts without it."""
+        pipe = self.mktemp()
+        os.mkfifo(pipe)
+        errors = io.StringIO()
+        self.patch(sys, "stderr", errors)
+        self.assertFalse(command._write_pid(pipe))
+        self.assertIn(f"Could not write pidfile: open {pipe}: ", errors.getvalue())
+        regular = self.mktemp()
+        self.assertTrue(command._write_pid(regular))
+        self.assertEqual(Path(regular).read_text(), f"{os.getpid()}\n")
+
     def test_help(self) -> None:
         """``-help`` shows the usage and is no mistake."""
         status, out, error = self.run_with("-help")
