@@ -3,11 +3,12 @@ Look for what breaks: ``python -m tests.fuzz [--seconds N] [--seed S] [TARGET...
 
 Targets, one after another: ``wire`` (queries, replies and what is patched of them), ``corefile`` (texts), ``projection`` (objects of
 the API), ``regexp``, ``template`` and ``expression`` (the languages inside a Corefile), ``zone`` and ``transfer`` (zone data), ``tsig``
-(signed messages), ``https``, ``grpc``, ``quic`` and ``quic_streams`` (connections of clients), ``grpc_upstream`` and ``quic_upstream``
-(what upstreams send), ``dnstap`` (what its readers send), ``geoip`` (databases), ``etcd`` and ``listing`` (answers of stores),
-``listener`` (a live server over loopback). Each input comes from a valid one with some bytes changed, cut, doubled or spliced, or from
-chance alone. A target fails when it raises an exception that is not one of its own. The input that broke it is written in hex, with the
-seed that leads there again. Where atheris is installed it drives all but the last, and finds its way by the branches that inputs take.
+(signed messages), ``dnssec`` (replies to be signed), ``https``, ``grpc``, ``quic`` and ``quic_streams`` (connections of clients),
+``grpc_upstream`` and ``quic_upstream`` (what upstreams send), ``dnstap`` (what its readers send), ``geoip`` (databases), ``etcd`` and
+``listing`` (answers of stores), ``listener`` (a live server over loopback). Each input comes from a valid one with some bytes changed, cut,
+doubled or spliced, or from chance alone. A target fails when it raises an exception that is not one of its own. The input that broke it is
+written in hex, with the seed that leads there again. Where atheris is installed it drives all but the last, and finds its way by the
+branches that inputs take.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import dns.message
-import dns.tsigkeyring
 
 from kdns.cluster.objects import Kind
 from kdns.cluster.projection import ProjectionError, Projector
@@ -33,12 +33,12 @@ from kdns.corefile.parser import Surroundings
 from kdns.wire.message import MalformedMessage, scan
 from kdns.wire.names import BadName, from_text, to_text
 from kdns.wire.query import read_query
-from kdns.wire.tsig import ALGORITHMS, MalformedTsig, append, mac_of, split
 from tests.fuzz_dnstap import READERS, run_dnstap
 from tests.fuzz_geoip import databases, run_geoip
 from tests.fuzz_https import CALLS, CONNECTIONS, PACKETS, run_grpc, run_https
 from tests.fuzz_patterns import EXPRESSIONS, REGEXPS, TEMPLATES, run_expression, run_regexp, run_template
 from tests.fuzz_quic import DATAGRAMS, STREAMS, run_quic, run_quic_streams
+from tests.fuzz_signing import REPLIES, SIGNED, run_dnssec, run_tsig
 from tests.fuzz_stores import KEYS, LISTINGS, run_etcd, run_listing
 from tests.fuzz_upstreams import RESPONSES, run_grpc_upstream, run_quic_upstream
 from tests.fuzz_upstreams import STREAMS as REPLY_STREAMS
@@ -100,29 +100,6 @@ def run_wire(octets: bytes) -> None:
             relayed.uncompressed_size()
         except BadName:
             pass
-
-
-def _signed() -> tuple[bytes, ...]:
-    found = []
-    for algorithm in ("hmac-sha1", "hmac-sha512"):
-        query = dns.message.make_query("example.org.", "AXFR", use_edns=0, id=1)
-        query.use_tsig(dns.tsigkeyring.from_text({"key.test.": "AAECAwQFBgc="}), algorithm=algorithm)
-        found.append(query.to_wire())
-    return tuple(found)
-
-
-def run_tsig(octets: bytes) -> None:
-    """Take the signature off a message, and append it again."""
-    try:
-        found = split(octets)
-    except MalformedTsig as error:
-        assert str(error)
-        return
-    if found is not None:
-        message, tsig = found
-        assert split(append(message, tsig)) == found
-        if tsig.algorithm.lower() in ALGORITHMS:
-            mac_of(b"secret", tsig, message)
 
 
 class NoFiles:
@@ -202,7 +179,8 @@ TARGETS = (
     Target("expression", EXPRESSIONS, run_expression),
     Target("zone", FILES, run_zone),
     Target("transfer", MESSAGES, run_transfer),
-    Target("tsig", _signed(), run_tsig),
+    Target("tsig", SIGNED, run_tsig),
+    Target("dnssec", REPLIES, run_dnssec),
     Target("https", CONNECTIONS, run_https),
     Target("grpc", CALLS + PACKETS, run_grpc),
     Target("quic", DATAGRAMS, run_quic),

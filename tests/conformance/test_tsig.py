@@ -23,6 +23,9 @@ from tests.conformance.client import IDENT, query, tell
 from tests.conformance.world import MemoryWorld, placed
 from tests.encrypted import Client, connect
 
+OVER_UDP = ("big-udp", "big-udp-unsigned", "axfr-udp-signed")
+"""Cases whose replies are others over TCP. All that are asked over UDP are asked over TCP, too."""
+
 SECRET = "NoTCJU+DMqFWywaPyxSijrDEA/eC3nK0xi3AMEZuPVk="
 
 
@@ -139,7 +142,9 @@ class TsigTests(SynchronousTestCase):
         world = MemoryWorld(placed(document["corefile"], document["files"], folder))
         world.start()
         wrong = []
-        for case in document["cases"]:
+        cases = document["cases"]
+        again = [{**case, "proto": "tcp"} for case in cases if case["proto"] == "udp" and case["id"] not in OVER_UDP]
+        for case in (*cases, *again):
             deviation = deviations().get((name, case["id"]))
             wanted = case["expect"] if deviation is None else dict(deviation.kdns)
             # Time of the reactor moves while a reply is waited for, so seconds are whole at the beginning.

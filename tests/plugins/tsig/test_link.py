@@ -16,6 +16,7 @@ import dns.tsig
 from twisted.trial.unittest import SynchronousTestCase
 
 from kdns.core.fast_path import NO_EFFECT
+from kdns.core.reply import PADDED, PADDED_SIZE
 from kdns.core.request import Transport
 from kdns.plugins.tsig import directive
 from kdns.plugins.tsig.link import TsigLink
@@ -159,6 +160,21 @@ class LinkTests(SynchronousTestCase):
         bench = PluginBench(directive, "tsig {\nrequire all\n}")
         for transport in Transport:
             self.assertEqual(bench.ask("x.test", transport=transport).rcode, 5)
+
+    def test_transports(self) -> None:
+        """Replies are signed over every transport, and padded so that the signature is counted in."""
+        bench = PluginBench(directive, f"tsig {{\nsecret key.test. {SECRET}\nrequire all\n}}")
+        self.patch(time, "time", bench.context.wall)
+        for transport in Transport:
+            query = dns.message.make_query("x.test.", "A", use_edns=0, pad=128)
+            query.use_tsig(KEYRING)
+            message = query.to_wire()
+            replies: list[bytes] = []
+            bench._listener.receive(message, transport, "192.0.2.1", 4000, "::", replies.append)
+            (reply,) = replies
+            read = dns.message.from_wire(reply, KEYRING, query.mac or b"")
+            self.assertEqual((read.rcode(), read.had_tsig, len(read.answer)), (0, True, 1), transport)
+            self.assertEqual(len(reply) % PADDED_SIZE == 0, transport in PADDED, transport)
 
     def test_explained(self) -> None:
         """Whether a signature is needed."""
