@@ -19,6 +19,14 @@ from typing import Any
 from kdns.checking.findings import Finding
 from kdns.corefile.files import DiskFiles, Files, Kind
 
+NODE_LOCAL = {
+    "__PILLAR__LOCAL__DNS__": "169.254.20.10",
+    "__PILLAR__DNS__SERVER__": "",
+    "__PILLAR__CLUSTER__DNS__": "10.96.0.11",
+    "__PILLAR__UPSTREAM__SERVERS__": "/etc/resolv.conf",
+}
+"""Variables of NodeLocal DNSCache's template, with values such as ``kdns node-cache`` puts in their place when it starts."""
+
 KEY = "Corefile"
 
 MOUNTED = "/etc/coredns"
@@ -145,6 +153,8 @@ def source_of(text: str, name: str) -> Source:
 
     :raises CannotRead: the text is a manifest without one.
     """
+    for variable, value in NODE_LOCAL.items():
+        text = text.replace(variable, value)
     if _MANIFEST.search(text) is None:
         return Source(name, text)
     import yaml

@@ -12,6 +12,9 @@ from typing import Any
 import yaml
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
+from kdns.checking.faults import look
+from kdns.checking.findings import Severity
+from kdns.checking.source import source_of
 from kdns.cli.flags import parse_flags
 from kdns.cli.node_cache import KUBE_DNS, parse
 from kdns.cluster.resources import Needs, watched_for
@@ -339,6 +342,14 @@ class NodeLocalTests(SynchronousTestCase):
         self.assertTrue(volumes["kube-dns-config"]["configMap"]["optional"])
         self.assertEqual(str(Path(self.config.corefile).parent), mounts["run"]["mountPath"])
         self.assertNotIn("readOnly", mounts["run"])
+
+    def test_checked(self) -> None:
+        """``kdns check`` takes the template as it stands in the ConfigMap, and finds nothing."""
+        text = (NODE_LOCAL / "configmap.yaml").read_text(encoding="utf-8")
+        source = source_of(text, "configmap.yaml")
+        self.assertIn("bind 169.254.20.10", source.text)
+        worst = [one for one in look(source, {}, elsewhere=True).findings if one.severity is not Severity.NOTE]
+        self.assertEqual([f"{one.line}: {one.text}" for one in worst], [])
 
     def test_addresses(self) -> None:
         """The first address is probed, and the second is that of the cluster's DNS Service, by the convention of the base."""
