@@ -30,6 +30,9 @@ from tests.signing_keys import write_key
 ROOT = Path(__file__).parents[1]
 PAGES = ROOT / "docs" / "plugins"
 
+NOT_PLUGINS = ("README.md", "docs/corefile.md", "docs/operations.md")
+"""Other documents with Corefiles that kdns takes as they are."""
+
 SECTIONS = ("Name", "Description", "Syntax", "Metrics", "Ready", "Examples")
 """What the page of a plugin has, in this order; it may have more."""
 
@@ -97,9 +100,9 @@ class CorefileTests(SynchronousTestCase):
         return assemble(read_text(text, ENVIRONMENT), context)
 
     def test_examples(self) -> None:
-        """Each example on a plugin's page and in the README is a Corefile that kdns takes."""
+        """Each example on a plugin's page, in the README and in some other documents is a Corefile that kdns takes."""
         wrong = []
-        for page in (*sorted(PAGES.glob("*.md")), ROOT / "README.md", ROOT / "docs" / "operations.md"):
+        for page in (*sorted(PAGES.glob("*.md")), *(ROOT / name for name in NOT_PLUGINS)):
             for line, _, text in fences(page, "corefile"):
                 try:
                     self.load(text)
