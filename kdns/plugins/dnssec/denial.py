@@ -11,6 +11,8 @@ might have. It must not hold NS (the record would be that of a delegation, RFC 6
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from kdns.wire.constants import (
     AAAA,
     CAA,
@@ -60,12 +62,15 @@ def deny(owner: bytes, qtype: int, ttl: int, *, apex: bool = False, cut: bool = 
     """
     if len(owner) + 2 > MAX_NAME:
         return None
-    types = APEX_TYPES if apex else TYPES
-    if cut:
-        types |= {NS}
-    if qtype != NSEC:
-        types -= {qtype}
-    return Record(owner, NSEC, IN, ttl, nsec_rdata(b"\x01\x00" + owner, types))
+    denied = qtype if qtype in APEX_TYPES and qtype != NSEC else 0
+    return Record(owner, NSEC, IN, ttl, b"\x01\x00" + owner + _bitmaps(denied, apex, cut))
+
+
+@lru_cache(maxsize=256)  # as many as there are types to deny
+def _bitmaps(denied: int, apex: bool, cut: bool) -> bytes:
+    """The types of a name without the one that is denied, as an NSEC record has them; 0 denies none of the list."""
+    types = (APEX_TYPES if apex else TYPES) | ({NS} if cut else frozenset())
+    return nsec_rdata(b"", types - {denied})
 
 
 def deny_ds(owner: bytes, ttl: int) -> Record | None:

@@ -139,6 +139,7 @@ def _private(path: str, fields: dict[str, str], dnskey: bytes) -> Any:
             key = ec.derive_private_key(_number(fields, "PrivateKey"), CURVES[algorithm]())
         private: Any = get_algorithm_cls(algorithm)(key)
         public = private.public_key().encode_key_bytes()
+        private.sign(b"")  # some RSA keys are too short for the hash of their algorithm
     except (ValueError, TypeError) as error:
         if isinstance(error, BadKey):
             raise
