@@ -413,17 +413,19 @@ class KdnsService(Service):
         """
         for endpoint, zones in configuration.endpoints.items():
             if endpoint not in self.endpoints and self.role.listens:
-                self._fault = configuration.claims[endpoint]
                 listener = Listener(self.context, endpoint.label, zones)
-                opened[endpoint] = LISTENERS[endpoint.scheme](
-                    self.context.reactor,
-                    listener,
-                    endpoint.address,
-                    self.role.port(endpoint),
-                    self.table_budget,
-                    self.connections,
-                )
-        self._fault = None
+                try:
+                    opened[endpoint] = LISTENERS[endpoint.scheme](
+                        self.context.reactor,
+                        listener,
+                        endpoint.address,
+                        self.role.port(endpoint),
+                        self.table_budget,
+                        self.connections,
+                    )
+                except Unavailable as error:
+                    error.place = configuration.claims[endpoint]
+                    raise
 
     def _swap(
         self, configuration: Configuration, opened: dict[Endpoint, OpenEndpoint]

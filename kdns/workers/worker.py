@@ -25,6 +25,7 @@ from kdns.corefile.errors import CorefileError
 from kdns.corefile.loader import Corefile
 from kdns.plugin.seam import Resource, ServerContext, Unavailable
 from kdns.server.assembly import Configuration, Endpoint
+from kdns.server.reloads import located
 from kdns.server.roles import Role
 from kdns.server.service import KdnsService
 from kdns.workers import messages
@@ -191,7 +192,7 @@ class Worker(Role):
             return
         error = failure.value
         if isinstance(error, (CorefileError, Unavailable)):
-            text = error.advice() if isinstance(error, CorefileError) else str(error)
+            text = located(error)
         else:
             log.failure("A worker could not prepare a configuration", failure=failure)
             text = f"{type(error).__name__}: {error}"
