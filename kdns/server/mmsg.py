@@ -30,7 +30,7 @@ from kdns.core.tally import Durations, Tally
 from kdns.plugin.proxied import Origin
 from kdns.server.addresses import unpack_sockaddr
 from kdns.server.datagrams import answer_datagram
-from kdns.server.fairness import MissShares
+from kdns.server.fairness import WINDOW, MissShares
 from kdns.server.listener import Listener
 from kdns.server.receive_drops import receive_drops
 from kdns.server.replay import observe
@@ -193,7 +193,7 @@ class MmsgPort:
         self._dropping = False
         """Whether the kernel dropped datagrams between the last two looks, the last of them at most :data:`LOOK_SECONDS` ago."""
 
-        self._look_at = 0.0
+        self._look_at = listener.context.clock()
         host = sock.getsockname()[0]
         self._wildcard = host in ("0.0.0.0", "::")
         self._local = "::" if self._wildcard else host
@@ -298,9 +298,7 @@ class MmsgPort:
                     return
                 self._received = clock()
                 if self._count == BATCH and self._received >= self._look_at:
-                    self._look_at = self._received + LOOK_SECONDS
-                    before, self._drops = self._drops, receive_drops(self._socket)
-                    self._dropping = self._drops != before
+                    self._look_for_drops(self._received)
                 self._listener.sample_every = self._count + 3 >> 2
             self._serve_rest(started + TURN_SECONDS)
             if self._next < self._count:
@@ -309,6 +307,13 @@ class MmsgPort:
                 return
             if self._count < BATCH or clock() - started > TURN_SECONDS:
                 return
+
+    def _look_for_drops(self, now: float) -> None:
+        """Find out whether the kernel drops datagrams now; what it dropped long before the last look says nothing of that."""
+        recently = now < self._look_at + WINDOW
+        self._look_at = now + LOOK_SECONDS
+        before, self._drops = self._drops, receive_drops(self._socket)
+        self._dropping = recently and self._drops != before
 
     def _read_on(self) -> None:
         """The next turn: no new datagram need come for the rest of a batch to be served."""

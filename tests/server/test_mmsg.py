@@ -16,7 +16,7 @@ from kdns.core.validity import ONCE
 from kdns.plugin.seam import ServerContext
 from kdns.server import mmsg
 from kdns.server.blocks import ServedBlock
-from kdns.server.fairness import BUCKETS
+from kdns.server.fairness import BUCKETS, WINDOW
 from kdns.server.listener import Listener
 from kdns.server.sockets import OpenEndpoint, open_endpoint
 from kdns.server.table import TableBudget
@@ -151,6 +151,26 @@ class MmsgTests(TestCase):
             self.assertEqual(set(refused), {"127.0.0.2"})
             self.assertEqual(len(answered) + len(refused) + dropped, 1000)
             self.assertLess(len(answered), 100)
+
+        return self.run_with(test())
+
+    def test_old_overflow(self) -> Deferred[None]:
+        """What the kernel dropped long ago is held against nobody."""
+
+        async def test() -> None:
+            now = [1000.0]
+            opened = self.serve(a_block(lambda request: Answer(validity=ONCE)))
+            self.context.clock = lambda: now[0]
+            opened.receiving[0].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+            client = self.client(opened, source="127.0.0.2")
+            for ident in range(1000):
+                client.send(asking(ident, f"n{ident}.example."))
+            dropped = opened.drops()
+            self.assertGreater(dropped, 0)
+            port = opened.datagrams[0]
+            port._look_at = 1000.0 - 2 * WINDOW
+            answered = await self.replies(client, 1000, 0.3)
+            self.assertEqual(len(answered) + dropped, 1000)
 
         return self.run_with(test())
 
