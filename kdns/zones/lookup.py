@@ -45,6 +45,9 @@ MAX_CHAIN = 9
 _TARGETS = {SRV: 6, MX: 2, SVCB: 2, HTTPS: 2, NS: 0}
 """Types whose target's addresses are added, by where the target is in their rdata."""
 
+MOST_TARGETS = 100
+"""Records up to which that is done: for thousands it takes ten milliseconds, and no reply has room for them."""
+
 
 @dataclass(slots=True)
 class Found:
@@ -319,7 +322,7 @@ class _Lookup:
 
     def _add_targets(self, records: Sequence[Record], rtype: int) -> None:
         start = _TARGETS.get(rtype)
-        if start is not None:
+        if start is not None and len(records) <= MOST_TARGETS:
             self._add_addresses(
                 [_target(record, start) for record in records if record.rtype == rtype], self.zone.origin
             )

@@ -26,7 +26,7 @@ from kdns.wire.constants import (
     type_number,
 )
 from kdns.wire.names import from_text, is_subdomain, suffixes, to_text
-from kdns.zones.lookup import Found, look_up
+from kdns.zones.lookup import MOST_TARGETS, Found, look_up
 from kdns.zones.zone import Zone
 from tests.zones.support import HEAD, text_of, texts, zone_of
 
@@ -111,6 +111,13 @@ class LookupTests(SynchronousTestCase):
             self.assertEqual((found.rcode, found.authoritative, found.outside), (NOERROR, True, None))
         found = self.ask("", NS)
         self.assertEqual((texts(found.answer), found.authority, len(found.additional)), ([NS_LINE], [], 1))
+
+    def test_many_targets(self) -> None:
+        """Hundreds of records come without the addresses of their targets."""
+        for count, added in ((MOST_TARGETS, 1), (MOST_TARGETS + 1, 0)):
+            rows = "".join(f"m MX {number} www\n" for number in range(count))
+            found = look_up(zone_of(ZONE + rows), from_text("m.example.org"), MX, False)
+            self.assertEqual((len(found.answer), len(found.additional)), (count, added))
 
     def test_negative(self) -> None:
         """An SOA with the negative TTL; only names without any record fall through."""
