@@ -88,7 +88,7 @@ class StatusTests(SynchronousTestCase):
             self.until(terminal, r"all +\S+ +\S+ +7 ")
             self.program.send(signal.SIGTERM)
             self.program.end()
-            self.until(terminal, r"No newer figures: ")
+            self.until(terminal, r"GONE, the figures below are from before")
             os.write(terminal, b"q")
             self.until(terminal, r"\x1b\[\?1049l$", styled=True)
             _, status = os.waitpid(child, 0)
