@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from html.parser import HTMLParser
 from typing import Any
+from urllib.parse import quote
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -22,6 +26,21 @@ from tests.plugins.web import Client, Talk
 from tests.support import parsed
 
 PORT = 9153
+
+PATHS = (
+    *ASSETS,
+    "/web/status",
+    "/web/history",
+    "/web/explain",
+    "/web/corefile",
+    "/web/events",
+    "/web",
+    "/metrics",
+    "/../Corefile",
+    "//",
+    "*",
+)
+NAMES = ("name", "type", "client", "search", "top", "all", "%00", "upstream")
 
 
 class ParseTests(SynchronousTestCase):
@@ -268,3 +287,50 @@ class PageTests(SynchronousTestCase):
         self.world.service.reload()
         self.world.reactor.advance(10.0)
         self.assertEqual(self.request("/").answered().status, 404)
+
+
+class HostileTests(SynchronousTestCase):
+    """Requests that no browser sends."""
+
+    @given(
+        st.lists(
+            st.tuples(
+                st.sampled_from(("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "CONNECT", "BREW")),
+                st.sampled_from(PATHS),
+                st.lists(st.tuples(st.sampled_from(NAMES), st.text(max_size=600)), max_size=4),
+                st.sampled_from(("localhost:9153", "127.0.0.1:9153", "evil.example", "")),
+                st.binary(max_size=80),
+            ),
+            min_size=1,
+            max_size=12,
+        )
+    )
+    @settings(max_examples=int(os.environ.get("KDNS_EXAMPLES", "15")), deadline=None)
+    def test_nothing_changes(self, requests: list[tuple[str, str, list[tuple[str, str]], str, bytes]]) -> None:
+        """Whatever is asked, the server is what it was: its configuration, its caches, its names, and nothing is logged as a fault."""
+        world = World()
+        client = Client(world.reactor)
+        world.ask("www.example.org")
+        before = self.state(world)
+        for method, path, arguments, host, body in requests:
+            query = "&".join(f"{name}={quote(value)}" for name, value in arguments)
+            head = f"{method} {path}?{query} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+            client.connect(PORT, head.encode() + body)
+            world.reactor.settle()
+        world.reactor.advance(3.0)
+        self.assertEqual(self.state(world), before)
+        self.assertEqual(
+            [str(rdata) for rrset in world.ask("www.example.org").answer for rdata in rrset], ["198.51.100.20"]
+        )
+        self.assertEqual(world.stop(), [])
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def state(self, world: World) -> tuple[object, ...]:
+        """What requests might change."""
+        entries = world.run("cache.list")["result"]
+        configuration = world.service.configuration
+        return (
+            configuration,
+            [(row["name"], row["type"]) for row in entries["entries"]],
+            [state.as_dict() for state in world.context.degraded],
+        )
