@@ -12,10 +12,11 @@ from kdns.core.degraded import Fault
 from kdns.corefile.dispenser import Dispenser
 from kdns.plugin.seam import Block, BlockBuilder, ServerContext
 from kdns.plugins.azure.config import AzureConfig, HostedZoneConfig, parse
-from kdns.plugins.azure.credentials import METADATA, Tokens
+from kdns.plugins.azure.credentials import AzureTokens
 from kdns.plugins.azure.listing import BadAnswer, parse_listing
 from kdns.plugins.stores.rest import Refusal, RestClient, StoreProblem, short, where_of
-from kdns.plugins.stores.zones import HostedZone, HostedZonesLink, Page
+from kdns.plugins.stores.tokens import METADATA
+from kdns.plugins.stores.zones import HostedZone, Page, link_hosted
 
 REFRESH = 60.0
 """Seconds between two readings of a zone."""
@@ -45,7 +46,7 @@ class AzureZone:
         """:param api, metadata: URLs in place of Azure's."""
         self.name = f"{config.group}:{config.zone}"
         self._config = config
-        self._tokens = Tokens(config.access, context.environ, context.wall, metadata)
+        self._tokens = AzureTokens(config.access, context.environ, context.wall, metadata)
         self._api = api or config.access.cloud.api
 
     async def pages(self, client: RestClient) -> AsyncIterator[Page]:
@@ -99,19 +100,13 @@ class AzureDirective:
         return parse(tokens, block)
 
     def build(self, config: AzureConfig, builder: BlockBuilder) -> None:
-        """Add the link. A zone whose settings did not change is kept over a reload."""
+        """See :func:`kdns.plugins.stores.zones.link_hosted`."""
         context = builder.context
 
-        def kept(zone: HostedZoneConfig) -> HostedZone:
-            def made() -> HostedZone:
-                return HostedZone(self.name, Fault.AZURE, zone.origin, AzureZone(zone, context), REFRESH, context)
+        def made(zone: HostedZoneConfig) -> HostedZone:
+            return HostedZone(self.name, Fault.AZURE, zone.origin, AzureZone(zone, context), REFRESH, context)
 
-            return builder.keep((self.name, zone.group, zone.zone), zone, made)
-
-        zones: dict[bytes, list[HostedZone]] = {}
-        for zone in config.zones:
-            zones.setdefault(zone.origin, []).append(kept(zone))
-        builder.link(HostedZonesLink(self.name, zones, config.fallthrough))
+        link_hosted(builder, self.name, config.zones, config.fallthrough, lambda zone: (zone.group, zone.zone), made)
 
 
 directive = AzureDirective()

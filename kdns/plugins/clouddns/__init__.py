@@ -12,10 +12,11 @@ from kdns.corefile.errors import SetupError
 from kdns.corefile.values import quote as quoted
 from kdns.plugin.seam import Block, BlockBuilder, ServerContext
 from kdns.plugins.clouddns.config import CloudDnsConfig, HostedZoneConfig, parse
-from kdns.plugins.clouddns.credentials import METADATA, BadKeyFile, Tokens, read_key
+from kdns.plugins.clouddns.credentials import BadKeyFile, GoogleTokens, read_key
 from kdns.plugins.clouddns.listing import BadAnswer, error_text, parse_listing
 from kdns.plugins.stores.rest import Refusal, RestClient, StoreProblem, short, where_of
-from kdns.plugins.stores.zones import HostedZone, HostedZonesLink, Page
+from kdns.plugins.stores.tokens import METADATA
+from kdns.plugins.stores.zones import HostedZone, Page, link_hosted
 
 REFRESH = 60.0
 """Seconds between two readings of a zone."""
@@ -34,7 +35,7 @@ class CloudDnsZone:
         """:param api, metadata: URLs in place of Google's."""
         self.name = f"{config.project}:{config.zone}"
         self._config = config
-        self._tokens = Tokens(config.file, context.environ, context.wall, metadata)
+        self._tokens = GoogleTokens(config.file, context.environ, context.wall, metadata)
         self._api = api
 
     async def pages(self, client: RestClient) -> AsyncIterator[Page]:
@@ -74,7 +75,7 @@ class CloudDnsDirective:
         return parse(tokens, block)
 
     def build(self, config: CloudDnsConfig, builder: BlockBuilder) -> None:
-        """Add the link. A zone whose settings did not change is kept over a reload."""
+        """See :func:`kdns.plugins.stores.zones.link_hosted`."""
         context = builder.context
         for file in {zone.file for zone in config.zones if zone.file}:
             try:
@@ -83,16 +84,10 @@ class CloudDnsDirective:
                 text = f"invalid credentials file {quoted(file)}: {error}"
                 raise SetupError(text, plugin=self.name, located=False) from None
 
-        def kept(zone: HostedZoneConfig) -> HostedZone:
-            def made() -> HostedZone:
-                return HostedZone(self.name, Fault.CLOUDDNS, zone.origin, CloudDnsZone(zone, context), REFRESH, context)
+        def made(zone: HostedZoneConfig) -> HostedZone:
+            return HostedZone(self.name, Fault.CLOUDDNS, zone.origin, CloudDnsZone(zone, context), REFRESH, context)
 
-            return builder.keep((self.name, zone.origin, zone.project, zone.zone), zone, made)
-
-        zones: dict[bytes, list[HostedZone]] = {}
-        for zone in config.zones:
-            zones.setdefault(zone.origin, []).append(kept(zone))
-        builder.link(HostedZonesLink(self.name, zones, config.fallthrough))
+        link_hosted(builder, self.name, config.zones, config.fallthrough, lambda zone: (zone.project, zone.zone), made)
 
 
 directive = CloudDnsDirective()

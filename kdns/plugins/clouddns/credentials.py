@@ -22,19 +22,12 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from kdns.cluster.credentials import CredentialsError, read_file
-from kdns.plugins.stores.rest import Refusal, RestClient, StoreProblem, short
+from kdns.plugins.stores.rest import RestClient, StoreProblem, short
+from kdns.plugins.stores.tokens import FORM, METADATA, METADATA_PATIENCE, Token, Tokens
 
 SCOPE = "https://www.googleapis.com/auth/ndev.clouddns.readonly"
 TOKEN_URI = "https://oauth2.googleapis.com/token"  # noqa: S105  # where tokens are asked for
-METADATA = "http://169.254.169.254"
-"""Its name, metadata.google.internal, might be looked up through this very server."""
-
-METADATA_PATIENCE = 2.0
-RENEW_BEFORE = 300.0
-"""Seconds before its end at which another token is asked for."""
-
 ASSERTION = "urn:ietf:params:oauth:grant-type:jwt-bearer"
-_FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
 class BadKeyFile(ValueError):
@@ -57,11 +50,6 @@ class Key(msgspec.Struct):
 class _Token(msgspec.Struct):
     access_token: str
     expires_in: int = 3600
-
-
-class _Failed(msgspec.Struct):
-    error: str = ""
-    error_description: str = ""
 
 
 _DECODER = msgspec.json.Decoder(_Token)
@@ -113,47 +101,29 @@ def _coded(data: bytes) -> bytes:
     return urlsafe_b64encode(data).rstrip(b"=")
 
 
-class Tokens:
-    """Tokens for one file of credentials, kept while they hold."""
+class GoogleTokens(Tokens):
+    """Tokens for one file of credentials."""
+
+    vendor = "Google"
 
     def __init__(
         self, file: str, environment: Mapping[str, str], wall: Callable[[], float], metadata: str = METADATA
     ) -> None:
         """:param metadata: the URL of the metadata service."""
+        super().__init__(wall)
         self._file = file
         self._metadata = metadata
         self._environment = environment
-        self._wall = wall
-        self._token = ""
-        self._ends = 0.0
 
-    async def current(self, client: RestClient) -> str:
-        """
-        A token that holds for some minutes at least.
-
-        :raises StoreProblem: there is none.
-        """
-        if not self._token or self._wall() >= self._ends - RENEW_BEFORE:
-            try:
-                body = await self._ask(client)
-            except Refusal as refusal:
-                raise StoreProblem(f"a token of Google: {_why(refusal)}") from None
-            except (StoreProblem, BadKeyFile) as problem:
-                raise StoreProblem(f"a token of Google: {problem}") from None
-            try:
-                found = _DECODER.decode(body)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                raise StoreProblem(f"a token of Google: {short(str(error))}") from None
-            token = found.access_token.rstrip(".")  # the metadata service pads it
-            if not token.isascii() or not token.isprintable():
-                raise StoreProblem("a token of Google: it holds other characters than tokens do")
-            self._token = token
-            self._ends = self._wall() + found.expires_in
-        return self._token
-
-    def refused(self) -> None:
-        """Google does not take it: ask for another."""
-        self._token = ""
+    async def ask(self, client: RestClient) -> Token:
+        """See :meth:`kdns.plugins.stores.tokens.Tokens.ask`."""
+        try:
+            found = _DECODER.decode(await self._ask(client))
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise StoreProblem(short(str(error))) from None
+        except BadKeyFile as error:
+            raise StoreProblem(str(error)) from None
+        return Token(found.access_token.rstrip("."), found.expires_in)  # the metadata service pads it
 
     def _path(self) -> str:
         """The file of credentials; empty for the metadata service."""
@@ -183,12 +153,4 @@ class Tokens:
                 "client_secret": key.client_secret,
                 "refresh_token": key.refresh_token,
             }
-        return (await client.ask("POST", key.token_uri, _FORM, urlencode(form).encode())).body
-
-
-def _why(refusal: Refusal) -> str:
-    try:
-        found = msgspec.json.decode(refusal.body, type=_Failed)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return str(refusal)
-    return short(found.error_description or found.error) or str(refusal)
+        return (await client.ask("POST", key.token_uri, FORM, urlencode(form).encode())).body

@@ -15,7 +15,7 @@ from kdns.plugins.route53.credentials import CredentialChain
 from kdns.plugins.route53.listing import BadXml, error_text, parse_listing
 from kdns.plugins.route53.signing import REGION, Credentials, query_string, signed_headers
 from kdns.plugins.stores.rest import Refusal, RestClient, StoreProblem, short, where_of
-from kdns.plugins.stores.zones import HostedZone, HostedZonesLink, Page
+from kdns.plugins.stores.zones import HostedZone, Page, link_hosted
 
 ENDPOINTS = {
     "cn-": ("https://route53.amazonaws.com.cn", "cn-northwest-1"),
@@ -83,20 +83,14 @@ class Route53Directive:
         return parse(tokens, block)
 
     def build(self, config: Route53Config, builder: BlockBuilder) -> None:
-        """Add the link. A zone whose settings did not change is kept over a reload."""
+        """See :func:`kdns.plugins.stores.zones.link_hosted`."""
         context = builder.context
 
-        def kept(zone: HostedZoneConfig) -> HostedZone:
-            def made() -> HostedZone:
-                provider = Route53Zone(zone.identifier, zone.access, context)
-                return HostedZone(self.name, Fault.ROUTE53, zone.origin, provider, zone.access.refresh, context)
+        def made(zone: HostedZoneConfig) -> HostedZone:
+            provider = Route53Zone(zone.identifier, zone.access, context)
+            return HostedZone(self.name, Fault.ROUTE53, zone.origin, provider, zone.access.refresh, context)
 
-            return builder.keep((self.name, zone.origin, zone.identifier), zone, made)
-
-        zones: dict[bytes, list[HostedZone]] = {}
-        for zone in config.zones:
-            zones.setdefault(zone.origin, []).append(kept(zone))
-        builder.link(HostedZonesLink(self.name, zones, config.fallthrough))
+        link_hosted(builder, self.name, config.zones, config.fallthrough, lambda zone: zone.identifier, made)
 
 
 directive = Route53Directive()

@@ -10,9 +10,10 @@ A new version takes the place of the old one in one moment. When the provider ca
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Hashable, Iterable, Mapping, Sequence
+from functools import partial
 from hashlib import blake2b
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
@@ -25,7 +26,7 @@ from kdns.core.request import Request
 from kdns.core.slices import in_slices
 from kdns.core.timing import pause
 from kdns.plugin.capabilities import TransferZone
-from kdns.plugin.seam import Resource, ServerContext
+from kdns.plugin.seam import BlockBuilder, Resource, ServerContext
 from kdns.plugins.file.answering import ZonesLink
 from kdns.plugins.file.served import ServedZone
 from kdns.plugins.stores.metrics import StoreMetrics
@@ -311,6 +312,37 @@ class HostedZonesLink(ZonesLink):
         return unread or served
 
 
+class ZoneConfig(Hashable, Protocol):
+    """The settings of a hosted zone."""
+
+    @property
+    def origin(self) -> bytes:
+        """The zone's name, wire form, lower case."""
+
+
+ConfigT = TypeVar("ConfigT", bound=ZoneConfig)
+
+
+def link_hosted(
+    builder: BlockBuilder,
+    name: str,
+    zones: Iterable[ConfigT],
+    fallthrough: Sequence[bytes],
+    identity: Callable[[ConfigT], Hashable],
+    made: Callable[[ConfigT], HostedZone],
+) -> None:
+    """
+    Add the link. A zone whose settings did not change is kept over a reload.
+
+    :param identity: what makes a zone the same as before, whatever its other settings.
+    """
+    hosted: dict[bytes, list[HostedZone]] = {}
+    for zone in zones:
+        kept = builder.keep((name, zone.origin, identity(zone)), zone, partial(made, zone))
+        hosted.setdefault(zone.origin, []).append(kept)
+    builder.link(HostedZonesLink(name, hosted, fallthrough))
+
+
 def origin_of(text: str) -> bytes:
     """
     The zone of a word, with or without its final dot, in lower case.
@@ -320,4 +352,14 @@ def origin_of(text: str) -> bytes:
     return spelled_from_text(text).lower()
 
 
-__all__ = ["BadValue", "HostedZone", "HostedZonesLink", "Page", "Provider", "RecordSet", "origin_of", "rdata_of"]
+__all__ = [
+    "BadValue",
+    "HostedZone",
+    "HostedZonesLink",
+    "Page",
+    "Provider",
+    "RecordSet",
+    "link_hosted",
+    "origin_of",
+    "rdata_of",
+]
