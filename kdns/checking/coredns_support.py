@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from enum import Enum
 
 from kdns.corefile.guesses import EXTERNAL, OBSOLETE, OBSOLETE_OPTIONS
 from kdns.corefile.order import DIRECTIVE_ORDER
@@ -19,63 +18,34 @@ PAGE = "docs/compatibility.md"
 """Where an operator reads more."""
 
 
-class Standing(Enum):
-    """What can be said of a directive; the value is the word in the table."""
-
-    SAME = "same"
-    """It does what it does in CoreDNS."""
-
-    DIFFERS = "differs"
-    """It is there, and something about it is not as in CoreDNS."""
-
-    NOT_YET = "not yet"
-    """kdns refuses it."""
-
-    NEVER = "never"
-    """kdns refuses it, and will go on doing so."""
-
-
 @dataclass(frozen=True, slots=True)
 class Row:
     """
-    A directive.
+    A directive; kdns has all of them.
 
     :ivar differences: a sentence each; of the directive as a whole, whatever its options.
     :ivar options: sentences about options that differ, or that kdns alone has, by the words that their lines begin with.
-    :ivar reason: why it is not there.
-    :ivar instead: what to do in its place.
     """
 
-    standing: Standing
     differences: tuple[str, ...] = ()
     options: Mapping[str, str] = field(default_factory=dict)
-    reason: str = ""
-    instead: str = ""
 
     @property
-    def there(self) -> bool:
-        """Whether kdns has it."""
-        return self.standing in (Standing.SAME, Standing.DIFFERS)
+    def standing(self) -> str:
+        """The word in the table."""
+        return "differs" if self.differences or self.options else "same"
 
 
 def _same() -> Row:
-    return Row(Standing.SAME)
+    return Row()
 
 
 def _differs(*differences: str, options: Mapping[str, str] | None = None) -> Row:
-    return Row(Standing.DIFFERS, differences, options or {})
-
-
-def _not_yet(instead: str, reason: str = "") -> Row:
-    return Row(Standing.NOT_YET, reason=reason, instead=instead)
-
-
-def _never(reason: str, instead: str) -> Row:
-    return Row(Standing.NEVER, reason=reason, instead=instead)
+    return Row(differences, options or {})
 
 
 _OWN = "It is kdns's own, CoreDNS refuses it"
-_KEEP = "Keep CoreDNS for the zones that need it, and forward them to it."
+KEEP = "Keep CoreDNS for the zones that need it, and forward them to it."
 
 ROWS: dict[str, Row] = {
     "root": _same(),
@@ -334,9 +304,9 @@ ROWS: dict[str, Row] = {
 
 def table() -> str:
     """The table of the page."""
-    lines = ["| Directive | In kdns | What is different, or why it is missing and what to do |", "|---|---|---|"]
+    lines = ["| Directive | In kdns | What is different |", "|---|---|---|"]
     lines += [
-        f"| {_linked(name)} | {ROWS[name].standing.value} | {' '.join(_sentences(ROWS[name]))} |"
+        f"| [`{name}`](plugins/{name}.md) | {ROWS[name].standing} | {' '.join(_sentences(ROWS[name]))} |"
         for name in DIRECTIVE_ORDER
     ]
     return "\n".join(lines) + "\n"
@@ -359,11 +329,6 @@ def _two_columns(left: str, right: str, rows: Mapping[str, str]) -> str:
     return "\n".join((f"| {left} | {right} |", "|---|---|", *lines)) + "\n"
 
 
-def _linked(name: str) -> str:
-    return f"[`{name}`](plugins/{name}.md)" if ROWS[name].there else f"`{name}`"
-
-
 def _sentences(row: Row) -> Iterator[str]:
     yield from (text.replace("|", r"\|") for text in row.differences)
     yield from (f"`{option}`: {text}" for option, text in row.options.items())
-    yield from (text for text in (row.reason, row.instead) if text)

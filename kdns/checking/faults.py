@@ -16,7 +16,7 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 
-from kdns.checking.coredns_support import PAGE, ROWS, Standing
+from kdns.checking.coredns_support import KEEP, PAGE, ROWS
 from kdns.checking.findings import Finding, Severity
 from kdns.checking.rules import SPELLINGS, unset_in
 from kdns.checking.source import Source
@@ -329,13 +329,11 @@ class _Describer:
 
 def _missing(finding: Finding, directive: str) -> Finding:
     """A directive that CoreDNS has and kdns has not."""
-    row = ROWS[directive]
-    reason = f"{row.reason} " if row.standing is Standing.NEVER else ""
     see = f" See {PAGE}." if checkout_path(PAGE) else ""
     return replace(
         finding,
         text=finding.text.partition(";")[0],
         wanted="a directive that kdns has",
         found=directive,
-        suggestion=f"{reason}{row.instead}{see}",
+        suggestion=f"{KEEP}{see}",
     )

@@ -645,7 +645,7 @@ def _differences(use: Directive) -> Iterator[Finding]:
     row = ROWS.get(use.name)
     if row is None and registry.accept(use.name):
         yield note(use.place, use.name, "CoreDNS does not have this directive: it is a plugin for kdns")
-    if row is None or not row.there:
+    if row is None:
         return
     see = ", ".join(filter(None, map(checkout_path, (f"docs/plugins/{use.name}.md", PAGE))))
     for text in row.differences:
